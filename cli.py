@@ -1,0 +1,4 @@
+from d2ir_pl.cli import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

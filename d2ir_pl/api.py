@@ -1,0 +1,157 @@
+"""Restoration of one image in three lines, without Lightning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Literal, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from d2ir_pl.degradations import Degradation, GaussianBlur
+from d2ir_pl.image_io import read_image
+from d2ir_pl.noise import image_generator
+from d2ir_pl.priors import Prior, load_prior
+from d2ir_pl.restoration import D2IR, Observer, Restoration, RestorationMethod
+from d2ir_pl.restoration.base import silent
+
+ImageLike = TypeVar("ImageLike", Tensor, NDArray[np.generic], Image.Image, Path, str)
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Restored(Generic[ImageLike]):
+    """A restored image and everything behind it.
+
+    Attributes:
+        image: of the kind that went in (a PIL image where a path went in).
+        picture: `(h, w)` in [0, 1], the estimated degradation as a picture; None if it has none.
+        parameters: the estimated degradation as numbers.
+        restoration: tensors, residuals, losses; a batch of one.
+    """
+
+    image: ImageLike | Image.Image
+    picture: Tensor | None
+    parameters: dict[str, object]
+    restoration: Restoration
+
+
+def restore(
+    image: ImageLike,
+    degradation: Degradation | None = None,
+    method: RestorationMethod | None = None,
+    prior: str | Prior = "natural-small",
+    *,
+    sigma_y: float | None = None,
+    seed: int = 0,
+    precision: Literal["fp32", "bf16", "fp16"] = "bf16",
+    device: str | torch.device | None = None,
+    observer: Observer = silent,
+) -> Restored[ImageLike]:
+    """Restore one image.
+
+    Args:
+        image: a path; a PIL image (RGB, RGBA with alpha kept, or grey); an array `(H, W)`,
+            `(H, W, 3)` of uint8, or of floats in [0, 1]; or a tensor `(3, H, W)` or
+            `(1, H, W)` of floats in [0, 1].
+        degradation: what happened to it; an unknown isotropic Gaussian blur if None.
+        method: how to restore it; `D2IR()` if None.
+        prior: a name or path (loaded anew each time), or a loaded prior, used as it is.
+        sigma_y: standard deviation of its noise in [0, 1]; estimated if None.
+        seed: the same seed gives the same result.
+        precision: what a prior given by name computes in.
+        device: where; a GPU if there is one.
+        observer: told of every step.
+
+    Raises:
+        ValueError: if the image has another shape, type or range.
+    """
+    pixels = _to_pixels(image)
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    degradation = (GaussianBlur() if degradation is None else degradation).to(device)
+    method = D2IR() if method is None else method
+    if isinstance(prior, str):
+        prior = load_prior(prior).cast(_DTYPES[precision])
+    restoration = method.restore(
+        pixels[None].to(device),
+        degradation,
+        prior.to(device),
+        [image_generator(seed, "")],
+        None if sigma_y is None else torch.full((1,), 2 * sigma_y, device=device),
+        observer,
+    ).cpu()
+    degradation = degradation.cpu()
+    picture = degradation.picture(restoration.phi)
+    return Restored(
+        _like(image, restoration.x0[0]),
+        None if picture is None else picture[0],
+        degradation.describe(restoration.phi)[0],
+        restoration,
+    )
+
+
+def _to_pixels(image: Tensor | NDArray[np.generic] | Image.Image | Path | str) -> Tensor:
+    """`(3, H, W)` float32 in [-1, 1]."""
+    if isinstance(image, (str, Path)):
+        return read_image(image).pixels
+    if isinstance(image, Image.Image):
+        if image.mode not in ("L", "RGB", "RGBA"):
+            raise ValueError(f"PIL images of mode {image.mode} are ambiguous: convert to 'RGB'")
+        image = np.asarray(image.convert("RGB"))
+    if isinstance(image, Tensor):
+        unit = image.detach().float()
+        if unit.ndim != 3 or unit.shape[0] not in (1, 3) or not image.is_floating_point():
+            raise ValueError(
+                f"a tensor must be (3, H, W) or (1, H, W) of floats in [0, 1], not {image.dtype} "
+                f"{tuple(image.shape)}"
+            )
+    else:
+        if image.dtype != np.uint8 and image.dtype.kind != "f":
+            raise ValueError(f"an array must be uint8, or floats in [0, 1], not {image.dtype}")
+        scale = 255.0 if image.dtype == np.uint8 else 1.0
+        unit = torch.from_numpy(np.asarray(image, dtype=np.float32) / scale)
+        unit = unit[..., None] if unit.ndim == 2 else unit
+        if unit.ndim != 3 or unit.shape[2] not in (1, 3):
+            raise ValueError(f"an array must be (H, W) or (H, W, 3), not {image.shape}")
+        unit = unit.permute(2, 0, 1)
+    if not bool(((unit >= 0) & (unit <= 1)).all()):
+        raise ValueError(
+            f"values range from {float(unit.min()):g} to {float(unit.max()):g}: scale to [0, 1]"
+        )
+    return (unit.expand(3, -1, -1) * 2 - 1).contiguous()
+
+
+def _like(image: ImageLike, x0: Tensor) -> ImageLike | Image.Image:
+    """The restored image in the form of the one that went in."""
+    unit = (x0 + 1) / 2
+    if isinstance(image, Tensor):
+        return (unit if image.shape[0] == 3 else unit.mean(0, keepdim=True)).to(image)
+    if isinstance(image, np.ndarray):
+        values = unit.permute(1, 2, 0).numpy()
+        values = (
+            values.mean(2).reshape(image.shape) if image.size == values[..., 0].size else values
+        )
+        if image.dtype == np.uint8:
+            values = (values * 255).round()
+        return values.astype(image.dtype)
+    if isinstance(image, (str, Path)):
+        photo = read_image(image)
+        mode, alpha = "L" if photo.grey else "RGB", photo.alpha
+    else:
+        mode = "L" if image.mode == "L" else "RGB"
+        alpha = (
+            torch.from_numpy(np.array(image))[..., 3][None] / 255 if image.mode == "RGBA" else None
+        )
+    values = (unit.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+    picture = Image.fromarray(values)
+    if mode == "L":
+        picture = picture.convert("L")
+    if alpha is not None:
+        picture.putalpha(Image.fromarray((alpha[0] * 255).round().to(torch.uint8).numpy()))
+    return picture

@@ -1,0 +1,314 @@
+"""What happens around the restoration: writing results, curves and pictures, progress."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from d2ir_pl.data import Batch, Failure
+from d2ir_pl.degradations.base import Degradation, select
+from d2ir_pl.module import BatchResult, RestorationModule
+from d2ir_pl.restoration import Step
+from d2ir_pl.results import Record, ResultFolder
+
+
+class ImageWriter(pl.Callback):
+    """Writes every image as soon as it is restored.
+
+    Args:
+        folder: where.
+        fingerprint: digest of the settings, kept in every record.
+    """
+
+    def __init__(self, folder: ResultFolder, fingerprint: str) -> None:
+        self.folder = folder
+        self.fingerprint = fingerprint
+
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        assert isinstance(pl_module, RestorationModule)
+        assert isinstance(outputs, BatchResult)
+        for failure in outputs.failures:
+            self._fail(failure)
+        if outputs.restoration is None:
+            return
+        pictures = pl_module.degradation.picture(outputs.restoration.phi)
+        for b, record in enumerate(records(outputs, pl_module, self.fingerprint)):
+            sample = outputs.samples[b]
+            x0 = outputs.restoration.x0[b]
+            if not bool(x0.isfinite().all()):
+                reason = "the restoration is not finite: try another --seed or lower learning rates"
+                self._fail(Failure(sample.item, reason, sample.digest))
+                continue
+            self.folder.write(
+                record,
+                x0,
+                None if pictures is None else pictures[b],
+                alpha=sample.photo.alpha,
+                bit_depth=sample.photo.bit_depth,
+                grey=sample.photo.grey,
+                icc_profile=sample.photo.icc_profile,
+                degraded=None if outputs.true_phi is None else outputs.y[b],
+            )
+
+    def _fail(self, failure: Failure) -> None:
+        self.folder.write_failure(
+            Record(
+                failure.item.name, "failed", self.fingerprint, failure.digest, reason=failure.reason
+            )
+        )
+
+
+def records(result: BatchResult, module: RestorationModule, fingerprint: str) -> list[Record]:
+    """The record of each restored image; squared residuals and noise brought to [0, 1]."""
+    r = result.restoration
+    assert r is not None
+
+    def score(name: str, b: int) -> float | None:
+        return result.scores[name][b] if name in result.scores else None
+
+    described = module.degradation.describe(r.phi)
+    true_phi = None if result.true_phi is None else module.degradation.describe(result.true_phi)
+    return [
+        Record(
+            name=sample.item.name,
+            status="restored",
+            fingerprint=fingerprint,
+            input_sha256=sample.digest,
+            height=r.x0.shape[-2],
+            width=r.x0.shape[-1],
+            seed=module.seed,
+            sigma_y=float(r.sigma_y[b]) / 2,
+            residual=float(r.residual[b]) / 4,
+            stopped_by=r.stopped_by[b],
+            nfe=r.nfe[b],
+            seconds=round(result.seconds, 3),
+            losses={stage: [v / 4 for v in losses[b]] for stage, losses in r.losses.items()},
+            phi=described[b],
+            true_phi=None if true_phi is None else true_phi[b],
+            notes=list(sample.photo.notes),
+            psnr=score("psnr", b),
+            ssim=score("ssim", b),
+            lpips=score("lpips", b),
+            input_psnr=score("input_psnr", b),
+            reblur_psnr=score("reblur_psnr", b),
+        )
+        for b, sample in enumerate(result.samples)
+    ]
+
+
+class TrajectoryLogger(pl.Callback):
+    """TensorBoard curves of every step and pictures along the way; one run per image.
+
+    Scalars: `estimation/loss` and `latent/loss` (mean squared residual in [0, 1]),
+    `.../residual_over_sigma` (1: explained to the noise) and `latent/x_T_rms` (1: white noise).
+    Pictures: `.../x0`, `degradation` (a kernel) at the start, along the way and at the end, and
+    `input | restored | reference` at the end.
+
+    Args:
+        folder: where the event files go.
+        images_every: a picture at every so many steps, and at the last; 0 for none.
+    """
+
+    def __init__(self, folder: Path, images_every: int = 5) -> None:
+        if images_every < 0:
+            raise ValueError(f"images_every {images_every} must be at least 0")
+        self.folder = folder
+        self.images_every = images_every
+        self._writers: list[SummaryWriter] = []
+        self._degradation: Degradation | None = None
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, RestorationModule)
+        self._degradation = pl_module.degradation
+        pl_module.observers.append(self.observe)
+
+    def on_predict_batch_start(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._writers = [SummaryWriter(self.folder / s.item.name) for s in batch.samples]
+
+    def observe(self, step: Step) -> None:
+        rms = (step.loss / step.sigma_y**2).sqrt().tolist()
+        for i, b in enumerate(step.images):
+            writer = self._writers[b]
+            writer.add_scalar(f"{step.stage}/loss", float(step.loss[i]) / 4, step.index)
+            writer.add_scalar(f"{step.stage}/residual_over_sigma", rms[i], step.index)
+            if step.latent_norm is not None:
+                writer.add_scalar(f"{step.stage}/x_T_rms", float(step.latent_norm[i]), step.index)
+        if self.images_every and (
+            step.index % self.images_every == 0 or step.index + 1 == step.total
+        ):
+            self._pictures(step)
+
+    def _pictures(self, step: Step) -> None:
+        assert self._degradation is not None
+        x0 = step.x0()
+        pictures = self._degradation.picture(step.phi)
+        for i, b in enumerate(step.images):
+            self._writers[b].add_image(f"{step.stage}/x0", _unit(x0[i]), step.index)
+            if pictures is not None:
+                picture = _enlarge(pictures[i])
+                self._writers[b].add_image(f"{step.stage}/degradation", picture, step.index)
+
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        assert isinstance(outputs, BatchResult)
+        assert self._degradation is not None
+        for b, writer in enumerate(self._writers):
+            restoration = outputs.restoration
+            assert restoration is not None
+            row = [outputs.y[b], restoration.x0[b]]
+            if outputs.reference is not None:
+                row.append(outputs.reference[b])
+            tag = "input | restored | reference" if len(row) == 3 else "input | restored"
+            if len({image.shape for image in row}) == 1:
+                writer.add_image(tag, _unit(torch.cat(row, 2)))
+            picture = self._degradation.picture(select(restoration.phi, [b]))
+            if picture is not None:
+                writer.add_image("degradation", _enlarge(picture[0]))
+            for name, values in outputs.scores.items():
+                writer.add_scalar(f"score/{name}", values[b])
+            writer.close()
+        self._writers = []
+
+
+class RestorationProgress(pl.Callback):
+    """A line that names image, stage, step, loss and time left; one plain line an image elsewhere.
+
+    Args:
+        total: images to restore by all processes together.
+        console: where to draw; stderr by default.
+    """
+
+    def __init__(self, total: int, console: Console | None = None) -> None:
+        self.total = total
+        self.console = console or Console(stderr=True)
+        self.done = 0
+        self._names: list[str] = []
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.global_rank:
+            return
+        assert isinstance(pl_module, RestorationModule)
+        self.total = -(-self.total // trainer.world_size)
+        pl_module.observers.append(self.observe)
+        if self.console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TimeRemainingColumn(),
+                console=self.console,
+                transient=True,
+            )
+            self._task = self._bar.add_task("starting", total=self.total)
+            self._bar.start()
+
+    def on_predict_batch_start(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._names = [s.item.name for s in batch.samples]
+
+    def observe(self, step: Step) -> None:
+        if self._bar is None or self._task is None:
+            return
+        name = self._names[step.images[0]] + (f" +{len(self._names) - 1}" * (len(self._names) > 1))
+        number = min(self.done + 1, self.total)
+        loss = float(step.loss.mean()) / 4
+        # Stage 2 usually stops early: it is given the last tenth of an image's share.
+        share = {"estimation": 0.9, "latent": 0.1}.get(step.stage, 1.0)
+        begun = 0.9 if step.stage == "latent" else 0.0
+        fraction = begun + share * (step.index + 1) / step.total
+        self._bar.update(
+            self._task,
+            completed=self.done + fraction * len(self._names),
+            description=f"image {number} of {self.total} ({name}), {step.stage} "
+            f"{step.index + 1}/{step.total}, loss {loss:.2e}",
+        )
+
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        assert isinstance(outputs, BatchResult)
+        if trainer.global_rank:
+            return
+        for failure in outputs.failures:
+            self._line(f"failed: {failure.item.name}: {failure.reason}")
+        for b, sample in enumerate(outputs.samples):
+            scores = outputs.scores
+            gain = (
+                f", PSNR {scores['input_psnr'][b]:.2f} -> {scores['psnr'][b]:.2f} dB"
+                if "psnr" in scores and "input_psnr" in scores
+                else ""
+            )
+            number = f"{self.done + b + 1}/{self.total}"
+            self._line(f"restored {number}: {sample.item.name} in {outputs.seconds:.1f} s{gain}")
+        self.done += len(outputs.samples) + len(outputs.failures)
+
+    def _line(self, text: str) -> None:
+        (self._bar.console if self._bar else self.console).print(
+            text, markup=False, highlight=False, soft_wrap=True
+        )
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.close()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def _unit(image: Tensor) -> Tensor:
+    return ((image.float().cpu() + 1) / 2).clamp(0, 1)
+
+
+def _enlarge(picture: Tensor) -> Tensor:
+    """`(1, h, w)`, small pictures such as kernels at eight times their size."""
+    factor = max(1, 168 // max(picture.shape))
+    return F.interpolate(picture.float().cpu()[None, None], scale_factor=factor, mode="nearest")[0]

@@ -1,0 +1,275 @@
+"""Folders of degraded photos as batches of equal size."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from d2ir_pl.image_io import EXTENSIONS, ImageError, Photo, image_size, read_image
+
+
+class InputError(ValueError):
+    """The inputs cannot be used; the message is one sentence with the remedy."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One input file.
+
+    Attributes:
+        path: the file.
+        key: its path relative to the input folder; seeds its noise.
+        name: under which results are written.
+        reference: the clean image, if there is one.
+    """
+
+    path: Path
+    key: str
+    name: str
+    reference: Path | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An input that could not be read, and why."""
+
+    item: Item
+    reason: str
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One input as read, `photo.pixels` being y (or x, where the program degrades it itself)."""
+
+    item: Item
+    photo: Photo
+    reference: Tensor | None
+    digest: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of one size, and the inputs of that batch that could not be read.
+
+    Attributes:
+        y: `(B, 3, H, W)` in [-1, 1]; B may be 0.
+    """
+
+    samples: list[Sample]
+    failures: list[Failure]
+    y: Tensor
+
+
+class RestorationDataModule(pl.LightningDataModule):
+    """The photos to restore.
+
+    Args:
+        inputs: a file, a folder (searched recursively for image files) or a glob pattern.
+        references: a folder with the clean images under the same relative paths; extensions may
+            differ.
+        degrade: the inputs are clean: degrade them with the configured degradation first, and
+            keep them as references.
+        degrade_noise: standard deviation in [0, 1] of the noise that `degrade` adds.
+        batch_size: images of equal size that are restored together.
+        limit: restore only the first so many images.
+        num_workers: processes that read images ahead.
+
+    Raises:
+        InputError: if there is nothing to restore, or the settings contradict each other.
+    """
+
+    def __init__(
+        self,
+        inputs: str | None = None,
+        references: str | None = None,
+        degrade: bool = False,
+        degrade_noise: float = 0.02,
+        batch_size: int = 1,
+        limit: int | None = None,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        if inputs is None:
+            raise InputError("no input is given: add --data.inputs with a file, folder or glob")
+        if batch_size < 1:
+            raise InputError(f"--data.batch_size {batch_size} must be at least 1")
+        if limit is not None and limit < 1:
+            raise InputError(f"--data.limit {limit} must be at least 1")
+        if degrade and references is not None:
+            raise InputError("--data.degrade true makes its own references: leave out references")
+        if not 0 <= degrade_noise < 1:
+            raise InputError(f"--data.degrade_noise {degrade_noise} must lie in [0, 1)")
+        self.degrade = degrade
+        self.degrade_noise = degrade_noise
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.items = find_items(inputs, references)[:limit]
+        self.pending = self.items
+        """The items still to do; the program takes out those that are complete."""
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """This process's share of the batches."""
+        trainer = self.trainer
+        rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        batches = group_by_size(self.pending, self.batch_size)
+        dataset = _BatchDataset(batches[rank::world])
+        return DataLoader(dataset, batch_size=None, shuffle=False, num_workers=self.num_workers)
+
+
+class _BatchDataset(Dataset[Batch]):
+    """Whole batches as items, so that no sampler has to know about sizes or ranks."""
+
+    def __init__(self, batches: list[list[Item]]) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> Batch:
+        read = [read_sample(item) for item in self.batches[index]]
+        samples = [s for s in read if isinstance(s, Sample)]
+        failures = [s for s in read if isinstance(s, Failure)]
+        y = torch.stack([s.photo.pixels for s in samples]) if samples else torch.empty(0, 3, 1, 1)
+        return Batch(samples, failures, y)
+
+
+def read_sample(item: Item) -> Sample | Failure:
+    """Read an input and its reference."""
+    digest = ""
+    try:
+        photo = read_image(item.path)
+        digest = file_digest(item.path)
+        reference = None
+        if item.reference is not None:
+            reference = read_image(item.reference).pixels
+            if reference.shape != photo.pixels.shape:
+                theirs, ours = (f"{t.shape[-2]}x{t.shape[-1]}" for t in (reference, photo.pixels))
+                return Failure(
+                    item, f"its reference {item.reference} is {theirs}, not {ours}", digest
+                )
+        return Sample(item, photo, reference, digest)
+    except ImageError as error:
+        return Failure(item, str(error), digest)
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file in hexadecimal; empty where the file cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+def group_by_size(items: Sequence[Item], batch_size: int) -> list[list[Item]]:
+    """Batches of at most `batch_size` images of equal size, in the order of their first images.
+
+    Files whose header cannot be read stand alone; reading them says what is wrong.
+    """
+    batches: list[list[Item]] = []
+    filling: dict[tuple[int, int], list[Item]] = {}
+    for item in items:
+        try:
+            size = image_size(item.path)
+        except ImageError:
+            batches.append([item])
+            continue
+        batch = filling.get(size)
+        if batch is None or len(batch) == batch_size:
+            batch = filling[size] = []
+            batches.append(batch)
+        batch.append(item)
+    return batches
+
+
+def find_items(inputs: str, references: str | None) -> list[Item]:
+    """The input files with their names, and their references.
+
+    Raises:
+        InputError: if nothing is found, or an image has no reference or several.
+    """
+    clean = None if references is None else _references(Path(references))
+    base, paths = _find(inputs, Path(references) if references else None)
+    keys = [path.relative_to(base).as_posix() for path in paths]
+    items = []
+    for path, key, name in zip(paths, keys, unique_names(keys), strict=True):
+        reference = None
+        if clean is not None:
+            found = clean.get(str(Path(key).with_suffix("")), [])
+            if len(found) != 1:
+                what = "no reference" if not found else f"{len(found)} references"
+                raise InputError(f"{path} has {what} in {references}: give exactly one")
+            reference = found[0]
+        items.append(Item(path, key, name, reference))
+    return items
+
+
+def unique_names(keys: Sequence[str]) -> list[str]:
+    """Relative paths without extension; with it where that alone tells two files apart."""
+    names = [str(Path(key).with_suffix("")) for key in keys]
+    while True:
+        count = Counter(names)
+        clashes = [i for i, name in enumerate(names) if count[name] > 1 and name != keys[i]]
+        if not clashes:
+            return names
+        for i in clashes:
+            names[i] = keys[i]
+
+
+def _find(inputs: str, excluded: Path | None) -> tuple[Path, list[Path]]:
+    """The folder that names are relative to, and the image files in it."""
+    path = Path(inputs)
+    if path.is_file():
+        return path.parent, [path]
+    if path.is_dir():
+        found = _images_below(path, excluded)
+        if not found:
+            kinds = " ".join(sorted(EXTENSIONS))
+            raise InputError(f"folder {path} holds no image files ({kinds})")
+        return path, found
+    if glob.has_magic(inputs):
+        found = sorted(Path(p) for p in glob.glob(inputs, recursive=True) if Path(p).is_file())
+        found = [p for p in found if p.suffix.lower() in EXTENSIONS]
+        if not found:
+            raise InputError(f"pattern {inputs} matches no image files: check it, and quote it")
+        fixed = []
+        for part in path.parts:
+            if glob.has_magic(part):
+                break
+            fixed.append(part)
+        return Path(*fixed), found
+    raise InputError(f"input {inputs} does not exist: give a file, a folder or a quoted glob")
+
+
+def _images_below(folder: Path, excluded: Path | None) -> list[Path]:
+    excluded = excluded.resolve() if excluded else None
+    found = []
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if hidden or path.suffix.lower() not in EXTENSIONS or not path.is_file():
+            continue
+        if excluded is not None and excluded in path.resolve().parents:
+            continue
+        found.append(path)
+    return found
+
+
+def _references(folder: Path) -> dict[str, list[Path]]:
+    """Relative path without extension -> files."""
+    if not folder.is_dir():
+        raise InputError(f"references {folder} is not a folder: give the folder of clean images")
+    found: dict[str, list[Path]] = {}
+    for path in _images_below(folder, None):
+        key = str(path.relative_to(folder).with_suffix(""))
+        found.setdefault(key, []).append(path)
+    return found

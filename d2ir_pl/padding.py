@@ -1,0 +1,51 @@
+"""Extending an image past its borders by any amount, and the adjoint of that."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+PadMode = Literal["reflect", "replicate", "circular"]
+
+
+def pad_index(n: int, before: int, after: int, mode: PadMode) -> Tensor:
+    """Which of n samples stands at positions -before .. n + after - 1.
+
+    `reflect` mirrors without repeating the edge sample, as often as needed: the margin may be
+    larger than the signal.
+    """
+    i = torch.arange(-before, n + after)
+    if mode == "replicate" or n == 1:
+        return i.clamp(0, n - 1)
+    if mode == "circular":
+        return i % n
+    if mode == "reflect":
+        i = i % (2 * n - 2)
+        return torch.minimum(i, 2 * n - 2 - i)
+    raise ValueError(f"border {mode!r} is unknown: use 'reflect', 'replicate' or 'circular'")
+
+
+def pad(x: Tensor, rows: tuple[int, int], columns: tuple[int, int], mode: PadMode) -> Tensor:
+    """Extend `(..., H, W)` by (top, bottom) rows and (left, right) columns."""
+    if rows != (0, 0):
+        x = x.index_select(-2, pad_index(x.shape[-2], *rows, mode).to(x.device))
+    if columns != (0, 0):
+        x = x.index_select(-1, pad_index(x.shape[-1], *columns, mode).to(x.device))
+    return x
+
+
+def pad_adjoint(
+    g: Tensor, rows: tuple[int, int], columns: tuple[int, int], mode: PadMode
+) -> Tensor:
+    """The transpose of `pad`: adds what lies in the margins back to where it came from."""
+    for dim, (before, after) in ((-2, rows), (-1, columns)):
+        if (before, after) == (0, 0):
+            continue
+        n = g.shape[dim] - before - after
+        shape = list(g.shape)
+        shape[dim] = n
+        index = pad_index(n, before, after, mode).to(g.device)
+        g = g.new_zeros(shape).index_add_(g.ndim + dim, index, g)
+    return g

@@ -1,0 +1,214 @@
+"""Download one file of known size and SHA-256, resuming where an earlier transfer stopped."""
+
+import fcntl
+import hashlib
+import http.client
+import os
+import shutil
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import BinaryIO
+
+Progress = Callable[[int, int], None]
+
+_TIMEOUT_S = 30.0
+_RETRY_PAUSES_S = (1.0, 3.0)  # three attempts in all
+_CHUNK_BYTES = 1 << 20
+
+
+class DownloadError(RuntimeError):
+    """One sentence: what went wrong with which address or path, and the remedy."""
+
+
+class _Interrupted(Exception):
+    """The network or the server failed in a way that another attempt may cure."""
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A published file: http(s) address, size in bytes, SHA-256 in lowercase hexadecimal."""
+
+    url: str
+    size: int
+    sha256: str
+
+
+def cache_dir() -> Path:
+    """Return `$D2IR_CACHE`, else `$XDG_CACHE_HOME/d2ir_pl`, else `~/.cache/d2ir_pl`."""
+    if own := os.environ.get("D2IR_CACHE"):
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "d2ir_pl"
+
+
+def download(remote: RemoteFile, destination: Path, *, progress: Progress | None = None) -> Path:
+    """Bring `remote` to `destination`, unless it is already there.
+
+    Bytes go to `<destination>.part`, which survives a failed transfer and is continued by the
+    next call. An existing destination is replaced only by a verified file.
+
+    Args:
+        remote: address, size and hash of the file.
+        destination: path of the file to write; missing parent folders are created.
+        progress: called with (bytes done, bytes in all) at the start of each attempt, where
+            bytes done is the resumed offset, and after each piece received.
+
+    Returns:
+        `destination`.
+
+    Raises:
+        DownloadError: the file could not be fetched, verified or written, or another process
+            is downloading it.
+    """
+    if not remote.url.lower().startswith(("http://", "https://")):
+        raise DownloadError(f"Cannot download {remote.url}: use an http or https address.")
+    try:
+        if _matches(destination, remote):
+            return destination
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(destination):
+            # Another process may have finished between the first look and the lock.
+            if not _matches(destination, remote):
+                part = destination.with_name(destination.name + ".part")
+                _fetch(remote, part, progress or (lambda done, size: None))
+                _verify(remote, part)
+                os.replace(part, destination)
+    except OSError as error:  # only the file system: network errors never leave _fetch as such
+        raise DownloadError(
+            f"Cannot store {remote.url} as {error.filename or destination} "
+            f"({error.strerror or error}): free some space there or choose a folder that you can "
+            f"write to."
+        ) from error
+    return destination
+
+
+@contextmanager
+def _locked(destination: Path) -> Iterator[None]:
+    # The lock file stays behind: if it were removed, one process could lock the removed file
+    # while another locks its successor.
+    with destination.with_name(destination.name + ".lock").open("wb") as lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):  # POSIX allows either for a lock held elsewhere
+            raise DownloadError(
+                f"Another process is downloading {destination}: run again once it has finished."
+            ) from None
+        yield
+
+
+def _fetch(remote: RemoteFile, part: Path, progress: Progress) -> None:
+    for pause in (*_RETRY_PAUSES_S, None):
+        try:
+            return _attempt(remote, part, progress)
+        except _Interrupted as error:
+            if pause is None:
+                kept = _size(part)
+                resume = f" to resume from the {kept} bytes kept in {part}" if kept else ""
+                raise DownloadError(
+                    f"Download of {remote.url} stopped at {kept} of {remote.size} bytes ({error}): "
+                    f"check the network connection and run again{resume}."
+                ) from error
+            time.sleep(pause)
+
+
+def _attempt(remote: RemoteFile, part: Path, progress: Progress) -> None:
+    done = _size(part)
+    if 0 < done == remote.size:
+        return
+    _require_space(remote.size - done, part)
+    response, done = _open(remote.url, done if done < remote.size else 0)
+    with response:
+        # Before the part is opened, which may empty it: a login page must not cost what is there.
+        if response.length is not None and done + response.length != remote.size:
+            raise DownloadError(
+                f"{remote.url} offers {done + response.length} bytes instead of {remote.size}: "
+                f"check that the address still leads to the file and not to a login page."
+            )
+        with part.open("ab" if done else "wb") as file:
+            _receive(response, file, done, remote.size, progress)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _receive(
+    response: http.client.HTTPResponse, file: BinaryIO, done: int, size: int, progress: Progress
+) -> None:
+    progress(done, size)
+    while done < size:
+        try:
+            # read1, not read: what arrived before a timeout is kept instead of lost in a buffer.
+            chunk = response.read1(_CHUNK_BYTES)
+        except (OSError, http.client.HTTPException) as error:
+            raise _Interrupted(str(error)) from error
+        if not chunk:
+            raise _Interrupted("connection closed early")
+        file.write(chunk)
+        done += len(chunk)
+        progress(done, size)
+
+
+def _open(url: str, offset: int) -> tuple[http.client.HTTPResponse, int]:
+    """Return the response and the offset in the file at which its body really starts."""
+    request = urllib.request.Request(url, headers={"User-Agent": "d2ir_pl"})  # some refuse urllib's
+    if offset:
+        request.add_header("Range", f"bytes={offset}-")
+    try:
+        response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=_TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if offset and error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return _open(url, 0)
+        if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise _Interrupted(f"HTTP {error.code} {error.reason}") from error
+        raise DownloadError(
+            f"{url} answered HTTP {error.code} {error.reason}: "
+            f"check the address and that you have access to it."
+        ) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise _Interrupted(str(getattr(error, "reason", error))) from error
+    if response.status != HTTPStatus.PARTIAL_CONTENT:
+        return response, 0
+    if offset and not response.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
+        response.close()
+        return _open(url, 0)
+    return response, offset
+
+
+def _require_space(missing: int, part: Path) -> None:
+    free = shutil.disk_usage(part.parent).free
+    if free < missing:
+        raise DownloadError(
+            f"{part.parent} has {free} bytes free but the download needs {missing} more: "
+            f"free some space or choose another folder."
+        )
+
+
+def _verify(remote: RemoteFile, part: Path) -> None:
+    actual = _sha256(part)
+    if actual != remote.sha256:
+        part.unlink()
+        raise DownloadError(
+            f"{remote.url} arrived with SHA-256 {actual} instead of {remote.sha256} and was "
+            f"deleted: run again to download it afresh, or check the address."
+        )
+
+
+def _matches(path: Path, remote: RemoteFile) -> bool:
+    return path.is_file() and _size(path) == remote.size and _sha256(path) == remote.sha256
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()

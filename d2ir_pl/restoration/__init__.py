@@ -1,0 +1,16 @@
+"""Restoration methods behind one call."""
+
+from d2ir_pl.restoration.base import Observer, Restoration, RestorationMethod, Step
+from d2ir_pl.restoration.d2ir import D2IR
+from d2ir_pl.restoration.degradation_estimation import DegradationEstimation
+from d2ir_pl.restoration.latent_optimization import LatentOptimization
+
+__all__ = [
+    "D2IR",
+    "DegradationEstimation",
+    "LatentOptimization",
+    "Observer",
+    "Restoration",
+    "RestorationMethod",
+    "Step",
+]

@@ -1,0 +1,136 @@
+"""The call that every restoration method answers, and what it returns."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Generator, Tensor
+
+from d2ir_pl.degradations import Degradation, Phi
+from d2ir_pl.priors.denoiser import Prior
+
+MIN_SIGMA = 2 * 0.002
+"""Least noise that is assumed, in [-1, 1]: about half a grey level, the rounding of 8 bits."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimisation or sampling step, as reported to an observer.
+
+    Attributes:
+        stage: `estimation` or `latent`.
+        index: number of the step in its stage, from 0.
+        total: how many steps the stage has at most.
+        images: positions in the batch that the step concerns.
+        loss: per-pixel mean of the squared residual, one per image, in the units of [-1, 1].
+        sigma_y: noise of the images, `(n,)`; loss = sigma_y^2 means explained to the noise.
+        x0: the images as they are now, `(n, 3, H, W)`, computed when called.
+        phi: the parameters as they are now.
+        latent_norm: RMS of x_T, one per image; 1 for white noise. None outside stage 2.
+    """
+
+    stage: str
+    index: int
+    total: int
+    images: list[int]
+    loss: Tensor
+    sigma_y: Tensor
+    x0: Callable[[], Tensor]
+    phi: Phi
+    latent_norm: Tensor | None = None
+
+
+Observer = Callable[[Step], None]
+
+
+def silent(step: Step) -> None:
+    """An observer that ignores what it sees."""
+
+
+@dataclass
+class Restoration:
+    """A batch of restored images and what explains them.
+
+    Attributes:
+        x0: restored images, `(B, 3, H, W)` in [-1, 1].
+        phi: parameters of the degradation.
+        residual: `(B,)` per-pixel mean of (y - D_phi(x_0))^2; equal to sigma_y^2 where the
+            degraded image is explained to the noise.
+        sigma_y: `(B,)` standard deviation of the noise, in the units of [-1, 1].
+        nfe: network evaluations spent on each image.
+        stopped_by: why each image was finished.
+        losses: stage -> for each image, the residual at each step.
+        reblurred: D_phi(x_0), what the restoration predicts for y.
+    """
+
+    x0: Tensor
+    phi: Phi
+    residual: Tensor
+    sigma_y: Tensor
+    nfe: list[int]
+    stopped_by: list[str]
+    losses: dict[str, list[list[float]]] = field(default_factory=dict)
+    reblurred: Tensor | None = None
+
+    def cpu(self) -> Restoration:
+        """The same with all tensors on the CPU."""
+        return replace(
+            self,
+            x0=self.x0.cpu(),
+            phi={name: value.cpu() for name, value in self.phi.items()},
+            residual=self.residual.cpu(),
+            sigma_y=self.sigma_y.cpu(),
+            reblurred=None if self.reblurred is None else self.reblurred.cpu(),
+        )
+
+
+class RestorationMethod(ABC):
+    """A way to restore images; its settings are constructor arguments, its state lives in a call."""
+
+    @abstractmethod
+    def restore(
+        self,
+        y: Tensor,
+        degradation: Degradation,
+        prior: Prior,
+        generators: Sequence[Generator],
+        sigma_y: Tensor | None = None,
+        observer: Observer = silent,
+    ) -> Restoration:
+        """Restore a batch. Everything about one image is independent of its neighbours.
+
+        Args:
+            y: `(B, 3, H, W)` float32 in [-1, 1].
+            degradation: the family of degradations, with phi known or not.
+            prior: the diffusion prior.
+            generators: one CPU generator per image; the only source of randomness.
+            sigma_y: `(B,)` noise in the units of y; estimated from y if None.
+            observer: told of every step.
+        """
+
+    def check(self, degradation: Degradation) -> None:
+        """Raise ValueError with the remedy if the method cannot handle the degradation."""
+        return None
+
+
+def mean_square(residual: Tensor) -> Tensor:
+    """`(B,)` mean over everything but the batch."""
+    return residual.square().flatten(1).mean(1)
+
+
+def per_image(values: Tensor) -> Tensor:
+    """`(B,)` as `(B, 1, 1, 1)`, to scale images with."""
+    return values[:, None, None, None]
+
+
+def require_batch(y: Tensor, generators: Sequence[Generator]) -> None:
+    """The one place that checks the tensors a method is given."""
+    if y.ndim != 4 or y.shape[1] != 3 or not y.is_floating_point():
+        raise ValueError(f"y must be a float tensor (B, 3, H, W), not {y.dtype} {tuple(y.shape)}")
+    if len(generators) != len(y):
+        raise ValueError(f"{len(y)} images need as many generators, not {len(generators)}")
+    if not bool(torch.isfinite(y).all()):
+        raise ValueError("y has NaN or infinite values: repair the input")

@@ -1,0 +1,111 @@
+"""D2IR: degradation estimation, then latent optimisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor
+
+from d2ir_pl.degradations import Degradation, LinearDegradation
+from d2ir_pl.noise import estimate_sigma
+from d2ir_pl.priors.denoiser import Prior
+from d2ir_pl.restoration.base import (
+    MIN_SIGMA,
+    Observer,
+    Restoration,
+    RestorationMethod,
+    mean_square,
+    require_batch,
+    silent,
+)
+from d2ir_pl.restoration.degradation_estimation import DegradationEstimation
+from d2ir_pl.restoration.latent_optimization import LatentOptimization
+
+
+class D2IR(RestorationMethod):
+    """Blind image restoration with a pretrained diffusion prior, in two stages.
+
+    Stage 1 walks the reverse diffusion and estimates phi together with the image; stage 2 fixes
+    phi and optimises the latent x_T until D_phi(x_0(x_T)) explains y to the noise.
+
+    Args:
+        estimation: settings of stage 1.
+        latent: settings of stage 2.
+        stages: `both`, or one alone: `estimation`, or `latent` with the phi that the degradation
+            reads off the data (or knows).
+    """
+
+    def __init__(
+        self,
+        estimation: DegradationEstimation = DegradationEstimation(),
+        latent: LatentOptimization = LatentOptimization(),
+        stages: Literal["both", "estimation", "latent"] = "both",
+    ) -> None:
+        if stages not in ("both", "estimation", "latent"):
+            raise ValueError(f"stages {stages!r} must be 'both', 'estimation' or 'latent'")
+        self.estimation = estimation
+        self.latent = latent
+        self.stages = stages
+
+    def check(self, degradation: Degradation) -> None:
+        proximal = self.stages != "latent" and self.estimation.consistency == "proximal"
+        if proximal and not isinstance(degradation, LinearDegradation):
+            raise ValueError(
+                f"{type(degradation).__name__} is not linear, which the proximal step needs: set "
+                "method.estimation.consistency to 'guidance'"
+            )
+
+    def restore(
+        self,
+        y: Tensor,
+        degradation: Degradation,
+        prior: Prior,
+        generators: Sequence[Generator],
+        sigma_y: Tensor | None = None,
+        observer: Observer = silent,
+    ) -> Restoration:
+        require_batch(y, generators)
+        self.check(degradation)
+        with torch.autocast(y.device.type, enabled=False):
+            return self._restore(y.float(), degradation, prior, generators, sigma_y, observer)
+
+    def _restore(
+        self,
+        y: Tensor,
+        degradation: Degradation,
+        prior: Prior,
+        generators: Sequence[Generator],
+        sigma_y: Tensor | None,
+        observer: Observer,
+    ) -> Restoration:
+        sigma_y = (estimate_sigma(y) if sigma_y is None else sigma_y.to(y)).clamp_min(MIN_SIGMA)
+        phi = degradation.init(y, sigma_y)
+        x = degradation.lift(y)
+        losses: dict[str, list[list[float]]] = {}
+        nfe = [0] * len(y)
+        stopped_by = ["steps"] * len(y)
+        if self.stages != "latent":
+            before = prior.nfe
+            estimate = self.estimation(y, phi, degradation, prior, sigma_y, generators, observer)
+            x, phi = estimate.x, estimate.phi
+            losses["estimation"] = estimate.losses
+            nfe = [prior.nfe - before] * len(y)
+        if self.stages != "estimation":
+            latent = self.latent(y, x, phi, degradation, prior, sigma_y, generators, observer)
+            x, stopped_by = latent.x, latent.stopped_by
+            losses["latent"] = latent.losses
+            nfe = [a + b for a, b in zip(nfe, latent.nfe, strict=True)]
+        with torch.no_grad():
+            reblurred = degradation(x, phi)
+            return Restoration(
+                x0=degradation.crop(x, (y.shape[-2], y.shape[-1])).clamp(-1, 1),
+                phi=phi,
+                residual=mean_square(y - reblurred),
+                sigma_y=sigma_y,
+                nfe=nfe,
+                stopped_by=stopped_by,
+                losses=losses,
+                reblurred=reblurred,
+            )

@@ -1,0 +1,47 @@
+"""The proximal step that makes a clean-image prediction consistent with the degraded image."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from d2ir_pl.degradations import LinearOperator
+
+
+def data_step(
+    operator: LinearOperator, y: Tensor, z: Tensor, rho: Tensor, iterations: int
+) -> Tensor:
+    """argmin_x ||y - A x||^2 + rho ||x - z||^2, by preconditioned conjugate gradients from z.
+
+    Solves (A^T A + rho) d = A^T (y - A z) for x = z + d; every image has its own step lengths, so
+    a batch equals its images one by one.
+
+    Args:
+        operator: A, prepared for the size of z.
+        y: `(B, 3, h, w)` degraded images.
+        z: `(B, 3, H, W)` predictions.
+        rho: `(B, 1, 1, 1)` weight of the prediction, positive.
+        iterations: conjugate-gradient iterations; each is one A and one A^T.
+
+    Source: Venkatakrishnan et al., Plug-and-play priors, 2013, eq. 9; preconditioned conjugate
+    gradients: Hestenes and Stiefel, 1952; Saad, Iterative Methods, 2003, algorithm 9.1.
+    """
+    x = z
+    r = operator.adjoint(y - operator.forward(z))
+    p = h = operator.precondition(r, rho)
+    rh = _dot(r, h)
+    for i in range(iterations):
+        a_p = operator.adjoint(operator.forward(p)) + rho * p
+        # Once an image has converged its step is 0 / tiny, not 0 / 0.
+        step = rh / _dot(p, a_p).clamp_min(1e-30)
+        x = x + step * p
+        if i + 1 == iterations:
+            break
+        r = r - step * a_p
+        h = operator.precondition(r, rho)
+        rh, rh_before = _dot(r, h), rh
+        p = h + rh / rh_before.clamp_min(1e-30) * p
+    return x
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).sum((1, 2, 3), keepdim=True)

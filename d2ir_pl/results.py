@@ -1,0 +1,218 @@
+"""The output folder: where everything lies, what is complete, and the table of all results."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+from d2ir_pl.image_io import write_png
+
+
+class OutputError(ValueError):
+    """The output folder cannot be used; the message is one sentence with the remedy."""
+
+
+@dataclass
+class Record:
+    """What `degradation/<name>.json` says about one image; noise and losses refer to [0, 1].
+
+    Attributes:
+        name: relative path without extension (with it where two inputs differ only in that).
+        status: `restored` or `failed`.
+        fingerprint: digest of all settings and of the prior.
+        input_sha256: digest of the input file.
+    """
+
+    name: str
+    status: Literal["restored", "failed"]
+    fingerprint: str
+    input_sha256: str
+    reason: str = ""
+    height: int | None = None
+    width: int | None = None
+    seed: int | None = None
+    sigma_y: float | None = None
+    residual: float | None = None
+    stopped_by: str = ""
+    nfe: int | None = None
+    seconds: float | None = None
+    psnr: float | None = None
+    ssim: float | None = None
+    lpips: float | None = None
+    input_psnr: float | None = None
+    reblur_psnr: float | None = None
+    losses: dict[str, list[float]] = field(default_factory=dict)
+    phi: dict[str, Any] = field(default_factory=dict)
+    true_phi: dict[str, Any] | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def row(self) -> dict[str, Any]:
+        """The image's row of `metrics.csv`."""
+        row: dict[str, Any] = {"name": self.name, "status": self.status, "reason": self.reason}
+        for key in ("height", "width", "seed", "sigma_y"):
+            row[key] = getattr(self, key)
+        for stage in ("estimation", "latent"):
+            losses: list[float] | list[None] = self.losses.get(stage) or [None]
+            row[f"{stage}_first_loss"], row[f"{stage}_last_loss"] = losses[0], losses[-1]
+        for key in ("residual", "stopped_by", "nfe", "seconds", "psnr", "ssim", "lpips"):
+            row[key] = getattr(self, key)
+        return {**row, "input_psnr": self.input_psnr, "reblur_psnr": self.reblur_psnr}
+
+
+class ResultFolder:
+    """Layout of an output folder, and what is already in it.
+
+    An image is complete when its JSON is there under the same settings and its restored picture
+    exists; the JSON is written first and the picture is renamed into place last.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def restored(self, name: str) -> Path:
+        return self.root / "restored" / f"{name}.png"
+
+    def degraded(self, name: str) -> Path:
+        return self.root / "degraded" / f"{name}.png"
+
+    def picture(self, name: str) -> Path:
+        return self.root / "degradation" / f"{name}.png"
+
+    def json(self, name: str) -> Path:
+        return self.root / "degradation" / f"{name}.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics.csv"
+
+    def prepare(self) -> None:
+        """Create the folder.
+
+        Raises:
+            OutputError: if that is impossible, or it cannot be written to.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            probe = self.root / f".writable-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise OutputError(
+                f"--output {self.root} cannot be written to ({error.strerror}): choose another "
+                "folder"
+            ) from None
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for this process; a crash releases it.
+
+        Raises:
+            OutputError: if another run holds it.
+        """
+        with (self.root / ".lock").open("w") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise OutputError(
+                    f"another run is writing to {self.root}: wait for it or choose another --output"
+                ) from None
+            yield
+
+    def state(
+        self, name: str, fingerprint: str, input_sha256: str
+    ) -> Literal["missing", "complete", "other settings"]:
+        """Whether an image has to be restored (again)."""
+        record = self.read(name)
+        if record is None or record.status != "restored" or not self.restored(name).is_file():
+            return "missing"
+        if record.input_sha256 != input_sha256:
+            return "missing"
+        return "complete" if record.fingerprint == fingerprint else "other settings"
+
+    def read(self, name: str) -> Record | None:
+        """The record of an image; None if there is none or it is damaged."""
+        try:
+            return Record(**json.loads(self.json(name).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write(
+        self,
+        record: Record,
+        restored: Tensor,
+        picture: Tensor | None = None,
+        *,
+        alpha: Tensor | None = None,
+        bit_depth: int = 8,
+        grey: bool = False,
+        icc_profile: bytes | None = None,
+        degraded: Tensor | None = None,
+    ) -> None:
+        """Write everything about one restored image; the restored picture comes last.
+
+        Args:
+            record: what the JSON says.
+            restored: `(3, H, W)` in [-1, 1].
+            picture: `(h, w)` in [0, 1], the degradation as a picture.
+            alpha, bit_depth, grey, icc_profile: as read from the input, see `write_png`.
+            degraded: the input that the program made itself from a clean image.
+        """
+        # A picture left from other settings must not pass for the new record's.
+        self.restored(record.name).unlink(missing_ok=True)
+        if picture is not None:
+            path = _parent(self.picture(record.name))
+            write_png(path, picture.expand(3, -1, -1) * 2 - 1, grey=True)
+        if degraded is not None:
+            write_png(_parent(self.degraded(record.name)), degraded, grey=grey)
+        self._write_json(record)
+        write_png(
+            _parent(self.restored(record.name)),
+            restored,
+            alpha=alpha,
+            bit_depth=bit_depth,
+            grey=grey,
+            icc_profile=icc_profile,
+        )
+
+    def write_failure(self, record: Record) -> None:
+        """Record that an image could not be restored."""
+        self._write_json(record)
+
+    def records(self, names: Iterable[str]) -> list[Record]:
+        """The records of the images that have one."""
+        return [r for r in map(self.read, names) if r is not None]
+
+    def write_metrics(self) -> list[Record]:
+        """Rebuild `metrics.csv` from all records in the folder, and return them."""
+        folder = self.root / "degradation"
+        names = sorted(str(p.relative_to(folder))[: -len(".json")] for p in folder.rglob("*.json"))
+        records = self.records(names)
+        fields = list(Record("", "restored", "", "").row())
+        temporary = self.metrics.with_suffix(".csv.tmp")
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fields)
+            writer.writeheader()
+            writer.writerows(r.row() for r in records)
+        temporary.replace(self.metrics)
+        return records
+
+    def _write_json(self, record: Record) -> None:
+        path = _parent(self.json(record.name))
+        temporary = path.with_name(path.name + ".tmp")
+        text = json.dumps(asdict(record), ensure_ascii=False, indent=1)
+        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.replace(path)
+
+
+def _parent(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path

@@ -1,0 +1,95 @@
+"""Noise schedules: alpha_bar in float64, and the timesteps that a sampler visits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The cumulative signal level of a discrete diffusion, x_t = sqrt(ab_t) x_0 + sqrt(1 - ab_t) n.
+
+    `alpha_bar` stays in float64 on the CPU: in bfloat16 its 1000 levels would collapse to about
+    half as many. Samplers take single levels out of it as Python floats.
+
+    Args:
+        alpha_bar: `(T,)` float64, strictly decreasing, each in (0, 1).
+
+    Raises:
+        ValueError: if the levels do not decrease strictly inside (0, 1).
+
+    Source: Ho et al., Denoising Diffusion Probabilistic Models, 2020, eq. 4.
+    """
+
+    alpha_bar: Tensor
+
+    def __post_init__(self) -> None:
+        ab = self.alpha_bar
+        if ab.dtype != torch.float64 or ab.ndim != 1:
+            raise ValueError(
+                f"alpha_bar must be a float64 vector, not {ab.dtype} {tuple(ab.shape)}"
+            )
+        if not (float(ab[-1]) > 0 and float(ab[0]) < 1 and bool((ab.diff() < 0).all())):
+            raise ValueError("alpha_bar must decrease strictly from below 1 to above 0")
+
+    @classmethod
+    def linear(
+        cls, steps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02
+    ) -> Schedule:
+        """beta_t from `beta_start` to `beta_end` in equal steps (Ho et al. 2020, section 4)."""
+        beta = torch.linspace(beta_start, beta_end, steps, dtype=torch.float64)
+        return cls(torch.cumprod(1 - beta, 0))
+
+    @classmethod
+    def cosine(cls, steps: int = 1000, offset: float = 0.008) -> Schedule:
+        """Squared-cosine levels, beta capped at 0.999 (Nichol and Dhariwal 2021, eq. 17)."""
+        u = torch.arange(steps + 1, dtype=torch.float64) / steps
+        level = torch.cos((u + offset) / (1 + offset) * math.pi / 2) ** 2
+        beta = (1 - level[1:] / level[:-1]).clamp(max=0.999)
+        return cls(torch.cumprod(1 - beta, 0))
+
+    @classmethod
+    def from_config(cls, name: str, **arguments: float) -> Schedule:
+        """Build by name, as stored beside a prior's weights: `linear` or `cosine`."""
+        if name == "linear":
+            return cls.linear(
+                int(arguments.get("steps", 1000)),
+                arguments.get("beta_start", 1e-4),
+                arguments.get("beta_end", 0.02),
+            )
+        if name == "cosine":
+            return cls.cosine(int(arguments.get("steps", 1000)))
+        raise ValueError(f"noise schedule {name!r} is unknown: use 'linear' or 'cosine'")
+
+    @property
+    def T(self) -> int:
+        return len(self.alpha_bar)
+
+    def level(self, t: int) -> float:
+        """alpha_bar at timestep `t`; t = -1 is the clean image, 1.0."""
+        return 1.0 if t < 0 else float(self.alpha_bar[t])
+
+    def timesteps(self, steps: int, start: int | None = None) -> list[int]:
+        """`steps` different timesteps in equal strides, from `start` down to 0.
+
+        Args:
+            steps: how many network evaluations a sampler makes.
+            start: the first timestep; T - 1 if None.
+
+        Raises:
+            ValueError: if `start` lies outside the schedule or leaves no room for `steps`.
+        """
+        start = self.T - 1 if start is None else start
+        if not 0 <= start < self.T:
+            raise ValueError(f"start level {start} lies outside 0..{self.T - 1}: choose one inside")
+        if not 1 <= steps <= start + 1:
+            raise ValueError(
+                f"{steps} steps do not fit between level {start} and 0: use 1 to {start + 1}"
+            )
+        if steps == 1:
+            return [start]
+        return [round(start * (1 - i / (steps - 1))) for i in range(steps)]
