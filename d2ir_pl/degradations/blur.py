@@ -340,7 +340,7 @@ def kernel_covariance(kernel: Tensor) -> Tensor:
 
 
 def principal_widths(covariance: Tensor) -> tuple[float, float, float]:
-    """Major and minor width in pixels, and the major axis' angle in [0, pi), of a 2x2 covariance."""
+    """Major and minor width in pixels and the major axis' angle in [0, pi), of a covariance."""
     values, vectors = torch.linalg.eigh(covariance)
     minor, major = values.clamp_min(0).sqrt().tolist()
     return major, minor, float(torch.atan2(vectors[1, 1], vectors[0, 1]) % math.pi)

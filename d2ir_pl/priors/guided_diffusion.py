@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import pickle
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,8 +154,8 @@ def load_checkpoint(path: Path, flags: UNetFlags, tile: int = 512) -> UNetPrior:
             weights = load_file(path)
         else:
             weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, SafetensorError, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # an unpickler fails in as many ways as there are bytes
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise PriorError(f"{path} is not a state dict of plain tensors ({reason})") from None
     if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
         raise PriorError(f"{path} does not hold a flat state dict of tensors")

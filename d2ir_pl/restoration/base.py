@@ -88,7 +88,7 @@ class Restoration:
 
 
 class RestorationMethod(ABC):
-    """A way to restore images; its settings are constructor arguments, its state lives in a call."""
+    """A way to restore images: settings are constructor arguments, state lives in a call."""
 
     @abstractmethod
     def restore(

@@ -70,7 +70,7 @@ class DegradationEstimation:
     start: int = 400
     consistency: Literal["proximal", "guidance"] = "proximal"
     data_weight: float = 1.5
-    cg_iterations: int = 4
+    cg_iterations: int = 3
     renoise: float = 1.0
     guidance_scale: float = 1.0
     phi_steps: int = 5

@@ -1,0 +1,94 @@
+"""Where the time of a restoration goes.
+
+    python benchmarks/speed.py --size 256
+
+Restores the astronaut, blurred and noisy, with the default method; the median run of several is
+reported, start-up apart. Ratios can be compared between machines, seconds cannot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from photographs import make
+from torch import Tensor
+
+from d2ir_pl.degradations import GaussianBlur
+from d2ir_pl.noise import image_generator
+from d2ir_pl.priors import UNetPrior, load_prior
+from d2ir_pl.restoration import D2IR
+
+STARTUP = "import d2ir_pl.cli, d2ir_pl.priors as p; p.load_prior()"
+
+
+class Stopwatch:
+    """Seconds spent inside a function, replaced on its object."""
+
+    def __init__(self, owner: Any, name: str) -> None:
+        self.seconds = 0.0
+        self._function: Callable[..., Tensor] = getattr(owner, name)
+        setattr(owner, name, self._timed)
+
+    def _timed(self, *arguments: Any) -> Tensor:
+        start = now()
+        value = self._function(*arguments)
+        self.seconds += now() - start
+        return value
+
+
+def now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, default=256, help="height and width in pixels")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--prior", default="natural-small")
+    parser.add_argument("--precision", choices=["bf16", "fp16", "fp32"], default="bf16")
+    options = parser.parse_args()
+
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-W", "ignore", "-c", STARTUP], check=True)
+    startup = time.perf_counter() - start
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+    prior: UNetPrior = load_prior(options.prior).cast(dtype[options.precision]).to(device)
+    y = make("blur_gaussian", options.size).y[:1].to(device)
+    watch = Stopwatch(prior.unet, "forward")
+    rows = []
+    for run in range(options.runs + 1):
+        watch.seconds = 0.0
+        before = now()
+        result = D2IR().restore(y, GaussianBlur().to(device), prior, [image_generator(0, "a")])
+        total = now() - before
+        if run:  # the first one warms up
+            rows.append((total, watch.seconds))
+    total, network = sorted(rows)[len(rows) // 2]
+    peak = (
+        torch.cuda.max_memory_allocated() / 1e9
+        if device == "cuda"
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    )
+    print("| size | precision | U-Net evaluations | s an image | s in the U-Net ", end="")
+    print("| s outside it | share outside | start-up s | peak memory GB |")
+    print("|" + "---|" * 9)
+    print(f"| {options.size}x{options.size} | {options.precision} | {result.nfe[0]} ", end="")
+    print(f"| {total:.2f} | {network:.2f} | {total - network:.2f} ", end="")
+    print(f"| {(total - network) / total:.1%} | {startup:.1f} | {peak:.2f} |")
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    main()

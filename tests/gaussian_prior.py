@@ -1,0 +1,32 @@
+"""A prior whose every prediction is known in closed form: independent Gaussian pixels."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from d2ir_pl.priors import Prior
+from d2ir_pl.schedules import Schedule
+
+
+class GaussianPrior(Prior):
+    """x_0 ~ N(mean, std^2) pixel by pixel, so that E[x_0 | x_t] is linear in x_t."""
+
+    def __init__(self, mean: float = 0.1, std: float = 0.5, **arguments: int) -> None:
+        super().__init__(Schedule.linear(), **arguments)
+        self.mean, self.std = mean, std
+        self.calls: list[tuple[int, ...]] = []
+
+    def _network(self, x_t: Tensor, t: int) -> Tensor:
+        self.calls.append(tuple(x_t.shape))
+        ab = self.schedule.level(t)
+        variance = ab * self.std**2 + 1 - ab
+        return math.sqrt(1 - ab) * (x_t - math.sqrt(ab) * self.mean) / variance
+
+
+class CurvedPrior(GaussianPrior):
+    """A smooth, non-linear denoiser that mixes neighbours, for gradient tests."""
+
+    def _network(self, x_t: Tensor, t: int) -> Tensor:
+        mixed = x_t + 0.3 * torch.roll(x_t, 1, -1) - 0.2 * torch.roll(x_t, 1, -2)
+        return torch.tanh(super()._network(mixed, t))

@@ -1,0 +1,69 @@
+from itertools import pairwise
+
+import pytest
+import torch
+
+from d2ir_pl.degradations import Blur
+from d2ir_pl.noise import image_generator
+from d2ir_pl.restoration.data_step import data_step
+
+
+def matrix(function, shape):
+    """The dense matrix of a linear function of images."""
+    basis = torch.eye(shape[0] * shape[1], dtype=torch.float64).view(-1, 1, *shape)
+    return torch.stack([function(e[None])[0].flatten() for e in basis], 1)
+
+
+@pytest.mark.parametrize("border", ["extend", "reflect", "replicate", "circular"])
+def test_the_step_solves_the_normal_equations(border):
+    blur = Blur(5, border)
+    phi = blur.draw([image_generator(0, "a")], torch.zeros(1, dtype=torch.float64))
+    y = torch.randn(1, 1, 6, 7, dtype=torch.float64)
+    size = blur.image_size((6, 7))
+    z = torch.randn(1, 1, *size, dtype=torch.float64)
+    rho = torch.full((1, 1, 1, 1), 0.05, dtype=torch.float64)
+    a = matrix(lambda x: blur(x, phi), size)
+    normal = a.T @ a + 0.05 * torch.eye(a.shape[1], dtype=torch.float64)
+    exact = torch.linalg.solve(normal, a.T @ y.flatten() + 0.05 * z.flatten())
+    x = data_step(blur.operator(phi, size), y, z, rho, 60)
+    assert torch.allclose(x.flatten(), exact, atol=1e-8)
+
+
+def test_few_iterations_come_close_and_never_raise_the_objective():
+    blur = Blur(9)
+    phi = blur.draw([image_generator(0, "a")], torch.zeros(1))
+    y = torch.rand(1, 3, 40, 40)
+    size = blur.image_size((40, 40))
+    z = torch.rand(1, 3, *size)
+    rho = torch.full((1, 1, 1, 1), 0.02)
+    operator = blur.operator(phi, size)
+
+    def objective(x):
+        misfit = (y - operator.forward(x)).square().sum()
+        return float(misfit + 0.02 * (x - z).square().sum())
+
+    values = [objective(z)] + [objective(data_step(operator, y, z, rho, k)) for k in range(1, 9)]
+    best = objective(data_step(operator, y, z, rho, 200))
+    assert all(b <= a * (1 + 1e-5) for a, b in pairwise(values))
+    assert values[4] - best < 0.01 * (values[0] - best)
+
+
+def test_a_batch_is_its_images_one_by_one():
+    blur = Blur(9)
+    phi = blur.draw([image_generator(0, str(i)) for i in range(3)], torch.zeros(1))
+    y = torch.rand(3, 3, 20, 20)
+    size = blur.image_size((20, 20))
+    z, rho = torch.rand(3, 3, *size), torch.tensor([1e-3, 0.1, 10.0])[:, None, None, None]
+    together = data_step(blur.operator(phi, size), y, z, rho, 5)
+    for i in range(3):
+        one = {"logits": phi["logits"][i : i + 1]}
+        alone = data_step(blur.operator(one, size), y[i : i + 1], z[i : i + 1], rho[i : i + 1], 5)
+        assert torch.allclose(together[i], alone[0], atol=1e-5)
+
+
+def test_a_converged_image_stays_finite():
+    blur = Blur(5, "circular")
+    phi = blur.draw([image_generator(0, "a")], torch.zeros(1))
+    z = torch.zeros(1, 3, 12, 12)
+    x = data_step(blur.operator(phi, (12, 12)), z, z, torch.ones(1, 1, 1, 1), 20)
+    assert torch.equal(x, z)

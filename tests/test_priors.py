@@ -1,0 +1,201 @@
+import json
+import math
+
+import pytest
+import torch
+from gaussian_prior import CurvedPrior, GaussianPrior
+from safetensors.torch import save_file
+
+from d2ir_pl.priors import PriorError, UNetFlags, load_prior
+from d2ir_pl.priors.registry import PUBLISHED, prior_file
+
+TINY = UNetFlags(
+    image_size=64,
+    num_channels=32,
+    num_res_blocks=1,
+    channel_mult="1,1",
+    attention_resolutions="32",
+    num_head_channels=16,
+)
+
+
+@pytest.fixture(scope="module")
+def embedded():
+    return load_prior()
+
+
+def noisy(prior, x0, t, seed=0):
+    ab = prior.schedule.level(t)
+    noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed))
+    return math.sqrt(ab) * x0 + math.sqrt(1 - ab) * noise, noise
+
+
+def test_the_embedded_prior_removes_noise(embedded):
+    i = torch.linspace(0, 5, 64)
+    x0 = (0.7 * torch.sin(i[None] + 0.7 * i[:, None])).expand(1, 3, 64, 64)
+    for t in (100, 300):
+        x_t, noise = noisy(embedded, x0, t)
+        assert float((embedded.eps(x_t, t) - noise).square().mean()) < 0.1
+        assert float((embedded.x0(x_t, t) - x0).square().mean()) < 0.1 * float(
+            (x_t / math.sqrt(embedded.schedule.level(t)) - x0).square().mean()
+        )
+
+
+def test_x0_is_tweedies_formula():
+    prior = GaussianPrior()
+    x = torch.randn(1, 3, 8, 8)
+    ab = prior.schedule.level(300)
+    expected = (x - math.sqrt(1 - ab) * prior.eps(x, 300)) / math.sqrt(ab)
+    assert torch.equal(prior.x0(x, 300), expected)
+    assert prior.nfe == 2
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 37), (33, 40), (40, 47)])
+def test_any_size_is_predicted_as_if_mirrored_to_the_multiple(embedded, size):
+    x = torch.randn(1, 3, *size)
+    eps = embedded.eps(x, 200)
+    assert eps.shape == x.shape
+    assert bool(eps.isfinite().all())
+
+
+def test_tiles_agree_with_the_whole_image_and_leave_no_gaps():
+    x = torch.randn(1, 3, 75, 50)
+    whole, tiled = CurvedPrior(), CurvedPrior(tile=32, overlap=8)
+    a, b = whole.eps(x, 300), tiled.eps(x, 300)
+    assert len(tiled.calls) == 3 * 2
+    assert all(max(shape[-2:]) <= 32 for shape in tiled.calls)
+    assert tiled.nfe == 1
+    # Tiles see a wrapped border of one pixel, which the blending outweighs.
+    assert float((a - b).abs().mean()) < 0.02
+
+
+def test_tiles_of_a_pixelwise_prior_are_exact():
+    x = torch.randn(1, 3, 75, 50)
+    exact = torch.allclose(
+        GaussianPrior().eps(x, 300), GaussianPrior(tile=32, overlap=8).eps(x, 300), atol=1e-6
+    )
+    assert exact
+
+
+def test_gradients_flow_to_the_input_and_not_to_the_weights(embedded):
+    x = torch.randn(1, 3, 16, 16, requires_grad=True)
+    embedded.x0(x, 100).square().sum().backward()
+    assert float(x.grad.abs().sum()) > 0
+    assert all(p.grad is None and not p.requires_grad for p in embedded.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_close_and_leaves_everything_outside_in_float32(dtype):
+    exact, half = load_prior(), load_prior().cast(dtype)
+    x = torch.randn(1, 3, 32, 32)
+    assert half.eps(x, 300).dtype == torch.float32
+    assert half.schedule.alpha_bar.dtype == torch.float64
+    assert float((half.eps(x, 300) - exact.eps(x, 300)).abs().mean()) < 0.02
+
+
+def test_other_precisions_are_refused(embedded):
+    with pytest.raises(ValueError, match="float64"):
+        embedded.cast(torch.float64)
+
+
+def tiny_weights():
+    unet = TINY.build()
+    generator = torch.Generator().manual_seed(0)
+    return {
+        k: 0.05 * torch.randn(v.shape, generator=generator) for k, v in unet.state_dict().items()
+    }
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_a_state_dict_with_flags_loads_and_its_variance_channels_are_left_out(tmp_path, suffix):
+    path = tmp_path / f"model{suffix}"
+    weights = tiny_weights()
+    torch.save(weights, path) if suffix == ".pt" else save_file(weights, path)
+    prior = load_prior(str(path), TINY)
+    x = torch.randn(2, 3, 17, 20)
+    unet = TINY.build().eval()
+    unet.load_state_dict(weights)
+    steps = torch.full((2,), 77)
+    assert prior.eps(x, 77).shape == x.shape
+    even = torch.randn(2, 3, 16, 20)
+    assert torch.allclose(prior.eps(even, 77), unet(even, steps)[:, :3], atol=1e-5)
+
+
+def test_a_file_with_metadata_needs_no_flags(tmp_path):
+    unet = TINY.build()
+    config = {
+        "image_size": 64,
+        "in_channels": 3,
+        "model_channels": 32,
+        "out_channels": 6,
+        "num_res_blocks": 1,
+        "attention_resolutions": [2],
+        "channel_mult": [1, 1],
+        "num_heads": 4,
+        "num_head_channels": 16,
+        "use_scale_shift_norm": True,
+        "resblock_updown": True,
+    }
+    schedule = {"name": "cosine", "steps": 500}
+    save_file(
+        unet.state_dict(),
+        tmp_path / "own.safetensors",
+        {"config": json.dumps(config), "schedule": json.dumps(schedule), "prediction": "eps"},
+    )
+    prior = load_prior(str(tmp_path / "own.safetensors"))
+    assert prior.schedule.T == 500
+    assert prior.eps(torch.randn(1, 3, 16, 16), 499).shape == (1, 3, 16, 16)
+
+
+def test_wrong_files_are_refused_with_the_reason(tmp_path):
+    with pytest.raises(PriorError, match="natural-small"):
+        load_prior("no-such-prior")
+    (tmp_path / "text.safetensors").write_text("hello")
+    with pytest.raises(PriorError, match="safetensors"):
+        load_prior(str(tmp_path / "text.safetensors"))
+    (tmp_path / "text.pt").write_text("hello")
+    with pytest.raises(PriorError, match="state dict"):
+        load_prior(str(tmp_path / "text.pt"), TINY)
+    with pytest.raises(PriorError, match="prior_flags"):
+        load_prior(str(tmp_path / "text.pt"))
+
+    weights = tiny_weights()
+    missing = dict(weights)
+    name = next(iter(missing))
+    del missing[name]
+    torch.save(missing, tmp_path / "missing.pt")
+    with pytest.raises(PriorError, match=f"lacks {name}"):
+        load_prior(str(tmp_path / "missing.pt"), TINY)
+    torch.save({**weights, "extra.weight": torch.zeros(1)}, tmp_path / "extra.pt")
+    with pytest.raises(PriorError, match=r"unexpected extra\.weight"):
+        load_prior(str(tmp_path / "extra.pt"), TINY)
+    torch.save({**weights, name: weights[name] * torch.nan}, tmp_path / "nan.pt")
+    with pytest.raises(PriorError, match="NaN"):
+        load_prior(str(tmp_path / "nan.pt"), TINY)
+
+
+class _Code:
+    def __reduce__(self):
+        return (print, ("this must not run",))
+
+
+def test_a_pickle_with_code_is_refused(tmp_path, capsys):
+    torch.save({"weights": _Code()}, tmp_path / "code.pt")
+    with pytest.raises(PriorError, match="plain tensors"):
+        load_prior(str(tmp_path / "code.pt"), TINY)
+    assert "must not run" not in capsys.readouterr().out
+
+
+def test_a_published_prior_that_is_missing_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("D2IR_CACHE", str(tmp_path))
+    with pytest.raises(PriorError, match=r"download imagenet-256.*2\.2 GB"):
+        load_prior("imagenet-256")
+    assert not list(tmp_path.iterdir())
+    assert prior_file("natural-small").stat().st_size < 12e6
+
+
+def test_the_published_checkpoint_has_its_documented_size():
+    with torch.device("meta"):
+        unet = PUBLISHED["imagenet-256"].flags.build()
+    assert sum(p.numel() for p in unet.parameters()) == 552_814_086
+    assert len(unet.state_dict()) == 566

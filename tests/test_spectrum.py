@@ -1,0 +1,79 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from d2ir_pl.degradations.blur import gaussian_kernel
+from d2ir_pl.spectrum import EXPONENT, MAX_WIDTH, MIN_WIDTH, gaussian_covariance, periodogram
+
+
+def power_law_images(count: int, size: int, seed: int = 0) -> torch.Tensor:
+    """Random images whose power falls like that of photographs."""
+    g = torch.Generator().manual_seed(seed)
+    f = torch.sqrt(torch.fft.fftfreq(size)[:, None] ** 2 + torch.fft.rfftfreq(size)[None] ** 2)
+    amplitude = torch.where(f > 0, f ** (-EXPONENT / 2), 0)
+    spectrum = torch.fft.rfft2(torch.randn(count, 1, size, size, generator=g)) * amplitude
+    images = torch.fft.irfft2(spectrum, s=(size, size))
+    return (0.3 * images / images.std()).expand(-1, 3, -1, -1)
+
+
+def blurred(covariance: torch.Tensor, sigma: float, size: int = 128) -> torch.Tensor:
+    x = power_law_images(len(covariance), size + 40)
+    k = gaussian_kernel(covariance, 41)
+    y = torch.cat(
+        [F.conv2d(a[:, None], b[None, None])[None, :, 0] for a, b in zip(x, k, strict=True)]
+    )
+    return y + sigma * torch.randn(y.shape, generator=torch.Generator().manual_seed(9))
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.04])
+def test_the_width_of_a_blur_is_read_off_the_spectrum(noise):
+    widths = torch.tensor([0.8, 1.2, 1.6, 2.4, 3.5])
+    y = blurred(torch.diag_embed((widths**2)[:, None].expand(-1, 2)), noise)
+    found = gaussian_covariance(y, torch.full((5,), noise))[:, 0, 0].sqrt()
+    assert torch.allclose(found, widths, rtol=0.12)
+
+
+def test_two_widths_and_their_direction_are_read_off_the_spectrum():
+    angle = torch.tensor([0.3, 1.2, 2.5])
+    r = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], -1).view(-1, 2, 2)
+    truth = r @ torch.diag(torch.tensor([2.5, 1.0]) ** 2) @ r.mT
+    found = gaussian_covariance(blurred(truth, 0.02), torch.full((3,), 0.02), isotropic=False)
+    values, vectors = torch.linalg.eigh(found)
+    assert torch.allclose(values.sqrt(), torch.tensor([1.0, 2.5]).expand(3, 2), rtol=0.15)
+    direction = torch.atan2(vectors[:, 1, 1], vectors[:, 0, 1])
+    assert float(torch.sin(direction - angle).abs().max()) < 0.1
+
+
+def test_white_noise_has_its_variance_as_power_at_every_block_size():
+    for size in (64, 700):
+        y = 0.2 * torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+        power, _ = periodogram(y)
+        # The grey image averages three channels of independent noise.
+        assert float(power.mean()) == pytest.approx(0.2**2 / 3, rel=0.05)
+
+
+def test_images_without_information_are_taken_as_sharp_and_bounds_hold():
+    flat = torch.full((1, 3, 40, 40), 0.2)
+    tiny = torch.rand(1, 3, 1, 2)
+    for y in (flat, tiny):
+        assert float(gaussian_covariance(y, torch.zeros(1))[0, 0, 0].sqrt()) == pytest.approx(
+            MIN_WIDTH
+        )
+    noise = torch.randn(2, 3, 48, 48)
+    widths = torch.linalg.eigvalsh(gaussian_covariance(noise, torch.ones(2), False)).sqrt()
+    assert bool((widths >= MIN_WIDTH - 1e-4).all())
+    assert bool((widths <= MAX_WIDTH + 1e-4).all())
+    assert math.isfinite(float(widths.sum()))
+
+
+def test_images_do_not_influence_each_other():
+    y = blurred(torch.eye(2).expand(3, 2, 2) * torch.tensor([1.0, 2.0, 4.0])[:, None, None], 0.02)
+    sigma = torch.full((3,), 0.02)
+    for isotropic in (True, False):
+        together = gaussian_covariance(y, sigma, isotropic)
+        alone = torch.cat(
+            [gaussian_covariance(y[i : i + 1], sigma[:1], isotropic) for i in range(3)]
+        )
+        assert torch.allclose(together, alone, atol=1e-5)
