@@ -158,7 +158,7 @@ def sheet(task: Task, restored: dict[str, Tensor]) -> Tensor:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tasks", default="blur_gaussian,blur_gaussian_cropped")
+    parser.add_argument("--tasks", default="all", help=f"of {', '.join(TASKS)}")
     parser.add_argument("--methods", default=DEFAULT_METHODS, help=f"of {', '.join(METHODS)}")
     parser.add_argument("--data", type=Path, help="a degraded set; made from photographs if absent")
     parser.add_argument("--prior", default="natural-small")

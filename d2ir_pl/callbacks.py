@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,8 @@ def records(result: BatchResult, module: RestorationModule, fingerprint: str) ->
     assert r is not None
 
     def score(name: str, b: int) -> float | None:
-        return result.scores[name][b] if name in result.scores else None
+        value = result.scores.get(name, [math.nan] * (b + 1))[b]
+        return value if math.isfinite(value) else None
 
     described = module.degradation.describe(r.phi)
     true_phi = None if result.true_phi is None else module.degradation.describe(result.true_phi)
@@ -116,9 +118,11 @@ class TrajectoryLogger(pl.Callback):
     """TensorBoard curves of every step and pictures along the way; one run per image.
 
     Scalars: `estimation/loss` and `latent/loss` (mean squared residual in [0, 1]),
-    `.../residual_over_sigma` (1: explained to the noise) and `latent/x_T_rms` (1: white noise).
-    Pictures: `.../x0`, `degradation` (a kernel) at the start, along the way and at the end, and
-    `input | restored | reference` at the end.
+    `.../residual_over_sigma` (1: explained to the noise), `latent/x_T_rms` (1: white noise), and
+    at the end `score/reblur_psnr`, with a reference also `score/psnr`, `score/ssim` and so on.
+    Pictures: `estimation/x0` and `estimation/degradation` (a kernel), the same of `latent`, from
+    the first step on, and at the end `degradation` and `input | restored | reference` (or
+    `input | restored`). An image that is restored again gets a new run in place of the old one.
 
     Args:
         folder: where the event files go.
@@ -146,7 +150,11 @@ class TrajectoryLogger(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self._writers = [SummaryWriter(self.folder / s.item.name) for s in batch.samples]
+        runs = [self.folder / s.item.name for s in batch.samples]
+        for run in runs:
+            for old in run.glob("events.out.tfevents.*"):
+                old.unlink()
+        self._writers = [SummaryWriter(run) for run in runs]
 
     def observe(self, step: Step) -> None:
         rms = (step.loss / step.sigma_y**2).sqrt().tolist()
@@ -182,9 +190,11 @@ class TrajectoryLogger(pl.Callback):
     ) -> None:
         assert isinstance(outputs, BatchResult)
         assert self._degradation is not None
+        restoration = outputs.restoration
         for b, writer in enumerate(self._writers):
-            restoration = outputs.restoration
-            assert restoration is not None
+            if restoration is None:
+                writer.close()
+                continue
             row = [outputs.y[b], restoration.x0[b]]
             if outputs.reference is not None:
                 row.append(outputs.reference[b])
@@ -305,7 +315,7 @@ class RestorationProgress(pl.Callback):
 
 
 def _unit(image: Tensor) -> Tensor:
-    return ((image.float().cpu() + 1) / 2).clamp(0, 1)
+    return ((image.float().cpu() + 1) / 2).nan_to_num().clamp(0, 1)
 
 
 def _enlarge(picture: Tensor) -> Tensor:

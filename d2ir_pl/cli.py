@@ -14,157 +14,27 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from jsonargparse import SUPPRESS, ArgumentError, Namespace, lazy_instance
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from jsonargparse import Namespace
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 
 import d2ir_pl
 from d2ir_pl.callbacks import ImageWriter, RestorationProgress, TrajectoryLogger
 from d2ir_pl.data import InputError, RestorationDataModule, file_digest
-from d2ir_pl.degradations import GaussianBlur
 from d2ir_pl.image_io import ImageError
-from d2ir_pl.module import RestorationModule, compute_dtype
+from d2ir_pl.options import RestorationCLI, UsageError, parse_options
 from d2ir_pl.priors import PriorError
 from d2ir_pl.priors.download import DownloadError
 from d2ir_pl.priors.registry import PUBLISHED, fetch, prior_file
-from d2ir_pl.restoration import D2IR
 from d2ir_pl.results import OutputError, Record, ResultFolder
-
-
-class UsageError(ValueError):
-    """An option is wrong; the message is one sentence that names it."""
-
 
 _EXPECTED = (UsageError, InputError, OutputError, PriorError, DownloadError, ImageError)
 
 
-# Options of Lightning's trainer that mean nothing when images are restored.
-_TRAINING_ONLY = {
-    "max_epochs",
-    "min_epochs",
-    "max_steps",
-    "min_steps",
-    "max_time",
-    "limit_train_batches",
-    "limit_val_batches",
-    "limit_test_batches",
-    "limit_predict_batches",
-    "fast_dev_run",
-    "overfit_batches",
-    "val_check_interval",
-    "check_val_every_n_epoch",
-    "num_sanity_val_steps",
-    "log_every_n_steps",
-    "accumulate_grad_batches",
-    "gradient_clip_val",
-    "gradient_clip_algorithm",
-    "reload_dataloaders_every_n_epochs",
-    "sync_batchnorm",
-    "enable_autolog_hparams",
-    "model_registry",
-    "inference_mode",
-    "detect_anomaly",
-    "barebones",
-    "default_root_dir",
-    "enable_checkpointing",
-    "enable_progress_bar",
-    "enable_model_summary",
-    "use_distributed_sampler",
-    "logger",
-}
-
-
-class RestorationCLI(LightningCLI):
-    """`predict`: options of the model, the data and Lightning's trainer, and a few of its own."""
-
-    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        # Lightning asks for it; noise is keyed by image here, so a global seed says nothing.
-        parser.add_argument("--seed_everything", type=bool, default=False, help=SUPPRESS)
-
-    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_lightning_class_args(RestorationModule, "model")
-        parser.add_lightning_class_args(RestorationDataModule, "data")
-        parser.add_class_arguments(
-            pl.Trainer,
-            "trainer",
-            fail_untyped=False,
-            instantiate=False,
-            sub_configs=True,
-            skip=_TRAINING_ONLY,
-        )
-        parser.set_defaults({f"trainer.{k}": v for k, v in self.trainer_defaults.items()})
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--output", type=str, default="results", help="folder for all results")
-        parser.add_argument("--seed", type=int, default=0, help="seed of every image's noise")
-        parser.add_argument(
-            "--overwrite",
-            type=bool,
-            default=False,
-            help="restore again what is in --output, settings having changed or not",
-        )
-        parser.add_argument(
-            "--tensorboard",
-            type=bool,
-            default=True,
-            help="write curves and pictures of every step under --output/tensorboard",
-        )
-        parser.link_arguments("seed", "model.seed")
-        parser.set_defaults(
-            {
-                "model.degradation": lazy_instance(GaussianBlur),
-                "model.method": lazy_instance(D2IR),
-            }
-        )
-
-
-def _trainer(**arguments: Any) -> pl.Trainer:
-    """Lightning's trainer with what prediction needs: own sharding, no training side effects."""
-    return pl.Trainer(
-        **arguments,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
-
-
 def predict(arguments: list[str]) -> int:
     """Restore images; the exit status is 1 if any of them failed."""
-    arguments = [_shipped_config(a, before) for before, a in zip(["", *arguments], arguments)]  # noqa: B905
     with _quiet():
-        try:
-            cli = _parse(arguments)
-            compute_dtype(cli.trainer.precision)
-        except _EXPECTED:
-            raise
-        except (ArgumentError, ValueError, TypeError) as error:
-            raise UsageError(_sentence(str(error))) from None
-        return _run(cli)
-
-
-def _parse(arguments: list[str]) -> RestorationCLI:
-    return RestorationCLI(
-        RestorationModule,
-        RestorationDataModule,
-        save_config_callback=None,
-        trainer_class=_trainer,
-        trainer_defaults={"precision": "bf16-mixed"},
-        seed_everything_default=False,
-        auto_configure_optimizers=False,
-        parser_kwargs={
-            "prog": "d2ir predict",
-            "description": "Restore degraded photos with a pretrained diffusion prior.",
-            "allow_abbrev": False,
-            "default_env": True,
-            "env_prefix": "D2IR",
-            "exit_on_error": False,
-        },
-        args=arguments,
-        run=False,
-    )
+        return _run(parse_options(arguments))
 
 
 def _run(cli: RestorationCLI) -> int:
@@ -180,7 +50,9 @@ def _run(cli: RestorationCLI) -> int:
         skipped = _plan(data, folder, fingerprint, config.overwrite)
         console = Console(stderr=True)
         if trainer.is_global_zero:
-            cli.parser.save(config, folder.root / "config.yaml", overwrite=True, skip_check=True)
+            cli.parser.save(
+                config, folder.root / "config.yaml", overwrite=True, skip_validation=True
+            )
             if skipped:
                 console.print(f"{skipped} of {len(data.items)} images are complete: skipped")
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
@@ -189,7 +61,10 @@ def _run(cli: RestorationCLI) -> int:
             callbacks.append(TrajectoryLogger(folder.root / "tensorboard"))
         callbacks.append(RestorationProgress(len(data.pending), console))
         if data.pending:
-            trainer.predict(module, data, return_predictions=False)
+            try:
+                trainer.predict(module, data, return_predictions=False)
+            except SystemExit:  # what Lightning makes of Ctrl-C
+                raise KeyboardInterrupt from None
             trainer.strategy.barrier()
         if not trainer.is_global_zero:
             # Rank 0 reports for all: a child that exits with an error would have it killed.
@@ -275,30 +150,6 @@ def _means(records: Sequence[Record]) -> dict[str, float]:
     return means
 
 
-def _shipped_config(argument: str, before: str) -> str:
-    """`--config blind_deblur` finds the shipped file of that name."""
-    prefix, name = (
-        ("--config=", argument[9:]) if argument.startswith("--config=") else ("", argument)
-    )
-    if not prefix and before != "--config":
-        return argument
-    if Path(name).exists():
-        return argument
-    folder = configs_folder()
-    shipped = folder / f"{Path(name).stem}.yaml"
-    if Path(name).parent in (Path("."), Path("configs")) and shipped.is_file():
-        return prefix + str(shipped)
-    known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
-    raise InputError(f"config {name} does not exist: the shipped ones are {known}")
-
-
-def configs_folder() -> Path:
-    """Where the shipped YAML files lie: inside an installed package, or beside a checkout's."""
-    package = Path(__file__).parent
-    installed = package / "configs"
-    return installed if installed.is_dir() else package.parent / "configs"
-
-
 @contextlib.contextmanager
 def _quiet() -> Any:
     """Keep to one's own lines: Lightning's tips and hints are for people who write modules."""
@@ -355,11 +206,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error))
     except KeyboardInterrupt:
         return _fail("stopped; finished images are kept, and the same command does the rest", 130)
-
-
-def _sentence(message: str) -> str:
-    """One line of a parser's message."""
-    return " ".join(message.split())
 
 
 def _fail(message: str, status: int = 2) -> int:

@@ -103,6 +103,8 @@ class RestorationDataModule(pl.LightningDataModule):
             raise InputError("no input is given: add --data.inputs with a file, folder or glob")
         if batch_size < 1:
             raise InputError(f"--data.batch_size {batch_size} must be at least 1")
+        if num_workers < 0:
+            raise InputError(f"--data.num_workers {num_workers} must be at least 0")
         if limit is not None and limit < 1:
             raise InputError(f"--data.limit {limit} must be at least 1")
         if degrade and references is not None:
@@ -253,6 +255,8 @@ def _find(inputs: str, excluded: Path | None) -> tuple[Path, list[Path]]:
 
 def _images_below(folder: Path, excluded: Path | None) -> list[Path]:
     excluded = excluded.resolve() if excluded else None
+    if excluded is not None and folder.resolve() not in excluded.parents:
+        excluded = None
     found = []
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)

@@ -99,7 +99,7 @@ class RestorationModule(pl.LightningModule):
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> BatchResult:
         start = time.perf_counter()
         if not batch.samples:
-            return BatchResult([], batch.failures, batch.y, None, {}, None, None, 0.0)
+            return _failed(batch.failures)
         # Lightning predicts in inference mode, whose tensors cannot be optimised.
         with torch.inference_mode(False), torch.enable_grad():
             y, true_phi = batch.y.clone(), None
@@ -110,7 +110,12 @@ class RestorationModule(pl.LightningModule):
             elif batch.samples[0].reference is not None:
                 references = [s.reference for s in batch.samples if s.reference is not None]
                 reference = torch.stack(references).to(y)
-            restoration = self._restore(y, batch.samples)
+            try:
+                restoration = self._restore(y, batch.samples)
+            except ValueError as error:
+                # Such as a size that the degradation cannot handle; others may still do.
+                refused = [Failure(s.item, str(error), s.digest) for s in batch.samples]
+                return _failed(batch.failures + refused)
         seconds = (time.perf_counter() - start) / len(y)
         restoration = restoration.cpu()
         reference = None if reference is None else reference.cpu()
@@ -155,14 +160,19 @@ def compute_dtype(precision: str) -> torch.dtype:
     """What the network computes in under a precision of Lightning's.
 
     Raises:
-        ValueError: for precisions that would also round the schedule and the linear algebra.
+        ValueError: for unknown precisions, and those that would also convert the schedule and the
+            linear algebra.
     """
     if precision not in _DTYPES:
         raise ValueError(
-            f"--trainer.precision {precision} would round the noise schedule and the linear "
-            f"algebra too: use one of {', '.join(_DTYPES)}"
+            f"--trainer.precision {precision} is not supported, as only the prior may compute in "
+            f"half precision: use one of {', '.join(_DTYPES)}"
         )
     return _DTYPES[precision]
+
+
+def _failed(failures: list[Failure]) -> BatchResult:
+    return BatchResult([], failures, torch.empty(0, 3, 1, 1), None, {}, None, None, 0.0)
 
 
 def _scores(

@@ -112,6 +112,17 @@ class ResultFolder:
             ) from None
 
     @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            where = error.filename2 or error.filename or self.root
+            raise OutputError(
+                f"{where} cannot be written ({error.strerror or error}): make room for it, or "
+                "choose another --output; finished images are kept"
+            ) from error
+
+    @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the folder for this process; a crash releases it.
 
@@ -121,9 +132,14 @@ class ResultFolder:
         with (self.root / ".lock").open("w") as file:
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except (BlockingIOError, PermissionError):
                 raise OutputError(
                     f"another run is writing to {self.root}: wait for it or choose another --output"
+                ) from None
+            except OSError as error:
+                raise OutputError(
+                    f"--output {self.root} cannot be locked ({error.strerror}): choose a folder on "
+                    "a local disk"
                 ) from None
             yield
 
@@ -166,26 +182,30 @@ class ResultFolder:
             alpha, bit_depth, grey, icc_profile: as read from the input, see `write_png`.
             degraded: the input that the program made itself from a clean image.
         """
-        # A picture left from other settings must not pass for the new record's.
-        self.restored(record.name).unlink(missing_ok=True)
-        if picture is not None:
-            path = _parent(self.picture(record.name))
-            write_png(path, picture.expand(3, -1, -1) * 2 - 1, grey=True)
-        if degraded is not None:
-            write_png(_parent(self.degraded(record.name)), degraded, grey=grey)
-        self._write_json(record)
-        write_png(
-            _parent(self.restored(record.name)),
-            restored,
-            alpha=alpha,
-            bit_depth=bit_depth,
-            grey=grey,
-            icc_profile=icc_profile,
-        )
+        name = record.name
+        with self._writing():
+            # What is left from other settings must not pass for the new record's.
+            for path in (self.restored(name), self.picture(name), self.degraded(name)):
+                path.unlink(missing_ok=True)
+            if picture is not None:
+                path = _parent(self.picture(name))
+                write_png(path, picture.expand(3, -1, -1) * 2 - 1, grey=True)
+            if degraded is not None:
+                write_png(_parent(self.degraded(name)), degraded, grey=grey)
+            self._write_json(record)
+            write_png(
+                _parent(self.restored(name)),
+                restored,
+                alpha=alpha,
+                bit_depth=bit_depth,
+                grey=grey,
+                icc_profile=icc_profile,
+            )
 
     def write_failure(self, record: Record) -> None:
         """Record that an image could not be restored."""
-        self._write_json(record)
+        with self._writing():
+            self._write_json(record)
 
     def records(self, names: Iterable[str]) -> list[Record]:
         """The records of the images that have one."""
@@ -198,7 +218,7 @@ class ResultFolder:
         records = self.records(names)
         fields = list(Record("", "restored", "", "").row())
         temporary = self.metrics.with_suffix(".csv.tmp")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
+        with self._writing(), temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fields)
             writer.writeheader()
             writer.writerows(r.row() for r in records)

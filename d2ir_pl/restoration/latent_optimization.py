@@ -18,6 +18,10 @@ from d2ir_pl.priors.denoiser import Prior
 from d2ir_pl.restoration.base import Observer, Step, mean_square
 from d2ir_pl.sampling import Gradient, ddim_chain, ddim_inversion
 
+# Adam takes steps of the sign of a gradient, however small. Where it is far below that of a residual
+# at the noise (about 1e-2) rounding would decide, and with it the make-up of the batch.
+ADAM_EPS = 1e-4
+
 
 @dataclass
 class OptimizedLatent:
@@ -128,7 +132,7 @@ class LatentOptimization:
                 x_T = normal_like(x[active], [generators[b] for b in active])
         # One leaf per image: an image that has stopped takes no part in anything that follows.
         latents = {b: x_T[i : i + 1].clone().requires_grad_() for i, b in enumerate(active)}
-        optimizer = torch.optim.Adam(list(latents.values()), lr=self.lr)
+        optimizer = torch.optim.Adam(list(latents.values()), lr=self.lr, eps=ADAM_EPS)
         # Half precision underflows; each image has its own loss scale, lowered on overflow.
         half = getattr(prior, "compute_dtype", torch.float32) == torch.float16
         scale = torch.full_like(sigma_y, 2.0**10 if half else 1.0)

@@ -1,0 +1,199 @@
+"""Any common image file as a `Photo`.
+
+PNG goes through imagecodecs and TIFF through tifffile, because Pillow reduces most 16-bit files to
+8 bits (and its libtiff writes to the terminal); Pillow reads the other formats and all headers but
+those of TIFF files.
+"""
+
+import logging
+import os
+import re
+import struct
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import imagecodecs
+import numpy as np
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    WebPImagePlugin,
+)
+
+from d2ir_pl.image_io.photo import (
+    FLIPS,
+    ORIENTATION_TAG,
+    ImageError,
+    Photo,
+    Raster,
+    RefusedError,
+    check_size,
+    cmyk_to_srgb,
+    to_photo,
+)
+from d2ir_pl.image_io.tiff import TIFF, read_tiff, tiff_size
+
+EXTENSIONS: frozenset[str] = frozenset(
+    {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".webp"}
+    | {".gif", ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm"}
+)
+# The largest phone and medium-format photos have 200 megapixels.
+MAX_PIXELS = 200_000_000
+
+_PNM_SIXTEEN_BITS = re.compile(rb"P[2356]" + 3 * rb"(?:\s|#[^\n]*\n)+(\d+)")
+# Openers are called directly: Image.open would enforce Pillow's process-wide pixel limit, and would
+# also try formats that run other programs.
+_OPENERS: dict[re.Pattern[bytes], Callable[[BinaryIO], ImageFile.ImageFile]] = {
+    re.compile(rb"\x89PNG\r\n\x1a\n"): PngImagePlugin.PngImageFile,
+    re.compile(rb"\xff\xd8\xff"): JpegImagePlugin.jpeg_factory,
+    re.compile(rb"GIF8[79]a"): GifImagePlugin.GifImageFile,
+    re.compile(rb"RIFF....WEBP", re.DOTALL): WebPImagePlugin.WebPImageFile,
+    re.compile(rb"BM"): BmpImagePlugin.BmpImageFile,
+    re.compile(rb"P[1-6]\s"): PpmImagePlugin.PpmImageFile,
+}
+
+
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Size (H, W) of the photo that `read_image` would return, from the file's header only.
+
+    Raises:
+        ImageError: the file is missing, unreadable or no image.
+    """
+    with _opened(Path(path)) as stream:
+        if TIFF.match(_head(stream)):
+            height, width, orientation = tiff_size(stream)
+        else:
+            image = _open_header(stream)
+            (width, height), orientation = image.size, _orientation(image)
+        check_size(height, width, max_pixels=None)
+    return (width, height) if orientation >= 5 else (height, width)
+
+
+def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Photo:
+    """Read an image file of 8 or 16 bits a channel, turned upright by its EXIF orientation.
+
+    A value v of a file whose white is w becomes 2 v / w - 1. CMYK is converted to sRGB; any other
+    colour space is left as it is, described by `Photo.icc_profile`.
+
+    Args:
+        path: the file; what counts is its contents, not its suffix.
+        max_pixels: the most pixels H * W, checked before decoding.
+
+    Raises:
+        ImageError: the file is missing, unreadable, damaged, too large, or of an unsupported kind.
+    """
+    with _opened(Path(path)) as stream:
+        head = _head(stream)
+        pnm = _PNM_SIXTEEN_BITS.match(head)
+        if TIFF.match(head):
+            raster = read_tiff(stream, max_pixels)
+        elif pnm and int(pnm[3]) > 255:
+            raise RefusedError("is a 16-bit PNM file; convert it to a 16-bit PNG or TIFF file")
+        else:
+            raster = _read_other(stream, max_pixels)
+        return to_photo(raster)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a file; inside, every failure becomes an ImageError and no decoder prints anything."""
+
+    def drop(record: logging.LogRecord) -> bool:
+        return False
+
+    loggers = [logging.getLogger(name) for name in ("tifffile", "imagecodecs")]
+    for logger in loggers:
+        logger.addFilter(drop)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # A named pipe would block for ever.
+            if path.exists() and not path.is_file():
+                raise RefusedError("is not a regular file; pass the path of an image file")
+            with path.open("rb") as stream:
+                yield stream
+    except RefusedError as refusal:
+        raise ImageError(f"{path} {refusal}") from None
+    except Exception as error:  # decoders raise anything at all on hostile bytes
+        # Only the operating system sets errno: Pillow's own OSErrors are about the contents.
+        if isinstance(error, OSError) and error.errno is not None:
+            remedy = "check the path and its permissions"
+            raise ImageError(f"{path} cannot be read ({error.strerror}); {remedy}") from error
+        reason = f"is damaged, truncated or of an unsupported kind ({error!r:.200})"
+        raise ImageError(f"{path} {reason}; export it again as a PNG file") from error
+    finally:
+        for logger in loggers:
+            logger.removeFilter(drop)
+
+
+def _head(stream: BinaryIO) -> bytes:
+    head = stream.read(1024)
+    stream.seek(0)
+    if not head:
+        raise RefusedError("is empty; copy or download it again")
+    return head
+
+
+def _open_header(stream: BinaryIO) -> ImageFile.ImageFile:
+    """A file that is not TIFF as a Pillow image whose pixels are not decoded yet."""
+    head = _head(stream)
+    opener = next((opener for start, opener in _OPENERS.items() if start.match(head)), None)
+    if opener is None:
+        known = "PNG, JPEG, TIFF, WebP, GIF, BMP or PNM"
+        raise RefusedError(f"is not a {known} image; convert it to one of these")
+    image = opener(stream)
+    if isinstance(image, PngImagePlugin.PngImageFile) and (exif := _png_exif(stream)):
+        image.info["exif"] = exif
+    return image
+
+
+def _png_exif(stream: BinaryIO) -> bytes | None:
+    """A PNG file's EXIF data: they may follow the pixels, where Pillow finds them by decoding."""
+    stream.seek(8)
+    while len(start := stream.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", start)
+        if kind == b"eXIf":
+            return stream.read(length)
+        stream.seek(length + 4, os.SEEK_CUR)
+    return None
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        # The base class's method, because that of PNG images decodes the pixels.
+        value = Image.Image.getexif(image).get(ORIENTATION_TAG, 1)
+    except Exception:  # damaged EXIF data are no reason to refuse the pixels
+        return 1
+    return value if value in FLIPS or value == 5 else 1
+
+
+def _read_other(stream: BinaryIO, max_pixels: int) -> Raster:
+    image = _open_header(stream)
+    check_size(image.height, image.width, max_pixels)
+    profile, bit_depth, notes = image.info.get("icc_profile") or None, 8, []
+    if (frames := getattr(image, "n_frames", 1)) > 1:
+        kind = "multi-picture" if image.format == "MPO" else "animated"
+        notes.append(f"{kind}: the first of {frames} frames is used")
+    if isinstance(image, PngImagePlugin.PngImageFile):
+        stream.seek(0)
+        samples = imagecodecs.png_decode(stream.read())
+        bit_depth = 8 * samples.dtype.itemsize
+    elif image.mode == "CMYK":
+        samples, note = cmyk_to_srgb(image, profile)
+        profile = None
+        notes.append(note)
+    else:
+        grey = image.mode in ("1", "L", "LA")
+        mode = ("L" if grey else "RGB") + ("A" if image.has_transparency_data else "")
+        samples = np.asarray(image.convert(mode))
+    samples = samples.reshape(image.height, image.width, -1)
+    white = 2**bit_depth - 1
+    return Raster(samples, white, bit_depth, _orientation(image), profile, tuple(notes))

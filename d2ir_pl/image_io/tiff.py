@@ -1,0 +1,118 @@
+"""TIFF files, through tifffile."""
+
+import math
+import re
+from typing import BinaryIO
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
+
+from d2ir_pl.image_io.photo import (
+    ORIENTATION_TAG,
+    Raster,
+    RefusedError,
+    check_size,
+    cmyk_to_srgb,
+)
+
+TIFF = re.compile(rb"II[*+]\0|MM\0[*+]")
+
+# Samples a pixel of the TIFF colour spaces that are read, alpha not counted.
+_TIFF_COLOURS = {
+    PHOTOMETRIC.MINISWHITE: 1,
+    PHOTOMETRIC.MINISBLACK: 1,
+    PHOTOMETRIC.PALETTE: 1,
+    PHOTOMETRIC.RGB: 3,
+    PHOTOMETRIC.YCBCR: 3,
+    PHOTOMETRIC.SEPARATED: 4,
+}
+
+
+def tiff_size(stream: BinaryIO) -> tuple[int, int, int]:
+    """Height and width as stored, and the EXIF orientation, from the header only."""
+    with tifffile.TiffFile(stream) as tiff:
+        page = tiff.pages.first
+        return page.imagelength, page.imagewidth, _orientation(page)
+
+
+def read_tiff(stream: BinaryIO, max_pixels: int) -> Raster:
+    with tifffile.TiffFile(stream) as tiff:
+        page = tiff.pages.first
+        check_size(page.imagelength, page.imagewidth, max_pixels)
+        samples = _samples(page, file_size=tiff.filehandle.size)
+        pages, profile, orientation = len(tiff.pages), page.iccprofile, _orientation(page)
+    notes = [f"multi-page: the first of {pages} pages is used"] if pages > 1 else []
+    bits = page.bitspersample
+    white = 1 if samples.dtype.kind == "f" else 2**bits - 1
+    if page.photometric == PHOTOMETRIC.PALETTE:
+        # Palettes hold 16 bits an entry, by convention made from 8.
+        palette = np.asarray(page.colormap) >> 8
+        if palette.shape != (3, 2**bits):
+            raise RefusedError("has a damaged palette; export it again as a PNG file")
+        return Raster(palette.T[samples[..., 0]], 255, 8, orientation, profile, tuple(notes))
+    if page.photometric == PHOTOMETRIC.SEPARATED:
+        inks = np.rint(samples * (255 / white)).astype(np.uint8)
+        cmyk = Image.frombytes("CMYK", inks.shape[1::-1], inks.tobytes())
+        rgb, note = cmyk_to_srgb(cmyk, profile)
+        return Raster(rgb, 255, 8, orientation, None, (*notes, note))
+    if samples.dtype.kind == "f":
+        notes.append("floating point: the values are used as they are, and written in 16 bits")
+    if page.photometric == PHOTOMETRIC.MINISWHITE:
+        samples[..., 0] = white - samples[..., 0]
+    if samples.shape[-1] in (2, 4):
+        samples, more = _interpret_extra_sample(samples, white, page.extrasamples)
+        notes += more
+    depth = 8 if bits <= 8 else 16
+    return Raster(samples, white, depth, orientation, profile, tuple(notes))
+
+
+def _orientation(page: tifffile.TiffPage) -> int:
+    value = page.tags.valueof(ORIENTATION_TAG, default=1)
+    return value if value in range(1, 9) else 1
+
+
+def _samples(page: tifffile.TiffPage, file_size: int) -> NDArray:
+    """A page's samples (H, W, C), unsigned or floating point, in the file's colour space."""
+    colours = _TIFF_COLOURS.get(PHOTOMETRIC(page.photometric))
+    ycbcr = page.photometric == PHOTOMETRIC.YCBCR
+    if colours is None or (ycbcr and page.compression != COMPRESSION.JPEG):
+        space = PHOTOMETRIC(page.photometric).name
+        raise RefusedError(f"has the TIFF colour space {space}; convert it to RGB")
+    plain = page.photometric in (PHOTOMETRIC.PALETTE, PHOTOMETRIC.SEPARATED)
+    if page.imagedepth != 1 or not 0 <= page.samplesperpixel - colours <= (0 if plain else 1):
+        raise RefusedError(f"has {page.samplesperpixel} channels; flatten it to RGB or RGBA")
+    kind = page.dtype.kind if page.dtype is not None else "?"
+    if not ((kind in "bu" and page.bitspersample <= 16) or (kind == "f" and not plain)):
+        raise RefusedError(
+            f"has samples of type {page.dtype or 'unknown'}; convert it to 8 or 16 bits a channel, "
+            "or to floating point in [0, 1]"
+        )
+    # tifffile would fill missing parts with zeros.
+    segments = list(zip(page.dataoffsets, page.databytecounts, strict=False))
+    if len(segments) < math.prod(page.chunked) or any(
+        size < 1 or start + size > file_size for start, size in segments
+    ):
+        raise RefusedError("is truncated; copy or download it again")
+    planes = page.asarray(squeeze=False)[:, 0]
+    samples = np.moveaxis(planes, 0, -2).reshape(page.imagelength, page.imagewidth, -1)
+    # A NaN makes the comparison false, too.
+    if kind == "f" and not (samples.min() >= 0 and samples.max() <= 1):
+        span = f"from {samples.min()} to {samples.max()}"
+        raise RefusedError(f"has floating-point values {span}; scale them to [0, 1]")
+    return samples.astype(np.uint8) if kind == "b" else samples
+
+
+def _interpret_extra_sample(
+    samples: NDArray, white: float, meanings: tuple[int, ...]
+) -> tuple[NDArray, list[str]]:
+    """The samples with alpha unpremultiplied, or dropped where it is not alpha; and notes."""
+    if EXTRASAMPLE.UNASSALPHA in meanings:
+        return samples, []
+    colour, alpha = samples[..., :-1].astype(np.float32), samples[..., -1:]
+    if EXTRASAMPLE.ASSOCALPHA not in meanings:
+        return samples[..., :-1], ["an extra channel that is not declared as alpha is left out"]
+    unpremultiplied = np.minimum(colour * (white / np.maximum(alpha, 1e-6 * white)), white)
+    return np.concatenate([unpremultiplied, alpha], -1, dtype=np.float32), []

@@ -1,0 +1,172 @@
+"""Shipped YAML files: each can be used as it stands, and says what the program does."""
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from photos import save
+
+from d2ir_pl import degradations, restoration
+from d2ir_pl.module import RestorationModule, compute_dtype
+from d2ir_pl.options import RestorationCLI, configs_folder, parse_options
+
+CONFIGS = sorted(path.stem for path in configs_folder().glob("*.yaml"))
+
+
+def contents(name: str) -> dict[str, Any]:
+    return yaml.safe_load((configs_folder() / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def leaves(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from leaves(value, (*path, key))
+    else:
+        yield path, tree
+
+
+def settings(cli: RestorationCLI) -> dict[str, Any]:
+    """All options but the name of the file that they come from."""
+    config = cli.config.as_dict()
+    del config["config"]
+    return config
+
+
+@pytest.fixture
+def parse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Parse options as `predict` does, with an input, and a kernel where the task needs one."""
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "photo.png")
+    np.save(tmp_path / "kernel.npy", np.full((5, 5), 1 / 25))
+
+    def parse(*arguments: str, config: str | None = None) -> RestorationCLI:
+        options = [] if config is None else ["--config", config]
+        if config is not None and Path(config).stem == "deblur":
+            options += ["--model.degradation.kernel", "kernel.npy"]
+        return parse_options([*options, "--data.inputs", "photo.png", *arguments])
+
+    return parse
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_value_in_a_shipped_config_reaches_the_objects(name: str, parse: Any) -> None:
+    cli = parse(config=name)
+    config = cli.config.as_dict()
+    for path, value in leaves(contents(name)):
+        found: Any = config
+        for key in path:
+            found = found[key]
+        assert found == value, f"{'.'.join(path)} of {name}"
+    model = contents(name)["model"]
+    for key, package in (("degradation", degradations), ("method", restoration)):
+        built = getattr(cli.model, key)
+        spec = model.get(key, {})
+        if "class_path" in spec:
+            assert type(built) is getattr(package, spec["class_path"].rpartition(".")[2])
+        for path, value in leaves(spec.get("init_args", {})):
+            found = built
+            for part in path:
+                found = getattr(found, part)
+            assert found == value, f"{'.'.join(path)} of {name}"
+    compute_dtype(cli.trainer.precision)
+    cli.model.method.check(cli.model.degradation)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_shipped_config_says_what_it_is_for(name: str) -> None:
+    assert (configs_folder() / f"{name}.yaml").read_text(encoding="utf-8").startswith("# ")
+
+
+def test_deblur_restores_with_the_kernel_of_the_file(parse: Any) -> None:
+    degradation = parse(config="deblur").model.degradation
+    np.testing.assert_allclose(degradation.known, np.full((5, 5), 1 / 25), rtol=1e-6)
+    assert not degradation.estimated
+
+
+def test_a_shipped_config_is_found_by_name_file_name_and_path(parse: Any) -> None:
+    path = configs_folder() / "d2ir_paper.yaml"
+    expected = settings(parse(config=str(path)))
+    for spelling in ("d2ir_paper", "d2ir_paper.yaml", "configs/d2ir_paper.yaml"):
+        assert settings(parse(config=spelling)) == expected
+        assert settings(parse(f"--config={spelling}")) == expected
+
+
+def test_a_file_of_the_users_comes_before_a_shipped_one(parse: Any, tmp_path: Path) -> None:
+    (tmp_path / "blind_deblur").write_text("seed: 42\n")
+    assert parse(config="blind_deblur").config.seed == 42
+
+
+def test_later_files_and_options_win(parse: Any, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("model: {sigma_y: 0.1}\nseed: 3\n")
+    cli = parse("--config", "mine.yaml", "--seed", "4", config="blind_deblur_anisotropic")
+    assert not cli.model.degradation.isotropic
+    assert (cli.model.sigma_y, cli.model.seed) == (0.1, 4)
+
+
+def test_environment_variables_set_options(parse: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("D2IR_MODEL__SIGMA_Y", "0.2")
+    assert parse().model.sigma_y == 0.2
+    assert parse("--model.sigma_y", "0.3").model.sigma_y == 0.3
+
+
+# ---- The defaults are blind_deblur.yaml ----
+
+
+def test_without_a_config_predict_does_what_blind_deblur_says(parse: Any) -> None:
+    assert settings(parse()) == settings(parse(config="blind_deblur"))
+
+
+def defaults(cls: type) -> dict[str, Any]:
+    """The constructor's defaults, those of its settings as dictionaries of their own."""
+    found = {}
+    for name, parameter in inspect.signature(cls).parameters.items():
+        value = parameter.default
+        nested = type(value).__module__.startswith("d2ir_pl")
+        found[name] = vars(value) if nested else value
+    return found
+
+
+def test_constructor_defaults_equal_blind_deblur(parse: Any) -> None:
+    shipped = contents("blind_deblur")["model"]
+    model = RestorationModule()
+    for key in ("degradation", "method"):
+        cls = type(getattr(model, key))
+        assert shipped[key]["class_path"].rpartition(".")[2] == cls.__name__
+        standard = dict(leaves(defaults(cls)))
+        for path, value in leaves(shipped[key]["init_args"]):
+            assert standard[path] == value, f"{'.'.join(path)} of {cls.__name__}"
+    assert shipped["prior"] == inspect.signature(RestorationModule).parameters["prior"].default
+
+    built = parse(config="blind_deblur").model
+    assert built.method.estimation == model.method.estimation
+    assert built.method.latent == model.method.latent
+    assert built.method.stages == model.method.stages
+    for name in inspect.signature(type(model.degradation)).parameters:
+        if hasattr(model.degradation, name):
+            assert getattr(built.degradation, name) == getattr(model.degradation, name), name
+    assert built.degradation.known is None
+    assert model.degradation.known is None
+    assert (built.seed, built.sigma_y) == (model.seed, model.sigma_y)
+
+
+# ---- Round trips ----
+
+
+@pytest.mark.parametrize("name", [None, *CONFIGS])
+def test_printed_config_parses_to_the_same_options(
+    name: str | None, parse: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = ["--seed", "5", "--data.batch_size", "3", "--model.sigma_y", "0.05"]
+    with pytest.raises(SystemExit) as stop:
+        parse(*changed, "--print_config", config=name)
+    assert stop.value.code == 0
+    printed = capsys.readouterr().out
+    assert isinstance(yaml.safe_load(printed), dict)
+    (tmp_path / "printed.yaml").write_text(printed)
+    original = settings(parse(*changed, config=name))
+    assert settings(parse_options(["--config", "printed.yaml"])) == original
+    assert (original["seed"], original["data"]["batch_size"]) == (5, 3)
