@@ -23,6 +23,7 @@ from torch import Tensor
 from d2ir_pl.degradations import Blur, Degradation, GaussianBlur, Phi
 from d2ir_pl.degradations.blur import kernel_covariance
 from d2ir_pl.image_io import write_png
+from d2ir_pl.memory import keep_freed_memory
 from d2ir_pl.metrics import kernel_similarity, psnr, ssim
 from d2ir_pl.noise import image_generator
 from d2ir_pl.priors import Prior, load_prior
@@ -199,4 +200,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
+    keep_freed_memory()
     main()

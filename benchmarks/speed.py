@@ -22,6 +22,7 @@ from photographs import make
 from torch import Tensor
 
 from d2ir_pl.degradations import GaussianBlur
+from d2ir_pl.memory import keep_freed_memory
 from d2ir_pl.noise import image_generator
 from d2ir_pl.priors import UNetPrior, load_prior
 from d2ir_pl.restoration import D2IR
@@ -91,4 +92,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
+    keep_freed_memory()
     main()

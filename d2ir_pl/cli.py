@@ -22,6 +22,7 @@ import d2ir_pl
 from d2ir_pl.callbacks import ImageWriter, RestorationProgress, TrajectoryLogger
 from d2ir_pl.data import InputError, RestorationDataModule, file_digest
 from d2ir_pl.image_io import ImageError
+from d2ir_pl.memory import keep_freed_memory
 from d2ir_pl.options import RestorationCLI, UsageError, parse_options
 from d2ir_pl.priors import PriorError
 from d2ir_pl.priors.download import DownloadError
@@ -33,6 +34,7 @@ _EXPECTED = (UsageError, InputError, OutputError, PriorError, DownloadError, Ima
 
 def predict(arguments: list[str]) -> int:
     """Restore images; the exit status is 1 if any of them failed."""
+    keep_freed_memory()
     with _quiet():
         return _run(parse_options(arguments))
 

@@ -9,7 +9,7 @@ from d2ir_pl.degradations import LinearOperator
 
 def data_step(
     operator: LinearOperator, y: Tensor, z: Tensor, rho: Tensor, iterations: int
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """argmin_x ||y - A x||^2 + rho ||x - z||^2, by preconditioned conjugate gradients from z.
 
     Solves (A^T A + rho) d = A^T (y - A z) for x = z + d; every image has its own step lengths, so
@@ -22,25 +22,31 @@ def data_step(
         rho: `(B, 1, 1, 1)` weight of the prediction, positive.
         iterations: conjugate-gradient iterations; each is one A and one A^T.
 
+    Returns:
+        x, and its residual y - A x, which comes without another A.
+
     Source: Venkatakrishnan et al., Plug-and-play priors, 2013, eq. 9; preconditioned conjugate
     gradients: Hestenes and Stiefel, 1952; Saad, Iterative Methods, 2003, algorithm 9.1.
     """
     x = z
-    r = operator.adjoint(y - operator.forward(z))
+    residual = y - operator.forward(z)
+    r = operator.adjoint(residual)
     p = h = operator.precondition(r, rho)
     rh = _dot(r, h)
     for i in range(iterations):
-        a_p = operator.adjoint(operator.forward(p)) + rho * p
+        a_p = operator.forward(p)
+        normal_p = operator.adjoint(a_p) + rho * p
         # Once an image has converged its step is 0 / tiny, not 0 / 0.
-        step = rh / _dot(p, a_p).clamp_min(1e-30)
+        step = rh / _dot(p, normal_p).clamp_min(1e-30)
         x = x + step * p
+        residual = residual - step * a_p
         if i + 1 == iterations:
             break
-        r = r - step * a_p
+        r = r - step * normal_p
         h = operator.precondition(r, rho)
         rh, rh_before = _dot(r, h), rh
         p = h + rh / rh_before.clamp_min(1e-30) * p
-    return x
+    return x, residual
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ class DegradationEstimation:
     cg_iterations: int = 3
     renoise: float = 1.0
     guidance_scale: float = 1.0
-    phi_steps: int = 5
+    phi_steps: int = 3
     phi_lr: float = 1e-2
     phi_start: int = 100
     phi_anchor: float = 0.05
@@ -126,29 +126,27 @@ class DegradationEstimation:
         for i, t in enumerate(timesteps):
             ab = prior.schedule.level(t)
             ab_next = prior.schedule.level(timesteps[i + 1]) if i + 1 < len(timesteps) else 1.0
-            if self.consistency == "proximal":
-                with torch.no_grad():
-                    prediction = prior.x0(x_t, t).clamp(-1, 1)
-            else:
-                x_t = x_t.detach().requires_grad_()
+            guided = self.consistency == "guidance"
+            x_t = x_t.detach().requires_grad_(guided)
+            with torch.set_grad_enabled(guided):
                 prediction = prior.x0(x_t, t)
+            if not guided:  # no gradient is needed, which clipping would cut
+                prediction = prediction.clamp(-1, 1)
             if degradation.estimated and self.phi_steps and t <= self.phi_start:
                 phi = self._fit_phi(y, prediction.detach(), phi, anchor, degradation, sigma_y)
-            if self.consistency == "proximal":
-                x0, loss = self._proximal(y, prediction, phi, degradation, sigma_y, ab)
-                eps = predict_eps(x_t, x0, ab)
-                spread = math.sqrt(self.renoise * (1 - ab_next))
-                x_t = ddim_step(x0, eps, ab_next, normal_like(x0, generators), spread)
-            else:
-                residual = y - degradation(prediction, phi)
-                loss = mean_square(residual).detach()
-                norm = residual.flatten(1).norm(dim=1)
-                (gradient,) = torch.autograd.grad(norm.sum(), x_t)
-                x0 = prediction.detach()
-                eps = predict_eps(x_t.detach(), x0, ab)
+            if guided:
+                x0, loss = prediction.detach(), mean_square(y - degradation(prediction, phi))
+                descent = self.guidance_scale * _residual_gradient(
+                    y, prediction, x_t, phi, degradation
+                )
                 sigma = ancestral_sigma(ab, ab_next)
-                noise = normal_like(x0, generators)
-                x_t = ddim_step(x0, eps, ab_next, noise, sigma) - self.guidance_scale * gradient
+            else:
+                x0, loss = self._proximal(y, prediction, phi, degradation, sigma_y, ab)
+                descent = torch.zeros_like(y[:1, :1, :1, :1])
+                sigma = math.sqrt(self.renoise * (1 - ab_next))
+            eps = predict_eps(x_t.detach(), x0, ab)
+            x_t = ddim_step(x0, eps, ab_next, normal_like(x0, generators), sigma) - descent
+            loss = loss.detach()
             losses.append(loss)
             observer(
                 Step(
@@ -177,8 +175,8 @@ class DegradationEstimation:
         assert isinstance(degradation, LinearDegradation)
         operator = degradation.operator(phi, (prediction.shape[-2], prediction.shape[-1]))
         rho = self.data_weight * per_image(sigma_y) ** 2 * alpha_bar / (1 - alpha_bar)
-        x0 = data_step(operator, y, prediction, rho, self.cg_iterations)
-        return x0, mean_square(y - operator.forward(x0))
+        x0, residual = data_step(operator, y, prediction, rho, self.cg_iterations)
+        return x0, mean_square(residual)
 
     def _fit_phi(
         self,
@@ -202,3 +200,16 @@ class DegradationEstimation:
             loss.sum().backward()
             optimizer.step()
         return degradation.canonicalize({name: v.detach() for name, v in free.items()})
+
+
+def _residual_gradient(
+    y: Tensor, prediction: Tensor, x_t: Tensor, phi: Phi, degradation: Degradation
+) -> Tensor:
+    """grad_x_t ||y - D_phi(x_0|t)||, the norm taken for each image, through the network."""
+    with torch.enable_grad():
+        norm = (y - degradation(prediction, phi)).flatten(1).norm(dim=1)
+        # The gradient of a norm has unit length: scaled up, its entries are near 1 and do not
+        # underflow where the network runs in half precision.
+        scale = math.sqrt(y[0].numel())
+        (gradient,) = torch.autograd.grad((scale * norm).sum(), x_t)
+    return gradient / scale

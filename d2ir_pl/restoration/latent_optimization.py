@@ -18,8 +18,8 @@ from d2ir_pl.priors.denoiser import Prior
 from d2ir_pl.restoration.base import Observer, Step, mean_square
 from d2ir_pl.sampling import Gradient, ddim_chain, ddim_inversion
 
-# Adam takes steps of the sign of a gradient, however small. Where it is far below that of a residual
-# at the noise (about 1e-2) rounding would decide, and with it the make-up of the batch.
+# Adam takes steps of the sign of a gradient, however small. Where it is far below the gradient of a
+# residual at the noise (about 1e-2), rounding would decide, and with it the make-up of the batch.
 ADAM_EPS = 1e-4
 
 
