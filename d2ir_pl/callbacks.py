@@ -292,7 +292,10 @@ class RestorationProgress(pl.Callback):
                 else ""
             )
             number = f"{self.done + b + 1}/{self.total}"
-            self._line(f"restored {number}: {sample.item.name} in {outputs.seconds:.1f} s{gain}")
+            notes = "".join(f" ({note})" for note in sample.photo.notes)
+            self._line(
+                f"restored {number}: {sample.item.name} in {outputs.seconds:.1f} s{gain}{notes}"
+            )
         self.done += len(outputs.samples) + len(outputs.failures)
 
     def _line(self, text: str) -> None:
