@@ -77,7 +77,9 @@ def gaussian_covariance(y: Tensor, sigma_y: Tensor, isotropic: bool = True) -> T
     # The grey image averages the independent noise of the channels.
     noise = (sigma_y.double() ** 2 / y.shape[1])[:, None]
     sharp = torch.eye(2, dtype=torch.float64, device=y.device) * MIN_WIDTH**2
-    flat = (power.mean(1) <= 1e-12) if power.shape[1] >= 8 else torch.ones(len(y)).bool()
+    flat = power.sum(1) <= 1e-12 * power.shape[1]
+    if power.shape[1] < 8:
+        flat = torch.ones_like(flat)
     covariance = sharp.expand(len(y), 2, 2).clone()
     if bool(flat.all()):
         return covariance.to(y.dtype)
@@ -127,7 +129,7 @@ def _grid_search(power: Tensor, frequency: Tensor, noise: Tensor) -> Tensor:
     model = scale * shape + noise
     cost = (count * (model.log() + ring_power / model)).sum(2)
     best = cost.argmin(0)
-    log_c = scale[best, torch.arange(len(power)), 0].log()
+    log_c = scale[best, torch.arange(len(power), device=power.device), 0].log()
     variance = widths[best] ** 2
     return torch.stack([log_c, variance, torch.zeros_like(variance), variance], 1)
 
