@@ -61,7 +61,8 @@ def restore(
             `(1, H, W)` of floats in [0, 1].
         degradation: what happened to it; an unknown isotropic Gaussian blur if None.
         method: how to restore it; `D2IR()` if None.
-        prior: a name or path (loaded anew each time), or a loaded prior, used as it is.
+        prior: a name or path (loaded anew each time), or a loaded prior, which is moved to the
+            device and otherwise used as it is.
         sigma_y: standard deviation of its noise in [0, 1]; estimated if None.
         seed: the same seed gives the same result.
         precision: what a prior given by name computes in.
@@ -86,7 +87,6 @@ def restore(
         None if sigma_y is None else torch.full((1,), 2 * sigma_y, device=device),
         observer,
     ).cpu()
-    degradation = degradation.cpu()
     picture = degradation.picture(restoration.phi)
     return Restored(
         _like(image, restoration.x0[0]),

@@ -230,7 +230,9 @@ class RestorationProgress(pl.Callback):
         if trainer.global_rank:
             return
         assert isinstance(pl_module, RestorationModule)
-        self.total = -(-self.total // trainer.world_size)
+        loader = trainer.predict_dataloaders
+        if trainer.world_size > 1 and loader is not None:
+            self.total = sum(map(len, loader.dataset.batches))  # this process's share
         pl_module.observers.append(self.observe)
         if self.console.is_terminal:
             self._bar = Progress(

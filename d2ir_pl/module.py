@@ -16,6 +16,7 @@ from d2ir_pl.degradations import Degradation, GaussianBlur, Phi
 from d2ir_pl.noise import image_generator, normal_like
 from d2ir_pl.priors import UNetFlags, load_prior
 from d2ir_pl.restoration import D2IR, Restoration, RestorationMethod, Step
+from d2ir_pl.restoration.base import per_image
 
 _DTYPES = {
     "32-true": torch.float32,
@@ -78,8 +79,8 @@ class RestorationModule(pl.LightningModule):
             raise ValueError(f"model.sigma_y {sigma_y} must lie in [0, 1): grey levels / 255")
         self.degradation = GaussianBlur() if degradation is None else degradation
         self.method = D2IR() if method is None else method
-        self.method.check(self.degradation)
         self.prior = load_prior(prior, prior_flags, tile)
+        self.method.check(self.degradation, self.prior)
         self.seed = seed
         self.sigma_y = sigma_y
         self.degrade_noise: float | None = None
@@ -101,7 +102,9 @@ class RestorationModule(pl.LightningModule):
         if not batch.samples:
             return _failed(batch.failures)
         # Lightning predicts in inference mode, whose tensors cannot be optimised.
-        with torch.inference_mode(False), torch.enable_grad():
+        # Its autocast would round blurs and scores: only the prior, which casts itself, is reduced.
+        exact = torch.autocast(self.device.type, enabled=False)
+        with torch.inference_mode(False), torch.enable_grad(), exact:
             y, true_phi = batch.y.clone(), None
             reference = None
             if self.degrade_noise is not None:
@@ -117,15 +120,16 @@ class RestorationModule(pl.LightningModule):
                 refused = [Failure(s.item, str(error), s.digest) for s in batch.samples]
                 return _failed(batch.failures + refused)
         seconds = (time.perf_counter() - start) / len(y)
-        restoration = restoration.cpu()
+        restoration, y = restoration.cpu(), y.cpu()
         reference = None if reference is None else reference.cpu()
-        y = y.cpu()
+        with torch.autocast("cpu", enabled=False):
+            scores = _scores(y, restoration, reference)
         return BatchResult(
             batch.samples,
             batch.failures,
             y,
             restoration,
-            _scores(y, restoration, reference),
+            scores,
             None if true_phi is None else {k: v.cpu() for k, v in true_phi.items()},
             reference,
             seconds,
@@ -152,7 +156,10 @@ class RestorationModule(pl.LightningModule):
         generators = [image_generator(self.seed, s.item.key, "degrade") for s in samples]
         phi = self.degradation.draw(generators, x)
         y = self.degradation(self.degradation.lift(x), phi)
-        y = y + 2 * noise * normal_like(y, generators)
+        n = normal_like(y, generators)
+        grey = torch.tensor([s.photo.grey for s in samples], device=y.device)
+        n = torch.where(per_image(grey), n[:, :1], n)
+        y = y + 2 * noise * n
         return ((y.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1, phi
 
 

@@ -6,12 +6,14 @@ import difflib
 import inspect
 import re
 from collections.abc import Iterable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from jsonargparse import SUPPRESS, ActionConfigFile, ArgumentError, lazy_instance
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 import d2ir_pl
@@ -137,7 +139,7 @@ class RestorationCLI(LightningCLI):
 def _trainer(**arguments: Any) -> pl.Trainer:
     """Lightning's trainer with what prediction needs: own sharding, no training side effects."""
     compute_dtype(arguments["precision"])
-    return pl.Trainer(
+    trainer = pl.Trainer(
         **arguments,
         logger=False,
         enable_checkpointing=False,
@@ -145,6 +147,10 @@ def _trainer(**arguments: Any) -> pl.Trainer:
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
+    if isinstance(trainer.strategy, DDPStrategy):
+        # Shares are uneven, and the first process to finish waits for the last one.
+        trainer.strategy._timeout = timedelta(days=7)
+    return trainer
 
 
 def parse_options(arguments: list[str]) -> RestorationCLI:

@@ -57,7 +57,8 @@ def ddim_chain(
             with torch.no_grad():
                 eps = prior.eps(x_t, t)
         elif torch.is_grad_enabled() and x_t.requires_grad:
-            eps = checkpoint(prior.eps, x_t, t, use_reentrant=False, preserve_rng_state=False)
+            prior.nfe += 1
+            eps = checkpoint(prior.evaluate, x_t, t, use_reentrant=False, preserve_rng_state=False)
         else:
             eps = prior.eps(x_t, t)
         x0 = (x_t - math.sqrt(1 - ab) * eps) / math.sqrt(ab)

@@ -71,11 +71,15 @@ def gaussian_covariance(y: Tensor, sigma_y: Tensor, isotropic: bool = True) -> T
         eigenvalues) lie between MIN_WIDTH and MAX_WIDTH. Images too small to have frequencies
         above MIN_FREQUENCY, or without contrast, are taken as sharp.
     """
+    if y.device.type == "mps":  # which has no double precision
+        return gaussian_covariance(y.cpu(), sigma_y.cpu(), isotropic).to(y.device)
     power, frequency = periodogram(y)
     keep = frequency.norm(dim=1) > MIN_FREQUENCY
     power, frequency = power[:, keep], frequency[keep]
-    # The grey image averages the independent noise of the channels.
-    noise = (sigma_y.double() ** 2 / y.shape[1])[:, None]
+    # The grey image averages the noise of the channels: independent in a colour photo, one and the
+    # same in a grey one.
+    grey = (y == y[:, :1]).flatten(1).all(1)
+    noise = (sigma_y.double() ** 2 / torch.where(grey, 1, y.shape[1]))[:, None]
     sharp = torch.eye(2, dtype=torch.float64, device=y.device) * MIN_WIDTH**2
     flat = power.sum(1) <= 1e-12 * power.shape[1]
     if power.shape[1] < 8:

@@ -187,6 +187,8 @@ def test_a_known_kernel_is_read_and_not_estimated(tmp_path):
     assert blur.kernel_size == 15
     phi = blur.init(torch.rand(2, 3, 20, 20), torch.ones(2))
     assert torch.allclose(blur.kernel(phi)[1], kernel / kernel.sum(), atol=1e-6)
+    drawn = blur.draw([image_generator(0, "a")] * 2, torch.rand(2, 3, 20, 20))
+    assert torch.equal(blur.kernel(drawn), blur.kernel(phi))
 
 
 def test_a_kernel_may_be_a_picture_of_any_shape(tmp_path):

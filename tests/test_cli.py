@@ -660,7 +660,7 @@ MISTAKES = [
     (["--model.method.estimation.steps", "0"], ["estimation.steps 0 must lie between 1"]),
     (["--model.sigma_y", "2"], ["model.sigma_y 2.0 must lie in [0, 1)"]),
     (["--model.degradation.kernel_size", "4"], ["kernel_size 4 must be odd"]),
-    (["--model.degradation", "Blurr"], ["--model.degradation Blurr is unknown", "Blur, Gaussian"]),
+    (["--model.degradation", "Blurr"], ["--model.degradation Blurr is unknown", "GaussianBlur"]),
     (["--model.method", "Nothing"], ["--model.method Nothing is unknown", "D2IR"]),
     (["--data.inputs", "missing"], ["input missing does not exist", "give a file"]),
     (["--data.references", "missing"], ["references missing is not a folder"]),

@@ -73,7 +73,7 @@ def test_every_value_in_a_shipped_config_reaches_the_objects(name: str, parse: A
                 found = getattr(found, part)
             assert found == value, f"{'.'.join(path)} of {name}"
     compute_dtype(cli.trainer.precision)
-    cli.model.method.check(cli.model.degradation)
+    cli.model.method.check(cli.model.degradation, cli.model.prior)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -314,3 +314,18 @@ def test_impossible_settings_are_refused(build, message):
 def test_unusable_tensors_are_refused(y, count, message):
     with pytest.raises(ValueError, match=message):
         D2IR().restore(y, GaussianBlur(), GaussianPrior(), generators(count))
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        D2IR(DegradationEstimation(steps=900)),
+        D2IR(latent=LatentOptimization(ddim_steps=300)),
+        D2IR(latent=LatentOptimization(level=5000)),
+    ],
+)
+def test_settings_that_do_not_fit_the_schedule_are_refused_before_any_work(method):
+    prior = GaussianPrior()
+    with pytest.raises(ValueError, match=r"method\.(estimation|latent): "):
+        method.restore(torch.zeros(1, 3, 8, 8), GaussianBlur(), prior, generators(1))
+    assert prior.nfe == 0

@@ -98,3 +98,11 @@ def test_the_inversion_costs_what_it_says():
     prior = GaussianPrior()
     ddim_inversion(prior, torch.zeros(1, 3, 8, 8), [200, 100, 0], 5)
     assert prior.nfe == 15
+
+
+def test_recomputation_in_the_backward_pass_is_not_counted():
+    prior = CurvedPrior()
+    x = torch.randn(1, 3, 4, 4, requires_grad=True)
+    ddim_chain(prior, x, [200, 100, 0], "full").sum().backward()
+    assert prior.nfe == 3
+    assert len(prior.calls) == 6

@@ -77,3 +77,11 @@ def test_images_do_not_influence_each_other():
             [gaussian_covariance(y[i : i + 1], sigma[:1], isotropic) for i in range(3)]
         )
         assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_a_grey_photo_is_read_like_the_colour_photo_it_came_from():
+    """Its channels carry one and the same noise, which averaging does not lower."""
+    y = blurred(torch.eye(2).expand(2, 2, 2) * 1.8**2, 0.04)
+    grey = y[:, :1].expand(-1, 3, -1, -1)
+    found = gaussian_covariance(grey, torch.full((2,), 0.04))[:, 0, 0].sqrt()
+    assert torch.allclose(found, torch.full((2,), 1.8), rtol=0.12)

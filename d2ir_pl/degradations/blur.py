@@ -168,7 +168,7 @@ class Blur(_ConvolutionalBlur):
 
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
         if isinstance(self.known, Tensor):
-            return _known_logits(self.known, y)
+            return _known_logits(self.known, len(y), y)
         covariance = gaussian_covariance(y, sigma_y, isotropic=False)
         kernel = gaussian_kernel(covariance, self.kernel_size) + KERNEL_FLOOR
         return {"logits": (kernel / kernel.sum((1, 2), keepdim=True)).log()}
@@ -176,7 +176,7 @@ class Blur(_ConvolutionalBlur):
     def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:
         """The known kernel, or a random camera shake: a smooth path, slightly out of focus."""
         if isinstance(self.known, Tensor):
-            return _known_logits(self.known, like[:1].expand(len(generators), 3, 1, 1))
+            return _known_logits(self.known, len(generators), like)
         kernels = torch.stack([_shake(g, self.kernel_size) for g in generators]).to(like)
         return {"logits": (kernels + 1e-12).log()}
 
@@ -285,7 +285,7 @@ class GaussianBlur(_ConvolutionalBlur):
         return {"log_width": log_width.sort(1, descending=True).values, "angle": math.pi * u[:, 2]}
 
     def anchor(self, phi: Phi, start: Phi) -> Tensor:
-        """Change of the covariance in its own frame, in units of the spectrum's scatter."""
+        """Change of log width in units of the spectrum's scatter, mean square over the two axes."""
         now, then = self.covariance(phi), self.covariance(start)
         root = torch.linalg.cholesky(then)
         inner = torch.linalg.solve_triangular(root, now, upper=False)
@@ -377,9 +377,9 @@ def read_kernel(path: Path) -> Tensor:
     return kernel / kernel.sum()
 
 
-def _known_logits(kernel: Tensor, y: Tensor) -> Phi:
+def _known_logits(kernel: Tensor, count: int, like: Tensor) -> Phi:
     # exp(-69) is 1e-30: a zero of the known kernel stays one to single precision.
-    return {"logits": kernel.to(y).clamp_min(1e-30).log().expand(len(y), -1, -1).clone()}
+    return {"logits": kernel.to(like).clamp_min(1e-30).log().expand(count, -1, -1).clone()}
 
 
 def _transfer_function(kernel: Tensor, circle: Size) -> Tensor:

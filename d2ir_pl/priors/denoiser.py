@@ -30,11 +30,10 @@ class Prior(nn.Module, ABC):
         self, schedule: Schedule, multiple: int = 1, tile: int = 512, overlap: int = 64
     ) -> None:
         super().__init__()
-        if tile < 4 * multiple or not 0 < overlap <= tile // 2:
-            raise ValueError(
-                f"tile {tile} must be at least {4 * multiple} and overlap {overlap} at most half "
-                "of it"
-            )
+        if tile < 4 * multiple:
+            raise ValueError(f"tile {tile} must be at least {4 * multiple} pixels for this prior")
+        if not 0 < overlap <= tile // 2:
+            raise ValueError(f"overlap {overlap} must lie between 1 and half of tile {tile}")
         self.schedule = schedule
         self.multiple = multiple
         self.tile = tile // multiple * multiple
@@ -56,6 +55,10 @@ class Prior(nn.Module, ABC):
         if not 0 <= t < self.schedule.T:
             raise ValueError(f"timestep {t} lies outside 0..{self.schedule.T - 1}")
         self.nfe += 1
+        return self.evaluate(x_t, t)
+
+    def evaluate(self, x_t: Tensor, t: int) -> Tensor:
+        """`eps` without counting it, for what a backward pass computes a second time."""
         h, w = x_t.shape[-2:]
         if h <= self.tile and w <= self.tile:
             return self._padded(x_t, t)

@@ -78,7 +78,8 @@ class UNetPrior(Prior):
     """
 
     def __init__(self, unet: UNetModel, schedule: Schedule, tile: int = 512) -> None:
-        super().__init__(schedule, multiple=2 ** (len(unet.channel_mult) - 1), tile=tile)
+        multiple = 2 ** (len(unet.channel_mult) - 1)
+        super().__init__(schedule, multiple, tile, overlap=min(64, tile // 4))
         self.unet = unet.eval().requires_grad_(False)
         self.compute_dtype = torch.float32
 

@@ -111,8 +111,8 @@ class RestorationMethod(ABC):
             observer: told of every step.
         """
 
-    def check(self, degradation: Degradation) -> None:
-        """Raise ValueError with the remedy if the method cannot handle the degradation."""
+    def check(self, degradation: Degradation, prior: Prior) -> None:
+        """Raise ValueError with the remedy if the method does not fit the degradation or prior."""
         return None
 
 

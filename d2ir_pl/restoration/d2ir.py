@@ -49,13 +49,22 @@ class D2IR(RestorationMethod):
         self.latent = latent
         self.stages = stages
 
-    def check(self, degradation: Degradation) -> None:
+    def check(self, degradation: Degradation, prior: Prior) -> None:
         proximal = self.stages != "latent" and self.estimation.consistency == "proximal"
         if proximal and not isinstance(degradation, LinearDegradation):
             raise ValueError(
                 f"{type(degradation).__name__} is not linear, which the proximal step needs: set "
                 "method.estimation.consistency to 'guidance'"
             )
+        for stage, build in (
+            ("estimation", self.estimation.timesteps),
+            ("latent", self.latent.timesteps),
+        ):
+            if self.stages in ("both", stage):
+                try:
+                    build(prior.schedule)
+                except ValueError as error:
+                    raise ValueError(f"method.{stage}: {error}") from None
 
     def restore(
         self,
@@ -67,7 +76,7 @@ class D2IR(RestorationMethod):
         observer: Observer = silent,
     ) -> Restoration:
         require_batch(y, generators)
-        self.check(degradation)
+        self.check(degradation, prior)
         with torch.autocast(y.device.type, enabled=False):
             return self._restore(y.float(), degradation, prior, generators, sigma_y, observer)
 

@@ -17,6 +17,7 @@ from d2ir_pl.priors.denoiser import Prior
 from d2ir_pl.restoration.base import Observer, Step, mean_square, per_image
 from d2ir_pl.restoration.data_step import data_step
 from d2ir_pl.sampling import ancestral_sigma, ddim_step, predict_eps
+from d2ir_pl.schedules import Schedule
 
 
 @dataclass
@@ -94,6 +95,10 @@ class DegradationEstimation:
             if not low <= value <= high:
                 raise ValueError(f"estimation.{name} {value} must lie between {low} and {high}")
 
+    def timesteps(self, schedule: Schedule) -> list[int]:
+        """The timesteps of the walk; ValueError if the settings do not fit the schedule."""
+        return schedule.timesteps(self.steps, min(self.start, schedule.T - 1))
+
     def __call__(
         self,
         y: Tensor,
@@ -113,7 +118,7 @@ class DegradationEstimation:
             sigma_y: `(B,)`, positive.
         """
         observed = (y.shape[-2], y.shape[-1])
-        timesteps = prior.schedule.timesteps(self.steps, min(self.start, prior.schedule.T - 1))
+        timesteps = self.timesteps(prior.schedule)
         anchor = phi
         ab = prior.schedule.level(timesteps[0])
         guess = degradation.lift(y)

@@ -17,6 +17,7 @@ from d2ir_pl.noise import normal_like
 from d2ir_pl.priors.denoiser import Prior
 from d2ir_pl.restoration.base import Observer, Step, mean_square
 from d2ir_pl.sampling import Gradient, ddim_chain, ddim_inversion
+from d2ir_pl.schedules import Schedule
 
 # Adam takes steps of the sign of a gradient, however small. Where it is far below the gradient of a
 # residual at the noise (about 1e-2), rounding would decide, and with it the make-up of the batch.
@@ -90,6 +91,10 @@ class LatentOptimization:
             if not value >= low:
                 raise ValueError(f"latent.{name} {value} must be at least {low}")
 
+    def timesteps(self, schedule: Schedule) -> list[int]:
+        """The timesteps of the chain; ValueError if the settings do not fit the schedule."""
+        return schedule.timesteps(self.ddim_steps, None if self.level < 0 else self.level)
+
     def __call__(
         self,
         y: Tensor,
@@ -110,9 +115,8 @@ class LatentOptimization:
             degradation, prior, generators, observer: see `RestorationMethod.restore`.
             sigma_y: `(B,)`, positive.
         """
-        last = prior.schedule.T - 1
-        level = last if self.level < 0 else self.level
-        timesteps = prior.schedule.timesteps(self.ddim_steps, level)
+        timesteps = self.timesteps(prior.schedule)
+        last = timesteps[0] == prior.schedule.T - 1
         target = (self.discrepancy * sigma_y) ** 2
         with torch.no_grad():
             residual = mean_square(y - degradation(x, phi))
@@ -167,7 +171,7 @@ class LatentOptimization:
                 for b in active:
                     _unscale(latents[b], scale, b, stop=b not in running)
                 optimizer.step()
-                if level == last:
+                if last:
                     _to_sphere([latents[b] for b in running])
             spent, evaluations = prior.nfe - evaluations, prior.nfe
             for b in active:
