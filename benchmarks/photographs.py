@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from d2ir_pl.degradations.blur import Blur, gaussian_kernel
+from d2ir_pl.degradations import Blur
+from d2ir_pl.degradations.kernels import gaussian_kernel
 from d2ir_pl.image_io import read_image
 from d2ir_pl.noise import image_generator, normal_like
 

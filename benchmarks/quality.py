@@ -21,7 +21,7 @@ from photographs import TASKS, Task, make, read
 from torch import Tensor
 
 from d2ir_pl.degradations import Blur, Degradation, GaussianBlur, Phi
-from d2ir_pl.degradations.blur import kernel_covariance
+from d2ir_pl.degradations.kernels import kernel_covariance
 from d2ir_pl.image_io import write_png
 from d2ir_pl.memory import keep_freed_memory
 from d2ir_pl.metrics import kernel_similarity, psnr, ssim

@@ -168,7 +168,10 @@ def _fisher_scoring(power: Tensor, frequency: Tensor, noise: Tensor, theta: Tens
         jacobian = (signal / model)[:, None] * basis
         gradient = (jacobian * (1 - power / model)[:, None]).sum(2)
         fisher = jacobian @ jacobian.mT
-        fisher = fisher + torch.diag_embed(damping[:, None] * fisher.diagonal(dim1=1, dim2=2))
+        diagonal = fisher.diagonal(dim1=1, dim2=2)
+        # Pure noise says nothing of some parameters: the floor keeps the matrix regular.
+        floor = 1e-9 * diagonal.amax(1, keepdim=True) + 1e-30
+        fisher = fisher + torch.diag_embed(damping[:, None] * diagonal + floor)
         proposal = theta - torch.linalg.solve(fisher, gradient[..., None])[..., 0]
         new_cost, new_signal = cost_of(proposal)
         better = new_cost < cost

@@ -6,12 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from d2ir_pl.degradations import Blur, Degradation, GaussianBlur, LinearDegradation
-from d2ir_pl.degradations.blur import (
-    ConvolutionOperator,
-    gaussian_kernel,
-    kernel_covariance,
-    read_kernel,
-)
+from d2ir_pl.degradations.convolution import ConvolutionOperator
+from d2ir_pl.degradations.kernels import gaussian_kernel, kernel_covariance, read_kernel
 from d2ir_pl.image_io import write_png
 from d2ir_pl.noise import image_generator
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from d2ir_pl.degradations.blur import gaussian_kernel
+from d2ir_pl.degradations.kernels import gaussian_kernel
 from d2ir_pl.metrics import kernel_similarity, psnr, ssim
 
 

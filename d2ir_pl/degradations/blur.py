@@ -5,71 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from d2ir_pl.degradations.base import LinearDegradation, Phi, Size
-from d2ir_pl.image_io import read_image
-from d2ir_pl.padding import PadMode, pad, pad_adjoint
+from d2ir_pl.degradations.convolution import Border, ConvolutionOperator
+from d2ir_pl.degradations.kernels import (
+    gaussian_kernel,
+    kernel_centroid,
+    kernel_covariance,
+    principal_widths,
+    read_kernel,
+    shake_kernel,
+)
+from d2ir_pl.padding import pad
 from d2ir_pl.spectrum import MAX_WIDTH, MIN_WIDTH, gaussian_covariance
-
-Border = Literal["extend", "reflect", "replicate", "circular"]
 
 # Scatter of the logarithm of a width read off the spectrum (docs/experiments.md).
 LOG_WIDTH_SCATTER = 0.08
 # Least weight of a kernel entry when a free kernel starts: a softmax cannot leave exact zero.
 KERNEL_FLOOR = 1e-5
-
-
-class ConvolutionOperator:
-    """A: correlation of every channel with one kernel per image, `(A x)(u) = sum_v k(v) x(u + v)`.
-
-    With border `extend`, x is larger than y by the kernel's radius on each side (at least): y is
-    the part of the correlation in which the kernel stays inside x, so nothing is assumed about
-    what lies outside the photo. With the others x has the size of y and is continued past its
-    border as named.
-
-    Everything runs by FFT, on a circle large enough that it never wraps into y.
-
-    Args:
-        kernel: `(B, k, k)`, k odd.
-        image_size: (H, W) of x.
-        observed: (H, W) of y.
-        border: what lies outside.
-    """
-
-    def __init__(self, kernel: Tensor, image_size: Size, observed: Size, border: Border) -> None:
-        radius = kernel.shape[-1] // 2
-        self._mode: PadMode | None = None if border == "extend" else border
-        # How far x is continued at its top and left; with `extend` it is large enough itself.
-        before = 0 if border == "extend" else radius
-        self._circle = (_fast(image_size[0] + 2 * before), _fast(image_size[1] + 2 * before))
-        self._pads = _margins(self._circle, image_size, before)
-        # Where y lies on the circle: a kernel's radius from the top and left.
-        self._margins = _margins(self._circle, observed, radius)
-        self._transfer = _transfer_function(kernel, self._circle)
-        self._gain = self._transfer.abs() ** 2
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = _zero_pad(x, *self._pads) if self._mode is None else pad(x, *self._pads, self._mode)
-        return _trim(self._filter(x, self._transfer), *self._margins)
-
-    def adjoint(self, r: Tensor) -> Tensor:
-        x = self._filter(_zero_pad(r, *self._margins), self._transfer.conj())
-        if self._mode is None:
-            return _trim(x, *self._pads)
-        return pad_adjoint(x, *self._pads, self._mode)
-
-    def precondition(self, g: Tensor, rho: Tensor) -> Tensor:
-        """The exact inverse were the image periodic; close to it away from the borders."""
-        return _trim(self._filter(_zero_pad(g, *self._pads), 1 / (self._gain + rho)), *self._pads)
-
-    def _filter(self, x: Tensor, transfer: Tensor) -> Tensor:
-        return torch.fft.irfft2(torch.fft.rfft2(x) * transfer, s=self._circle)
 
 
 class _ConvolutionalBlur(LinearDegradation):
@@ -177,7 +134,7 @@ class Blur(_ConvolutionalBlur):
         """The known kernel, or a random camera shake: a smooth path, slightly out of focus."""
         if isinstance(self.known, Tensor):
             return _known_logits(self.known, len(generators), like)
-        kernels = torch.stack([_shake(g, self.kernel_size) for g in generators]).to(like)
+        kernels = torch.stack([shake_kernel(g, self.kernel_size) for g in generators]).to(like)
         return {"logits": (kernels + 1e-12).log()}
 
     def anchor(self, phi: Phi, start: Phi) -> Tensor:
@@ -199,7 +156,7 @@ class Blur(_ConvolutionalBlur):
     def canonicalize(self, phi: Phi) -> Phi:
         """Re-centre: y cannot tell a shifted kernel from a shifted image."""
         kernel = self.kernel(phi)
-        offset = _centroid(kernel).round().long()
+        offset = kernel_centroid(kernel).round().long()
         logits = phi["logits"]
         rows = []
         for image, (dx, dy) in zip(logits, offset.tolist(), strict=True):
@@ -314,135 +271,6 @@ class GaussianBlur(_ConvolutionalBlur):
         return {"log_width": values.flip(1).log() / 2, "angle": angle}
 
 
-def gaussian_kernel(covariance: Tensor, size: int) -> Tensor:
-    """`(B, size, size)` kernels with sum 1, k(v) proportional to exp(-v^T S^-1 v / 2).
-
-    Args:
-        covariance: `(B, 2, 2)` in pixels^2, order (x, y), positive definite.
-    """
-    i = torch.arange(size, device=covariance.device, dtype=covariance.dtype) - size // 2
-    s_xx, s_xy, s_yy = covariance[:, 0, 0], covariance[:, 0, 1], covariance[:, 1, 1]
-    det = s_xx * s_yy - s_xy**2
-    x, y = i[None, None, :], i[None, :, None]
-    a, b, c = ((s / det)[:, None, None] for s in (s_yy, s_xy, s_xx))
-    exponent = -(a * x**2 - 2 * b * x * y + c * y**2) / 2
-    return exponent.flatten(1).softmax(1).view_as(exponent)
-
-
-def kernel_covariance(kernel: Tensor) -> Tensor:
-    """`(B, 2, 2)` second moments of `(B, k, k)` kernels about their centroids, order (x, y)."""
-    i = torch.arange(kernel.shape[-1], device=kernel.device, dtype=kernel.dtype)
-    centre = _centroid(kernel) + kernel.shape[-1] // 2
-    dx = i[None, None, :] - centre[:, 0, None, None]
-    dy = i[None, :, None] - centre[:, 1, None, None]
-    moments = [(kernel * m).sum((1, 2)) for m in (dx * dx, dx * dy, dx * dy, dy * dy)]
-    return torch.stack(moments, -1).unflatten(-1, (2, 2))
-
-
-def principal_widths(covariance: Tensor) -> tuple[float, float, float]:
-    """Major and minor width in pixels and the major axis' angle in [0, pi), of a covariance."""
-    values, vectors = torch.linalg.eigh(covariance)
-    minor, major = values.clamp_min(0).sqrt().tolist()
-    return major, minor, float(torch.atan2(vectors[1, 1], vectors[0, 1]) % math.pi)
-
-
-def read_kernel(path: Path) -> Tensor:
-    """A kernel `(k, k)` with odd k and sum 1, from a `.npy` file or an image.
-
-    Kernels with an even side get a row or column of zeros, and oblong ones are padded to squares.
-
-    Raises:
-        ValueError: if the file is missing or does not hold a non-negative, non-empty 2-D kernel.
-    """
-    if not path.is_file():
-        raise ValueError(f"kernel file {path} does not exist: give a .npy or image file")
-    if path.suffix == ".npy":
-        try:
-            values = np.load(path, allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
-            raise ValueError(f"kernel file {path} is not a readable .npy array: {error}") from None
-    else:
-        values = ((read_image(path).pixels.mean(0) + 1) / 2).numpy()
-    values = np.asarray(values)
-    if values.ndim != 2 or values.dtype.kind not in "fiu":
-        raise ValueError(
-            f"kernel file {path} holds {values.dtype} {values.shape}: give a 2-D array"
-        )
-    kernel = torch.from_numpy(values.astype(np.float32))
-    if not bool(kernel.isfinite().all()) or float(kernel.min()) < 0 or float(kernel.sum()) <= 0:
-        raise ValueError(f"kernel file {path} must hold finite weights of at least 0, not all 0")
-    side = max(3, *(n + 1 - n % 2 for n in kernel.shape))
-    (top, below), (left, right) = (_halves(side - n) for n in kernel.shape)
-    kernel = F.pad(kernel, (left, right, top, below))
-    return kernel / kernel.sum()
-
-
 def _known_logits(kernel: Tensor, count: int, like: Tensor) -> Phi:
     # exp(-69) is 1e-30: a zero of the known kernel stays one to single precision.
     return {"logits": kernel.to(like).clamp_min(1e-30).log().expand(count, -1, -1).clone()}
-
-
-def _transfer_function(kernel: Tensor, circle: Size) -> Tensor:
-    """`(B, 1, H, W/2 + 1)`: what correlation with the kernel multiplies a spectrum by."""
-    size = kernel.shape[-1]
-    rows = (torch.arange(size, device=kernel.device) - size // 2) % circle[0]
-    columns = (torch.arange(size, device=kernel.device) - size // 2) % circle[1]
-    index = (rows[:, None] * circle[1] + columns[None, :]).flatten()
-    canvas = kernel.new_zeros(len(kernel), circle[0] * circle[1])
-    canvas = canvas.index_add(1, index, kernel.flatten(1))
-    return torch.fft.rfft2(canvas.view(-1, 1, *circle)).conj()
-
-
-def _centroid(kernel: Tensor) -> Tensor:
-    """`(B, 2)` centre of mass (x, y) relative to the middle entry, in pixels."""
-    i = torch.arange(kernel.shape[-1], device=kernel.device, dtype=kernel.dtype)
-    i = i - kernel.shape[-1] // 2
-    return torch.stack([(kernel.sum(1) * i).sum(1), (kernel.sum(2) * i).sum(1)], 1)
-
-
-def _shake(generator: Generator, size: int) -> Tensor:
-    """A random motion path of about half the kernel's side, drawn with a narrow Gaussian pen."""
-    steps = 200
-    velocity = torch.randn(2, generator=generator, dtype=torch.float64)
-    jerk = torch.randn(steps, 2, generator=generator, dtype=torch.float64)
-    path = (velocity + 0.15 * jerk.cumsum(0)).cumsum(0)
-    path = path - path.mean(0)
-    path = path / path.norm(dim=1).max() * (size / 4)
-    i = torch.arange(size, dtype=torch.float64) - size // 2
-    pen = [torch.exp(-((i - path[:, d, None]) ** 2) / (2 * 0.7**2)) for d in (0, 1)]
-    kernel = (pen[1].T @ pen[0]).float()
-    return kernel / kernel.sum()
-
-
-def _margins(outer: Size, inner: Size, before: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """(top, bottom) and (left, right) margins of `inner` placed `before` into `outer`."""
-    return (
-        (before, outer[0] - inner[0] - before),
-        (before, outer[1] - inner[1] - before),
-    )
-
-
-def _zero_pad(x: Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
-    return F.pad(x, (*columns, *rows))
-
-
-def _trim(x: Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
-    """Cut the margins off: the transpose of `_zero_pad`."""
-    h, w = x.shape[-2:]
-    return x[..., rows[0] : h - rows[1], columns[0] : w - columns[1]]
-
-
-def _halves(n: int) -> tuple[int, int]:
-    return n // 2, n - n // 2
-
-
-def _fast(n: int) -> int:
-    """The next length whose only prime factors are 2, 3, 5 and 7, for which FFTs are fast."""
-    while True:
-        m = n
-        for p in (2, 3, 5, 7):
-            while m % p == 0:
-                m //= p
-        if m == 1:
-            return n
-        n += 1

@@ -1,0 +1,101 @@
+"""Blur kernels: Gaussian ones, random ones, those in files, and what describes them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from d2ir_pl.image_io import read_image
+
+
+def gaussian_kernel(covariance: Tensor, size: int) -> Tensor:
+    """`(B, size, size)` kernels with sum 1, k(v) proportional to exp(-v^T S^-1 v / 2).
+
+    Args:
+        covariance: `(B, 2, 2)` in pixels^2, order (x, y), positive definite.
+    """
+    i = torch.arange(size, device=covariance.device, dtype=covariance.dtype) - size // 2
+    s_xx, s_xy, s_yy = covariance[:, 0, 0], covariance[:, 0, 1], covariance[:, 1, 1]
+    det = s_xx * s_yy - s_xy**2
+    x, y = i[None, None, :], i[None, :, None]
+    a, b, c = ((s / det)[:, None, None] for s in (s_yy, s_xy, s_xx))
+    exponent = -(a * x**2 - 2 * b * x * y + c * y**2) / 2
+    return exponent.flatten(1).softmax(1).view_as(exponent)
+
+
+def shake_kernel(generator: Generator, size: int) -> Tensor:
+    """A random motion path of about half the kernel's side, drawn with a narrow Gaussian pen."""
+    steps = 200
+    velocity = torch.randn(2, generator=generator, dtype=torch.float64)
+    jerk = torch.randn(steps, 2, generator=generator, dtype=torch.float64)
+    path = (velocity + 0.15 * jerk.cumsum(0)).cumsum(0)
+    path = path - path.mean(0)
+    path = path / path.norm(dim=1).max() * (size / 4)
+    i = torch.arange(size, dtype=torch.float64) - size // 2
+    pen = [torch.exp(-((i - path[:, d, None]) ** 2) / (2 * 0.7**2)) for d in (0, 1)]
+    kernel = (pen[1].T @ pen[0]).float()
+    return kernel / kernel.sum()
+
+
+def read_kernel(path: Path) -> Tensor:
+    """A kernel `(k, k)` with odd k and sum 1, from a `.npy` file or an image.
+
+    Kernels with an even side get a row or column of zeros, and oblong ones are padded to squares.
+
+    Raises:
+        ValueError: if the file is missing or does not hold a non-negative, non-empty 2-D kernel.
+    """
+    if not path.is_file():
+        raise ValueError(f"kernel file {path} does not exist: give a .npy or image file")
+    if path.suffix == ".npy":
+        try:
+            values = np.load(path, allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise ValueError(f"kernel file {path} is not a readable .npy array: {error}") from None
+    else:
+        values = ((read_image(path).pixels.mean(0) + 1) / 2).numpy()
+    values = np.asarray(values)
+    if values.ndim != 2 or values.dtype.kind not in "fiu":
+        raise ValueError(
+            f"kernel file {path} holds {values.dtype} {values.shape}: give a 2-D array"
+        )
+    kernel = torch.from_numpy(values.astype(np.float32))
+    if not bool(kernel.isfinite().all()) or float(kernel.min()) < 0 or float(kernel.sum()) <= 0:
+        raise ValueError(f"kernel file {path} must hold finite weights of at least 0, not all 0")
+    side = max(3, *(n + 1 - n % 2 for n in kernel.shape))
+    (top, below), (left, right) = (_halves(side - n) for n in kernel.shape)
+    kernel = F.pad(kernel, (left, right, top, below))
+    return kernel / kernel.sum()
+
+
+def kernel_covariance(kernel: Tensor) -> Tensor:
+    """`(B, 2, 2)` second moments of `(B, k, k)` kernels about their centroids, order (x, y)."""
+    i = torch.arange(kernel.shape[-1], device=kernel.device, dtype=kernel.dtype)
+    centre = kernel_centroid(kernel) + kernel.shape[-1] // 2
+    dx = i[None, None, :] - centre[:, 0, None, None]
+    dy = i[None, :, None] - centre[:, 1, None, None]
+    moments = [(kernel * m).sum((1, 2)) for m in (dx * dx, dx * dy, dx * dy, dy * dy)]
+    return torch.stack(moments, -1).unflatten(-1, (2, 2))
+
+
+def principal_widths(covariance: Tensor) -> tuple[float, float, float]:
+    """Major and minor width in pixels and the major axis' angle in [0, pi), of a covariance."""
+    values, vectors = torch.linalg.eigh(covariance)
+    minor, major = values.clamp_min(0).sqrt().tolist()
+    return major, minor, float(torch.atan2(vectors[1, 1], vectors[0, 1]) % math.pi)
+
+
+def kernel_centroid(kernel: Tensor) -> Tensor:
+    """`(B, 2)` centre of mass (x, y) relative to the middle entry, in pixels."""
+    i = torch.arange(kernel.shape[-1], device=kernel.device, dtype=kernel.dtype)
+    i = i - kernel.shape[-1] // 2
+    return torch.stack([(kernel.sum(1) * i).sum(1), (kernel.sum(2) * i).sum(1)], 1)
+
+
+def _halves(n: int) -> tuple[int, int]:
+    return n // 2, n - n // 2
