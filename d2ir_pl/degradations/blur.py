@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,9 +44,9 @@ class _ConvolutionalBlur(LinearDegradation):
         self.kernel_size = kernel_size
         self.border: Border = border
 
+    @abstractmethod
     def kernel(self, phi: Phi) -> Tensor:
         """`(B, k, k)` blur kernels: not negative, with sum 1."""
-        raise NotImplementedError
 
     def operator(self, phi: Phi, image_size: Size) -> ConvolutionOperator:
         margin = self.kernel_size - 1 if self.border == "extend" else 0

@@ -140,10 +140,8 @@ class DegradationEstimation:
             if degradation.estimated and self.phi_steps and t <= self.phi_start:
                 phi = self._fit_phi(y, prediction.detach(), phi, anchor, degradation, sigma_y)
             if guided:
-                x0, loss = prediction.detach(), mean_square(y - degradation(prediction, phi))
-                descent = self.guidance_scale * _residual_gradient(
-                    y, prediction, x_t, phi, degradation
-                )
+                loss, gradient = _guidance(y, prediction, x_t, phi, degradation)
+                x0, descent = prediction.detach(), self.guidance_scale * gradient
                 sigma = ancestral_sigma(ab, ab_next)
             else:
                 x0, loss = self._proximal(y, prediction, phi, degradation, sigma_y, ab)
@@ -151,7 +149,6 @@ class DegradationEstimation:
                 sigma = math.sqrt(self.renoise * (1 - ab_next))
             eps = predict_eps(x_t.detach(), x0, ab)
             x_t = ddim_step(x0, eps, ab_next, normal_like(x0, generators), sigma) - descent
-            loss = loss.detach()
             losses.append(loss)
             observer(
                 Step(
@@ -207,14 +204,15 @@ class DegradationEstimation:
         return degradation.canonicalize({name: v.detach() for name, v in free.items()})
 
 
-def _residual_gradient(
+def _guidance(
     y: Tensor, prediction: Tensor, x_t: Tensor, phi: Phi, degradation: Degradation
-) -> Tensor:
-    """grad_x_t ||y - D_phi(x_0|t)||, the norm taken for each image, through the network."""
+) -> tuple[Tensor, Tensor]:
+    """The residual of x_0|t, and grad_x_t ||y - D_phi(x_0|t)|| for each image by the network."""
     with torch.enable_grad():
-        norm = (y - degradation(prediction, phi)).flatten(1).norm(dim=1)
+        residual = y - degradation(prediction, phi)
+        norm = residual.flatten(1).norm(dim=1)
         # The gradient of a norm has unit length: scaled up, its entries are near 1 and do not
         # underflow where the network runs in half precision.
         scale = math.sqrt(y[0].numel())
         (gradient,) = torch.autograd.grad((scale * norm).sum(), x_t)
-    return gradient / scale
+    return mean_square(residual.detach()), gradient / scale
