@@ -49,6 +49,7 @@ def restore(
     *,
     sigma_y: float | None = None,
     seed: int = 0,
+    label: int | None = None,
     precision: Literal["fp32", "bf16", "fp16"] = "bf16",
     device: str | torch.device | None = None,
     observer: Observer = silent,
@@ -65,12 +66,13 @@ def restore(
             device and otherwise used as it is.
         sigma_y: standard deviation of its noise in [0, 1]; estimated if None.
         seed: the same seed gives the same result.
+        label: class of every prediction, where a prior given by name is class-conditional.
         precision: what a prior given by name computes in.
         device: where; a GPU if there is one.
         observer: told of every step.
 
     Raises:
-        ValueError: if the image has another shape, type or range.
+        ValueError: if the image has another shape, type or range, or the prior another label.
     """
     pixels = _to_pixels(image)
     if device is None:
@@ -78,7 +80,9 @@ def restore(
     degradation = (GaussianBlur() if degradation is None else degradation).to(device)
     method = D2IR() if method is None else method
     if isinstance(prior, str):
-        prior = load_prior(prior).cast(_DTYPES[precision])
+        prior = load_prior(prior, label=label).cast(_DTYPES[precision])
+    elif label is not None:
+        raise ValueError(f"label {label} comes too late for a loaded prior: give it to load_prior")
     restoration = method.restore(
         pixels[None].to(device),
         degradation,

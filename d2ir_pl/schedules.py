@@ -37,20 +37,27 @@ class Schedule:
             raise ValueError("alpha_bar must decrease strictly from below 1 to above 0")
 
     @classmethod
+    def from_betas(cls, beta: Tensor) -> Schedule:
+        """alpha_bar_t, the product of 1 - beta_s up to t.
+
+        Args:
+            beta: `(T,)` float64, the share of noise that each step adds.
+        """
+        return cls(torch.cumprod(1 - beta, 0))
+
+    @classmethod
     def linear(
         cls, steps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02
     ) -> Schedule:
         """beta_t from `beta_start` to `beta_end` in equal steps (Ho et al. 2020, section 4)."""
-        beta = torch.linspace(beta_start, beta_end, steps, dtype=torch.float64)
-        return cls(torch.cumprod(1 - beta, 0))
+        return cls.from_betas(torch.linspace(beta_start, beta_end, steps, dtype=torch.float64))
 
     @classmethod
     def cosine(cls, steps: int = 1000, offset: float = 0.008) -> Schedule:
         """Squared-cosine levels, beta capped at 0.999 (Nichol and Dhariwal 2021, eq. 17)."""
         u = torch.arange(steps + 1, dtype=torch.float64) / steps
         level = torch.cos((u + offset) / (1 + offset) * math.pi / 2) ** 2
-        beta = (1 - level[1:] / level[:-1]).clamp(max=0.999)
-        return cls(torch.cumprod(1 - beta, 0))
+        return cls.from_betas((1 - level[1:] / level[:-1]).clamp(max=0.999))
 
     @classmethod
     def from_config(cls, name: str, **arguments: float) -> Schedule:

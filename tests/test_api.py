@@ -5,7 +5,7 @@ from PIL import Image
 
 from d2ir_pl import restore
 from d2ir_pl.degradations import GaussianBlur
-from d2ir_pl.priors import load_prior
+from d2ir_pl.priors import PriorError, load_prior
 from d2ir_pl.restoration import D2IR, DegradationEstimation
 
 FAST = D2IR(DegradationEstimation(steps=2))
@@ -74,3 +74,10 @@ def test_no_lightning_is_needed():
 def test_ambiguous_images_are_refused(image, message):
     with pytest.raises(ValueError, match=message):
         restore(image)
+
+
+def test_a_label_is_refused_where_it_has_no_effect(prior, photo):
+    with pytest.raises(ValueError, match="label 3 comes too late"):
+        restore(photo, method=FAST, prior=prior, label=3)
+    with pytest.raises(PriorError, match="knows no classes"):
+        restore(photo, method=FAST, label=3)

@@ -348,8 +348,11 @@ def test_an_interrupted_run_is_continued_by_the_same_command(
 
 
 def batch_of(items: list[Item]) -> Batch:
-    samples = [Sample(item, read_image(item.path), None, "") for item in items]
-    return Batch(samples, [], torch.stack([s.photo.pixels for s in samples]))
+    photos = [read_image(item.path) for item in items]
+    samples = [
+        Sample(i, photo, photo.pixels, None, "") for i, photo in zip(items, photos, strict=True)
+    ]
+    return Batch(samples, [], torch.stack([s.y for s in samples]))
 
 
 @pytest.fixture(scope="module")
@@ -623,7 +626,7 @@ def test_a_terminal_shows_image_stage_step_and_loss(
 ) -> None:
     inputs = save_all(tmp_path / "in", ["a.png", "b.png"])
     screen = Console(file=io.StringIO(), force_terminal=True, width=150)
-    monkeypatch.setattr(cli, "Console", lambda **options: screen)
+    monkeypatch.setattr("d2ir_pl.commands.predict.Console", lambda **options: screen)
     assert predict(inputs, tmp_path / "out", "--model.method.estimation.steps", "30") == 0
     assert isinstance(screen.file, io.StringIO)
     shown = screen.file.getvalue()
@@ -715,7 +718,7 @@ def test_a_mistake_is_one_sentence_before_any_work(
     [
         (["predict"], "no input is given: add --data.inputs"),
         (["predcit"], "'predcit' is not a command: did you mean predict?"),
-        (["paint"], "'paint' is not a command: use one of predict, download"),
+        (["paint"], "'paint' is not a command: use one of predict, fit, download"),
         (["download", "imagenet"], "'imagenet' is unknown"),
         (["download", "natural-small"], "natural-small is part of the package"),
     ],

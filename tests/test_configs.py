@@ -1,5 +1,6 @@
 """Shipped YAML files: each can be used as it stands, and says what the program does."""
 
+import importlib
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +11,14 @@ import pytest
 import yaml
 from photos import save
 
-from d2ir_pl import degradations, restoration
+from d2ir_pl.commands.fit import parse_training_options
+from d2ir_pl.commands.options import configs_folder
+from d2ir_pl.commands.predict import RestorationCLI, parse_options
 from d2ir_pl.module import RestorationModule, compute_dtype
-from d2ir_pl.options import RestorationCLI, configs_folder, parse_options
 
-CONFIGS = sorted(path.stem for path in configs_folder().glob("*.yaml"))
+SHIPPED = sorted(path.stem for path in configs_folder().glob("*.yaml"))
+TRAINING = [name for name in SHIPPED if name.startswith("train_")]
+CONFIGS = [name for name in SHIPPED if name not in TRAINING]
 
 
 def contents(name: str) -> dict[str, Any]:
@@ -62,11 +66,12 @@ def test_every_value_in_a_shipped_config_reaches_the_objects(name: str, parse: A
             found = found[key]
         assert found == value, f"{'.'.join(path)} of {name}"
     model = contents(name)["model"]
-    for key, package in (("degradation", degradations), ("method", restoration)):
+    for key in ("degradation", "method"):
         built = getattr(cli.model, key)
         spec = model.get(key, {})
         if "class_path" in spec:
-            assert type(built) is getattr(package, spec["class_path"].rpartition(".")[2])
+            module, _, cls = spec["class_path"].rpartition(".")
+            assert type(built) is getattr(importlib.import_module(module), cls)
         for path, value in leaves(spec.get("init_args", {})):
             found = built
             for part in path:
@@ -76,7 +81,22 @@ def test_every_value_in_a_shipped_config_reaches_the_objects(name: str, parse: A
     cli.model.method.check(cli.model.degradation, cli.model.prior)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", TRAINING)
+def test_every_value_in_a_training_config_reaches_the_objects(name: str, tmp_path: Path) -> None:
+    for number in range(2):
+        save(tmp_path / f"{number}.png", number, 70, 70)
+    cli = parse_training_options(["--config", name, "--data.inputs", str(tmp_path)])
+    for path, value in leaves(contents(name)):
+        found: Any = cli.config.as_dict()
+        for key in path:
+            found = found[key]
+        assert found == value, f"{'.'.join(path)} of {name}"
+    for key, value in contents(name)["data"].items():
+        assert getattr(cli.datamodule, key) == value
+    assert cli.trainer.max_steps == contents(name)["trainer"]["max_steps"]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_config_says_what_it_is_for(name: str) -> None:
     assert (configs_folder() / f"{name}.yaml").read_text(encoding="utf-8").startswith("# ")
 

@@ -5,13 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections import namedtuple
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from file_server import FileServer, serving
 
 from d2ir_pl.priors.download import DownloadError, RemoteFile, cache_dir, download
 
@@ -22,68 +21,12 @@ HALF = len(CONTENT) // 2
 ATTEMPTS = 3
 
 
-class Server(ThreadingHTTPServer):
-    """Serves `CONTENT` at /file and forwards /moved to it."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.honours_range = True
-        self.body_limits: list[int] = []  # bytes after which the next responses break off
-        self.stalls = False  # break off by silence instead of by closing the connection
-        self.failures: list[int] = []  # statuses with which the next requests are refused
-        self.requested: list[str | None] = []  # Range header of every request
-        self.released = threading.Event()
-
-    def file(
-        self, path: str = "/file", size: int = len(CONTENT), sha256: str = SHA256
-    ) -> RemoteFile:
-        return RemoteFile(f"http://127.0.0.1:{self.server_port}{path}", size, sha256)
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        wanted = self.headers["Range"]
-        self.server.requested.append(wanted)
-        if self.server.failures:
-            return self.send_error(self.server.failures.pop(0))
-        if self.path == "/moved":
-            self.send_response(302)
-            self.send_header("Location", "/file")
-            return self.end_headers()
-        if self.path != "/file":
-            return self.send_error(404)
-        start = 0
-        if wanted and self.server.honours_range:
-            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
-        else:
-            self.send_response(200)
-        body = CONTENT[start:]
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        limit = self.server.body_limits.pop(0) if self.server.body_limits else len(body)
-        self.wfile.write(body[:limit])
-        if self.server.stalls:
-            self.server.released.wait(5)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Keep the test output clean."""
-
-
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(MODULE, "_RETRY_PAUSES_S", (0.01,) * (ATTEMPTS - 1))
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with serving(CONTENT) as server:
         yield server
-        server.released.set()
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -101,7 +44,7 @@ def part_of(target: Path, content: bytes | None = None) -> Path:
 
 @pytest.mark.parametrize("path", ["/file", "/moved"])
 def test_file_arrives_complete_and_progress_ends_at_its_size(
-    server: Server, target: Path, path: str
+    server: FileServer, target: Path, path: str
 ) -> None:
     seen: list[tuple[int, int]] = []
     assert download(server.file(path), target, progress=lambda *now: seen.append(now)) == target
@@ -112,7 +55,7 @@ def test_file_arrives_complete_and_progress_ends_at_its_size(
     assert seen == sorted(seen)
 
 
-def test_resumption_requests_only_the_missing_bytes(server: Server, target: Path) -> None:
+def test_resumption_requests_only_the_missing_bytes(server: FileServer, target: Path) -> None:
     part_of(target, CONTENT[:HALF])
     seen: list[tuple[int, int]] = []
     download(server.file(), target, progress=lambda *now: seen.append(now))
@@ -121,14 +64,16 @@ def test_resumption_requests_only_the_missing_bytes(server: Server, target: Path
     assert seen[0] == (HALF, len(CONTENT))
 
 
-def test_server_that_ignores_ranges_is_read_from_the_start(server: Server, target: Path) -> None:
+def test_server_that_ignores_ranges_is_read_from_the_start(
+    server: FileServer, target: Path
+) -> None:
     server.honours_range = False
     part_of(target, b"x" * HALF)
     download(server.file(), target)
     assert target.read_bytes() == CONTENT
 
 
-def test_unsatisfiable_range_starts_over(server: Server, target: Path) -> None:
+def test_unsatisfiable_range_starts_over(server: FileServer, target: Path) -> None:
     server.failures = [416]
     part_of(target, b"x" * HALF)
     download(server.file(), target)
@@ -136,7 +81,7 @@ def test_unsatisfiable_range_starts_over(server: Server, target: Path) -> None:
     assert server.requested == [f"bytes={HALF}-", None]
 
 
-def test_part_longer_than_the_file_starts_over(server: Server, target: Path) -> None:
+def test_part_longer_than_the_file_starts_over(server: FileServer, target: Path) -> None:
     part_of(target, CONTENT + b"x")
     download(server.file(), target)
     assert target.read_bytes() == CONTENT
@@ -144,7 +89,7 @@ def test_part_longer_than_the_file_starts_over(server: Server, target: Path) -> 
 
 
 def test_truncated_transfer_is_kept_and_completed_by_the_next_call(
-    server: Server, target: Path
+    server: FileServer, target: Path
 ) -> None:
     server.body_limits = [1000] * ATTEMPTS
     with pytest.raises(DownloadError, match="run again to resume from the 3000 bytes kept"):
@@ -157,7 +102,7 @@ def test_truncated_transfer_is_kept_and_completed_by_the_next_call(
 
 
 def test_silent_server_times_out_and_what_arrived_is_kept(
-    server: Server, target: Path, monkeypatch: pytest.MonkeyPatch
+    server: FileServer, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(MODULE, "_TIMEOUT_S", 0.1)
     server.body_limits, server.stalls = [1000] * ATTEMPTS, True
@@ -166,14 +111,16 @@ def test_silent_server_times_out_and_what_arrived_is_kept(
     assert part_of(target).read_bytes() == CONTENT[:3000]
 
 
-def test_transient_drop_and_server_error_are_retried(server: Server, target: Path) -> None:
+def test_transient_drop_and_server_error_are_retried(server: FileServer, target: Path) -> None:
     server.failures, server.body_limits = [503], [HALF]
     download(server.file(), target)
     assert target.read_bytes() == CONTENT
     assert server.requested == [None, None, f"bytes={HALF}-"]
 
 
-def test_wrong_hash_deletes_the_part_and_keeps_the_old_file(server: Server, target: Path) -> None:
+def test_wrong_hash_deletes_the_part_and_keeps_the_old_file(
+    server: FileServer, target: Path
+) -> None:
     target.parent.mkdir()
     target.write_bytes(b"old")
     expected = "0" * 64
@@ -185,7 +132,7 @@ def test_wrong_hash_deletes_the_part_and_keeps_the_old_file(server: Server, targ
     assert target.read_bytes() == CONTENT
 
 
-def test_hash_covers_the_resumed_bytes(server: Server, target: Path) -> None:
+def test_hash_covers_the_resumed_bytes(server: FileServer, target: Path) -> None:
     part_of(target, b"x" * HALF)
     with pytest.raises(DownloadError, match="SHA-256"):
         download(server.file(), target)
@@ -193,7 +140,9 @@ def test_hash_covers_the_resumed_bytes(server: Server, target: Path) -> None:
     assert not target.exists()
 
 
-def test_offer_of_another_size_is_refused_and_costs_no_part(server: Server, target: Path) -> None:
+def test_offer_of_another_size_is_refused_and_costs_no_part(
+    server: FileServer, target: Path
+) -> None:
     server.honours_range = False
     part_of(target, b"abc")
     with pytest.raises(DownloadError, match=f"offers {len(CONTENT)} bytes instead of 7"):
@@ -201,13 +150,13 @@ def test_offer_of_another_size_is_refused_and_costs_no_part(server: Server, targ
     assert part_of(target).read_bytes() == b"abc"
 
 
-def test_client_errors_are_not_retried(server: Server, target: Path) -> None:
+def test_client_errors_are_not_retried(server: FileServer, target: Path) -> None:
     with pytest.raises(DownloadError, match=r"/missing answered HTTP 404 .*check the address"):
         download(server.file("/missing"), target)
     assert len(server.requested) == 1
 
 
-def test_refused_connection_names_the_address(server: Server, target: Path) -> None:
+def test_refused_connection_names_the_address(server: FileServer, target: Path) -> None:
     remote = server.file()
     server.shutdown()
     server.server_close()
@@ -221,21 +170,21 @@ def test_other_schemes_are_refused(target: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_unwritable_folder_is_named(server: Server, tmp_path: Path) -> None:
+def test_unwritable_folder_is_named(server: FileServer, tmp_path: Path) -> None:
     folder = tmp_path / "sealed"
     folder.mkdir(mode=0o500)
     with pytest.raises(DownloadError, match=f"{folder}.*Permission denied.*can write to"):
         download(server.file(), folder / "weights.pt")
 
 
-def test_folder_that_is_a_file_is_named(server: Server, tmp_path: Path) -> None:
+def test_folder_that_is_a_file_is_named(server: FileServer, tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
     with pytest.raises(DownloadError, match=f"{tmp_path / 'taken'}.*choose a folder"):
         download(server.file(), tmp_path / "taken" / "weights.pt")
 
 
 def test_full_disk_is_noticed_before_the_transfer(
-    server: Server, target: Path, monkeypatch: pytest.MonkeyPatch
+    server: FileServer, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(free=10))
@@ -244,14 +193,105 @@ def test_full_disk_is_noticed_before_the_transfer(
     assert server.requested == []
 
 
-def test_complete_file_is_not_requested_again(server: Server, target: Path) -> None:
+def test_complete_file_is_not_requested_again(server: FileServer, target: Path) -> None:
     target.parent.mkdir()
     target.write_bytes(CONTENT)
     assert download(server.file(), target) == target
     assert server.requested == []
 
 
-def test_second_process_is_told_of_the_first(server: Server, target: Path) -> None:
+# ---- Files of which size and hash are not published ----
+
+
+def test_length_is_what_the_server_announces(server: FileServer, target: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    remote = RemoteFile(server.address())
+    download(remote, target, progress=lambda *now: seen.append(now))
+    assert target.read_bytes() == CONTENT
+    assert seen[-1] == (len(CONTENT), len(CONTENT))
+
+
+def test_short_transfer_of_unknown_length_is_noticed_and_completed(
+    server: FileServer, target: Path
+) -> None:
+    server.body_limits = [1000] * ATTEMPTS
+    remote = RemoteFile(server.address())
+    with pytest.raises(DownloadError, match=r"stopped at 3000 bytes .*resume from the 3000"):
+        download(remote, target)
+    download(remote, target)
+    assert target.read_bytes() == CONTENT
+    assert server.requested[ATTEMPTS:] == ["bytes=3000-"]
+
+
+def test_complete_part_of_unknown_length_costs_no_second_transfer(
+    server: FileServer, target: Path
+) -> None:
+    part_of(target, CONTENT)
+    download(RemoteFile(server.address()), target)
+    assert target.read_bytes() == CONTENT
+    assert server.requested == [f"bytes={len(CONTENT)}-"]
+
+
+def test_part_longer_than_what_is_announced_starts_over(server: FileServer, target: Path) -> None:
+    part_of(target, CONTENT + b"x")
+    download(RemoteFile(server.address()), target)
+    assert target.read_bytes() == CONTENT
+    assert server.requested == [f"bytes={len(CONTENT) + 1}-", None]
+
+
+def test_unannounced_length_is_refused(server: FileServer, target: Path) -> None:
+    server.announces_length = False
+    with pytest.raises(DownloadError, match="does not say how long the file is"):
+        download(RemoteFile(server.address()), target)
+    assert not target.exists()
+
+
+def test_known_length_is_compared_where_no_hash_is_known(server: FileServer, target: Path) -> None:
+    remote = RemoteFile(server.address(), len(CONTENT) + 1)
+    with pytest.raises(DownloadError, match=f"offers {len(CONTENT)} bytes instead of"):
+        download(remote, target)
+    part_of(target, CONTENT)
+    with pytest.raises(DownloadError, match=f"offers {len(CONTENT)} bytes instead of"):
+        download(remote, target)
+
+
+def test_content_with_a_problem_is_deleted_and_keeps_the_old_file(
+    server: FileServer, target: Path
+) -> None:
+    target.parent.mkdir()
+    target.write_bytes(b"old")
+    remote = RemoteFile(server.address())
+    with pytest.raises(DownloadError, match="/file is no model and was deleted: run again"):
+        download(remote, target, problem=lambda path: "is no model")
+    assert not part_of(target).exists()
+    assert target.read_bytes() == b"old"
+
+
+def test_a_file_with_a_problem_is_replaced_and_one_without_is_kept(
+    server: FileServer, target: Path
+) -> None:
+    target.parent.mkdir()
+    target.write_bytes(b"old")
+    remote = RemoteFile(server.address())
+
+    def problem(path: Path) -> str | None:
+        return None if path.read_bytes() == CONTENT else "is another file"
+
+    for _ in range(2):
+        download(remote, target, problem=problem)
+        assert target.read_bytes() == CONTENT
+    assert len(server.requested) == 1
+
+
+def test_a_published_hash_is_all_that_counts(server: FileServer, target: Path) -> None:
+    download(server.file(), target, problem=lambda path: "is no model")
+    assert target.read_bytes() == CONTENT
+
+
+# ---- Around the transfer ----
+
+
+def test_second_process_is_told_of_the_first(server: FileServer, target: Path) -> None:
     hold = (
         "import fcntl, sys; lock = open(sys.argv[1], 'wb'); fcntl.lockf(lock, fcntl.LOCK_EX);"
         "print('held', flush=True); sys.stdin.read()"

@@ -14,8 +14,9 @@ LAYERS = (
     {"sampling"},
     {"restoration"},
     {"api"},
-    {"data", "module", "callbacks", "results", "prior_training"},
-    {"options", "cli"},
+    {"data", "module", "callbacks", "results", "prior_data", "prior_training"},
+    {"commands"},
+    {"cli"},
 )
 WITHOUT_LIGHTNING = set().union(*LAYERS[:5])
 MODULES = sorted(p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py"))
@@ -81,6 +82,12 @@ def test_baselines_are_reached_through_configs_only(module: str) -> None:
 def test_one_file_knows_the_unet_package(module: str) -> None:
     roots = {name.partition(".")[0] for name in imports(module)}
     assert ("guided_diffusion" in roots) == (module == "priors/guided_diffusion.py")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_one_file_knows_the_diffusers_library(module: str) -> None:
+    roots = {name.partition(".")[0] for name in imports(module)}
+    assert ("diffusers" in roots) == (module == "priors/diffusers.py")
 
 
 @pytest.mark.parametrize("module", MODULES)

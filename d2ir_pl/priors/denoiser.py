@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from d2ir_pl.padding import pad
 from d2ir_pl.schedules import Schedule
+
+
+class PriorError(ValueError):
+    """A prior cannot be loaded; the message is one sentence with the remedy."""
 
 
 class Prior(nn.Module, ABC):
@@ -97,3 +102,83 @@ class Prior(nn.Module, ABC):
         distance = torch.arange(n, dtype=torch.float32)
         distance = torch.minimum(distance, distance.flip(0)) + 1
         return (distance / self.overlap).clamp(max=1)
+
+
+class NetworkPrior(Prior):
+    """A prior that is a frozen U-Net, which may compute in half precision.
+
+    Args:
+        unet: the network.
+        schedule: alpha_bar of each timestep.
+        levels: resolutions of the U-Net; it halves the image `levels - 1` times.
+        tile: largest side in pixels that is predicted at once.
+        classes: how many classes the U-Net is conditioned on; None if on none.
+        label: the class of every prediction, in 0..classes - 1.
+
+    Raises:
+        PriorError: if there is a label without classes, or the other way round.
+    """
+
+    def __init__(
+        self,
+        unet: nn.Module,
+        schedule: Schedule,
+        levels: int,
+        tile: int = 512,
+        classes: int | None = None,
+        label: int | None = None,
+    ) -> None:
+        super().__init__(schedule, 2 ** (levels - 1), tile, overlap=min(64, tile // 4))
+        _check_label(label, classes)
+        self.unet = unet.eval().requires_grad_(False)
+        self.label = label
+        self.compute_dtype = torch.float32
+
+    def cast(self, dtype: torch.dtype) -> Self:
+        """Evaluate the U-Net in `dtype` from now on; inputs, outputs and the schedule stay float32.
+
+        Convolutions and linear layers are converted once, so that autocast does not convert them
+        in every call; normalisation stays float32.
+
+        Raises:
+            ValueError: if `dtype` is not float32, bfloat16 or float16.
+        """
+        if dtype not in (torch.float32, torch.bfloat16, torch.float16):
+            raise ValueError(f"a prior runs in float32, bfloat16 or float16, not {dtype}")
+        for module in self.unet.modules():
+            if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Linear)):
+                module.to(dtype)
+        self.compute_dtype = dtype
+        return self
+
+    @abstractmethod
+    def _predict(self, x_t: Tensor, steps: Tensor, labels: Tensor | None) -> Tensor:
+        """The U-Net's output, `(B, 3 or 6, H, W)`, whose first three channels are its prediction.
+
+        Args:
+            x_t: `(B, 3, H, W)` float32.
+            steps: `(B,)` timesteps.
+            labels: `(B,)` classes; None if the U-Net knows none.
+        """
+
+    def _network(self, x_t: Tensor, t: int) -> Tensor:
+        steps = torch.full((len(x_t),), t, device=x_t.device)
+        labels = None if self.label is None else torch.full_like(steps, self.label)
+        half = self.compute_dtype != torch.float32
+        with torch.autocast(x_t.device.type, self.compute_dtype, enabled=half):
+            prediction = self._predict(x_t.float(), steps, labels)
+        return prediction[:, : x_t.shape[1]].float()
+
+
+def _check_label(label: int | None, classes: int | None) -> None:
+    if classes is None:
+        if label is not None:
+            raise PriorError(f"the prior knows no classes: leave out --model.label {label}")
+    elif label is None:
+        raise PriorError(
+            f"the prior is class-conditional: choose a class with --model.label 0..{classes - 1}"
+        )
+    elif not 0 <= label < classes:
+        raise PriorError(
+            f"--model.label {label} is not a class of the prior: choose one of 0..{classes - 1}"
+        )

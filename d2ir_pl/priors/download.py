@@ -1,4 +1,4 @@
-"""Download one file of known size and SHA-256, resuming where an earlier transfer stopped."""
+"""Download one file and verify it, resuming where an earlier transfer stopped."""
 
 import fcntl
 import hashlib
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 Progress = Callable[[int, int], None]
+Problem = Callable[[Path], str | None]
 
 _TIMEOUT_S = 30.0
 _RETRY_PAUSES_S = (1.0, 3.0)  # three attempts in all
@@ -30,13 +31,28 @@ class _Interrupted(Exception):
     """The network or the server failed in a way that another attempt may cure."""
 
 
+class _Complete(Exception):
+    """The server has no bytes beyond those that are here."""
+
+
 @dataclass(frozen=True)
 class RemoteFile:
-    """A published file: http(s) address, size in bytes, SHA-256 in lowercase hexadecimal."""
+    """A published file.
+
+    Attributes:
+        url: http(s) address.
+        size: bytes; None to believe what the server announces.
+        sha256: in lowercase hexadecimal; None where none is published.
+    """
 
     url: str
-    size: int
-    sha256: str
+    size: int | None = None
+    sha256: str | None = None
+
+
+def no_problem(path: Path) -> str | None:
+    """Accept any content."""
+    return None
 
 
 def cache_dir() -> Path:
@@ -46,17 +62,25 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "d2ir_pl"
 
 
-def download(remote: RemoteFile, destination: Path, *, progress: Progress | None = None) -> Path:
+def download(
+    remote: RemoteFile,
+    destination: Path,
+    *,
+    progress: Progress | None = None,
+    problem: Problem = no_problem,
+) -> Path:
     """Bring `remote` to `destination`, unless it is already there.
 
     Bytes go to `<destination>.part`, which survives a failed transfer and is continued by the
     next call. An existing destination is replaced only by a verified file.
 
     Args:
-        remote: address, size and hash of the file.
+        remote: address of the file, size and hash as far as they are known.
         destination: path of the file to write; missing parent folders are created.
         progress: called with (bytes done, bytes in all) at the start of each attempt, where
             bytes done is the resumed offset, and after each piece received.
+        problem: asked about a file without a published hash: a phrase that says what is wrong
+            with it, or None if it is the right one.
 
     Returns:
         `destination`.
@@ -68,15 +92,15 @@ def download(remote: RemoteFile, destination: Path, *, progress: Progress | None
     if not remote.url.lower().startswith(("http://", "https://")):
         raise DownloadError(f"Cannot download {remote.url}: use an http or https address.")
     try:
-        if _matches(destination, remote):
+        if _matches(destination, remote, problem):
             return destination
         destination.parent.mkdir(parents=True, exist_ok=True)
         with _locked(destination):
             # Another process may have finished between the first look and the lock.
-            if not _matches(destination, remote):
+            if not _matches(destination, remote, problem):
                 part = destination.with_name(destination.name + ".part")
                 _fetch(remote, part, progress or (lambda done, size: None))
-                _verify(remote, part)
+                _verify(remote, part, problem)
                 os.replace(part, destination)
     except OSError as error:  # only the file system: network errors never leave _fetch as such
         raise DownloadError(
@@ -109,8 +133,9 @@ def _fetch(remote: RemoteFile, part: Path, progress: Progress) -> None:
             if pause is None:
                 kept = _size(part)
                 resume = f" to resume from the {kept} bytes kept in {part}" if kept else ""
+                of_all = "" if remote.size is None else f" of {remote.size}"
                 raise DownloadError(
-                    f"Download of {remote.url} stopped at {kept} of {remote.size} bytes ({error}): "
+                    f"Download of {remote.url} stopped at {kept}{of_all} bytes ({error}): "
                     f"check the network connection and run again{resume}."
                 ) from error
             time.sleep(pause)
@@ -118,21 +143,39 @@ def _fetch(remote: RemoteFile, part: Path, progress: Progress) -> None:
 
 def _attempt(remote: RemoteFile, part: Path, progress: Progress) -> None:
     done = _size(part)
-    if 0 < done == remote.size:
+    if remote.size is not None:
+        if 0 < done == remote.size:
+            return
+        _require_space(remote.size - done, part)
+        done = done if done < remote.size else 0
+    try:
+        response, done = _open(remote.url, done)
+    except _Complete:
+        _expected_size(remote, done)
         return
-    _require_space(remote.size - done, part)
-    response, done = _open(remote.url, done if done < remote.size else 0)
     with response:
         # Before the part is opened, which may empty it: a login page must not cost what is there.
-        if response.length is not None and done + response.length != remote.size:
-            raise DownloadError(
-                f"{remote.url} offers {done + response.length} bytes instead of {remote.size}: "
-                f"check that the address still leads to the file and not to a login page."
-            )
+        size = _expected_size(remote, None if response.length is None else done + response.length)
+        _require_space(size - done, part)
         with part.open("ab" if done else "wb") as file:
-            _receive(response, file, done, remote.size, progress)
+            _receive(response, file, done, size, progress)
             file.flush()
             os.fsync(file.fileno())
+
+
+def _expected_size(remote: RemoteFile, offered: int | None) -> int:
+    size = offered if remote.size is None else remote.size
+    if size is None:
+        raise DownloadError(
+            f"{remote.url} does not say how long the file is, so that a broken transfer would go "
+            f"unnoticed: download it in a browser."
+        )
+    if offered not in (None, size):
+        raise DownloadError(
+            f"{remote.url} offers {offered} bytes instead of {size}: "
+            f"check that the address still leads to the file and not to a login page."
+        )
+    return size
 
 
 def _receive(
@@ -162,6 +205,8 @@ def _open(url: str, offset: int) -> tuple[http.client.HTTPResponse, int]:
     except urllib.error.HTTPError as error:
         error.close()
         if offset and error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            if error.headers.get("Content-Range") == f"bytes */{offset}":
+                raise _Complete from None
             return _open(url, 0)
         if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise _Interrupted(f"HTTP {error.code} {error.reason}") from error
@@ -188,25 +233,34 @@ def _require_space(missing: int, part: Path) -> None:
         )
 
 
-def _verify(remote: RemoteFile, part: Path) -> None:
-    actual = _sha256(part)
-    if actual != remote.sha256:
+def _verify(remote: RemoteFile, part: Path, problem: Problem) -> None:
+    if remote.sha256 is None:
+        wrong = problem(part)
+    else:
+        actual, expected = file_sha256(part), remote.sha256
+        wrong = None if actual == expected else f"has SHA-256 {actual} instead of {expected}"
+    if wrong is not None:
         part.unlink()
         raise DownloadError(
-            f"{remote.url} arrived with SHA-256 {actual} instead of {remote.sha256} and was "
-            f"deleted: run again to download it afresh, or check the address."
+            f"What arrived from {remote.url} {wrong} and was deleted: "
+            f"run again to download it afresh, or check the address."
         )
 
 
-def _matches(path: Path, remote: RemoteFile) -> bool:
-    return path.is_file() and _size(path) == remote.size and _sha256(path) == remote.sha256
+def _matches(path: Path, remote: RemoteFile, problem: Problem) -> bool:
+    if not path.is_file() or remote.size not in (None, _size(path)):
+        return False
+    if remote.sha256 is None:
+        return problem(path) is None
+    return file_sha256(path) == remote.sha256
 
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file in lowercase hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import inspect
-import json
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
-from d2ir_pl.priors.denoiser import Prior
+from d2ir_pl.priors.denoiser import NetworkPrior
 from d2ir_pl.schedules import Schedule
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from guided_diffusion.script_util import create_model
+    from guided_diffusion.gaussian_diffusion import (
+        GaussianDiffusion,
+        LossType,
+        ModelMeanType,
+        ModelVarType,
+    )
     from guided_diffusion.unet import UNetModel
 
-
-class PriorError(ValueError):
-    """A prior cannot be loaded; the message is one sentence with the remedy."""
+_CHANNEL_MULT = {512: "0.5,1,1,2,2,4,4", 256: "1,1,2,2,4,4", 128: "1,1,2,3,4", 64: "1,2,3,4"}
+_CLASSES = 1000  # of ImageNet: guided-diffusion's class-conditional models know no others
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,13 @@ class UNetFlags:
     """The flags with which a guided-diffusion checkpoint was trained, under their own names.
 
     The defaults describe `256x256_diffusion_uncond.pt`. `use_fp16` is not among them: the
-    trainer's precision decides that. `class_cond` models are not supported.
+    trainer's precision decides that.
 
     Source: Dhariwal and Nichol, Diffusion Models Beat GANs on Image Synthesis, 2021.
     """
 
     image_size: int = 256
+    class_cond: bool = False
     num_channels: int = 256
     num_res_blocks: int = 2
     channel_mult: str = ""
@@ -44,6 +45,7 @@ class UNetFlags:
     num_heads: int = 4
     num_head_channels: int = 64
     num_heads_upsample: int = -1
+    dropout: float = 0.0
     learn_sigma: bool = True
     resblock_updown: bool = True
     use_scale_shift_norm: bool = True
@@ -51,136 +53,161 @@ class UNetFlags:
     diffusion_steps: int = 1000
     noise_schedule: Literal["linear", "cosine"] = "linear"
 
-    def schedule(self) -> Schedule:
+    def schedule_config(self) -> dict[str, Any]:
+        """Arguments of `Schedule.from_config`."""
         if self.noise_schedule == "cosine":
-            return Schedule.cosine(self.diffusion_steps)
+            return {"name": "cosine", "steps": self.diffusion_steps}
         # guided-diffusion scales the betas so that the end does not depend on the step count.
         scale = 1000 / self.diffusion_steps
-        return Schedule.linear(self.diffusion_steps, 1e-4 * scale, 0.02 * scale)
+        return {
+            "name": "linear",
+            "steps": self.diffusion_steps,
+            "beta_start": 1e-4 * scale,
+            "beta_end": 0.02 * scale,
+        }
+
+    def schedule(self) -> Schedule:
+        return Schedule.from_config(**self.schedule_config())
+
+    def config(self) -> dict[str, Any]:
+        """Arguments of `guided_diffusion.unet.UNetModel`.
+
+        Raises:
+            ValueError: if a list of numbers is not one, or `channel_mult` has to be given.
+        """
+        mult = self.channel_mult or _CHANNEL_MULT.get(self.image_size, "")
+        if not mult:
+            known = ", ".join(map(str, sorted(_CHANNEL_MULT)))
+            raise ValueError(
+                f"image_size {self.image_size} has no usual channel_mult ({known} have): give one, "
+                "such as 1,2,2,4"
+            )
+        attention = _numbers("attention_resolutions", self.attention_resolutions)
+        return {
+            "image_size": self.image_size,
+            "in_channels": 3,
+            "model_channels": self.num_channels,
+            "out_channels": 6 if self.learn_sigma else 3,
+            "num_res_blocks": self.num_res_blocks,
+            # The network counts how often the image was halved, not pixels.
+            "attention_resolutions": [self.image_size // int(r) for r in attention],
+            "dropout": self.dropout,
+            "channel_mult": [int(m) if m == int(m) else m for m in _numbers("channel_mult", mult)],
+            "num_classes": _CLASSES if self.class_cond else None,
+            "num_heads": self.num_heads,
+            "num_head_channels": self.num_head_channels,
+            "num_heads_upsample": self.num_heads_upsample,
+            "use_scale_shift_norm": self.use_scale_shift_norm,
+            "resblock_updown": self.resblock_updown,
+            "use_new_attention_order": self.use_new_attention_order,
+        }
 
     def build(self) -> UNetModel:
-        return create_model(
-            **{
-                name: getattr(self, name)
-                for name in inspect.signature(create_model).parameters
-                if hasattr(self, name)
-            }
+        return build_unet(self.config())
+
+
+def _numbers(flag: str, text: str) -> list[float]:
+    try:
+        numbers = [float(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        numbers = [0.0]
+    if any(number <= 0 for number in numbers):
+        raise ValueError(f"{flag} {text!r} must be positive numbers with commas, such as 32,16,8")
+    return numbers
+
+
+def build_unet(config: dict[str, Any]) -> UNetModel:
+    """A U-Net with random weights from the arguments of `UNetModel`, lists in place of tuples.
+
+    Raises:
+        ValueError: if the numbers of channels and heads do not go together.
+    """
+    sequences = ("attention_resolutions", "channel_mult")
+    try:
+        return UNetModel(**{k: tuple(v) if k in sequences else v for k, v in config.items()})
+    except AssertionError as error:  # how the package refuses arguments
+        raise ValueError(f"the flags of the U-Net do not go together: {error}") from None
+
+
+class VarianceBound:
+    """The term of the variational bound that trains a predicted variance.
+
+    Source: Nichol and Dhariwal, Improved Denoising Diffusion Probabilistic Models, 2021, eq. 4
+    to 7, 15; divided by 1000 and multiplied by T, as guided-diffusion trains its models.
+    """
+
+    def __init__(self, schedule: Schedule) -> None:
+        ab = schedule.alpha_bar
+        previous = torch.cat([torch.ones_like(ab[:1]), ab[:-1]])
+        self._diffusion = GaussianDiffusion(
+            betas=(1 - ab / previous).numpy(),
+            model_mean_type=ModelMeanType.EPSILON,
+            model_var_type=ModelVarType.LEARNED_RANGE,
+            loss_type=LossType.RESCALED_MSE,
         )
 
+    def __call__(
+        self, eps: Tensor, variance: Tensor, x0: Tensor, noise: Tensor, t: Tensor
+    ) -> Tensor:
+        """Bits per dimension, `(B,)`.
 
-class UNetPrior(Prior):
+        Args:
+            eps: `(B, 3, H, W)`, the predicted noise; its gradient is not asked for.
+            variance: like eps, the second half of the network's output.
+            x0: like eps, the clean image in [-1, 1].
+            noise: like eps, the noise in x_t.
+            t: `(B,)` timesteps.
+        """
+        output = torch.cat([eps.detach(), variance], 1)
+        terms = self._diffusion.training_losses(lambda x_t, t: output, x0, t, noise=noise)
+        return terms["vb"]
+
+
+class UNetPrior(NetworkPrior):
     """A `guided_diffusion` U-Net that predicts eps (and, with `learn_sigma`, a variance).
 
     Args:
         unet: the network; its parameters are frozen.
-        schedule: alpha_bar of each timestep.
+        config: the arguments of `UNetModel` that it was built with.
+        schedule: the arguments of `Schedule.from_config`.
         tile: largest side in pixels that is predicted at once.
-    """
-
-    def __init__(self, unet: UNetModel, schedule: Schedule, tile: int = 512) -> None:
-        multiple = 2 ** (len(unet.channel_mult) - 1)
-        super().__init__(schedule, multiple, tile, overlap=min(64, tile // 4))
-        self.unet = unet.eval().requires_grad_(False)
-        self.compute_dtype = torch.float32
-
-    def cast(self, dtype: torch.dtype) -> UNetPrior:
-        """Evaluate the U-Net in `dtype` from now on; inputs, outputs and the schedule stay float32.
-
-        Convolutions and linear layers are converted once, so that autocast does not convert them
-        in every call; normalisation stays float32.
-        """
-        if dtype not in (torch.float32, torch.bfloat16, torch.float16):
-            raise ValueError(f"a prior runs in float32, bfloat16 or float16, not {dtype}")
-        for module in self.unet.modules():
-            if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Linear)):
-                module.to(dtype)
-        self.compute_dtype = dtype
-        return self
-
-    def _network(self, x_t: Tensor, t: int) -> Tensor:
-        steps = torch.full((len(x_t),), t, device=x_t.device)
-        with torch.autocast(
-            x_t.device.type, self.compute_dtype, enabled=self.compute_dtype != torch.float32
-        ):
-            prediction = self.unet(x_t.float(), steps)
-        return prediction[:, : x_t.shape[1]].float()
-
-
-def load_safetensors(path: Path, tile: int = 512) -> tuple[UNetPrior, dict[str, str]]:
-    """A prior from one safetensors file with `config`, `schedule` and `prediction` as metadata.
-
-    Returns:
-        The prior, and the file's metadata.
+        label: the class of every prediction, where `config` has `num_classes`.
 
     Raises:
-        PriorError: if the file is not such a file.
+        PriorError: if the label does not fit the classes.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise PriorError(f"{path} is not a readable safetensors file ({error})") from None
-    if "config" not in metadata:
-        raise PriorError(
-            f"{path} has no 'config' in its metadata: give the model's flags with "
-            "--model.prior_flags, or a file that carries them"
+
+    def __init__(
+        self,
+        unet: UNetModel,
+        config: dict[str, Any],
+        schedule: dict[str, Any],
+        tile: int = 512,
+        label: int | None = None,
+    ) -> None:
+        super().__init__(
+            unet,
+            Schedule.from_config(**schedule),
+            len(unet.channel_mult),
+            tile,
+            config.get("num_classes"),
+            label,
         )
-    if metadata.get("prediction", "eps") != "eps":
-        raise PriorError(f"{path} predicts {metadata['prediction']!r}: only 'eps' is supported")
-    try:
-        config: dict[str, Any] = json.loads(metadata["config"])
-        for name in ("attention_resolutions", "channel_mult"):
-            config[name] = tuple(config[name])
-        unet = UNetModel(**config)
-        schedule = Schedule.from_config(**json.loads(metadata.get("schedule", '{"name":"linear"}')))
-    except (TypeError, KeyError, ValueError) as error:
-        raise PriorError(f"{path} has unusable metadata: {error}") from None
-    _load_state(unet, weights, path)
-    return UNetPrior(unet, schedule, tile), metadata
+        self.config, self.schedule_config = config, schedule
+
+    def _predict(self, x_t: Tensor, steps: Tensor, labels: Tensor | None) -> Tensor:
+        return self.unet(x_t, steps, labels)
 
 
-def load_checkpoint(path: Path, flags: UNetFlags, tile: int = 512) -> UNetPrior:
-    """A prior from a guided-diffusion `.pt` state dict (or safetensors without metadata).
-
-    Only tensors are unpickled (`weights_only=True`): a file with code in it is refused.
+def empty_prior(
+    config: dict[str, Any], schedule: dict[str, Any], tile: int = 512, label: int | None = None
+) -> UNetPrior:
+    """A prior that has no weights yet: those on the meta device cost neither memory nor time.
 
     Raises:
-        PriorError: if the file is unreadable, or its weights do not fit `flags`.
+        PriorError: if the label does not fit the classes.
+        ValueError: if the arguments do not go together.
     """
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            weights = load_file(path)
-        else:
-            weights = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # an unpickler fails in as many ways as there are bytes
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise PriorError(f"{path} is not a state dict of plain tensors ({reason})") from None
-    if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
-        raise PriorError(f"{path} does not hold a flat state dict of tensors")
-    unet = flags.build()
-    _load_state(unet, {k: v.float() for k, v in weights.items()}, path)
-    return UNetPrior(unet, flags.schedule(), tile)
-
-
-def _load_state(unet: UNetModel, weights: dict[str, Tensor], path: Path) -> None:
-    expected = unet.state_dict()
-    for problem, names in (
-        ("lacks", [n for n in expected if n not in weights]),
-        ("has an unexpected", [n for n in weights if n not in expected]),
-        (
-            "has another shape for",
-            [n for n in expected if n in weights and expected[n].shape != weights[n].shape],
-        ),
-    ):
-        if names:
-            raise PriorError(
-                f"{path} {problem} {names[0]} ({len(names)} such): its architecture is not the one "
-                "given; check --model.prior_flags"
-            )
-    broken = next((n for n, w in weights.items() if not bool(w.isfinite().all())), None)
-    if broken is not None:
-        raise PriorError(f"{path} has NaN or infinite weights in {broken}: get an intact file")
-    unet.load_state_dict(weights)
+    with torch.device("meta"):
+        unet = build_unet(config)
+    return UNetPrior(unet, config, schedule, tile, label)

@@ -3,42 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
-from d2ir_pl.priors.download import RemoteFile, cache_dir, download
-from d2ir_pl.priors.guided_diffusion import (
-    PriorError,
-    UNetFlags,
-    UNetPrior,
-    load_checkpoint,
-    load_safetensors,
-)
+from d2ir_pl.priors.checkpoints import checkpoint_problem, load_checkpoint, load_safetensors
+from d2ir_pl.priors.denoiser import NetworkPrior, PriorError
+from d2ir_pl.priors.diffusers import folder_files, load_folder
+from d2ir_pl.priors.download import cache_dir, download
+from d2ir_pl.priors.guided_diffusion import UNetFlags
+from d2ir_pl.priors.published import PUBLISHED, PublishedPrior
 
-EMBEDDED = {"natural-small": "natural_small.safetensors"}
-
-
-@dataclass(frozen=True)
-class PublishedPrior:
-    """A checkpoint on the web: where it is, what it is, and how it was trained."""
-
-    remote: RemoteFile
-    flags: UNetFlags
-    about: str
-
-
-PUBLISHED = {
-    "imagenet-256": PublishedPrior(
-        RemoteFile(
-            url="https://openaipublic.blob.core.windows.net/diffusion/jul-2021/"
-            "256x256_diffusion_uncond.pt",
-            size=2_211_383_297,
-            sha256="a37c32fffd316cd494cf3f35b339936debdc1576dad13fe57c42399a5dbc78b1",
-        ),
-        UNetFlags(),
-        "unconditional ImageNet 256x256, 553 M parameters (Dhariwal and Nichol 2021)",
-    )
+EMBEDDED = {
+    "natural-small": "natural_small.safetensors",
+    "natural": "natural.safetensors",
 }
 
 
@@ -49,72 +27,109 @@ def names() -> list[str]:
 
 def published_path(name: str) -> Path:
     """Where `d2ir download` keeps a published prior."""
-    return cache_dir() / Path(PUBLISHED[name].remote.url).name
+    return cache_dir() / PUBLISHED[name].file
 
 
 def fetch(name: str, progress: Callable[[int, int], None] | None = None) -> Path:
     """Download a published prior into the cache and verify it; at once if it is there.
 
+    A file whose SHA-256 is not known is verified by what it holds: weights of the published
+    architecture, undamaged.
+
     Raises:
-        PriorError: if the name is not one of a published prior.
-        DownloadError: if the file cannot be fetched.
+        PriorError: if the name is not one of a published prior, or has to be got by hand.
+        DownloadError: if the file cannot be fetched, or is not what it should be.
     """
     if name in EMBEDDED:
         raise PriorError(f"{name} is part of the package: there is nothing to download")
     if name not in PUBLISHED:
         raise PriorError(f"{name!r} is unknown: the priors to download are {', '.join(PUBLISHED)}")
-    destination = published_path(name)
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    return download(PUBLISHED[name].remote, destination, progress=progress)
+    prior, path = PUBLISHED[name], published_path(name)
+    problem = partial(checkpoint_problem, flags=prior.flags)
+    if prior.remote is not None:
+        return download(prior.remote, path, progress=progress, problem=problem)
+    if not path.is_file():
+        raise PriorError(f"{name} cannot be downloaded from here: {_by_hand(prior, path)}")
+    if (reason := problem(path)) is not None:
+        raise PriorError(f"{path} {reason}: {_by_hand(prior, path)}")
+    return path
 
 
 def prior_file(prior: str) -> Path:
-    """The weights behind a name or path.
+    """The file, or the folder of the diffusers library, behind a name or path.
 
     Raises:
-        PriorError: if there is no such file, with the way to get it.
+        PriorError: if there is none, with the way to get it.
     """
     if prior in EMBEDDED:
         return Path(str(resources.files("d2ir_pl") / "weights" / EMBEDDED[prior]))
     if prior in PUBLISHED:
-        path = published_path(prior)
+        published, path = PUBLISHED[prior], published_path(prior)
         if not path.is_file():
-            raise PriorError(
-                f"the prior {prior} is not on this machine yet: get it with "
-                f"'python cli.py download {prior}' ({PUBLISHED[prior].remote.size / 1e9:.1f} GB)"
+            remedy = (
+                _by_hand(published, path)
+                if published.remote is None
+                else f"get it with 'python cli.py download {prior}' ({published.gigabytes:.1f} GB)"
             )
+            raise PriorError(f"the prior {prior} is not on this machine yet: {remedy}")
         return path
     path = Path(prior)
-    if not path.is_file():
+    if not path.exists():
         raise PriorError(
             f"prior {prior!r} is neither a file nor one of the names {', '.join(names())}"
         )
     return path
 
 
-def load_prior(
-    prior: str = "natural-small", flags: UNetFlags | None = None, tile: int = 512
-) -> UNetPrior:
-    """A prior by name, by a safetensors file with metadata, or by a state dict and its flags.
-
-    Args:
-        prior: `natural-small` (embedded), `imagenet-256` (after download) or a path.
-        flags: the flags of a state dict that carries none.
-        tile: largest side in pixels that is predicted at once.
+def prior_files(prior: str) -> list[Path]:
+    """All files that decide what a prior predicts.
 
     Raises:
-        PriorError: if it cannot be found or does not fit its flags.
+        PriorError: if there are none, with the way to get them.
     """
     path = prior_file(prior)
-    if prior in PUBLISHED:
-        if flags is not None:
-            raise PriorError(f"the prior {prior} has flags of its own: leave out prior_flags")
-        return load_checkpoint(path, PUBLISHED[prior].flags, tile)
+    return folder_files(path) if path.is_dir() else [path]
+
+
+def load_prior(
+    prior: str = "natural-small",
+    flags: UNetFlags | None = None,
+    tile: int = 512,
+    label: int | None = None,
+) -> NetworkPrior:
+    """A prior by name, from a file of guided-diffusion weights or a folder of diffusers.
+
+    Args:
+        prior: `natural-small` (embedded), a published one's name (after its download), a
+            safetensors file with metadata, a state dict, or a folder.
+        flags: the flags of a state dict that carries none; known for one that has the file name
+            of a published prior.
+        tile: largest side in pixels that is predicted at once.
+        label: the class of every prediction, for class-conditional priors.
+
+    Raises:
+        PriorError: if it cannot be found, or does not fit its flags or the label.
+    """
+    path = prior_file(prior)
+    if flags is not None and (prior in names() or path.is_dir()):
+        raise PriorError(f"the prior {prior} has flags of its own: leave out prior_flags")
+    if path.is_dir():
+        return load_folder(path, tile, label)
+    flags = flags or _flags_of(path.name)
     if flags is not None:
-        return load_checkpoint(path, flags, tile)
+        return load_checkpoint(path, flags, tile, label)
     if path.suffix == ".safetensors":
-        return load_safetensors(path, tile)[0]
+        return load_safetensors(path, tile, label)[0]
     raise PriorError(
         f"{path} carries no architecture: give its guided-diffusion flags as prior_flags in the "
         "YAML file, as configs/d2ir_paper.yaml shows"
     )
+
+
+def _flags_of(file: str) -> UNetFlags | None:
+    """The flags of the published prior that has this file name."""
+    return next((p.flags for p in PUBLISHED.values() if p.file == file), None)
+
+
+def _by_hand(prior: PublishedPrior, path: Path) -> str:
+    return f"get {prior.file} in a browser from {prior.page} and save it as {path}"

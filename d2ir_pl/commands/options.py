@@ -1,4 +1,4 @@
-"""The options of `predict`: which there are, and one sentence for what is wrong with one."""
+"""What the options of all commands share: YAML files, and one sentence for what is wrong."""
 
 from __future__ import annotations
 
@@ -6,63 +6,23 @@ import difflib
 import inspect
 import re
 from collections.abc import Iterable
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
-from jsonargparse import SUPPRESS, ActionConfigFile, ArgumentError, lazy_instance
+from jsonargparse import SUPPRESS, ActionConfigFile, ArgumentError
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
-from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 import d2ir_pl
-from d2ir_pl.data import InputError, RestorationDataModule
-from d2ir_pl.degradations import Degradation, GaussianBlur
-from d2ir_pl.module import RestorationModule, compute_dtype
+from d2ir_pl.data import InputError
+from d2ir_pl.degradations import Degradation
 from d2ir_pl.priors import PriorError
-from d2ir_pl.restoration import D2IR, RestorationMethod
+from d2ir_pl.restoration import RestorationMethod
 
 
 class UsageError(ValueError):
     """An option is wrong; the message is one sentence that names it."""
-
-
-# Options of Lightning's trainer that mean nothing when images are restored, or are defined here.
-_TRAINING_ONLY = {
-    "max_epochs",
-    "min_epochs",
-    "max_steps",
-    "min_steps",
-    "max_time",
-    "limit_train_batches",
-    "limit_val_batches",
-    "limit_test_batches",
-    "limit_predict_batches",
-    "fast_dev_run",
-    "overfit_batches",
-    "val_check_interval",
-    "check_val_every_n_epoch",
-    "num_sanity_val_steps",
-    "log_every_n_steps",
-    "accumulate_grad_batches",
-    "gradient_clip_val",
-    "gradient_clip_algorithm",
-    "reload_dataloaders_every_n_epochs",
-    "sync_batchnorm",
-    "enable_autolog_hparams",
-    "model_registry",
-    "inference_mode",
-    "detect_anomaly",
-    "barebones",
-    "default_root_dir",
-    "enable_checkpointing",
-    "enable_progress_bar",
-    "enable_model_summary",
-    "use_distributed_sampler",
-    "logger",
-    "precision",
-}
 
 
 class _Parser(LightningArgumentParser):
@@ -75,8 +35,13 @@ class _Parser(LightningArgumentParser):
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})
 
 
-class RestorationCLI(LightningCLI):
-    """`predict`: options of the model, the data and Lightning's trainer, and a few of its own."""
+class CommandCLI(LightningCLI):
+    """Options of a module, its data and Lightning's trainer, of which some mean nothing here."""
+
+    module_class: ClassVar[type[pl.LightningModule]]
+    data_class: ClassVar[type[pl.LightningDataModule]]
+    trainer_skip: ClassVar[set[str]]
+    precisions: ClassVar[str]
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         parser = _Parser(**kwargs)
@@ -88,73 +53,38 @@ class RestorationCLI(LightningCLI):
         try:
             self.config = parser.parse_args(args)
         except ArgumentError as error:
-            raise UsageError(_sentence(str(error), parser._option_string_actions)) from None
+            known = parser._option_string_actions
+            raise UsageError(_sentence(str(error), parser.prog, known)) from None
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        # Lightning asks for it; noise is keyed by image here, so a global seed says nothing.
+        # Lightning asks for it; every draw has a generator of its own here, so it says nothing.
         parser.add_argument("--seed_everything", type=bool, default=False, help=SUPPRESS)
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_lightning_class_args(RestorationModule, "model")
-        parser.add_lightning_class_args(RestorationDataModule, "data")
+        parser.add_lightning_class_args(self.module_class, "model")
+        parser.add_lightning_class_args(self.data_class, "data")
         parser.add_class_arguments(
             pl.Trainer,
             "trainer",
             fail_untyped=False,
             instantiate=False,
             sub_configs=True,
-            skip=_TRAINING_ONLY,
+            skip=self.trainer_skip | {"precision"},
         )
         parser.add_argument(
-            "--trainer.precision",
-            type=str,
-            default="bf16-mixed",
-            help="what the prior computes in: 32-true, bf16-mixed or 16-mixed",
-        )
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--output", type=str, default="results", help="folder for all results")
-        parser.add_argument("--seed", type=int, default=0, help="seed of every image's noise")
-        parser.add_argument(
-            "--overwrite",
-            type=bool,
-            default=False,
-            help="restore again what is in --output, settings having changed or not",
-        )
-        parser.add_argument(
-            "--tensorboard",
-            type=bool,
-            default=True,
-            help="write curves and pictures of every step under --output/tensorboard",
-        )
-        parser.link_arguments("seed", "model.seed")
-        parser.set_defaults(
-            {
-                "model.degradation": lazy_instance(GaussianBlur),
-                "model.method": lazy_instance(D2IR),
-            }
+            "--trainer.precision", type=str, default="bf16-mixed", help=self.precisions
         )
 
 
-def _trainer(**arguments: Any) -> pl.Trainer:
-    """Lightning's trainer with what prediction needs: own sharding, no training side effects."""
-    compute_dtype(arguments["precision"])
-    trainer = pl.Trainer(
-        **arguments,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
-    if isinstance(trainer.strategy, DDPStrategy):
-        # Shares are uneven, and the first process to finish waits for the last one.
-        trainer.strategy._timeout = timedelta(days=7)
-    return trainer
+def parse(cli: type[CommandCLI], trainer: Any, name: str, about: str, arguments: list[str]) -> Any:
+    """The module, the data and the trainer that the options of a command describe.
 
-
-def parse_options(arguments: list[str]) -> RestorationCLI:
-    """The model, the data and the trainer that the options of `predict` describe.
+    Args:
+        cli: the command's options.
+        trainer: what makes Lightning's trainer of them.
+        name: of the command.
+        about: what it does, for its help.
+        arguments: what the user typed after the name.
 
     Raises:
         UsageError, InputError, PriorError: with one sentence, if an option is wrong.
@@ -163,17 +93,18 @@ def parse_options(arguments: list[str]) -> RestorationCLI:
         _shipped_config(argument, before)
         for before, argument in zip(["", *arguments], arguments, strict=False)
     ]
+    prog = f"d2ir {name}"
     try:
-        return RestorationCLI(
-            RestorationModule,
-            RestorationDataModule,
+        return cli(
+            cli.module_class,
+            cli.data_class,
             save_config_callback=None,
-            trainer_class=_trainer,
+            trainer_class=trainer,
             seed_everything_default=False,
             auto_configure_optimizers=False,
             parser_kwargs={
-                "prog": "d2ir predict",
-                "description": "Restore degraded photos with a pretrained diffusion prior.",
+                "prog": prog,
+                "description": about,
                 "default_env": True,
                 "env_prefix": "D2IR",
                 "exit_on_error": False,
@@ -188,7 +119,7 @@ def parse_options(arguments: list[str]) -> RestorationCLI:
         reason = " ".join(str(error).split())
         raise UsageError(f"the --trainer options do not fit this machine: {reason}") from None
     except (ArgumentError, ValueError, TypeError) as error:
-        raise UsageError(_sentence(str(error))) from None
+        raise UsageError(_sentence(str(error), prog)) from None
 
 
 def _shipped_config(argument: str, before: str) -> str:
@@ -204,22 +135,29 @@ def _shipped_config(argument: str, before: str) -> str:
     shipped = folder / f"{Path(name).stem}.yaml"
     if Path(name).parent in (Path("."), Path("configs")) and shipped.is_file():
         return prefix + str(shipped)
-    known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
-    raise InputError(f"config {name} does not exist: the shipped ones are {known}")
+    known = sorted(p.stem for p in folder.glob("*.yaml"))
+    near = difflib.get_close_matches(Path(name).stem, known, 1, 0.7)
+    if near:
+        raise InputError(f"config {name} does not exist: did you mean {near[0]}?")
+    raise InputError(
+        f"config {name} does not exist: {', '.join(known[:4])} and {len(known) - 4} more lie in "
+        f"{folder}"
+    )
 
 
 def configs_folder() -> Path:
     """Where the shipped YAML files lie: inside an installed package, or beside a checkout's."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     installed = package / "configs"
     return installed if installed.is_dir() else package.parent / "configs"
 
 
-def _sentence(message: str, known: Iterable[str] = ()) -> str:
+def _sentence(message: str, prog: str, known: Iterable[str] = ()) -> str:
     """The parser's report reduced to the option, what is wrong with it, and the remedy.
 
     Args:
         message: several lines, a branch for every type that the option could have had.
+        prog: the command, whose help the remedy may be.
         known: options, one of which may have been meant.
     """
     text = " ".join(message.split())
@@ -238,10 +176,10 @@ def _sentence(message: str, known: Iterable[str] = ()) -> str:
     if unknown:
         if owner:
             name = owner[1].rsplit(".", 1)[-1]
-            hint = f"see 'd2ir predict --{key}.help {name}'"
+            hint = f"see '{prog} --{key}.help {name}'"
             return f"--{key}.{typed.removeprefix('--')} is not an option of {name}: {hint}"
         near = difflib.get_close_matches(typed, list(known), 1, 0.8)
-        hint = f"did you mean {near[0]}?" if near else "see 'd2ir predict --help'"
+        hint = f"did you mean {near[0]}?" if near else f"see '{prog} --help'"
         return f"{typed} is not an option: {hint}"
     if (path := re.search(r"Expected a dot import path string: (\S+)", text)) and key in _CLASSES:
         names = ", ".join(sorted(_concrete_classes(_CLASSES[key])))

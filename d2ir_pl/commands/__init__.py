@@ -1,0 +1,1 @@
+"""What `d2ir` offers: a file for each command, and the options they share."""

@@ -1,0 +1,246 @@
+"""`predict`: restore degraded photos through Lightning."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import json
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from jsonargparse import Namespace, lazy_instance
+from pytorch_lightning.cli import LightningArgumentParser
+from pytorch_lightning.strategies import DDPStrategy
+from rich.console import Console
+
+import d2ir_pl
+from d2ir_pl.callbacks import ImageWriter, RestorationProgress, TrajectoryLogger
+from d2ir_pl.commands.options import CommandCLI, parse
+from d2ir_pl.commands.quiet import quiet
+from d2ir_pl.data import RestorationDataModule, file_digest
+from d2ir_pl.degradations import GaussianBlur
+from d2ir_pl.memory import keep_freed_memory
+from d2ir_pl.module import RestorationModule, compute_dtype
+from d2ir_pl.priors.registry import prior_files
+from d2ir_pl.restoration import D2IR
+from d2ir_pl.results import OutputError, Record, ResultFolder
+
+# Options of Lightning's trainer that mean nothing when images are restored, or are defined here.
+_TRAINING_ONLY = {
+    "max_epochs",
+    "min_epochs",
+    "max_steps",
+    "min_steps",
+    "max_time",
+    "limit_train_batches",
+    "limit_val_batches",
+    "limit_test_batches",
+    "limit_predict_batches",
+    "fast_dev_run",
+    "overfit_batches",
+    "val_check_interval",
+    "check_val_every_n_epoch",
+    "num_sanity_val_steps",
+    "log_every_n_steps",
+    "accumulate_grad_batches",
+    "gradient_clip_val",
+    "gradient_clip_algorithm",
+    "reload_dataloaders_every_n_epochs",
+    "sync_batchnorm",
+    "enable_autolog_hparams",
+    "model_registry",
+    "inference_mode",
+    "detect_anomaly",
+    "barebones",
+    "default_root_dir",
+    "enable_checkpointing",
+    "enable_progress_bar",
+    "enable_model_summary",
+    "use_distributed_sampler",
+    "logger",
+}
+
+
+class RestorationCLI(CommandCLI):
+    """`predict`: options of the model, the data and Lightning's trainer, and a few of its own."""
+
+    module_class = RestorationModule
+    data_class = RestorationDataModule
+    trainer_skip = _TRAINING_ONLY
+    precisions = "what the prior computes in: 32-true, bf16-mixed or 16-mixed"
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--output", type=str, default="results", help="folder for all results")
+        parser.add_argument("--seed", type=int, default=0, help="seed of every image's noise")
+        parser.add_argument(
+            "--overwrite",
+            type=bool,
+            default=False,
+            help="restore again what is in --output, settings having changed or not",
+        )
+        parser.add_argument(
+            "--tensorboard",
+            type=bool,
+            default=True,
+            help="write curves and pictures of every step under --output/tensorboard",
+        )
+        parser.link_arguments("seed", "model.seed")
+        parser.set_defaults(
+            {
+                "model.degradation": lazy_instance(GaussianBlur),
+                "model.method": lazy_instance(D2IR),
+            }
+        )
+
+
+def _trainer(**arguments: Any) -> pl.Trainer:
+    """Lightning's trainer with what prediction needs: own sharding, no training side effects."""
+    compute_dtype(arguments["precision"])
+    trainer = pl.Trainer(
+        **arguments,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    if isinstance(trainer.strategy, DDPStrategy):
+        # Shares are uneven, and the first process to finish waits for the last one.
+        trainer.strategy._timeout = timedelta(days=7)
+    return trainer
+
+
+def parse_options(arguments: list[str]) -> RestorationCLI:
+    """The module, the data and the trainer that the options of `predict` describe.
+
+    Raises:
+        UsageError, InputError, PriorError: with one sentence, if an option is wrong.
+    """
+    # A class can be chosen by its bare name once it is imported; nothing else here needs these.
+    importlib.import_module("d2ir_pl.restoration.baselines")
+    about = "Restore degraded photos with a pretrained diffusion prior."
+    return parse(RestorationCLI, _trainer, "predict", about, arguments)
+
+
+def predict(arguments: list[str]) -> int:
+    """Restore images; the exit status is 1 if any of them failed."""
+    keep_freed_memory()
+    with quiet():
+        return _run(parse_options(arguments))
+
+
+def _run(cli: RestorationCLI) -> int:
+    config: Namespace = cli.config
+    module, data, trainer = cli.model, cli.datamodule, cli.trainer
+    module.degrade_noise = data.degrade_noise if data.degrade else None
+    folder = ResultFolder(Path(config.output))
+    folder.prepare()
+    with contextlib.ExitStack() as stack:
+        if trainer.is_global_zero:
+            stack.enter_context(folder.lock())
+        fingerprint = _fingerprint(config)
+        skipped = _plan(data, folder, fingerprint, config.overwrite)
+        console = Console(stderr=True)
+        if trainer.is_global_zero:
+            cli.parser.save(
+                config, folder.root / "config.yaml", overwrite=True, skip_validation=True
+            )
+            if skipped:
+                console.print(f"{skipped} of {len(data.items)} images are complete: skipped")
+        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        callbacks.append(ImageWriter(folder, fingerprint))
+        if config.tensorboard:
+            callbacks.append(TrajectoryLogger(folder.root / "tensorboard"))
+        callbacks.append(RestorationProgress(len(data.pending), console))
+        if data.pending:
+            try:
+                trainer.predict(module, data, return_predictions=False)
+            except SystemExit:  # what Lightning makes of Ctrl-C
+                raise KeyboardInterrupt from None
+            trainer.strategy.barrier()
+        if not trainer.is_global_zero:
+            # Rank 0 reports for all: a child that exits with an error would have it killed.
+            return 0
+        return _report(folder, [item.name for item in data.items], console)
+
+
+def _plan(
+    data: RestorationDataModule, folder: ResultFolder, fingerprint: str, overwrite: bool
+) -> int:
+    """Leave only what has to be done in `data.pending`; how many images are complete."""
+    if overwrite:
+        return 0
+    pending, other = [], []
+    for item in data.items:
+        state = folder.state(item.name, fingerprint, item.digest())
+        if state == "other settings":
+            other.append(item.name)
+        if state != "complete":
+            pending.append(item)
+    if other:
+        raise OutputError(
+            f"{folder.root} holds {len(other)} results made with other settings ({other[0]} among "
+            "them): add --overwrite true to replace them, or choose another --output"
+        )
+    data.pending = pending
+    return len(data.items) - len(pending)
+
+
+def _fingerprint(config: Namespace) -> str:
+    """Digest of everything that decides what a restored image looks like."""
+    settings = {
+        "model": config.model.as_dict(),
+        "degrade": [config.data.degrade, config.data.degrade_noise]
+        if config.data.degrade
+        else None,
+        "precision": str(config.trainer.precision),
+        "prior": [file_digest(path) for path in prior_files(config.model.prior)],
+        "version": d2ir_pl.__version__,
+    }
+    # A kernel file is known by what is in it.
+    text = json.dumps(settings, sort_keys=True, default=str)
+    kernel = _find_key(settings["model"], "kernel")
+    text += "" if kernel is None else file_digest(Path(kernel))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _find_key(tree: Any, key: str) -> Any:
+    if isinstance(tree, dict):
+        if key in tree:
+            return tree[key]
+        found = (_find_key(value, key) for value in tree.values())
+        return next((value for value in found if value is not None), None)
+    return None
+
+
+def _report(folder: ResultFolder, names: list[str], console: Console) -> int:
+    folder.write_metrics()
+    records = folder.records(names)
+    failed = [r for r in records if r.status == "failed"]
+    missing = len(names) - len(records)
+
+    def line(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    restored = len(records) - len(failed)
+    line(f"{restored} restored, {len(failed) + missing} failed; results in {folder.root}")
+    if means := _means(records):
+        line("mean " + ", ".join(f"{name} {value:.2f}" for name, value in means.items()))
+    for record in failed:
+        line(f"failed: {record.name}: {record.reason}")
+    if missing:
+        line(f"failed: {missing} images have no result: run the same command again")
+    return 1 if failed or missing else 0
+
+
+def _means(records: Sequence[Record]) -> dict[str, float]:
+    means = {}
+    for name in ("input_psnr", "psnr", "ssim"):
+        values = [v for r in records if (v := getattr(r, name)) is not None]
+        if values:
+            means[name] = sum(values) / len(values)
+    return means

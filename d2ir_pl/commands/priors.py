@@ -1,0 +1,101 @@
+"""`download`, `export-prior`, `inspect-prior`: commands about priors that need no trainer."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn, get_args
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
+
+from d2ir_pl.commands.options import UsageError
+from d2ir_pl.priors.checkpoints import load_safetensors
+from d2ir_pl.priors.denoiser import PriorError
+from d2ir_pl.priors.download import file_sha256
+from d2ir_pl.priors.export import Dtype, export_prior
+from d2ir_pl.priors.published import PUBLISHED
+from d2ir_pl.priors.registry import fetch, prior_file
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see '{self.prog} --help'")
+
+
+def download(arguments: list[str]) -> int:
+    """Fetch a published prior into the cache."""
+    if len(arguments) != 1 or arguments[0] in ("-h", "--help"):
+        print("usage: d2ir download NAME\n\npublished priors:")
+        for name, prior in PUBLISHED.items():
+            by_hand = ", in a browser only" if prior.remote is None else ""
+            print(
+                f"  {name:21s} {prior.about}, {prior.parameters / 1e6:.0f} M parameters, "
+                f"{prior.gigabytes:.1f} GB{by_hand}"
+            )
+        return 0 if arguments and arguments[0] in ("-h", "--help") else 2
+    name = arguments[0]
+    console = Console(stderr=True)
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(name, total=None)
+        path = fetch(name, lambda done, all_: bar.update(task, completed=done, total=all_))
+    print(f"{name} is at {path}")
+    remote = PUBLISHED[name].remote
+    if remote is None or remote.sha256 is None:
+        print(
+            "it is undamaged and has the published architecture; no digest is known to compare its "
+            f"SHA-256 with: {file_sha256(path)}"
+        )
+    return 0
+
+
+def export(arguments: list[str]) -> int:
+    """Write the averaged weights of a training checkpoint as a prior."""
+    parser = _Parser("d2ir export-prior", description="Make a prior of a training checkpoint.")
+    parser.add_argument("checkpoint", type=Path, help="what 'd2ir fit' wrote")
+    parser.add_argument("output", type=Path, help="the .safetensors file to write")
+    parser.add_argument(
+        "--dtype", choices=get_args(Dtype), default="float16", help="of the weights"
+    )
+    parser.add_argument("--about", default="", help="what the training data are, and their licence")
+    options = parser.parse_args(arguments)
+    prior = export_prior(options.checkpoint, options.output, options.dtype, options.about)
+    count = sum(p.numel() for p in prior.parameters())
+    print(f"{options.output}: {count} parameters, sha256 {file_sha256(options.output)}")
+    return 0
+
+
+def inspect(arguments: list[str]) -> int:
+    """Tell what a prior is and how it was made."""
+    parser = _Parser("d2ir inspect-prior", description="Tell what a prior is, and its training.")
+    parser.add_argument("prior", help="a name, or a safetensors file")
+    path = prior_file(parser.parse_args(arguments).prior)
+    if path.suffix != ".safetensors":
+        raise PriorError(f"{path} carries no provenance: only safetensors files do")
+    prior, metadata = load_safetensors(path)
+    print(f"file: {path}")
+    print(f"sha256: {file_sha256(path)}")
+    print(f"parameters: {sum(p.numel() for p in prior.parameters())}")
+    for name, text in metadata.items():
+        for line in _lines({name: _parsed(text)}):
+            print(line)
+    return 0
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _lines(values: dict[str, Any], indent: str = "") -> Iterator[str]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield f"{indent}{name}:"
+            yield from _lines(value, indent + "  ")
+        else:
+            yield f"{indent}{name}: {value}"

@@ -1,0 +1,220 @@
+"""Folders of the diffusers library as priors. The only file that touches that library."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from d2ir_pl.priors.denoiser import NetworkPrior, PriorError
+from d2ir_pl.priors.state_dict import UnusableWeights, fill, first_line, read_state_dict
+from d2ir_pl.schedules import Schedule
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DModel
+
+Prediction = Literal["epsilon", "sample", "v_prediction"]
+
+# safetensors first: both are there where a repository offers both.
+_WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+_AUTOENCODERS = ("vae", "vqvae", "movq")
+# What attention layers were called before 2023, and what the library calls them now.
+_RENAMED = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+
+
+class DiffusersPrior(NetworkPrior):
+    """A `UNet2DModel` that predicts the noise, the clean image or the velocity.
+
+    eps = (x_t - sqrt(ab_t) x_0) / sqrt(1 - ab_t) from the clean image, and
+    eps = sqrt(ab_t) v + sqrt(1 - ab_t) x_t from the velocity v = sqrt(ab_t) n - sqrt(1 - ab_t) x_0.
+
+    Args:
+        unet: the network; its parameters are frozen.
+        schedule: alpha_bar of each timestep.
+        prediction: what the network predicts, in the words of the library's schedulers.
+        tile: largest side in pixels that is predicted at once.
+        label: the class of every prediction, for networks with `num_class_embeds`.
+
+    Raises:
+        PriorError: if the label does not fit the classes.
+
+    Source: Salimans and Ho, Progressive Distillation, 2022, appendix D.
+    """
+
+    def __init__(
+        self,
+        unet: UNet2DModel,
+        schedule: Schedule,
+        prediction: Prediction = "epsilon",
+        tile: int = 512,
+        label: int | None = None,
+    ) -> None:
+        levels, classes = len(unet.config.down_block_types), unet.config.num_class_embeds
+        super().__init__(unet, schedule, levels, tile, classes, label)
+        self.prediction = prediction
+
+    def _predict(self, x_t: Tensor, steps: Tensor, labels: Tensor | None) -> Tensor:
+        return self.unet(x_t, steps, labels, return_dict=False)[0]
+
+    def _network(self, x_t: Tensor, t: int) -> Tensor:
+        output = super()._network(x_t, t)
+        if self.prediction == "epsilon":
+            return output
+        ab = self.schedule.level(t)
+        signal, sigma = math.sqrt(ab), math.sqrt(1 - ab)
+        if self.prediction == "sample":
+            return (x_t - signal * output) / sigma
+        return signal * output + sigma * x_t
+
+
+def load_folder(folder: Path, tile: int = 512, label: int | None = None) -> DiffusersPrior:
+    """A prior from a model's folder, or from a pipeline's with `unet/` and `scheduler/`.
+
+    Where there is no scheduler, the schedule of Ho et al. (2020) is assumed, and that the network
+    predicts the noise.
+
+    Args:
+        folder: what `save_pretrained` wrote.
+        tile: largest side in pixels that is predicted at once.
+        label: the class of every prediction, for networks with `num_class_embeds`.
+
+    Raises:
+        PriorError: if the folder holds no such model, or the library is not installed.
+    """
+    try:
+        from diffusers import UNet2DModel
+    except ImportError as error:
+        raise PriorError(
+            f"{folder} is a folder, for which the diffusers library is needed ({error}): get it "
+            "with 'pip install diffusers'"
+        ) from None
+    config_file, weights_file, scheduler_file = _find(folder)
+    config = _read_json(config_file)
+    _check_model(config, config_file)
+    scheduler = {} if scheduler_file is None else _read_json(scheduler_file)
+    try:
+        unet = UNet2DModel.from_config(config)
+    except Exception as error:  # whatever its many blocks make of wrong arguments
+        raise PriorError(
+            f"{config_file} describes no network ({first_line(error)}): get an intact copy"
+        ) from None
+    try:
+        schedule, prediction = _schedule(scheduler), _prediction(scheduler)
+    except (LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise PriorError(
+            f"{scheduler_file} is no schedule for a prior: {first_line(error)}"
+        ) from None
+    prior = DiffusersPrior(unet, schedule, prediction, tile, label)
+    try:
+        fill(unet, _renamed(read_state_dict(weights_file)))
+    except UnusableWeights as reason:
+        raise PriorError(f"{weights_file} {reason}: get an intact copy") from None
+    return prior
+
+
+def folder_files(folder: Path) -> list[Path]:
+    """The files of a folder that decide what it predicts.
+
+    Raises:
+        PriorError: if there is no model in it.
+    """
+    return [path for path in _find(folder) if path is not None]
+
+
+def _find(folder: Path) -> tuple[Path, Path, Path | None]:
+    """The model's configuration, its weights, and the scheduler's configuration if there is one."""
+    model = folder if (folder / "config.json").is_file() else folder / "unet"
+    pipeline = folder.parent if folder.name == "unet" else folder
+    if not (model / "config.json").is_file():
+        raise PriorError(
+            f"{folder} has neither config.json nor unet/config.json: give the folder of a model "
+            "that the diffusers library has saved"
+        )
+    if any((pipeline / name).is_dir() for name in _AUTOENCODERS):
+        raise PriorError(
+            f"{pipeline} holds a latent diffusion model: a prior has to predict pixels"
+        )
+    weights = next((model / name for name in _WEIGHTS if (model / name).is_file()), None)
+    if weights is None:
+        raise PriorError(f"{model} has no {' or '.join(_WEIGHTS)}: get an intact copy")
+    schedulers = (model, pipeline / "scheduler", pipeline)
+    found = (path / "scheduler_config.json" for path in schedulers)
+    return model / "config.json", weights, next((path for path in found if path.is_file()), None)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PriorError(f"{path} cannot be read ({error}): get an intact copy") from None
+    if not isinstance(content, dict):
+        raise PriorError(f"{path} is not a configuration: get an intact copy")
+    return content
+
+
+def _check_model(config: dict[str, Any], path: Path) -> None:
+    """PriorError unless it is a network of pixels, discrete timesteps and, at most, labels."""
+    name = config.get("_class_name", "nothing named")
+    if name != "UNet2DModel":
+        raise PriorError(f"{path} describes {name}: only a UNet2DModel can be a prior")
+    for key, default, allowed in (
+        ("in_channels", 3, (3,)),
+        ("out_channels", 3, (3, 6)),  # 6: with a variance, which priors leave out
+        ("time_embedding_type", "positional", ("positional", "learned")),
+        ("center_input_sample", False, (False,)),
+        ("class_embed_type", None, (None,)),
+    ):
+        if (value := config.get(key, default)) not in allowed:
+            expected = " or ".join(map(str, allowed))
+            raise PriorError(f"{path} has {key} {value}: a prior needs {expected}")
+
+
+def _schedule(scheduler: dict[str, Any]) -> Schedule:
+    """The levels with which a scheduler of the library noises images.
+
+    Raises:
+        ValueError: with the reason, if they are none that a prior can have.
+    """
+    if scheduler.get("rescale_betas_zero_snr"):
+        raise ValueError("with rescale_betas_zero_snr nothing of the image is left at the end")
+    if scheduler.get("trained_betas") is not None:
+        return Schedule.from_betas(torch.tensor(scheduler["trained_betas"], dtype=torch.float64))
+    if scheduler and "beta_schedule" not in scheduler:
+        raise ValueError(f"{scheduler.get('_class_name')} has no beta_schedule")
+    name = scheduler.get("beta_schedule", "linear")
+    steps = int(scheduler.get("num_train_timesteps", 1000))
+    start, end = float(scheduler.get("beta_start", 1e-4)), float(scheduler.get("beta_end", 0.02))
+    if name == "linear":
+        return Schedule.linear(steps, start, end)
+    if name == "scaled_linear":
+        root = torch.linspace(math.sqrt(start), math.sqrt(end), steps, dtype=torch.float64)
+        return Schedule.from_betas(root.square())
+    if name == "squaredcos_cap_v2":
+        return Schedule.cosine(steps)
+    raise ValueError(
+        f"beta_schedule {name!r} is unknown: linear, scaled_linear, squaredcos_cap_v2 are known"
+    )
+
+
+def _prediction(scheduler: dict[str, Any]) -> Prediction:
+    prediction = scheduler.get("prediction_type", "epsilon")
+    if prediction not in get_args(Prediction):
+        known = ", ".join(get_args(Prediction))
+        raise ValueError(f"prediction_type {prediction!r} is unknown: {known} are known")
+    return prediction
+
+
+def _renamed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights under the names that the library gives them today."""
+    renamed = {}
+    for name, tensor in weights.items():
+        layer, _, kind = name.rpartition(".")
+        block, _, part = layer.rpartition(".")
+        if ".attentions." in f".{block}" and part in _RENAMED:
+            name = f"{block}.{_RENAMED[part]}.{kind}"
+        renamed[name] = tensor
+    return renamed

@@ -1,0 +1,96 @@
+"""From a training checkpoint to a file of weights with their provenance."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import save_file
+
+from d2ir_pl.priors.checkpoints import load_safetensors
+from d2ir_pl.priors.denoiser import PriorError
+from d2ir_pl.priors.guided_diffusion import UNetPrior, build_unet
+
+CHECKPOINT_KEY = "d2ir_pl_prior"
+"""Where a training checkpoint says what its prior is: `config`, `schedule` and `training`."""
+
+_AVERAGE = "average.module."
+_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+Dtype = Literal["float16", "bfloat16", "float32"]
+
+
+def export_prior(
+    checkpoint: Path, output: Path, dtype: Dtype = "float16", about: str = ""
+) -> UNetPrior:
+    """Write the averaged weights of a training checkpoint as a file that loads as a prior.
+
+    Args:
+        checkpoint: what `fit` wrote.
+        output: the file to write, ending in `.safetensors`; it appears as a whole or not at all.
+        dtype: of the weights in the file.
+        about: what the training data are and under which licence, kept with the weights.
+
+    Returns:
+        The prior as read back from the file.
+
+    Raises:
+        PriorError: if the checkpoint is not one, or the file cannot be written.
+    """
+    if output.suffix != ".safetensors":
+        raise PriorError(f"{output} must end in .safetensors, the format that priors are kept in")
+    try:
+        # Tensors and plain values only: a file with code in it is refused.
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise PriorError(f"checkpoint {checkpoint} does not exist") from None
+    except Exception as error:  # an unpickler fails in as many ways as there are bytes
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise PriorError(f"{checkpoint} is not a training checkpoint ({reason})") from None
+    if not isinstance(content, dict) or CHECKPOINT_KEY not in content:
+        raise PriorError(f"{checkpoint} holds no prior: give a checkpoint that 'fit' has written")
+    about_prior: dict[str, Any] = content[CHECKPOINT_KEY]
+    weights = {
+        name.removeprefix(_AVERAGE): weight
+        for name, weight in content["state_dict"].items()
+        if name.startswith(_AVERAGE)
+    }
+    unet = build_unet(about_prior["config"])
+    unet.load_state_dict(weights)
+    training = {**about_prior["training"], **({"about": about} if about else {})}
+    prior = UNetPrior(unet, about_prior["config"], about_prior["schedule"])
+    save_prior(prior, output, training, dtype)
+    return load_safetensors(output)[0]
+
+
+def save_prior(
+    prior: UNetPrior, output: Path, training: dict[str, Any], dtype: Dtype = "float16"
+) -> None:
+    """Write a prior with its configuration, schedule and provenance in the metadata.
+
+    Raises:
+        PriorError: if its weights do not fit into `dtype`, or the file cannot be written.
+    """
+    weights = {
+        name: weight.detach().to("cpu", _DTYPES[dtype]).contiguous()
+        for name, weight in prior.unet.state_dict().items()
+    }
+    broken = next((n for n, w in weights.items() if not bool(w.isfinite().all())), None)
+    if broken is not None:
+        raise PriorError(f"{broken} has values that {dtype} cannot hold: export with float32")
+    metadata = {
+        "config": json.dumps(prior.config),
+        "schedule": json.dumps(prior.schedule_config),
+        "prediction": "eps",
+        "training": json.dumps(training),
+    }
+    part = output.with_name(f".{output.name}.{os.getpid()}.part")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        save_file(weights, part, metadata)
+        os.replace(part, output)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise PriorError(f"{output} cannot be written ({error.strerror or error})") from None

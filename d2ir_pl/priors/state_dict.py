@@ -1,0 +1,88 @@
+"""Weights in files: only tensors are read, and they have to fit the network in every name."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+
+class UnusableWeights(Exception):
+    """What is wrong with a file of weights, as a phrase that follows its name."""
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file or a pickled flat state dict, in float32 on the CPU.
+
+    Only tensors are unpickled (`weights_only=True`): a file with code in it is refused.
+
+    Raises:
+        UnusableWeights: if the file cannot be read or holds something else.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            # Copied, as these tensors are the file itself, which may be written to later.
+            return {k: v.to(torch.float32, copy=True) for k, v in load_file(path).items()}
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError) as error:
+        raise UnusableWeights(f"cannot be read ({first_line(error)})") from None
+    except Exception as error:  # an unpickler fails in as many ways as there are bytes
+        raise UnusableWeights(
+            f"is not a state dict of plain tensors ({first_line(error)})"
+        ) from None
+    if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
+        raise UnusableWeights("does not hold a flat state dict of tensors")
+    return {name: tensor.float() for name, tensor in weights.items()}
+
+
+def fill(network: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Give a network its weights, which it keeps; it may have been built on the meta device.
+
+    Raises:
+        UnusableWeights: if names or shapes differ from the network's, or a value is not finite.
+    """
+    expected = network.state_dict()
+    for problem, names in (
+        ("lacks", [n for n in expected if n not in weights]),
+        ("has an unexpected", [n for n in weights if n not in expected]),
+        (
+            "has another shape for",
+            [n for n in expected if n in weights and expected[n].shape != weights[n].shape],
+        ),
+    ):
+        if names:
+            raise UnusableWeights(
+                f"{problem} {names[0]} ({len(names)} such), so it belongs to another architecture"
+            )
+    broken = next((n for n, w in weights.items() if not bool(w.isfinite().all())), None)
+    if broken is not None:
+        raise UnusableWeights(f"has NaN or infinite weights in {broken}")
+    network.load_state_dict(weights, assign=True)
+
+
+def check_archive(path: Path) -> None:
+    """Compare a file with the checksums inside it, which `torch.load` does not look at.
+
+    Files from before PyTorch 1.6 are no archives and carry none.
+
+    Raises:
+        UnusableWeights: if a checksum differs.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except zipfile.BadZipFile as error:
+        raise UnusableWeights(f"is a damaged archive ({error})") from None
+    if damaged is not None:
+        raise UnusableWeights(f"is damaged: {damaged} differs from its checksum")
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, for use in a sentence."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
