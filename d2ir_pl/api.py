@@ -93,7 +93,7 @@ def restore(
     ).cpu()
     picture = degradation.picture(restoration.phi)
     return Restored(
-        _like(image, restoration.x0[0]),
+        _like(image, restoration.x0[0], degradation.keeps_grey),
         None if picture is None else picture[0],
         degradation.describe(restoration.phi)[0],
         restoration,
@@ -131,31 +131,30 @@ def _to_pixels(image: Tensor | NDArray[np.generic] | Image.Image | Path | str) -
     return (unit.expand(3, -1, -1) * 2 - 1).contiguous()
 
 
-def _like(image: ImageLike, x0: Tensor) -> ImageLike | Image.Image:
-    """The restored image in the form of the one that went in."""
+def _like(image: ImageLike, x0: Tensor, keeps_grey: bool) -> ImageLike | Image.Image:
+    """The restored image in the form of the one that went in, at the size of x0."""
     unit = (x0 + 1) / 2
     if isinstance(image, Tensor):
-        return (unit if image.shape[0] == 3 else unit.mean(0, keepdim=True)).to(image)
+        grey = image.shape[0] == 1 and keeps_grey
+        return (unit.mean(0, keepdim=True) if grey else unit).to(image)
     if isinstance(image, np.ndarray):
         values = unit.permute(1, 2, 0).numpy()
-        values = (
-            values.mean(2).reshape(image.shape) if image.size == values[..., 0].size else values
-        )
+        if keeps_grey and (image.ndim == 2 or image.shape[2] == 1):
+            values = values.mean(2, keepdims=image.ndim == 3)
         if image.dtype == np.uint8:
             values = (values * 255).round()
         return values.astype(image.dtype)
     if isinstance(image, (str, Path)):
         photo = read_image(image)
-        mode, alpha = "L" if photo.grey else "RGB", photo.alpha
+        grey = photo.grey
+        alpha = None if photo.alpha is None else photo.alpha[0].numpy()
     else:
-        mode = "L" if image.mode == "L" else "RGB"
-        alpha = (
-            torch.from_numpy(np.array(image))[..., 3][None] / 255 if image.mode == "RGBA" else None
-        )
-    values = (unit.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
-    picture = Image.fromarray(values)
-    if mode == "L":
+        grey = image.mode == "L"
+        alpha = np.array(image)[..., 3] / 255 if image.mode == "RGBA" else None
+    picture = Image.fromarray((unit.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy())
+    if grey and keeps_grey:
         picture = picture.convert("L")
     if alpha is not None:
-        picture.putalpha(Image.fromarray((alpha[0] * 255).round().to(torch.uint8).numpy()))
+        opacity = Image.fromarray((alpha * 255).round().astype(np.uint8))
+        picture.putalpha(opacity.resize(picture.size))
     return picture

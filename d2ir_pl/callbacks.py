@@ -60,11 +60,11 @@ class ImageWriter(pl.Callback):
                 record,
                 x0,
                 None if pictures is None else pictures[b],
-                alpha=sample.photo.alpha,
+                alpha=_resized(sample.photo.alpha, x0),
                 bit_depth=sample.photo.bit_depth,
-                grey=sample.photo.grey,
+                grey=sample.photo.grey and pl_module.degradation.keeps_grey,
                 icc_profile=sample.photo.icc_profile,
-                degraded=None if outputs.true_phi is None else outputs.y[b],
+                degraded=None if outputs.scene.true_phi is None else outputs.shown[b],
             )
 
     def _fail(self, failure: Failure) -> None:
@@ -85,7 +85,8 @@ def records(result: BatchResult, module: RestorationModule, fingerprint: str) ->
         return value if math.isfinite(value) else None
 
     described = module.degradation.describe(r.phi)
-    true_phi = None if result.true_phi is None else module.degradation.describe(result.true_phi)
+    drawn = result.scene.true_phi
+    true_phi = None if drawn is None else module.degradation.describe(drawn)
     return [
         Record(
             name=sample.item.name,
@@ -195,12 +196,11 @@ class TrajectoryLogger(pl.Callback):
             if restoration is None:
                 writer.close()
                 continue
-            row = [outputs.y[b], restoration.x0[b]]
-            if outputs.reference is not None:
-                row.append(outputs.reference[b])
+            row = [outputs.shown[b], restoration.x0[b]]
+            if outputs.scene.reference is not None:
+                row.append(outputs.scene.reference[b])
             tag = "input | restored | reference" if len(row) == 3 else "input | restored"
-            if len({image.shape for image in row}) == 1:
-                writer.add_image(tag, _unit(torch.cat(row, 2)))
+            writer.add_image(tag, _unit(torch.cat(row, 2)))
             picture = self._degradation.picture(select(restoration.phi, [b]))
             if picture is not None:
                 writer.add_image("degradation", _enlarge(picture[0]))
@@ -317,6 +317,13 @@ class RestorationProgress(pl.Callback):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def _resized(alpha: Tensor | None, image: Tensor) -> Tensor | None:
+    """Transparency at the size of the restored image, which may be larger than the photo."""
+    if alpha is None or alpha.shape[-2:] == image.shape[-2:]:
+        return alpha
+    return F.interpolate(alpha[None], image.shape[-2:], mode="bilinear")[0]
 
 
 def _unit(image: Tensor) -> Tensor:

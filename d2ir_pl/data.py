@@ -23,19 +23,28 @@ class InputError(ValueError):
 
 @dataclass(frozen=True)
 class Item:
-    """One input file.
+    """One input file, or several photos of one scene.
 
     Attributes:
-        path: the file.
-        key: its path relative to the input folder; seeds its noise.
+        path: the file; of a scene, the first one.
+        key: its path relative to the input folder (of a scene, the folder's); seeds its noise.
         name: under which results are written.
         reference: the clean image, if there is one.
+        others: further photos of the scene, in the order of their names.
     """
 
     path: Path
     key: str
     name: str
     reference: Path | None = None
+    others: tuple[Path, ...] = ()
+
+    def digest(self) -> str:
+        """sha256 of the contents, in hexadecimal; empty where a file cannot be read."""
+        if not self.others:
+            return file_digest(self.path)
+        digests = [file_digest(path) for path in (self.path, *self.others)]
+        return hashlib.sha256("".join(digests).encode()).hexdigest() if all(digests) else ""
 
 
 @dataclass(frozen=True)
@@ -49,10 +58,20 @@ class Failure:
 
 @dataclass(frozen=True)
 class Sample:
-    """One input as read, `photo.pixels` being y (or x, where the program degrades it itself)."""
+    """One input as read.
+
+    Attributes:
+        item: where it came from.
+        photo: the (first) file's contents.
+        y: `(3, H, W)` its pixels, those of the clean x where the program degrades it itself, or
+            `(S, 3, H, W)` for the S photos of a scene.
+        reference: `(3, H', W')` the clean image.
+        digest: of the input's contents.
+    """
 
     item: Item
     photo: Photo
+    y: Tensor
     reference: Tensor | None
     digest: str
 
@@ -62,7 +81,7 @@ class Batch:
     """Samples of one size, and the inputs of that batch that could not be read.
 
     Attributes:
-        y: `(B, 3, H, W)` in [-1, 1]; B may be 0.
+        y: `(B, 3, H, W)`, or `(B, S, 3, H, W)` of scenes, in [-1, 1]; B may be 0.
     """
 
     samples: list[Sample]
@@ -77,6 +96,7 @@ class RestorationDataModule(pl.LightningDataModule):
         inputs: a file, a folder (searched recursively for image files) or a glob pattern.
         references: a folder with the clean images under the same relative paths; extensions may
             differ.
+        scenes: every folder with photos in it is one scene, of which these are exposures.
         degrade: the inputs are clean: degrade them with the configured degradation first, and
             keep them as references.
         degrade_noise: standard deviation in [0, 1] of the noise that `degrade` adds.
@@ -92,6 +112,7 @@ class RestorationDataModule(pl.LightningDataModule):
         self,
         inputs: str | None = None,
         references: str | None = None,
+        scenes: bool = False,
         degrade: bool = False,
         degrade_noise: float = 0.02,
         batch_size: int = 1,
@@ -109,13 +130,15 @@ class RestorationDataModule(pl.LightningDataModule):
             raise InputError(f"--data.limit {limit} must be at least 1")
         if degrade and references is not None:
             raise InputError("--data.degrade true makes its own references: leave out references")
+        if degrade and scenes:
+            raise InputError("--data.degrade true makes exposures itself: leave out scenes")
         if not 0 <= degrade_noise < 1:
             raise InputError(f"--data.degrade_noise {degrade_noise} must lie in [0, 1)")
         self.degrade = degrade
         self.degrade_noise = degrade_noise
         self.batch_size = batch_size
         self.num_workers = num_workers
-        self.items = find_items(inputs, references)[:limit]
+        self.items = find_items(inputs, references, scenes)[:limit]
         self.pending = self.items
         """The items still to do; the program takes out those that are complete."""
 
@@ -141,7 +164,7 @@ class _BatchDataset(Dataset[Batch]):
         read = [read_sample(item) for item in self.batches[index]]
         samples = [s for s in read if isinstance(s, Sample)]
         failures = [s for s in read if isinstance(s, Failure)]
-        y = torch.stack([s.photo.pixels for s in samples]) if samples else torch.empty(0, 3, 1, 1)
+        y = torch.stack([s.y for s in samples]) if samples else torch.empty(0, 3, 1, 1)
         return Batch(samples, failures, y)
 
 
@@ -150,18 +173,23 @@ def read_sample(item: Item) -> Sample | Failure:
     digest = ""
     try:
         photo = read_image(item.path)
-        digest = file_digest(item.path)
-        reference = None
-        if item.reference is not None:
-            reference = read_image(item.reference).pixels
-            if reference.shape != photo.pixels.shape:
-                theirs, ours = (f"{t.shape[-2]}x{t.shape[-1]}" for t in (reference, photo.pixels))
-                return Failure(
-                    item, f"its reference {item.reference} is {theirs}, not {ours}", digest
-                )
-        return Sample(item, photo, reference, digest)
+        y = photo.pixels
+        if item.others:
+            photos = [photo.pixels, *(read_image(path).pixels for path in item.others)]
+            for path, pixels in zip(item.others, photos[1:], strict=True):
+                if pixels.shape != y.shape:
+                    reason = f"{path} is {_size(pixels)}, not {_size(y)} as the first of its scene"
+                    return Failure(item, reason, digest)
+            y = torch.stack(photos)
+        digest = item.digest()
+        reference = None if item.reference is None else read_image(item.reference).pixels
+        return Sample(item, photo, y, reference, digest)
     except ImageError as error:
         return Failure(item, str(error), digest)
+
+
+def _size(pixels: Tensor) -> str:
+    return f"{pixels.shape[-2]}x{pixels.shape[-1]}"
 
 
 def file_digest(path: Path) -> str:
@@ -179,40 +207,51 @@ def group_by_size(items: Sequence[Item], batch_size: int) -> list[list[Item]]:
     Files whose header cannot be read stand alone; reading them says what is wrong.
     """
     batches: list[list[Item]] = []
-    filling: dict[tuple[int, int], list[Item]] = {}
+    filling: dict[tuple[int, int, int], list[Item]] = {}
     for item in items:
         try:
             size = image_size(item.path)
         except ImageError:
             batches.append([item])
             continue
-        batch = filling.get(size)
+        kind = (*size, len(item.others))
+        batch = filling.get(kind)
         if batch is None or len(batch) == batch_size:
-            batch = filling[size] = []
+            batch = filling[kind] = []
             batches.append(batch)
         batch.append(item)
     return batches
 
 
-def find_items(inputs: str, references: str | None) -> list[Item]:
-    """The input files with their names, and their references.
+def find_items(inputs: str, references: str | None, scenes: bool = False) -> list[Item]:
+    """The input files (or scenes) with their names, and their references.
 
     Raises:
         InputError: if nothing is found, or an image has no reference or several.
     """
     clean = None if references is None else _references(Path(references))
     base, paths = _find(inputs, Path(references) if references else None)
+    groups = [[path] for path in paths]
     keys = [path.relative_to(base).as_posix() for path in paths]
+    if scenes:
+        folders = list(dict.fromkeys(path.parent for path in paths))
+        groups = [[path for path in paths if path.parent == folder] for folder in folders]
+        keys = [folder.relative_to(base).as_posix() for folder in folders]
+        # A folder that is a scene itself is known by its name.
+        keys = [
+            folder.name if key == "." else key for folder, key in zip(folders, keys, strict=True)
+        ]
     items = []
-    for path, key, name in zip(paths, keys, unique_names(keys), strict=True):
+    for (path, *others), key, name in zip(groups, keys, unique_names(keys), strict=True):
         reference = None
         if clean is not None:
             found = clean.get(str(Path(key).with_suffix("")), [])
             if len(found) != 1:
                 what = "no reference" if not found else f"{len(found)} references"
-                raise InputError(f"{path} has {what} in {references}: give exactly one")
+                subject = path.parent if others else path
+                raise InputError(f"{subject} has {what} in {references}: give exactly one")
             reference = found[0]
-        items.append(Item(path, key, name, reference))
+        items.append(Item(path, key, name, reference, tuple(others)))
     return items
 
 

@@ -13,10 +13,10 @@ from torch import Tensor
 from d2ir_pl import metrics
 from d2ir_pl.data import Batch, Failure, Sample
 from d2ir_pl.degradations import Degradation, GaussianBlur, Phi
+from d2ir_pl.degradations.base import Size
 from d2ir_pl.noise import image_generator, normal_like
 from d2ir_pl.priors import UNetFlags, load_prior
 from d2ir_pl.restoration import D2IR, Restoration, RestorationMethod, Step
-from d2ir_pl.restoration.base import per_image
 
 _DTYPES = {
     "32-true": torch.float32,
@@ -25,28 +25,48 @@ _DTYPES = {
 }
 
 
-@dataclass
+@dataclass(frozen=True)
+class Scene:
+    """Degraded images, and what is known about them.
+
+    Attributes:
+        y: `(B, 3, H, W)`, or `(B, S, 3, H, W)` for several photos of each scene.
+        reference: `(B, 3, H', W')` clean images, where they are known.
+        true_phi: the parameters with which the program itself degraded the images.
+    """
+
+    y: Tensor
+    reference: Tensor | None = None
+    true_phi: Phi | None = None
+
+    def cpu(self) -> Scene:
+        return Scene(
+            self.y.cpu(),
+            None if self.reference is None else self.reference.cpu(),
+            None if self.true_phi is None else {k: v.cpu() for k, v in self.true_phi.items()},
+        )
+
+
+@dataclass(frozen=True)
 class BatchResult:
-    """What `predict_step` hands to the callbacks.
+    """What `predict_step` hands to the callbacks, on the CPU.
 
     Attributes:
         samples: the images that were restored.
         failures: the others, with reasons.
-        y: `(B, 3, H, W)` the degraded images, on the CPU like everything here.
+        scene: the degraded images.
+        shown: `(B, 3, H', W')`, them (or a first guess from them) at the size of the restored ones.
         restoration: None if no image of the batch could be read.
         scores: name -> one number per image.
-        true_phi: the parameters with which the program itself degraded the images.
-        reference: clean images, where they are known.
         seconds: time spent on each image.
     """
 
     samples: list[Sample]
     failures: list[Failure]
-    y: Tensor
+    scene: Scene
+    shown: Tensor
     restoration: Restoration | None
     scores: dict[str, list[float]]
-    true_phi: Phi | None
-    reference: Tensor | None
     seconds: float
 
 
@@ -54,7 +74,8 @@ class RestorationModule(pl.LightningModule):
     """Restores each batch of degraded images with a method, a degradation and a prior.
 
     Args:
-        prior: `natural-small` (embedded), `imagenet-256` (after `download`), or a file.
+        prior: `natural-small` (embedded), a published one such as `imagenet-256` (after
+            `download`), a file, or a folder of the diffusers library.
         degradation: the family of degradations that explains the photos.
         method: how they are restored.
         seed: every image draws its noise from this number and its own name.
@@ -62,6 +83,8 @@ class RestorationModule(pl.LightningModule):
         prior_flags: guided-diffusion's flags of a `.pt` state dict given as `prior`.
         tile: largest side in pixels that the prior sees at once; larger photos are predicted on
             overlapping tiles.
+        label: class of every prediction, 0..999 for ImageNet, where the prior is
+            class-conditional.
     """
 
     def __init__(
@@ -73,13 +96,14 @@ class RestorationModule(pl.LightningModule):
         sigma_y: float | None = None,
         prior_flags: UNetFlags | None = None,
         tile: int = 512,
+        label: int | None = None,
     ) -> None:
         super().__init__()
         if sigma_y is not None and not 0 <= sigma_y < 1:
             raise ValueError(f"model.sigma_y {sigma_y} must lie in [0, 1): grey levels / 255")
         self.degradation = GaussianBlur() if degradation is None else degradation
         self.method = D2IR() if method is None else method
-        self.prior = load_prior(prior, prior_flags, tile)
+        self.prior = load_prior(prior, prior_flags, tile, label)
         self.method.check(self.degradation, self.prior)
         self.seed = seed
         self.sigma_y = sigma_y
@@ -99,68 +123,89 @@ class RestorationModule(pl.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> BatchResult:
         start = time.perf_counter()
-        if not batch.samples:
-            return _failed(batch.failures)
         # Lightning predicts in inference mode, whose tensors cannot be optimised.
         # Its autocast would round blurs and scores: only the prior, which casts itself, is reduced.
         exact = torch.autocast(self.device.type, enabled=False)
         with torch.inference_mode(False), torch.enable_grad(), exact:
-            y, true_phi = batch.y.clone(), None
-            reference = None
-            if self.degrade_noise is not None:
-                reference = y
-                y, true_phi = self._degrade(y, batch.samples, self.degrade_noise)
-            elif batch.samples[0].reference is not None:
-                references = [s.reference for s in batch.samples if s.reference is not None]
-                reference = torch.stack(references).to(y)
+            batch = self._fitting(batch)
+            if not batch.samples:
+                return _failed(batch.failures)
             try:
-                restoration = self._restore(y, batch.samples)
+                scene, restoration = self._restore(batch)
             except ValueError as error:
                 # Such as a size that the degradation cannot handle; others may still do.
                 refused = [Failure(s.item, str(error), s.digest) for s in batch.samples]
                 return _failed(batch.failures + refused)
-        seconds = (time.perf_counter() - start) / len(y)
-        restoration, y = restoration.cpu(), y.cpu()
-        reference = None if reference is None else reference.cpu()
+            seconds = (time.perf_counter() - start) / len(batch.samples)
+            shown = scene.y
+            if shown.shape != restoration.x0.shape:
+                lifted = self.degradation.lift(scene.y, restoration.phi)
+                shown = self.degradation.crop(lifted, _size(scene.y))
+        restoration, scene, shown = restoration.cpu(), scene.cpu(), shown.cpu()
         with torch.autocast("cpu", enabled=False):
-            scores = _scores(y, restoration, reference)
+            scores = _scores(scene, shown, restoration)
         return BatchResult(
-            batch.samples,
-            batch.failures,
-            y,
-            restoration,
-            scores,
-            None if true_phi is None else {k: v.cpu() for k, v in true_phi.items()},
-            reference,
-            seconds,
+            batch.samples, batch.failures, scene, shown, restoration, scores, seconds
         )
 
-    def _restore(self, y: Tensor, samples: Sequence[Sample]) -> Restoration:
-        sigma_y = None if self.sigma_y is None else torch.full_like(y[:, 0, 0, 0], 2 * self.sigma_y)
-        return self.method.restore(
-            y,
-            self.degradation,
+    def _fitting(self, batch: Batch) -> Batch:
+        """Without the samples whose reference is not of the size of a restored image."""
+        keep, failures = [], list(batch.failures)
+        for i, sample in enumerate(batch.samples):
+            size = self.degradation.output_size(_size(batch.y))
+            reference = sample.reference
+            if reference is None or (reference.shape[-2], reference.shape[-1]) == size:
+                keep.append(i)
+                continue
+            theirs = f"{reference.shape[-2]}x{reference.shape[-1]}"
+            reason = f"its reference {sample.item.reference} is {theirs}, not {size[0]}x{size[1]}"
+            failures.append(Failure(sample.item, reason, sample.digest))
+        return Batch([batch.samples[i] for i in keep], failures, batch.y[keep])
+
+    def _restore(self, batch: Batch) -> tuple[Scene, Restoration]:
+        items = [s.item for s in batch.samples]
+        paths, keys = [item.path for item in items], [item.key for item in items]
+        degradation = self.degradation.for_images(paths, keys)
+        if self.degrade_noise is None:
+            references = [s.reference for s in batch.samples if s.reference is not None]
+            reference = torch.stack(references).to(batch.y) if references else None
+            scene = Scene(batch.y.clone(), reference)
+        else:
+            scene = self._degrade(batch.y.clone(), degradation, batch.samples, self.degrade_noise)
+        sigma_y = None
+        if self.sigma_y is not None:
+            sigma_y = torch.full((len(keys),), 2 * self.sigma_y, device=batch.y.device)
+        restoration = self.method.restore(
+            scene.y,
+            degradation,
             self.prior,
-            [image_generator(self.seed, s.item.key) for s in samples],
+            [image_generator(self.seed, key) for key in keys],
             sigma_y,
             self._observe,
         )
+        return scene, restoration
 
     def _observe(self, step: Step) -> None:
         for observer in self.observers:
             observer(step)
 
     @torch.no_grad()
-    def _degrade(self, x: Tensor, samples: Sequence[Sample], noise: float) -> tuple[Tensor, Phi]:
+    def _degrade(
+        self, x: Tensor, degradation: Degradation, samples: Sequence[Sample], noise: float
+    ) -> Scene:
         """y = D_phi(x) + n in 8 bits, as a camera would have stored it."""
+        height, width = degradation.output_size(degradation.observed_size(_size(x)))
+        x = x[..., :height, :width]
         generators = [image_generator(self.seed, s.item.key, "degrade") for s in samples]
-        phi = self.degradation.draw(generators, x)
-        y = self.degradation(self.degradation.lift(x), phi)
+        phi = degradation.draw(generators, x)
+        y = degradation(degradation.embed(x), phi)
         n = normal_like(y, generators)
-        grey = torch.tensor([s.photo.grey for s in samples], device=y.device)
-        n = torch.where(per_image(grey), n[:, :1], n)
-        y = y + 2 * noise * n
-        return ((y.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1, phi
+        for b, sample in enumerate(samples):
+            if sample.photo.grey:
+                n[b] = n[b].narrow(-3, 0, 1)
+        # Where y says nothing, as in a hole, there is no noise either.
+        y = y + 2 * noise * degradation.residual(n, torch.zeros_like(n), phi)
+        return Scene(((y.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1, x, phi)
 
 
 def compute_dtype(precision: str) -> torch.dtype:
@@ -179,20 +224,24 @@ def compute_dtype(precision: str) -> torch.dtype:
 
 
 def _failed(failures: list[Failure]) -> BatchResult:
-    return BatchResult([], failures, torch.empty(0, 3, 1, 1), None, {}, None, None, 0.0)
+    nothing = torch.empty(0, 3, 1, 1)
+    return BatchResult([], failures, Scene(nothing), nothing, None, {}, 0.0)
 
 
-def _scores(
-    y: Tensor, restoration: Restoration, reference: Tensor | None
-) -> dict[str, list[float]]:
+def _scores(scene: Scene, shown: Tensor, restoration: Restoration) -> dict[str, list[float]]:
     assert restoration.reblurred is not None
-    scores = {"reblur_psnr": metrics.psnr(restoration.reblurred, y)}
-    if reference is not None:
-        scores["psnr"] = metrics.psnr(restoration.x0, reference)
-        scores["ssim"] = metrics.ssim(restoration.x0, reference)
-        if y.shape == reference.shape:
-            scores["input_psnr"] = metrics.psnr(y, reference)
-        lpips = metrics.lpips(restoration.x0, reference)
+    scores = {}
+    if restoration.reblurred.ndim == 4:
+        scores["reblur_psnr"] = metrics.psnr(restoration.reblurred, scene.y)
+    if scene.reference is not None:
+        scores["psnr"] = metrics.psnr(restoration.x0, scene.reference)
+        scores["ssim"] = metrics.ssim(restoration.x0, scene.reference)
+        scores["input_psnr"] = metrics.psnr(shown, scene.reference)
+        lpips = metrics.lpips(restoration.x0, scene.reference)
         if lpips is not None:
             scores["lpips"] = lpips
     return {name: values.tolist() for name, values in scores.items()}
+
+
+def _size(x: Tensor) -> Size:
+    return x.shape[-2], x.shape[-1]

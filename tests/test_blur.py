@@ -161,7 +161,7 @@ def test_an_off_centre_kernel_is_recentred_without_changing_its_shape():
 def test_extend_covers_y_and_crop_returns_it():
     blur = Blur(21)
     y = torch.rand(1, 3, 30, 1)
-    lifted = blur.lift(y)
+    lifted = blur.embed(y)
     assert lifted.shape[-2:] == blur.image_size((30, 1)) == (50, 21)
     assert torch.equal(blur.crop(lifted, (30, 1)), y)
 

@@ -260,14 +260,6 @@ def test_batch_of_failures_only_has_no_images(tmp_path: Path) -> None:
     assert (len(batch.y), len(batch.samples), len(batch.failures)) == (0, 0, 1)
 
 
-def test_reference_of_another_size_is_a_failure_that_names_both(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.png", height=24, width=32)
-    reference = save(tmp_path / "clean.png", height=32, width=24)
-    result = read_sample(Item(path, "a.png", "a", reference))
-    assert isinstance(result, Failure)
-    assert result.reason == f"its reference {reference} is 32x24, not 24x32"
-
-
 def test_unreadable_reference_is_a_failure_that_names_it(tmp_path: Path) -> None:
     path, reference = save(tmp_path / "a.png"), tmp_path / "clean.png"
     reference.write_bytes(b"")

@@ -2,14 +2,33 @@
 
 from d2ir_pl.degradations.base import Degradation, LinearDegradation, LinearOperator, Phi
 from d2ir_pl.degradations.blur import Blur, GaussianBlur
+from d2ir_pl.degradations.compose import Compose
 from d2ir_pl.degradations.convolution import ConvolutionOperator
+from d2ir_pl.degradations.downsampling import Downsampling
+from d2ir_pl.degradations.exposures import Exposures
+from d2ir_pl.degradations.grayscale import Grayscale
+from d2ir_pl.degradations.identity import Identity
+from d2ir_pl.degradations.jpeg import Jpeg
+from d2ir_pl.degradations.light import Light
+from d2ir_pl.degradations.mask import Mask
+from d2ir_pl.degradations.parametric_blur import DefocusBlur, MotionBlur
 
 __all__ = [
     "Blur",
+    "Compose",
     "ConvolutionOperator",
+    "DefocusBlur",
     "Degradation",
+    "Downsampling",
+    "Exposures",
     "GaussianBlur",
+    "Grayscale",
+    "Identity",
+    "Jpeg",
+    "Light",
     "LinearDegradation",
     "LinearOperator",
+    "Mask",
+    "MotionBlur",
     "Phi",
 ]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Generator, Tensor, nn
+
+from d2ir_pl.noise import estimate_sigma
 
 Phi = dict[str, Tensor]
 """Parameters of a degradation by name; the first dimension of each is the image in the batch."""
@@ -28,12 +31,17 @@ class Degradation(nn.Module, ABC):
     does. All images are `(B, 3, H, W)` in [-1, 1]. phi is always passed in and never stored, and
     nothing couples the images of a batch.
 
-    x may cover more than y: a blur of unknown surroundings is explained by a larger image. `lift`
-    and `crop` change between the two, `image_size` tells the larger size.
+    Three sizes may differ: that of y; that of the image the user gets (`output_size`: a multiple of
+    y's where D_phi shrinks images); and that of x (`image_size`), which may cover more, because a
+    blur of unknown surroundings is explained by a larger image. `lift` makes a first x of y,
+    `embed` makes one of a clean image, and `crop` takes the user's image out of x.
     """
 
     estimated: bool = True
     """Whether phi is unknown; False where the user has given it."""
+
+    keeps_grey: bool = True
+    """Whether the restoration of a grey photo is grey; False where colour is what is missing."""
 
     @abstractmethod
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
@@ -65,16 +73,59 @@ class Degradation(nn.Module, ABC):
         """`(B, h, w)` in [0, 1]: something to look at, such as a kernel; None if there is none."""
         return None
 
-    def image_size(self, observed: Size) -> Size:
-        """Size of the x that explains a y of the given size."""
+    def free(self, phi: Phi) -> list[str]:
+        """Names of the parameters that are to be estimated."""
+        return list(phi) if self.estimated else []
+
+    def for_images(self, paths: Sequence[Path], keys: Sequence[str]) -> Degradation:
+        """The same degradation, with what lies in or beside the files of these images.
+
+        Args:
+            paths: the files, one per image of the batch.
+            keys: their paths relative to the input folder.
+        """
+        return self
+
+    def estimate_sigma(self, y: Tensor) -> Tensor:
+        """`(B,)` standard deviation of the noise in y, read off y."""
+        return estimate_sigma(y)
+
+    def residual(self, y: Tensor, prediction: Tensor, phi: Phi) -> Tensor:
+        """What `prediction` = D_phi(x) leaves unexplained in y; zero where y says nothing."""
+        return y - prediction
+
+    def share(self, phi: Phi) -> Tensor:
+        """`(B,)` share of y's values that say something about x."""
+        first = next(iter(phi.values()))
+        return torch.ones(len(first), device=first.device)
+
+    def linearize(self, y: Tensor, x: Tensor, phi: Phi) -> tuple[LinearOperator, Tensor]:
+        """A, the derivative of D_phi at x, and the residual of y there."""
+        operator = Jacobian(lambda image: self.forward(image, phi), x)
+        return operator, self.residual(y, operator.value, phi)
+
+    def output_size(self, observed: Size) -> Size:
+        """Size of the image that the user gets for a y of the given size."""
         return observed
 
-    def lift(self, y: Tensor) -> Tensor:
-        """A first guess of x: y brought to `image_size`."""
-        return y
+    def observed_size(self, clean: Size) -> Size:
+        """Size of the y that a clean image of the given size gives, cut to a fitting size."""
+        return clean
+
+    def image_size(self, observed: Size) -> Size:
+        """Size of the x that explains a y of the given size."""
+        return self.output_size(observed)
+
+    def lift(self, y: Tensor, phi: Phi) -> Tensor:
+        """A first guess of x, of `image_size`, from y."""
+        return self.embed(y)
+
+    def embed(self, clean: Tensor) -> Tensor:
+        """An x whose `crop` is the clean image."""
+        return clean
 
     def crop(self, x: Tensor, observed: Size) -> Tensor:
-        """The part of x that the user asked for."""
+        """The part of x that the user asked for, of `output_size`."""
         return x
 
     def anchor(self, phi: Phi, start: Phi) -> Tensor:
@@ -103,16 +154,54 @@ class LinearOperator(Protocol):
         """A cheap, symmetric positive approximation of (A^T A + rho)^-1 g, rho `(B, 1, 1, 1)`."""
 
 
+class Jacobian:
+    """The derivative of a map at a point, by automatic differentiation.
+
+    Args:
+        f: from `(B, 3, H, W)` to `(B, 3, h, w)`, image by image.
+        x: the point.
+    """
+
+    def __init__(self, f: Callable[[Tensor], Tensor], x: Tensor) -> None:
+        self._f, self._x = f, x
+        with torch.enable_grad():
+            value, self._vjp = torch.func.vjp(f, x)[:2]
+        self.value: Tensor = value.detach()
+        # How much the map amplifies a flat image, which stands for A^T A where that is hard to see.
+        flat = self.forward(torch.ones_like(x)).square().flatten(1).sum(1)
+        self._gain = (flat / x[0].numel())[:, None, None, None]
+
+    def forward(self, x: Tensor) -> Tensor:
+        tangent: Tensor = torch.func.jvp(self._f, (self._x,), (x,))[1]
+        return tangent.detach()
+
+    def adjoint(self, r: Tensor) -> Tensor:
+        gradient: Tensor = self._vjp(r)[0]
+        return gradient.detach()
+
+    def precondition(self, g: Tensor, rho: Tensor) -> Tensor:
+        return g / (self._gain + rho)
+
+
 class LinearDegradation(Degradation):
-    """A degradation that is linear in x."""
+    """A degradation that is linear in x, but for an offset: D_phi(x) = A x + b."""
 
     @abstractmethod
     def operator(self, phi: Phi, image_size: Size) -> LinearOperator:
-        """The operator at phi, for images x of the given size; prepared once, applied often."""
+        """A at phi, for images x of the given size; prepared once, applied often."""
+
+    def offset(self, phi: Phi) -> Tensor | float:
+        """b at phi, of the size of y."""
+        return 0.0
 
     def forward(self, x: Tensor, phi: Phi) -> Tensor:
-        return self.operator(phi, (x.shape[-2], x.shape[-1])).forward(x)
+        operator = self.operator(phi, (x.shape[-2], x.shape[-1]))
+        return operator.forward(x) + self.offset(phi)
 
     def adjoint(self, r: Tensor, phi: Phi) -> Tensor:
         """A^T r, for r of the size of y."""
         return self.operator(phi, self.image_size((r.shape[-2], r.shape[-1]))).adjoint(r)
+
+    def linearize(self, y: Tensor, x: Tensor, phi: Phi) -> tuple[LinearOperator, Tensor]:
+        operator = self.operator(phi, (x.shape[-2], x.shape[-1]))
+        return operator, self.residual(y, operator.forward(x) + self.offset(phi), phi)

@@ -62,9 +62,9 @@ class _ConvolutionalBlur(LinearDegradation):
         margin = self.kernel_size - 1 if self.border == "extend" else 0
         return observed[0] + margin, observed[1] + margin
 
-    def lift(self, y: Tensor) -> Tensor:
+    def embed(self, clean: Tensor) -> Tensor:
         margin = self.kernel_size // 2 if self.border == "extend" else 0
-        return pad(y, (margin, margin), (margin, margin), "reflect")
+        return pad(clean, (margin, margin), (margin, margin), "reflect")
 
     def crop(self, x: Tensor, observed: Size) -> Tensor:
         margin = self.kernel_size // 2 if self.border == "extend" else 0

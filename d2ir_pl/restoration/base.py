@@ -103,7 +103,7 @@ class RestorationMethod(ABC):
         """Restore a batch. Everything about one image is independent of its neighbours.
 
         Args:
-            y: `(B, 3, H, W)` float32 in [-1, 1].
+            y: `(B, 3, H, W)` float32 in [-1, 1], or `(B, S, 3, H, W)` for S photos of a scene.
             degradation: the family of degradations, with phi known or not.
             prior: the diffusion prior.
             generators: one CPU generator per image; the only source of randomness.
@@ -121,6 +121,14 @@ def mean_square(residual: Tensor) -> Tensor:
     return residual.square().flatten(1).mean(1)
 
 
+def unexplained(degradation: Degradation, residual: Tensor, phi: Phi) -> Tensor:
+    """`(B,)` mean square of a residual over the values of y that say something about x.
+
+    It equals sigma_y^2 where y is explained to the noise.
+    """
+    return mean_square(residual) / degradation.share(phi)
+
+
 def per_image(values: Tensor) -> Tensor:
     """`(B,)` as `(B, 1, 1, 1)`, to scale images with."""
     return values[:, None, None, None]
@@ -128,8 +136,11 @@ def per_image(values: Tensor) -> Tensor:
 
 def require_batch(y: Tensor, generators: Sequence[Generator]) -> None:
     """The one place that checks the tensors a method is given."""
-    if y.ndim != 4 or y.shape[1] != 3 or not y.is_floating_point():
-        raise ValueError(f"y must be a float tensor (B, 3, H, W), not {y.dtype} {tuple(y.shape)}")
+    if y.ndim not in (4, 5) or y.shape[-3] != 3 or not y.is_floating_point():
+        raise ValueError(
+            f"y must be a float tensor (B, 3, H, W), or (B, S, 3, H, W) for S photos of a scene, "
+            f"not {y.dtype} {tuple(y.shape)}"
+        )
     if len(generators) != len(y):
         raise ValueError(f"{len(y)} images need as many generators, not {len(generators)}")
     if not bool(torch.isfinite(y).all()):

@@ -8,17 +8,16 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
-from d2ir_pl.degradations import Degradation, LinearDegradation
-from d2ir_pl.noise import estimate_sigma
+from d2ir_pl.degradations import Degradation
 from d2ir_pl.priors.denoiser import Prior
 from d2ir_pl.restoration.base import (
     MIN_SIGMA,
     Observer,
     Restoration,
     RestorationMethod,
-    mean_square,
     require_batch,
     silent,
+    unexplained,
 )
 from d2ir_pl.restoration.degradation_estimation import DegradationEstimation
 from d2ir_pl.restoration.latent_optimization import LatentOptimization
@@ -50,12 +49,6 @@ class D2IR(RestorationMethod):
         self.stages = stages
 
     def check(self, degradation: Degradation, prior: Prior) -> None:
-        proximal = self.stages != "latent" and self.estimation.consistency == "proximal"
-        if proximal and not isinstance(degradation, LinearDegradation):
-            raise ValueError(
-                f"{type(degradation).__name__} is not linear, which the proximal step needs: set "
-                "method.estimation.consistency to 'guidance'"
-            )
         for stage, build in (
             ("estimation", self.estimation.timesteps),
             ("latent", self.latent.timesteps),
@@ -89,9 +82,10 @@ class D2IR(RestorationMethod):
         sigma_y: Tensor | None,
         observer: Observer,
     ) -> Restoration:
-        sigma_y = (estimate_sigma(y) if sigma_y is None else sigma_y.to(y)).clamp_min(MIN_SIGMA)
+        sigma_y = degradation.estimate_sigma(y) if sigma_y is None else sigma_y.to(y)
+        sigma_y = sigma_y.clamp_min(MIN_SIGMA)
         phi = degradation.init(y, sigma_y)
-        x = degradation.lift(y)
+        x = degradation.lift(y, phi)
         losses: dict[str, list[list[float]]] = {}
         nfe = [0] * len(y)
         stopped_by = ["steps"] * len(y)
@@ -111,7 +105,7 @@ class D2IR(RestorationMethod):
             return Restoration(
                 x0=degradation.crop(x, (y.shape[-2], y.shape[-1])).clamp(-1, 1),
                 phi=phi,
-                residual=mean_square(y - reblurred),
+                residual=unexplained(degradation, degradation.residual(y, reblurred, phi), phi),
                 sigma_y=sigma_y,
                 nfe=nfe,
                 stopped_by=stopped_by,

@@ -11,10 +11,10 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
-from d2ir_pl.degradations import Degradation, LinearDegradation, Phi
+from d2ir_pl.degradations import Degradation, Phi
 from d2ir_pl.noise import normal_like
 from d2ir_pl.priors.denoiser import Prior
-from d2ir_pl.restoration.base import Observer, Step, mean_square, per_image
+from d2ir_pl.restoration.base import Observer, Step, per_image, unexplained
 from d2ir_pl.restoration.data_step import data_step
 from d2ir_pl.sampling import ancestral_sigma, ddim_step, predict_eps
 from d2ir_pl.schedules import Schedule
@@ -50,7 +50,7 @@ class DegradationEstimation:
         steps: network evaluations.
         start: first timestep. Below the last one, x_t starts as y plus noise.
         consistency: `proximal`, a conjugate-gradient step in x_0 space without a network
-            backward, for linear degradations (Zhu et al., DiffPIR, 2023); or `guidance`, the
+            backward (Zhu et al., DiffPIR, 2023), on D_phi linearised at x_0|t; or `guidance`, the
             gradient of the unsquared residual norm through the network (Chung et al., DPS, 2023).
         data_weight: lambda of rho_t.
         cg_iterations: conjugate-gradient iterations of a proximal step.
@@ -121,7 +121,7 @@ class DegradationEstimation:
         timesteps = self.timesteps(prior.schedule)
         anchor = phi
         ab = prior.schedule.level(timesteps[0])
-        guess = degradation.lift(y)
+        guess = degradation.lift(y, phi)
         noise = normal_like(guess, generators)
         # At the last timestep nothing of y is left, and the walk starts from pure noise.
         last = timesteps[0] == prior.schedule.T - 1
@@ -137,7 +137,7 @@ class DegradationEstimation:
                 prediction = prior.x0(x_t, t)
             if not guided:  # no gradient is needed, which clipping would cut
                 prediction = prediction.clamp(-1, 1)
-            if degradation.estimated and self.phi_steps and t <= self.phi_start:
+            if self.phi_steps and t <= self.phi_start and degradation.free(phi):
                 phi = self._fit_phi(y, prediction.detach(), phi, anchor, degradation, sigma_y)
             if guided:
                 loss, gradient = _guidance(y, prediction, x_t, phi, degradation)
@@ -145,7 +145,7 @@ class DegradationEstimation:
                 sigma = ancestral_sigma(ab, ab_next)
             else:
                 x0, loss = self._proximal(y, prediction, phi, degradation, sigma_y, ab)
-                descent = torch.zeros_like(y[:1, :1, :1, :1])
+                descent = torch.zeros((), device=y.device)
                 sigma = math.sqrt(self.renoise * (1 - ab_next))
             eps = predict_eps(x_t.detach(), x0, ab)
             x_t = ddim_step(x0, eps, ab_next, normal_like(x0, generators), sigma) - descent
@@ -174,11 +174,10 @@ class DegradationEstimation:
         alpha_bar: float,
     ) -> tuple[Tensor, Tensor]:
         """The consistent x_0|t and its residual."""
-        assert isinstance(degradation, LinearDegradation)
-        operator = degradation.operator(phi, (prediction.shape[-2], prediction.shape[-1]))
+        operator, residual = degradation.linearize(y, prediction, phi)
         rho = self.data_weight * per_image(sigma_y) ** 2 * alpha_bar / (1 - alpha_bar)
-        x0, residual = data_step(operator, y, prediction, rho, self.cg_iterations)
-        return x0, mean_square(residual)
+        x0, residual = data_step(operator, residual, prediction, rho, self.cg_iterations)
+        return x0, unexplained(degradation, residual, phi)
 
     def _fit_phi(
         self,
@@ -190,18 +189,20 @@ class DegradationEstimation:
         sigma_y: Tensor,
     ) -> Phi:
         """Adam on the residual of x0, in units of the noise, plus the anchor."""
-        free = {name: value.clone().requires_grad_() for name, value in phi.items()}
+        free = {name: phi[name].clone().requires_grad_() for name in degradation.free(phi)}
         optimizer = torch.optim.Adam(list(free.values()), lr=self.phi_lr)
         for _ in range(self.phi_steps):
             optimizer.zero_grad()
             with torch.enable_grad():
-                loss = mean_square(y - degradation(x0, free)) / sigma_y**2
+                now = {**phi, **free}
+                residual = degradation.residual(y, degradation(x0, now), now)
+                loss = unexplained(degradation, residual, now) / sigma_y**2
                 if self.phi_anchor:
-                    loss = loss + self.phi_anchor * degradation.anchor(free, start)
+                    loss = loss + self.phi_anchor * degradation.anchor(now, start)
             # A sum, not a mean: the step of one image does not depend on the others.
             loss.sum().backward()
             optimizer.step()
-        return degradation.canonicalize({name: v.detach() for name, v in free.items()})
+        return degradation.canonicalize({**phi, **{name: v.detach() for name, v in free.items()}})
 
 
 def _guidance(
@@ -209,10 +210,10 @@ def _guidance(
 ) -> tuple[Tensor, Tensor]:
     """The residual of x_0|t, and grad_x_t ||y - D_phi(x_0|t)|| for each image by the network."""
     with torch.enable_grad():
-        residual = y - degradation(prediction, phi)
+        residual = degradation.residual(y, degradation(prediction, phi), phi)
         norm = residual.flatten(1).norm(dim=1)
         # The gradient of a norm has unit length: scaled up, its entries are near 1 and do not
         # underflow where the network runs in half precision.
         scale = math.sqrt(y[0].numel())
         (gradient,) = torch.autograd.grad((scale * norm).sum(), x_t)
-    return mean_square(residual.detach()), gradient / scale
+    return unexplained(degradation, residual.detach(), phi), gradient / scale

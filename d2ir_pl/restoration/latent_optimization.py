@@ -15,7 +15,7 @@ from d2ir_pl.degradations import Degradation, Phi
 from d2ir_pl.degradations.base import select
 from d2ir_pl.noise import normal_like
 from d2ir_pl.priors.denoiser import Prior
-from d2ir_pl.restoration.base import Observer, Step, mean_square
+from d2ir_pl.restoration.base import Observer, Step, unexplained
 from d2ir_pl.sampling import Gradient, ddim_chain, ddim_inversion
 from d2ir_pl.schedules import Schedule
 
@@ -119,7 +119,8 @@ class LatentOptimization:
         last = timesteps[0] == prior.schedule.T - 1
         target = (self.discrepancy * sigma_y) ** 2
         with torch.no_grad():
-            residual = mean_square(y - degradation(x, phi))
+            difference = degradation.residual(y, degradation(x, phi), phi)
+            residual = unexplained(degradation, difference, phi)
         state = _State(x.clone(), torch.full_like(residual, math.inf), len(y))
         active = list(range(len(y)))
         if self.start == "inversion":
@@ -145,9 +146,10 @@ class LatentOptimization:
             phi_active = select(phi, active)
             with torch.enable_grad():
                 x0 = ddim_chain(prior, x_T, timesteps, self.gradient)
-                difference = y[active] - degradation(x0, phi_active)
+                prediction = degradation(x0, phi_active)
+                difference = degradation.residual(y[active], prediction, phi_active)
                 energy = difference.square().flatten(1).sum(1)
-            residual = mean_square(difference.detach())
+            residual = unexplained(degradation, difference.detach(), phi_active)
             state.keep(active, x0.detach(), residual)
             observer(
                 Step(

@@ -1,0 +1,182 @@
+"""Several degradations, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from d2ir_pl.degradations.base import Degradation, LinearOperator, Phi, Size
+
+_PROBE: Size = (240, 240)  # divisible by every usual factor of a downsampling
+
+
+class Compose(Degradation):
+    """y = D_n(... D_2(D_1(x))) + n, such as blur, then downsampling, then JPEG.
+
+    phi holds the parameters of part i under `<i>.<name>`, counted from 0. Each part starts from
+    what the parts behind it leave of y: the last from y itself, the one before from its `lift`,
+    and so on. The noise and what counts as explained are the last part's affair.
+
+    Args:
+        parts: the degradations in the order in which they happened.
+
+    Raises:
+        ValueError: if there are none, or one that needs a margin follows one that shrinks images.
+    """
+
+    def __init__(self, parts: list[Degradation]) -> None:
+        super().__init__()
+        if not parts:
+            raise ValueError("parts is empty: give the degradations in the order they happened")
+        self.parts: list[Degradation] = nn.ModuleList(parts)  # type: ignore[assignment]
+        self.estimated = any(part.estimated for part in parts)
+        self.keeps_grey = all(part.keeps_grey for part in parts)
+        shrunk = None
+        for part in parts:
+            if shrunk and part.image_size(_PROBE) != part.output_size(_PROBE):
+                raise ValueError(
+                    f"{type(part).__name__} looks past the border of an image that {shrunk} has "
+                    "made smaller: put it first, or set its border to 'reflect'"
+                )
+            if part.output_size(_PROBE) != _PROBE:
+                shrunk = type(part).__name__
+
+    def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
+        phi: Phi = {}
+        for i, part in reversed(list(enumerate(self.parts))):
+            own = part.init(y, sigma_y)
+            y = part.lift(y, own)
+            phi = {**_named(i, own), **phi}
+        return phi
+
+    def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:
+        phi: Phi = {}
+        for i, part in enumerate(self.parts):
+            phi |= _named(i, part.draw(generators, like))
+        return phi
+
+    def forward(self, x: Tensor, phi: Phi) -> Tensor:
+        for i, part in enumerate(self.parts):
+            x = part(x, _own(i, phi))
+        return x
+
+    def describe(self, phi: Phi) -> list[dict[str, Any]]:
+        columns = [part.describe(_own(i, phi)) for i, part in enumerate(self.parts)]
+        return [{"kind": "Compose", "parts": list(row)} for row in zip(*columns, strict=True)]
+
+    def picture(self, phi: Phi) -> Tensor | None:
+        """That of the first part that has one."""
+        pictures = (part.picture(_own(i, phi)) for i, part in enumerate(self.parts))
+        return next((picture for picture in pictures if picture is not None), None)
+
+    def free(self, phi: Phi) -> list[str]:
+        return [
+            f"{i}.{name}" for i, part in enumerate(self.parts) for name in part.free(_own(i, phi))
+        ]
+
+    def for_images(self, paths: Sequence[Path], keys: Sequence[str]) -> Compose:
+        return Compose([part.for_images(paths, keys) for part in self.parts])
+
+    def estimate_sigma(self, y: Tensor) -> Tensor:
+        return self.parts[-1].estimate_sigma(y)
+
+    def residual(self, y: Tensor, prediction: Tensor, phi: Phi) -> Tensor:
+        return self.parts[-1].residual(y, prediction, _own(len(self.parts) - 1, phi))
+
+    def share(self, phi: Phi) -> Tensor:
+        return self.parts[-1].share(_own(len(self.parts) - 1, phi))
+
+    def linearize(self, y: Tensor, x: Tensor, phi: Phi) -> tuple[LinearOperator, Tensor]:
+        operators = []
+        for i, part in enumerate(self.parts[:-1]):
+            own = _own(i, phi)
+            value = part(x, own)
+            operators.append(part.linearize(value, x, own)[0])
+            x = value
+        last, residual = self.parts[-1].linearize(y, x, _own(len(self.parts) - 1, phi))
+        return _Chain([*operators, last]), residual
+
+    def output_size(self, observed: Size) -> Size:
+        for part in reversed(self.parts):
+            observed = part.output_size(observed)
+        return observed
+
+    def observed_size(self, clean: Size) -> Size:
+        for part in self.parts:
+            clean = part.observed_size(clean)
+        return clean
+
+    def image_size(self, observed: Size) -> Size:
+        for part in reversed(self.parts):
+            observed = part.image_size(observed)
+        return observed
+
+    def lift(self, y: Tensor, phi: Phi) -> Tensor:
+        for i, part in reversed(list(enumerate(self.parts))):
+            y = part.lift(y, _own(i, phi))
+        return y
+
+    def embed(self, clean: Tensor) -> Tensor:
+        for part in reversed(self.parts):
+            clean = part.embed(clean)
+        return clean
+
+    def crop(self, x: Tensor, observed: Size) -> Tensor:
+        sizes = [observed]
+        for part in reversed(self.parts):
+            sizes.append(part.image_size(sizes[-1]))
+        for part, size in zip(self.parts, reversed(sizes[:-1]), strict=True):
+            x = part.crop(x, size)
+        return x
+
+    def anchor(self, phi: Phi, start: Phi) -> Tensor:
+        parts = enumerate(self.parts)
+        return torch.stack([part.anchor(_own(i, phi), _own(i, start)) for i, part in parts]).sum(0)
+
+    def canonicalize(self, phi: Phi) -> Phi:
+        canonical: Phi = {}
+        for i, part in enumerate(self.parts):
+            canonical |= _named(i, part.canonicalize(_own(i, phi)))
+        return canonical
+
+
+class _Chain:
+    """The product of operators, the first of which is applied first."""
+
+    def __init__(self, operators: list[LinearOperator]) -> None:
+        self._operators = operators
+        self._gain: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        for operator in self._operators:
+            x = operator.forward(x)
+        return x
+
+    def adjoint(self, r: Tensor) -> Tensor:
+        for operator in reversed(self._operators):
+            r = operator.adjoint(r)
+        return r
+
+    def precondition(self, g: Tensor, rho: Tensor) -> Tensor:
+        """That of the first operator, the others taken to scale all images alike."""
+        if self._gain is None:
+            flat = self._operators[0].forward(torch.ones_like(g))
+            before = flat.square().flatten(1).sum(1)
+            for operator in self._operators[1:]:
+                flat = operator.forward(flat)
+            after = flat.square().flatten(1).sum(1)
+            self._gain = (after / before).clamp_min(1e-6)[:, None, None, None]
+        return self._operators[0].precondition(g, rho / self._gain) / self._gain
+
+
+def _named(i: int, phi: Phi) -> Phi:
+    return {f"{i}.{name}": value for name, value in phi.items()}
+
+
+def _own(i: int, phi: Phi) -> Phi:
+    prefix = f"{i}."
+    return {k.removeprefix(prefix): v for k, v in phi.items() if k.startswith(prefix)}

@@ -1,0 +1,245 @@
+"""Images that were made smaller: super-resolution, with a known or an unknown blur."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Generator, Tensor
+
+from d2ir_pl.degradations.base import LinearDegradation, Phi, Size
+from d2ir_pl.degradations.convolution import Border
+from d2ir_pl.degradations.interpolation import cubic, cubic_interpolation
+from d2ir_pl.degradations.separable import SeparableOperator
+from d2ir_pl.padding import PadMode, pad, pad_index
+from d2ir_pl.spectrum import gaussian_covariance
+
+Kernel = Literal["bicubic", "area", "gaussian"]
+
+# How far a kernel reaches, and the Gaussian widths that are told apart, in pixels of y. Narrower
+# blurs leave y aliased alike; wider ones mean that y itself is blurred.
+_REACH: dict[Kernel, float] = {"bicubic": 2.0, "area": 0.5, "gaussian": 4.0}
+MIN_WIDTH, MAX_WIDTH = 0.3, 1.5
+# Scatter of the logarithm of a width read off the spectrum of small photographs, bias included.
+LOG_WIDTH_SCATTER = 0.1
+
+
+class Downsampling(LinearDegradation):
+    """Every `factor`-th pixel of a blurred image: y(i) = sum_j k(factor i + c - j) x(j) + n.
+
+    The same along rows and columns. k is a function of distance in pixels of x with sum 1, and c
+    the place of y's first pixel in x. The user's image is `factor` times as large as y.
+
+    - `bicubic`: what Pillow, MATLAB and `torch.nn.functional.interpolate(mode="bicubic",
+      antialias=True)` shrink images with: Keys' cubic with a = -1/2, widened by the factor.
+      c = (factor - 1) / 2, the middle of a block of factor x factor pixels.
+    - `area`: the mean of that block.
+    - `gaussian`: k(d) proportional to exp(-d^2 / (2 w^2)), c = 0 (or the middle, if `centred`).
+
+    phi: `log_width` `(B, 1)`, natural logarithm of w in pixels of x, for `gaussian`; for the
+    others, which have nothing to estimate, `none` `(B, 0)`. An unknown w starts from the power
+    spectrum of y (see `spectrum.py`), which shows w / factor: natural images have the same law at
+    every scale. It is kept between MIN_WIDTH and MAX_WIDTH pixels of y.
+
+    Args:
+        factor: how many times smaller y is along each side, a whole number of at least 2.
+        kernel: `bicubic`, `area` or `gaussian`.
+        border: what lies outside the image before it is shrunk: `extend` (nothing is assumed),
+            `reflect`, `replicate` or `circular`.
+        width: the known w in pixels of the large image; it is then not estimated.
+        centred: place the pixels of y as `bicubic` does, for `gaussian`.
+        draw_width: range of w to degrade clean images with; [0.5 factor, 1.1 factor] if null.
+
+    Raises:
+        ValueError: for settings outside their range.
+    """
+
+    def __init__(
+        self,
+        factor: int = 4,
+        kernel: Kernel = "bicubic",
+        border: Border = "extend",
+        width: float | None = None,
+        centred: bool = False,
+        draw_width: tuple[float, float] | None = None,
+    ) -> None:
+        super().__init__()
+        _check(factor, kernel, border, width, draw_width)
+        self.factor = factor
+        self.kernel: Kernel = kernel
+        self.border: Border = border
+        self.width = width
+        self.centred = centred or kernel != "gaussian"
+        self.draw_width = draw_width or (0.5 * factor, 1.1 * factor)
+        self.estimated = kernel == "gaussian" and width is None
+        # Entries of the kernel before and after the pixel of x with which a block starts.
+        reach = _REACH[kernel] * factor
+        self._before = math.ceil(reach - self._centre) - 1
+        self._after = math.ceil(reach + self._centre) - 1
+
+    def taps(self, phi: Phi) -> Tensor:
+        """`(B, k)` weights with sum 1 along one axis; `(1, k)` where all images share them."""
+        values = next(iter(phi.values()))
+        j = torch.arange(-self._before, self._after + 1).to(values)
+        distance = (j - self._centre)[None]
+        if self.kernel == "gaussian":
+            return (-(distance**2) / 2 * (-2 * phi["log_width"]).exp()).softmax(1)
+        if self.kernel == "area":
+            return torch.full_like(distance, 1 / self.factor)
+        weights = cubic(distance / self.factor)
+        return weights / weights.sum(1, keepdim=True)
+
+    def matrices(self, phi: Phi, image_size: Size) -> tuple[Tensor, Tensor]:
+        """R and C of y = R x C^T, for images x of the given size.
+
+        Args:
+            phi: parameters.
+            image_size: (H, W) of x, such as `self.image_size` gives.
+
+        Returns:
+            R `(B, h, H)` and C `(B, w, W)`, with leading dimension 1 where all images share them.
+
+        Raises:
+            ValueError: if H or W less the margin is not a positive multiple of the factor.
+        """
+        taps = self.taps(phi)
+        rows = self._matrix(taps, image_size[0])
+        return rows, rows if image_size[0] == image_size[1] else self._matrix(taps, image_size[1])
+
+    def operator(self, phi: Phi, image_size: Size) -> SeparableOperator:
+        return SeparableOperator(*self.matrices(phi, image_size))
+
+    def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
+        if not self.estimated:
+            return self._known(len(y), y)
+        variance = gaussian_covariance(y, sigma_y)[:, 0, :1]
+        return self.canonicalize({"log_width": variance.log() / 2 + math.log(self.factor)})
+
+    def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:
+        if not self.estimated:
+            return self._known(len(generators), like)
+        u = torch.stack([torch.rand(1, generator=g) for g in generators]).to(like)
+        low, high = self.draw_width
+        return {"log_width": (low + (high - low) * u).log()}
+
+    def output_size(self, observed: Size) -> Size:
+        return self.factor * observed[0], self.factor * observed[1]
+
+    def observed_size(self, clean: Size) -> Size:
+        return clean[0] // self.factor, clean[1] // self.factor
+
+    def image_size(self, observed: Size) -> Size:
+        height, width = self.output_size(observed)
+        return height + sum(self._margins), width + sum(self._margins)
+
+    def lift(self, y: Tensor, phi: Phi) -> Tensor:
+        """Bicubic interpolation, with y mirrored where x goes beyond it."""
+        rows, columns = (self._interpolation(n).to(y) for n in y.shape[-2:])
+        return rows @ y @ columns.mT
+
+    def embed(self, clean: Tensor) -> Tensor:
+        return pad(clean, self._margins, self._margins, "reflect")
+
+    def crop(self, x: Tensor, observed: Size) -> Tensor:
+        before = self._margins[0]
+        height, width = self.output_size(observed)
+        return x[..., before : before + height, before : before + width]
+
+    def anchor(self, phi: Phi, start: Phi) -> Tensor:
+        """Squared change of log width, in units of the spectrum's scatter."""
+        if not self.estimated:
+            return super().anchor(phi, start)
+        change = (phi["log_width"] - start["log_width"])[:, 0]
+        return (change / LOG_WIDTH_SCATTER).square()
+
+    def canonicalize(self, phi: Phi) -> Phi:
+        """Keep the width where the pixels of y can tell it."""
+        if not self.estimated:
+            return phi
+        bounds = math.log(MIN_WIDTH * self.factor), math.log(MAX_WIDTH * self.factor)
+        return {"log_width": phi["log_width"].clamp(*bounds)}
+
+    def describe(self, phi: Phi) -> list[dict[str, Any]]:
+        row: dict[str, Any] = {"kind": "Downsampling", "factor": self.factor}
+        row |= {"kernel": self.kernel, "border": self.border}
+        if self.kernel != "gaussian":
+            return [dict(row) for _ in next(iter(phi.values()))]
+        widths = phi["log_width"][:, 0].exp().tolist()
+        return [{**row, "width_px": round(width, 4)} for width in widths]
+
+    def picture(self, phi: Phi) -> Tensor:
+        """The kernels in pixels of x, brightened to 1; what is below zero is black."""
+        taps = self.taps(phi).expand(len(next(iter(phi.values()))), -1)
+        kernel = taps[:, :, None] * taps[:, None, :]
+        return (kernel / kernel.amax((1, 2), keepdim=True)).clamp_min(0)
+
+    @property
+    def _centre(self) -> float:
+        return (self.factor - 1) / 2 if self.centred else 0.0
+
+    @property
+    def _margins(self) -> tuple[int, int]:
+        """Rows (and columns) of x before and after the user's image."""
+        if self.border != "extend":
+            return 0, 0
+        return self._before, self._after + 1 - self.factor
+
+    def _known(self, count: int, like: Tensor) -> Phi:
+        if self.width is None:
+            return {"none": like.new_empty(count, 0)}
+        return {"log_width": like.new_full((count, 1), math.log(self.width))}
+
+    def _matrix(self, taps: Tensor, n: int) -> Tensor:
+        """`(B, m, n)`: a row of taps for each of m samples; what lies past the border folded in."""
+        user = n - sum(self._margins)
+        m = user // self.factor
+        if m < 1 or user % self.factor:
+            raise ValueError(
+                f"a side of {user} pixels is no multiple of the factor {self.factor}: crop it to "
+                f"{max(1, m) * self.factor}"
+            )
+        length = taps.shape[1]
+        column = torch.arange(m)[:, None] * self.factor + torch.arange(length)
+        if self.border != "extend":
+            mode: PadMode = self.border
+            past = length - self._before - self.factor
+            column = pad_index(n, self._before, past, mode)[column]
+        index = (torch.arange(m)[:, None] * n + column).flatten().to(taps.device)
+        band = taps.new_zeros(len(taps), m * n)
+        return band.index_add(1, index, taps.repeat(1, m)).view(-1, m, n)
+
+    def _interpolation(self, m: int) -> Tensor:
+        """`(n, m)`: the cubic through m samples of y, at all pixels of x."""
+        before, after = self._margins
+        position = torch.arange(-before, self.factor * m + after, dtype=torch.float64)
+        return cubic_interpolation((position - self._centre) / self.factor, m)
+
+
+def _check(
+    factor: int,
+    kernel: str,
+    border: str,
+    width: float | None,
+    draw_width: tuple[float, float] | None,
+) -> None:
+    if factor < 2 or factor != int(factor):
+        raise ValueError(f"factor {factor} must be a whole number of at least 2, such as 4")
+    if kernel not in _REACH:
+        raise ValueError(f"kernel {kernel!r} is unknown: use 'bicubic', 'area' or 'gaussian'")
+    if border not in ("extend", "reflect", "replicate", "circular"):
+        raise ValueError(
+            f"border {border!r} is unknown: use 'extend', 'reflect', 'replicate' or 'circular'"
+        )
+    if width is not None and kernel != "gaussian":
+        raise ValueError(f"width {width} belongs to kernel 'gaussian': {kernel!r} has none")
+    if width is not None and not 0 < width <= MAX_WIDTH * factor:
+        raise ValueError(
+            f"width {width} must lie in (0, {MAX_WIDTH * factor:g}] pixels for factor {factor}"
+        )
+    if draw_width is not None and not 0 < draw_width[0] <= draw_width[1] <= MAX_WIDTH * factor:
+        raise ValueError(
+            f"draw_width {draw_width} must be two widths, small first, in "
+            f"(0, {MAX_WIDTH * factor:g}] pixels for factor {factor}"
+        )

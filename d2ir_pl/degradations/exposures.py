@@ -1,0 +1,165 @@
+"""Several exposures of one scene, each with highlights that it clips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from d2ir_pl.degradations.base import Degradation, Phi
+from d2ir_pl.noise import estimate_sigma
+
+# Scatter of the logarithm of a ratio of exposures that is read off two noisy photos.
+LOG_GAIN_SCATTER = 0.02
+# From this value in [-1, 1] on, a value may be clipped: 1 less half a percent of the range.
+SATURATED = 0.99
+# Intensities over which a ratio is taken: above the noise, and below clipped values with noise.
+RATIO_RANGE = (0.05, 0.85)
+
+
+class Exposures(Degradation):
+    """Exposures of one scene: y_s = clip(g_s x, 0, 1) + n in intensities from 0 to 1, s = 1 .. S.
+
+    Here y is `(B, S, 3, H, W)`, and x `(B, 3, H, W)` the scene as the reference exposure, whose
+    gain is 1, shows it without clipping. phi: `log_gain` `(B, S)`, 0 at the reference;
+    `unclipped` `(B,)`, the share of y's values that are not clipped.
+
+    Unknown gains start from the ratios of y between exposures of neighbouring brightness: the
+    median over the pixels that both of them show well.
+
+    Args:
+        count: S, at least 2.
+        gains: the known g_s, positive; they are then not estimated.
+        reference: s of the reference, from 0; None is the middle one, of an even S the one after
+            the middle. With the darkest as the reference, x shows all highlights.
+        draw_ratio: range of the ratio of neighbouring gains, to degrade clean images with.
+
+    Raises:
+        ValueError: for settings that do not fit each other.
+
+    Source: Debevec and Malik, Recovering High Dynamic Range Radiance Maps from Photographs, 1997.
+    """
+
+    def __init__(
+        self,
+        count: int = 3,
+        gains: list[float] | None = None,
+        reference: int | None = None,
+        draw_ratio: tuple[float, float] = (2.0, 4.0),
+    ) -> None:
+        super().__init__()
+        if count < 2:
+            raise ValueError(f"count {count} must be at least 2 exposures")
+        if gains is not None and (len(gains) != count or not all(gain > 0 for gain in gains)):
+            raise ValueError(f"gains {gains} must be {count} positive numbers")
+        if reference is not None and not 0 <= reference < count:
+            raise ValueError(f"reference {reference} must lie between 0 and {count - 1}")
+        if not 1 < draw_ratio[0] <= draw_ratio[1]:
+            raise ValueError(f"draw_ratio {draw_ratio} must be two ratios above 1, small first")
+        self.count = count
+        self.gains = gains
+        self.reference = count // 2 if reference is None else reference
+        self.draw_ratio = draw_ratio
+        self.estimated = gains is None
+
+    def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
+        if y.ndim != 5 or y.shape[1] != self.count:
+            raise ValueError(f"y must be (B, {self.count}, 3, H, W), not {tuple(y.shape)}")
+        log_gain = self._known(len(y), y)
+        if log_gain is None:
+            log_gain = torch.stack([_log_gains((scene + 1) / 2) for scene in y])
+        # A scene that is clipped everywhere still has a share above 0.
+        unclipped = (y < SATURATED).to(y).flatten(1).mean(1).clamp_min(1e-3)
+        return self.canonicalize({"log_gain": log_gain, "unclipped": unclipped})
+
+    def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:
+        log_gain = self._known(len(generators), like)
+        if log_gain is None:
+            low, high = self.draw_ratio
+            u = torch.stack([torch.rand(self.count, generator=g) for g in generators]).to(like)
+            log_gain = (low + (high - low) * u).log().cumsum(1)
+        ones = torch.ones_like(log_gain[:, 0])
+        return self.canonicalize({"log_gain": log_gain, "unclipped": ones})
+
+    def forward(self, x: Tensor, phi: Phi) -> Tensor:
+        relative = phi["log_gain"] - phi["log_gain"][:, self.reference, None]
+        gain = relative.exp()[:, :, None, None, None]
+        return 2 * (gain * (x[:, None] + 1) / 2).clamp(0, 1) - 1
+
+    def residual(self, y: Tensor, prediction: Tensor, phi: Phi) -> Tensor:
+        """y - prediction; zero where both are clipped, which says no more than that."""
+        agree = (y >= SATURATED) & (prediction >= SATURATED)
+        return torch.where(agree, 0.0, y - prediction)
+
+    def share(self, phi: Phi) -> Tensor:
+        return phi["unclipped"]
+
+    def estimate_sigma(self, y: Tensor) -> Tensor:
+        return estimate_sigma(y.flatten(1, 2))
+
+    def lift(self, y: Tensor, phi: Phi) -> Tensor:
+        """The merged exposures: mean of y_s / g_s with weights h(y_s) g_s^2, clipped.
+
+        g_s^2 is the inverse variance of y_s / g_s, and h falls from 1 at 0.75 to 0 at 0.95, because
+        noise hides where y_s clips. Where all exposures are brighter, the darkest one is left.
+        """
+        intensity = (y + 1) / 2
+        gain = phi["log_gain"].exp()[:, :, None, None, None]
+        weight = ((0.95 - intensity) / 0.2).clamp(0, 1) * gain**2
+        darkest = (gain == gain.amin(1, keepdim=True)).to(y)
+        weight = weight + 1e-4 * darkest * gain**2
+        merged = (weight * intensity / gain).sum(1) / weight.sum(1)
+        return 2 * merged.clamp(0, 1) - 1
+
+    def free(self, phi: Phi) -> list[str]:
+        return ["log_gain"] if self.estimated else []
+
+    def anchor(self, phi: Phi, start: Phi) -> Tensor:
+        now, then = self.canonicalize(phi), self.canonicalize(start)
+        return ((now["log_gain"] - then["log_gain"]) / LOG_GAIN_SCATTER).square().mean(1)
+
+    def canonicalize(self, phi: Phi) -> Phi:
+        """Gains relative to the reference: a factor of all of them is the brightness of x."""
+        return {**phi, "log_gain": phi["log_gain"] - phi["log_gain"][:, self.reference, None]}
+
+    def describe(self, phi: Phi) -> list[dict[str, Any]]:
+        return [
+            {
+                "kind": type(self).__name__,
+                "gains": [round(gain, 4) for gain in gains],
+                "reference": self.reference,
+                "unclipped": round(unclipped, 4),
+            }
+            for gains, unclipped in zip(
+                phi["log_gain"].exp().tolist(), phi["unclipped"].tolist(), strict=True
+            )
+        ]
+
+    def _known(self, count: int, like: Tensor) -> Tensor | None:
+        if self.gains is None:
+            return None
+        known = torch.tensor(self.gains, device=like.device, dtype=like.dtype)
+        return known.log().expand(count, -1).clone()
+
+
+def _log_gains(scene: Tensor) -> Tensor:
+    """`(S,)`: log gains, up to a constant, of exposures `(S, 3, H, W)` in intensities.
+
+    Ratios are taken between neighbours in brightness, which show the most pixels in common.
+    """
+    order = scene.flatten(1).mean(1).argsort()
+    log_gain = scene.new_zeros(len(scene))
+    low, high = RATIO_RANGE
+    for darker, brighter in zip(order[:-1].tolist(), order[1:].tolist(), strict=True):
+        a, b = scene[darker].flatten(), scene[brighter].flatten()
+        both = (a > low) & (a < high) & (b > low) & (b < high)
+        # Without a pixel in common, the brightness of all of them is what is left.
+        step = (b[both] / a[both]).median() if bool(both.any()) else _ratio(b.mean(), a.mean())
+        log_gain[brighter] = log_gain[darker] + step.log()
+    return log_gain
+
+
+def _ratio(a: Tensor, b: Tensor) -> Tensor:
+    return a.clamp_min(1e-3) / b.clamp_min(1e-3)

@@ -1,0 +1,120 @@
+"""Loss of colour: a grey photo as a weighted sum of the channels of a colour photo."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from d2ir_pl.degradations.base import LinearDegradation, Phi, Size
+
+BT601 = (0.299, 0.587, 0.114)
+"""Luma of R'G'B' values (ITU-R BT.601, section 2.5.1), which most programs convert with."""
+
+
+def luminance(x: Tensor, weights: Tensor) -> Tensor:
+    """w . x at every pixel, in three equal channels.
+
+    Args:
+        x: `(B, 3, H, W)`.
+        weights: `(B, 3)`.
+    """
+    return torch.einsum("bc,bchw->bhw", weights, x)[:, None].expand_as(x)
+
+
+class GrayscaleOperator:
+    """A = 1 w^T at every pixel; see `LinearOperator` for the methods.
+
+    Args:
+        weights: `(B, 3)`, w.
+    """
+
+    def __init__(self, weights: Tensor) -> None:
+        self._weights = weights
+
+    def forward(self, x: Tensor) -> Tensor:
+        return luminance(x, self._weights)
+
+    def adjoint(self, r: Tensor) -> Tensor:
+        return self._weights[:, :, None, None] * r.sum(1, keepdim=True)
+
+    def precondition(self, g: Tensor, rho: Tensor) -> Tensor:
+        """(3 w w^T + rho)^-1 g, exact: along w divided by 3 |w|^2 + rho, across it by rho."""
+        w = self._weights[:, :, None, None]
+        square = w.square().sum(1, keepdim=True)
+        along = w * (w * g).sum(1, keepdim=True) / square
+        return along / (3 * square + rho) + (g - along) / rho
+
+
+class Grayscale(LinearDegradation):
+    """Colour lost: y_c = w . x + n at every pixel, the same in the three channels c.
+
+    n is one noise for the three channels, so a mean square residual of sigma_y^2 means explained
+    to the noise, but the data term counts each grey value three times: a `data_weight` of 3 gives
+    it the weight that one value has in other degradations. phi: `weights` `(B, 3)`.
+
+    The weights have to be known. y alone does not tell them: at every pixel one number stands
+    against two unknown colour coordinates, and to every w on the simplex belong images that explain
+    y exactly, such as y itself.
+
+    A photo y that is not quite grey (scanner noise, compression, a tint) is read by its own w . y.
+
+    Args:
+        weights: w of red, green and blue, not negative; they are scaled to sum 1, so that white
+            stays white. ITU-R BT.601 luma (0.299, 0.587, 0.114) if null.
+
+    Raises:
+        ValueError: for weights that are not three numbers of at least 0 with a positive sum.
+    """
+
+    estimated = False
+    keeps_grey = False
+
+    def __init__(self, weights: list[float] | None = None) -> None:
+        super().__init__()
+        given = BT601 if weights is None else weights
+        if (
+            len(given) != 3
+            or not all(math.isfinite(w) and w >= 0 for w in given)
+            or not sum(given) > 0
+        ):
+            raise ValueError(
+                f"weights {weights} must be three numbers of at least 0, not all 0, "
+                f"such as {list(BT601)}"
+            )
+        self.weights = weights
+        known = torch.tensor(given, dtype=torch.float64)
+        self.register_buffer("known", known / known.sum(), persistent=False)
+
+    def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
+        return self._known(len(y), y)
+
+    def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:
+        return self._known(len(generators), like)
+
+    def operator(self, phi: Phi, image_size: Size) -> GrayscaleOperator:
+        return GrayscaleOperator(phi["weights"])
+
+    def residual(self, y: Tensor, prediction: Tensor, phi: Phi) -> Tensor:
+        """w . y less the prediction, which is grey: what colour y has is no observation."""
+        return luminance(y - prediction, phi["weights"])
+
+    def lift(self, y: Tensor, phi: Phi) -> Tensor:
+        """The grey image itself, without what colour a photo that is not quite grey has."""
+        return luminance(y, phi["weights"])
+
+    def estimate_sigma(self, y: Tensor) -> Tensor:
+        return super().estimate_sigma(luminance(y, self._known(len(y), y)["weights"]))
+
+    def describe(self, phi: Phi) -> list[dict[str, Any]]:
+        rows = phi["weights"].double().cpu().tolist()
+        return [
+            {"kind": "Grayscale", "weights": [round(weight, 4) for weight in row]} for row in rows
+        ]
+
+    def _known(self, count: int, like: Tensor) -> Phi:
+        assert isinstance(self.known, Tensor)
+        return {"weights": self.known.to(like).expand(count, -1).clone()}

@@ -1,0 +1,169 @@
+"""JPEG compression."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Generator, Tensor
+
+from d2ir_pl.degradations.base import Degradation, LinearOperator, Phi, Size
+from d2ir_pl.degradations.jpeg_estimation import (
+    SUBSAMPLINGS,
+    FileTables,
+    estimate_factors,
+    estimate_quality,
+    quantization_variance,
+    read_tables,
+    rms_error,
+)
+from d2ir_pl.degradations.jpeg_operator import (
+    WhitenedCoefficients,
+    compressions,
+    stored,
+    upright,
+)
+from d2ir_pl.degradations.jpeg_transform import analyze, standard_tables, synthesize
+
+Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
+
+
+class Jpeg(Degradation):
+    """JPEG compression and decompression: y = S(q round(C x / q)), clipped to [-1, 1].
+
+    C maps an image to the DCT coefficients of 8x8 blocks of its luminance and (subsampled)
+    chrominances, S maps them back, and q are the quantisation steps. phi: `tables`
+    `(B, 2, 8, 8)`, the steps for luminance and chrominances in grey levels of 8 bits, vertical
+    frequency first; `factors` `(B, 2)`, vertical and horizontal subsampling; `orientation` `(B,)`,
+    the EXIF orientation of the file. phi is read, never fitted.
+
+    Rounding has the derivative of the identity in `forward`. `linearize` instead compares the
+    coefficients of x with those of y, each in units of its own rounding error: steps differ tenfold
+    between frequencies, and so does what y says about them. With e ~ N(0, q^2 / 12),
+
+        ||r||^2 / sigma^2 = sum_k (c_k(y) - c_k(x))^2 / (q_k^2 / 12),
+
+    where sigma is what `estimate_sigma` returns. There is no other noise.
+
+    Args:
+        quality: of the Independent JPEG Group's scale, 1 to 100. None reads the tables of JPEG
+            files, and finds the quality of other files (decoded JPEGs) from their pixels.
+        subsampling: of the chrominances; None reads it off too.
+        draw_quality: range from which qualities are drawn to degrade clean images.
+
+    Raises:
+        ValueError: for qualities or subsamplings that do not exist.
+    """
+
+    def __init__(
+        self,
+        quality: int | None = None,
+        subsampling: Subsampling | None = None,
+        draw_quality: tuple[int, int] = (10, 40),
+    ) -> None:
+        super().__init__()
+        low, high = draw_quality if quality is None else (quality, quality)
+        if not 1 <= low <= high <= 100:
+            name, value = ("draw_quality", draw_quality) if quality is None else ("quality", low)
+            raise ValueError(f"{name} {value} must lie between 1 and 100, such as 75")
+        if subsampling is not None and subsampling not in SUBSAMPLINGS:
+            raise ValueError(f"subsampling {subsampling!r} must be one of {[*SUBSAMPLINGS]}")
+        self.estimated = quality is None
+        self.quality = quality
+        self.subsampling = subsampling
+        self.draw_quality = draw_quality
+        self._files: list[FileTables | None] = []
+
+    def for_images(self, paths: Sequence[Path], keys: Sequence[str]) -> Degradation:
+        if not self.estimated:
+            return self
+        bound = copy.copy(self)
+        bound._files = [read_tables(path) for path in paths]
+        return bound
+
+    def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
+        if self._files and len(self._files) != len(y):
+            raise ValueError(f"{len(self._files)} files were read for a batch of {len(y)} images")
+        files = self._files or [None] * len(y)
+        rows = [self._read(image, file) for image, file in zip(y, files, strict=True)]
+        return _phi(rows, y)
+
+    def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:
+        low, high = self.draw_quality if self.quality is None else (self.quality, self.quality)
+        factors = SUBSAMPLINGS[self.subsampling or "4:2:0"]
+        drawn = [torch.randint(low, high + 1, (), generator=g) for g in generators]
+        return _phi([FileTables(standard_tables(q), factors, 1) for q in drawn], like)
+
+    def forward(self, x: Tensor, phi: Phi) -> Tensor:
+        rows = []
+        for image, (tables, factors, orientation) in zip(x, compressions(phi), strict=True):
+            file = stored(image, orientation)
+            coefficients = analyze(file, factors, whole=True).quantize(tables.to(x))
+            decoded = synthesize(coefficients, _size(file), factors).clamp(-1, 1)
+            rows.append(upright(decoded, orientation))
+        return torch.stack(rows)
+
+    def linearize(self, y: Tensor, x: Tensor, phi: Phi) -> tuple[LinearOperator, Tensor]:
+        operator = WhitenedCoefficients(phi, self._sigma(y, phi), _size(x))
+        observed = [
+            analyze(stored(image, orientation), factors, decoded=True).quantize(tables.to(y))
+            for image, (tables, factors, orientation) in zip(y, compressions(phi), strict=True)
+        ]
+        return operator, operator.whiten(observed) - operator.whiten(operator.coefficients(x))
+
+    def estimate_sigma(self, y: Tensor) -> Tensor:
+        """`(B,)` RMS rounding error of the pixels that the steps amount to for this image."""
+        return self._sigma(y, self.init(y, y.new_zeros(len(y))))
+
+    def free(self, phi: Phi) -> list[str]:
+        return []
+
+    def describe(self, phi: Phi) -> list[dict[str, Any]]:
+        names = {factors: name for name, factors in SUBSAMPLINGS.items()}
+        standard = standard_tables(torch.arange(1, 101))
+        described = []
+        for tables, factors, orientation in compressions(phi):
+            tables = tables.cpu()
+            match = (standard == tables).flatten(1).all(1).nonzero()
+            described.append(
+                {
+                    "kind": type(self).__name__,
+                    "quality": int(match[0]) + 1 if len(match) else None,
+                    "subsampling": names.get(factors, "4:4:0"),
+                    "orientation": orientation,
+                    "tables": tables.long().tolist(),
+                }
+            )
+        return described
+
+    def _read(self, y: Tensor, file: FileTables | None) -> FileTables:
+        if file is not None:
+            return file
+        quality = estimate_quality(y) if self.quality is None else self.quality
+        tables = standard_tables(torch.tensor(quality))
+        known = self.subsampling
+        factors = estimate_factors(y, tables) if known is None else SUBSAMPLINGS[known]
+        return FileTables(tables, factors, 1)
+
+    def _sigma(self, y: Tensor, phi: Phi) -> Tensor:
+        rows = []
+        for image, (tables, factors, orientation) in zip(y, compressions(phi), strict=True):
+            file = stored(image, orientation)
+            coefficients = analyze(file, factors, decoded=True).quantize(tables.to(y))
+            rows.append(rms_error(quantization_variance(coefficients, tables.to(y)), factors))
+        return torch.stack(rows)
+
+
+def _phi(rows: Sequence[FileTables], like: Tensor) -> Phi:
+    return {
+        "tables": torch.stack([row.tables.float() for row in rows]).to(like.device),
+        "factors": torch.tensor([row.factors for row in rows], device=like.device),
+        "orientation": torch.tensor([row.orientation for row in rows], device=like.device),
+    }
+
+
+def _size(x: Tensor) -> Size:
+    return x.shape[-2], x.shape[-1]

@@ -1,0 +1,160 @@
+"""The coefficients of JPEG as a linear operator, each in units of its rounding error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from d2ir_pl.degradations.base import Phi, Size
+from d2ir_pl.degradations.jpeg_transform import (
+    BLOCK,
+    Coefficients,
+    Factors,
+    analyze,
+    analyze_adjoint,
+    block_dct,
+    block_idct,
+    coarse_size,
+    colour_matrix,
+    shrink,
+)
+from d2ir_pl.image_io.photo import FLIPS
+
+
+class WhitenedCoefficients:
+    """A: the coefficients of an image in units of their rounding errors, times sigma.
+
+    (A x)_k = sigma sqrt(12) / q_k (C x)_k, `(B, 1, 1, n)`, C without its constants. An image whose
+    chrominances are subsampled has fewer coefficients than others of its size; zeros follow.
+
+    Args:
+        phi: parameters of `Jpeg`.
+        sigma: `(B,)` RMS rounding error of the pixels.
+        size: (H, W) of x.
+    """
+
+    def __init__(self, phi: Phi, sigma: Tensor, size: Size) -> None:
+        self._compressions = compressions(phi)
+        self._size = size
+        self._weights = math.sqrt(12) * sigma[:, None, None, None] / phi["tables"].to(sigma)
+        black = sigma.new_zeros(len(sigma), 3, *size)
+        self._constant = self.whiten(self.coefficients(black))
+
+    def coefficients(self, x: Tensor) -> list[Coefficients]:
+        """C x for `(B, 3, H, W)`."""
+        return [
+            analyze(stored(image, orientation), factors)
+            for image, (_, factors, orientation) in zip(x, self._compressions, strict=True)
+        ]
+
+    def whiten(self, coefficients: Sequence[Coefficients]) -> Tensor:
+        """`(B, 1, 1, n)`: in units of the rounding errors, times sigma."""
+        blocks = (-(-n // (2 * BLOCK)) * 2 for n in self._size)
+        length = 3 * BLOCK**2 * math.prod(blocks)
+        rows = []
+        for image, weights in zip(coefficients, self._weights, strict=True):
+            scaled = image.scale(weights)
+            row = torch.cat([scaled.luma.flatten(), scaled.chroma.flatten()])
+            rows.append(F.pad(row, (0, length - len(row))))
+        return torch.stack(rows)[:, None, None]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.whiten(self.coefficients(x)) - self._constant
+
+    def adjoint(self, r: Tensor) -> Tensor:
+        rows = []
+        for row, weights, (_, factors, orientation) in zip(
+            r.flatten(1), self._weights, self._compressions, strict=True
+        ):
+            size = stored_size(self._size, orientation)
+            scaled = _unflatten(row, size, factors).scale(weights)
+            rows.append(upright(analyze_adjoint(scaled, size, factors), orientation))
+        return torch.stack(rows)
+
+    def precondition(self, g: Tensor, rho: Tensor) -> Tensor:
+        """The exact inverse but for the colours' mixing in rho and for incomplete blocks."""
+        rows = []
+        for image, weights, weight, (_, factors, orientation) in zip(
+            g, self._weights, rho.flatten(), self._compressions, strict=True
+        ):
+            solved = _solve(stored(image, orientation), weights.square(), weight, factors)
+            rows.append(upright(solved, orientation))
+        return torch.stack(rows)
+
+
+def compressions(phi: Phi) -> list[tuple[Tensor, Factors, int]]:
+    """Tables `(2, 8, 8)`, chroma subsampling and EXIF orientation of each image."""
+    factors = [(int(v), int(h)) for v, h in phi["factors"].tolist()]
+    return list(zip(phi["tables"], factors, phi["orientation"].tolist(), strict=True))
+
+
+def stored(x: Tensor, orientation: int) -> Tensor:
+    """`(..., H, W)` turned from upright to how a file of that EXIF orientation stores it."""
+    x = x.flip([axis - 2 for axis in FLIPS.get(orientation, ())])
+    return x.mT if orientation >= 5 else x
+
+
+def upright(x: Tensor, orientation: int) -> Tensor:
+    """The inverse of `stored`."""
+    x = x.mT if orientation >= 5 else x
+    return x.flip([axis - 2 for axis in FLIPS.get(orientation, ())])
+
+
+def stored_size(size: Size, orientation: int) -> Size:
+    """Size in the file of an image that is `size` when upright."""
+    return (size[1], size[0]) if orientation >= 5 else size
+
+
+def _unflatten(row: Tensor, size: Size, factors: Factors) -> Coefficients:
+    """What `whiten` made a row of."""
+    luma = (-(-size[0] // BLOCK), -(-size[1] // BLOCK))
+    coarse = coarse_size(size, factors)
+    chroma = (-(-coarse[0] // BLOCK), -(-coarse[1] // BLOCK))
+    count = math.prod(luma) * BLOCK**2
+    end = count + 2 * math.prod(chroma) * BLOCK**2
+    return Coefficients(
+        row[:count].view(*luma, BLOCK, BLOCK), row[count:end].view(2, *chroma, BLOCK, BLOCK)
+    )
+
+
+def _solve(g: Tensor, weights: Tensor, rho: Tensor, factors: Factors) -> Tensor:
+    """About (C^T W C + rho)^-1 g for one image `(3, H, W)`, W = `weights` `(2, 8, 8)`.
+
+    With M the mixing of colours, rho is replaced by M^T D M, D the diagonal of rho M^-T M^-1; and
+    what is missing to whole blocks by zeros, which makes shrinking a scaled isometry.
+    """
+    inverse = colour_matrix(g).inverse() / 127.5
+    penalty = rho * inverse.square().sum(0)
+    planes = torch.einsum("cd,chw->dhw", inverse, g)
+    luma = _filter(planes[:1], 1 / (weights[0] + penalty[0]))
+    share = 1 / math.prod(factors)
+    # Woodbury: (S^T W S + d)^-1 = (1 - S^T W (d + W S S^T)^-1 S) / d with S S^T = share.
+    chroma = planes[1:]
+    penalty = penalty[1:, None, None]
+    coarse = chroma
+    for axis, factor in zip((-2, -1), factors, strict=True):
+        coarse = _zero_pad(coarse, axis, factor)
+        coarse = shrink(coarse, axis, factor)
+    gain = weights[1] / (penalty[..., None, None] + share * weights[1])
+    coarse = _filter(coarse, gain)
+    for axis, factor in zip((-2, -1), factors, strict=True):
+        coarse = coarse.repeat_interleave(factor, axis) / factor
+    coarse = coarse[:, : chroma.shape[-2], : chroma.shape[-1]]
+    solved = torch.cat([luma, (chroma - coarse) / penalty])
+    return torch.einsum("cd,dhw->chw", inverse, solved)
+
+
+def _filter(planes: Tensor, gain: Tensor) -> Tensor:
+    """Multiply the coefficients of blocks, the last ones of which zeros complete."""
+    h, w = planes.shape[-2:]
+    padded = _zero_pad(_zero_pad(planes, -2, BLOCK), -1, BLOCK)
+    return block_idct(gain * block_dct(padded))[:, :h, :w]
+
+
+def _zero_pad(planes: Tensor, axis: int, multiple: int) -> Tensor:
+    missing = -planes.shape[axis] % multiple
+    return F.pad(planes, (0, missing) if axis == -1 else (0, 0, 0, missing))

@@ -1,0 +1,164 @@
+"""Low light: photos that are too dark, perhaps unevenly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from d2ir_pl.degradations.base import Degradation, Phi
+
+# The 99th percentile of the intensities of photographs: its typical value, and the scatter of its
+# logarithm (400 photographs of the training set).
+BRIGHT = 0.90
+LOG_GAIN_SCATTER = 0.14
+# Unit of the additive map in intensities, and its scatter: the one in which steps of an optimiser
+# that suit a logarithm suit the map too.
+MAP_UNIT = 0.01
+# Scatter of log gamma.
+LOG_GAMMA_SCATTER = 0.2
+# Least gain that is read off a photo, and least intensity whose power has a finite derivative.
+MIN_GAIN = 0.02
+MIN_INTENSITY = 1e-3
+
+
+class Light(Degradation):
+    """Low light: y = f x^g + M + n in intensities from 0 to 1.
+
+    f is a gain, one per image or per channel; M a smooth map, interpolated bicubically from a
+    coarse grid; the exponent g is 1 unless `gamma` is set. phi: `log_gain` `(B, 1)` or `(B, 3)`;
+    `map` `(B, k, k)`, the grid of M in hundredths, if there is one; `log_gamma` `(B,)` with `gamma`.
+
+    y cannot tell a dim photo of a bright scene from a bright photo of a dim one. An unknown gain
+    starts where the 99th percentile of x has the value that it has in photographs, and `anchor`
+    holds it near. Brightening amplifies the noise by 1 / f.
+
+    Args:
+        gain: the known f, positive; it is then not estimated.
+        per_channel: a gain of its own for each channel, for coloured light.
+        map_size: k, side of the grid of M in cells; 0 leaves M out.
+        gamma: estimate an exponent g too.
+        draw_gain: range from which gains are drawn to degrade clean images.
+
+    Raises:
+        ValueError: for gains that are not positive, or a negative `map_size`.
+
+    Source: Fei et al., Generative Diffusion Prior for Unified Image Restoration, 2023, section 3.3.
+    """
+
+    def __init__(
+        self,
+        gain: float | None = None,
+        per_channel: bool = False,
+        map_size: int = 8,
+        gamma: bool = False,
+        draw_gain: tuple[float, float] = (0.15, 0.35),
+    ) -> None:
+        super().__init__()
+        if gain is not None and not gain > 0:
+            raise ValueError(f"gain {gain} must be positive, such as 0.25")
+        if map_size < 0:
+            raise ValueError(f"map_size {map_size} must be at least 0, such as 8")
+        if not 0 < draw_gain[0] <= draw_gain[1]:
+            raise ValueError(f"draw_gain {draw_gain} must be two positive gains, small first")
+        self.gain = gain
+        self.per_channel = per_channel
+        self.map_size = map_size
+        self.gamma = gamma
+        self.draw_gain = draw_gain
+        self.estimated = gain is None or map_size > 0 or gamma
+
+    def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
+        """The gain from the 99th percentile; no map, and no exponent.
+
+        Noise does not reach far into a percentile, so sigma_y is not used.
+        """
+        intensity = ((y + 1) / 2).flatten(2)
+        values = intensity if self.per_channel else intensity.flatten(1)[:, None]
+        gain = values.kthvalue(max(1, round(0.99 * values.shape[2])), 2).values / BRIGHT
+        if self.gain is not None:
+            gain = torch.full_like(gain, self.gain)
+        return self._phi(gain.clamp_min(MIN_GAIN if self.gain is None else 0).log())
+
+    def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:
+        low, high = self.draw_gain if self.gain is None else (self.gain, self.gain)
+        cells, channels = self.map_size**2, 3 if self.per_channel else 1
+        u = torch.stack([torch.rand(channels, generator=g) for g in generators])
+        n = torch.stack([torch.randn(cells + 1, generator=g) for g in generators])
+        phi = self._phi((low + (high - low) * u).log().to(like))
+        if self.map_size:
+            phi["map"] = n[:, 1:].view(-1, self.map_size, self.map_size).to(like)
+        if self.gamma:
+            phi["log_gamma"] = LOG_GAMMA_SCATTER * n[:, 0].to(like)
+        return phi
+
+    def forward(self, x: Tensor, phi: Phi) -> Tensor:
+        intensity = (x + 1) / 2
+        if self.gamma:
+            exponent = phi["log_gamma"].exp()[:, None, None, None]
+            intensity = intensity.clamp_min(MIN_INTENSITY) ** exponent
+        return 2 * (_gain(phi) * intensity + self._map(phi, intensity)) - 1
+
+    def lift(self, y: Tensor, phi: Phi) -> Tensor:
+        """Brightened: the inverse of the degradation, clipped."""
+        intensity = (((y + 1) / 2 - self._map(phi, y)) / _gain(phi)).clamp(0, 1)
+        if self.gamma:
+            intensity = intensity ** (-phi["log_gamma"]).exp()[:, None, None, None]
+        return 2 * intensity - 1
+
+    def free(self, phi: Phi) -> list[str]:
+        return [name for name in phi if name != "log_gain" or self.gain is None]
+
+    def anchor(self, phi: Phi, start: Phi) -> Tensor:
+        """Changes in units of the scatter among photographs, each parameter's mean square."""
+        scatter = {"log_gain": LOG_GAIN_SCATTER, "map": 1.0, "log_gamma": LOG_GAMMA_SCATTER}
+        changes = [
+            ((phi[name] - start[name]) / scatter[name]).view(len(phi[name]), -1) for name in phi
+        ]
+        return torch.stack([change.square().mean(1) for change in changes]).sum(0)
+
+    def picture(self, phi: Phi) -> Tensor | None:
+        """The grid of M, from its least (0) to its largest value (1)."""
+        if not self.map_size:
+            return None
+        low, high = (extreme(phi["map"], (1, 2)) for extreme in (torch.amin, torch.amax))
+        span = (high - low).clamp_min(1e-12)
+        return ((phi["map"] - low[:, None, None]) / span[:, None, None]).clamp(0, 1)
+
+    def describe(self, phi: Phi) -> list[dict[str, Any]]:
+        rows = []
+        for b, gain in enumerate(phi["log_gain"].exp().tolist()):
+            row: dict[str, Any] = {
+                "kind": type(self).__name__,
+                "gain": [round(value, 4) for value in gain],
+            }
+            if self.gamma:
+                row["gamma"] = round(float(phi["log_gamma"][b].exp()), 4)
+            if self.map_size:
+                grid = MAP_UNIT * phi["map"][b]
+                row["map"] = [[round(v, 5) for v in line] for line in grid.tolist()]
+            rows.append(row)
+        return rows
+
+    def _phi(self, log_gain: Tensor) -> Phi:
+        """The parameters without a map and an exponent."""
+        phi = {"log_gain": log_gain}
+        if self.map_size:
+            phi["map"] = log_gain.new_zeros(len(log_gain), self.map_size, self.map_size)
+        if self.gamma:
+            phi["log_gamma"] = log_gain.new_zeros(len(log_gain))
+        return phi
+
+    def _map(self, phi: Phi, like: Tensor) -> Tensor | float:
+        """M `(B, 1, H, W)` in intensities."""
+        if not self.map_size:
+            return 0.0
+        return F.interpolate(MAP_UNIT * phi["map"][:, None], like.shape[-2:], mode="bicubic")
+
+
+def _gain(phi: Phi) -> Tensor:
+    """f as `(B, 1 or 3, 1, 1)`."""
+    return phi["log_gain"].exp()[:, :, None, None]

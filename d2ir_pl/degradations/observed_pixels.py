@@ -1,0 +1,115 @@
+"""What an image with missing pixels shows: which are missing, what fills them, how much noise."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# In [-1, 1], where a grey level of 8 bits is 2 / 255: half a level tells black from not black.
+BLACK = -1 + 1 / 255
+# A black pixel belongs to the photo where at least so many of its 8 neighbours are not missing ...
+BLACK_NEIGHBOURS = 5
+# ... and their mean is below 5 grey levels.
+NEARLY_BLACK = -1 + 10 / 255
+# Least number of pairs of neighbours that a noise level is read from, and how far apart they may
+# be where the mask leaves few of them.
+MIN_PAIRS = 100
+MAX_DISTANCE = 4
+# Opponent colours: two directions of unit length, orthogonal to grey and to each other.
+_OPPONENT = ((2**-0.5, -(2**-0.5), 0.0), (6**-0.5, 6**-0.5, -2 * 6**-0.5))
+# Sweeps that smooth a filling at every scale.
+SWEEPS = 8
+_NORMAL_MAD = 0.6744897501960817
+
+
+def not_black(y: Tensor) -> Tensor:
+    """`(B, 1, H, W)` mask of the pixels that are not exactly black, or lie in a dark part."""
+    colour = (y > BLACK).any(1, keepdim=True).to(y)
+    ring = y.new_ones(1, 1, 3, 3)
+    ring[..., 1, 1] = 0
+    count = F.conv2d(colour, ring, padding=1)
+    mean = F.conv2d(colour * y.mean(1, keepdim=True), ring, padding=1) / count.clamp_min(1)
+    dark = (count >= BLACK_NEIGHBOURS) & (mean < NEARLY_BLACK)
+    return torch.where(dark, 1.0, colour)
+
+
+def pull_push(y: Tensor, mask: Tensor) -> Tensor:
+    """y with its missing pixels filled from coarser and coarser averages of the observed ones.
+
+    At every scale a few Jacobi sweeps of Laplace's equation follow, which spread what is observed
+    smoothly over what is not: a membrane through the observed pixels.
+
+    Args:
+        y: `(B, C, H, W)`.
+        mask: `(B, 1, H, W)` weights in [0, 1]; pixels of weight 1 stay as they are.
+
+    Source: Gortler et al., The Lumigraph, 1996, section 3.4.1.
+    """
+    height, width = y.shape[-2:]
+    if height == width == 1:
+        return y
+    margin = (0, width % 2, 0, height % 2)
+    weight = 4 * F.avg_pool2d(F.pad(mask, margin), 2)
+    total = 4 * F.avg_pool2d(F.pad(mask * y, margin), 2)
+    # What one observed pixel says is not averaged away with the emptiness around it.
+    coarse = pull_push(total / weight.clamp_min(1e-6), weight.clamp_max(1))
+    fine = F.interpolate(coarse, scale_factor=2, mode="bilinear")[..., :height, :width]
+    filled = mask * y + (1 - mask) * fine
+    for _ in range(SWEEPS):
+        filled = mask * y + (1 - mask) * _mean_of_neighbours(filled)
+    return filled
+
+
+def _mean_of_neighbours(x: Tensor) -> Tensor:
+    """Mean of the pixels above, below, left and right of each; the edge is repeated."""
+    x = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    across = x[..., 1:-1, 2:] + x[..., 1:-1, :-2]
+    return (across + x[..., 2:, 1:-1] + x[..., :-2, 1:-1]) / 4
+
+
+def estimate_sigma_of_observed(y: Tensor, mask: Tensor) -> Tensor:
+    """Standard deviation of white noise from differences of neighbouring observed pixels.
+
+    sigma = median |d| / 0.6745, d = (y(u) - y(v)) / sqrt(2), u and v side by side or one above the
+    other. In colour photos d is taken along the two opponent colours, in which photographs vary
+    little and independent noise as much as in any direction; where the channels are equal, along
+    grey, and then the photo's texture reads as noise. Differences of exactly 0 (flat, clipped
+    areas) are left out. Pixels further apart, up to 4, are compared where the mask leaves fewer
+    than 100 pairs, and then the photo's own differences add to the noise; where it leaves none,
+    sigma is 0. Clipping at black and white lowers sigma, and so does compression, which smooths
+    colour.
+
+    Args:
+        y: `(B, 3, H, W)`, any range; the result has the units of y.
+        mask: `(B, 1, H, W)`, 1 where observed.
+
+    Returns:
+        `(B,)` standard deviations.
+    """
+    return torch.stack([_sigma_of_pairs(a, m[0] > 0) for a, m in zip(y, mask, strict=True)])
+
+
+def _sigma_of_pairs(y: Tensor, observed: Tensor) -> Tensor:
+    grey = bool((y == y[:1]).all())
+    coordinates = y[:1] if grey else torch.einsum("dc,chw->dhw", y.new_tensor(_OPPONENT), y)
+    difference = y.new_empty(len(coordinates), 0)
+    for distance in range(1, MAX_DISTANCE + 1):
+        pairs = [_differences(coordinates, observed, distance, dim) for dim in (-2, -1)]
+        difference = torch.cat([difference, *pairs], 1)
+        if difference.shape[1] >= MIN_PAIRS:
+            break
+    magnitude = difference.abs()[difference != 0]
+    if magnitude.numel() == 0:
+        return y.new_zeros(())
+    return magnitude.median() / _NORMAL_MAD / 2**0.5
+
+
+def _differences(y: Tensor, observed: Tensor, distance: int, dim: int) -> Tensor:
+    """`(C, n)` differences of the pairs of observed pixels at a distance along a dimension."""
+    count = y.shape[dim] - distance
+    if count < 1:
+        return y.new_empty(len(y), 0)
+    first, second = (y.narrow(dim, start, count) for start in (0, distance))
+    both = observed.narrow(dim, 0, count) & observed.narrow(dim, distance, count)
+    return (second - first)[:, both]

@@ -1,0 +1,127 @@
+import math
+
+import pytest
+import torch
+
+from d2ir_pl.degradations import Light
+
+
+def photos(count: int = 2, size: int = 48) -> torch.Tensor:
+    """Patterns whose intensities fill most of [0, 1], as those of photographs do."""
+    rows = torch.arange(size)[:, None] / 7.0
+    columns = torch.arange(size) / 5.0
+    phase = torch.arange(3 * count).view(count, 3, 1, 1) / 3
+    return 0.85 * torch.sin(rows + phase) * torch.cos(columns - phase)
+
+
+def phi_of(gain: float, count: int = 2, **others: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {"log_gain": torch.full((count, 1), math.log(gain)), **others}
+
+
+def test_intensities_are_scaled_and_shifted():
+    x = photos()
+    shift = torch.full((2, 4, 4), 5.0)
+    y = Light(map_size=4)(x, phi_of(0.25, map=shift))
+    assert torch.allclose((y + 1) / 2, 0.25 * (x + 1) / 2 + 0.05, atol=1e-6)
+
+
+def test_a_gamma_is_a_power_of_the_intensities():
+    x = photos()
+    y = Light(map_size=0, gamma=True)(x, phi_of(0.5, log_gamma=torch.tensor([2.0, 0.5]).log()))
+    intensity = (x + 1) / 2
+    assert torch.allclose((y[0] + 1) / 2, 0.5 * intensity[0] ** 2, atol=1e-5)
+    assert torch.allclose((y[1] + 1) / 2, 0.5 * intensity[1].sqrt(), atol=1e-2)
+
+
+def test_the_map_is_smooth():
+    light = Light(map_size=8)
+    grid = torch.zeros(1, 8, 8)
+    grid[0, 3, 4] = 10.0
+    black = torch.full((1, 3, 64, 64), -1.0)
+    surface = (light(black, phi_of(0.3, 1, map=grid)) + 1) / 2
+    assert float(surface.max()) > 0.05
+    # No step is larger than the cell's height over a quarter of its width.
+    assert float(surface.diff(dim=-1).abs().max()) < 0.1 / 2
+
+
+@pytest.mark.parametrize("gamma", [False, True])
+def test_lift_inverts_what_the_light_did(gamma):
+    light = Light(gamma=gamma)
+    x = photos()
+    others = {"map": torch.full((2, 8, 8), 1.0)}
+    if gamma:
+        others["log_gamma"] = torch.tensor([0.2, -0.2])
+    phi = phi_of(0.3, **others)
+    assert torch.allclose(light.lift(light(x, phi), phi), x, atol=1e-4)
+
+
+@pytest.mark.parametrize("gain", [0.1, 0.25, 0.6])
+def test_the_start_scales_with_the_gain_and_is_near_it_for_photos(gain):
+    light = Light()
+    x = photos()
+    y = light(x, light._phi(torch.full((2, 1), math.log(gain))))
+    noisy = y + 0.02 * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
+    start = light.init(noisy, torch.full((2,), 0.02))
+    assert torch.allclose(start["log_gain"].exp(), torch.tensor(gain), rtol=0.25)
+    assert float(start["map"].abs().max()) == 0
+
+
+def test_a_gain_per_channel_follows_the_colour_of_the_light():
+    light = Light(per_channel=True, map_size=0)
+    truth = {"log_gain": torch.tensor([[0.4, 0.2, 0.1]]).log()}
+    x = photos(1)
+    start = light.init(light(x, truth), torch.zeros(1))["log_gain"]
+    reference = light.init(x, torch.zeros(1))["log_gain"]
+    assert torch.allclose(start - reference, truth["log_gain"], atol=1e-4)
+
+
+def test_a_black_photo_has_a_finite_start():
+    black = torch.full((1, 3, 16, 16), -1.0)
+    light = Light()
+    phi = light.init(black, torch.zeros(1))
+    assert bool(light.lift(black, phi).isfinite().all())
+
+
+def test_a_known_gain_is_used_and_not_estimated():
+    light = Light(0.2)
+    phi = light.init(photos(), torch.zeros(2))
+    assert torch.allclose(phi["log_gain"].exp(), torch.tensor(0.2))
+    assert light.free(phi) == ["map"]
+    known = Light(0.2, map_size=0)
+    assert not known.estimated
+    assert known.free(known.init(photos(), torch.zeros(2))) == []
+
+
+def test_the_anchor_is_in_units_of_the_scatter_of_brightness():
+    light = Light(map_size=0)
+    start, moved = phi_of(0.2), phi_of(0.2 * math.exp(0.14))
+    assert torch.allclose(light.anchor(moved, start), torch.ones(2), atol=1e-5)
+
+
+def test_descent_on_the_residual_finds_gain_and_map_of_a_known_scene():
+    light = Light(map_size=4)
+    x = photos()
+    truth = phi_of(0.3, map=2 * torch.randn(2, 4, 4, generator=torch.Generator().manual_seed(1)))
+    y = light(x, truth)
+    phi = {
+        name: value.clone().requires_grad_() for name, value in light.init(y, y.new_ones(2)).items()
+    }
+    optimizer = torch.optim.LBFGS(list(phi.values()), line_search_fn="strong_wolfe", max_iter=100)
+
+    def loss():
+        optimizer.zero_grad()
+        value = 1e3 * light.residual(y, light(x, phi), phi).square().sum()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    for name, value in truth.items():
+        assert torch.allclose(phi[name], value, atol=3e-2), name
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"gain": 0.0}, {"gain": -1.0}, {"map_size": -1}, {"draw_gain": (0.3, 0.1)}]
+)
+def test_settings_out_of_range_are_refused(arguments):
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        Light(**arguments)
