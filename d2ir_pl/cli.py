@@ -7,10 +7,10 @@ import sys
 from collections.abc import Callable, Sequence
 
 import d2ir_pl
+from d2ir_pl.commands import priors
 from d2ir_pl.commands.fit import fit
 from d2ir_pl.commands.options import UsageError
 from d2ir_pl.commands.predict import predict
-from d2ir_pl.commands import priors
 from d2ir_pl.data import InputError
 from d2ir_pl.image_io import ImageError
 from d2ir_pl.prior_training import TrainingError

@@ -201,20 +201,21 @@ def _fingerprint(config: Namespace) -> str:
         "prior": [file_digest(path) for path in prior_files(config.model.prior)],
         "version": d2ir_pl.__version__,
     }
-    # A kernel file is known by what is in it.
     text = json.dumps(settings, sort_keys=True, default=str)
-    kernel = _find_key(settings["model"], "kernel")
-    text += "" if kernel is None else file_digest(Path(kernel))
+    text += "".join(file_digest(path) for path in _files(settings["model"]))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _find_key(tree: Any, key: str) -> Any:
+def _files(tree: Any) -> list[Path]:
+    """Files, and those in folders, that settings name: a kernel or masks are what is in them."""
     if isinstance(tree, dict):
-        if key in tree:
-            return tree[key]
-        found = (_find_key(value, key) for value in tree.values())
-        return next((value for value in found if value is not None), None)
-    return None
+        return [path for key, value in tree.items() if key != "prior" for path in _files(value)]
+    if isinstance(tree, list):
+        return [path for value in tree for path in _files(value)]
+    if not isinstance(tree, str) or not Path(tree).exists():
+        return []
+    named = Path(tree)
+    return [named] if named.is_file() else sorted(p for p in named.rglob("*") if p.is_file())
 
 
 def _report(folder: ResultFolder, names: list[str], console: Console) -> int:

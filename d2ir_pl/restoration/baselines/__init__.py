@@ -1,0 +1,10 @@
+"""Published methods that run under the same command as D2IR, to compare it with."""
+
+from d2ir_pl.restoration.baselines.bird import BIRD
+from d2ir_pl.restoration.baselines.ddrm import DDRM
+from d2ir_pl.restoration.baselines.diffpir import DiffPIR
+from d2ir_pl.restoration.baselines.dps import DPS
+from d2ir_pl.restoration.baselines.em import FastDiffusionEM
+from d2ir_pl.restoration.baselines.gdp import GDP
+
+__all__ = ["BIRD", "DDRM", "DPS", "GDP", "DiffPIR", "FastDiffusionEM"]

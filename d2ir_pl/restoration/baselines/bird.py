@@ -1,0 +1,240 @@
+"""BIRD: Blind Image Restoration via fast Diffusion inversion (Chihaoui et al. 2024)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from d2ir_pl.degradations import Blur, Degradation, Phi
+from d2ir_pl.noise import normal_like
+from d2ir_pl.priors.denoiser import Prior
+from d2ir_pl.restoration.base import (
+    Observer,
+    Restoration,
+    RestorationMethod,
+    Step,
+    require_batch,
+    silent,
+    unexplained,
+)
+from d2ir_pl.restoration.baselines.result import assumed_sigma, restoration
+from d2ir_pl.restoration.latent_optimization import ADAM_EPS
+from d2ir_pl.sampling import ddim_chain
+
+KERNEL_INPUT, KERNEL_HIDDEN = 200, 1000
+"""Widths of the network that makes a kernel."""
+
+
+class BIRD(RestorationMethod):
+    """Joint optimisation of the initial latent and of the degradation.
+
+    min over x_T and phi of ||y - D_phi(x_0(x_T))||^2 by Adam, x_T rescaled to norm sqrt(d) after
+    each step. x_0(x_T) is a deterministic DDIM chain whose gradient passes through its coefficients
+    alone, so that the network needs no backward pass. A free kernel is softmax(W_2 ReLU6(W_1 z +
+    b_1) + b_2) for fixed noise z, and Adam moves the weights; other unknown parameters are moved
+    themselves, from what `Degradation.init` reads off the data. The last iterate is the result.
+
+    Args:
+        iterations: evaluations of the chain. Published: deblurring and super-resolution 100,
+            inpainting and denoising 200.
+        lr: learning rate of x_T. Published: deblurring 3e-3, super-resolution x8 1e-3, inpainting
+            and denoising 1e-2.
+        kernel_lr: learning rate of the weights that make a kernel.
+        phi_lr: learning rate of other unknown parameters.
+        ddim_steps: network evaluations of the chain.
+
+    Raises:
+        ValueError: for settings outside their range.
+
+    Source: Chihaoui, Lemkhenter and Favaro, Blind Image Restoration via Fast Diffusion Inversion,
+    2024, algorithm 1.
+    """
+
+    def __init__(
+        self,
+        iterations: int = 100,
+        lr: float = 3e-3,
+        kernel_lr: float = 2e-4,
+        phi_lr: float = 1e-2,
+        ddim_steps: int = 10,
+    ) -> None:
+        for name, value, low in (
+            ("iterations", iterations, 1),
+            ("lr", lr, 0),
+            ("kernel_lr", kernel_lr, 0),
+            ("phi_lr", phi_lr, 0),
+            ("ddim_steps", ddim_steps, 1),
+        ):
+            if not value >= low:
+                raise ValueError(f"method.{name} {value} must be at least {low}")
+        self.iterations = iterations
+        self.lr = lr
+        self.kernel_lr = kernel_lr
+        self.phi_lr = phi_lr
+        self.ddim_steps = ddim_steps
+
+    def check(self, degradation: Degradation, prior: Prior) -> None:
+        try:
+            prior.schedule.timesteps(self.ddim_steps)
+        except ValueError as error:
+            raise ValueError(f"method.ddim_steps: {error}") from None
+
+    def restore(
+        self,
+        y: Tensor,
+        degradation: Degradation,
+        prior: Prior,
+        generators: Sequence[Generator],
+        sigma_y: Tensor | None = None,
+        observer: Observer = silent,
+    ) -> Restoration:
+        require_batch(y, generators)
+        self.check(degradation, prior)
+        with torch.autocast(y.device.type, enabled=False):
+            y = y.float()
+            sigma_y = assumed_sigma(y, degradation, sigma_y)
+            return self._optimize(y, degradation, prior, generators, sigma_y, observer)
+
+    def _optimize(
+        self,
+        y: Tensor,
+        degradation: Degradation,
+        prior: Prior,
+        generators: Sequence[Generator],
+        sigma_y: Tensor,
+        observer: Observer,
+    ) -> Restoration:
+        observed = (y.shape[-2], y.shape[-1])
+        timesteps = prior.schedule.timesteps(self.ddim_steps)
+        x_T = normal_like(y.new_empty(len(y), 3, *degradation.image_size(observed)), generators)
+        x_T.requires_grad_()
+        unknown = self._unknown(degradation, degradation.init(y, sigma_y), generators)
+        groups = [{"params": [x_T], "lr": self.lr}]
+        if unknown.parameters:
+            groups.append({"params": unknown.parameters, "lr": unknown.lr})
+        optimizer = torch.optim.Adam(groups, eps=ADAM_EPS)
+        evaluations = prior.nfe
+        losses: list[Tensor] = []
+        for k in range(self.iterations):
+            with torch.enable_grad():
+                x0, phi = ddim_chain(prior, x_T, timesteps, "detached"), unknown.phi()
+                residual = degradation.residual(y, degradation(x0, phi), phi)
+                energy = residual.square().sum()
+            x0, phi = x0.detach(), {name: value.detach() for name, value in phi.items()}
+            losses.append(unexplained(degradation, residual.detach(), phi))
+            observer(
+                Step(
+                    "latent",
+                    k,
+                    self.iterations,
+                    list(range(len(y))),
+                    losses[-1],
+                    sigma_y,
+                    partial(degradation.crop, x0, observed),
+                    phi,
+                    x_T.detach().square().flatten(1).mean(1).sqrt(),
+                )
+            )
+            if k + 1 < self.iterations:
+                optimizer.zero_grad()
+                energy.backward()
+                optimizer.step()
+                _to_sphere(x_T)
+                unknown.project()
+        return restoration(
+            y,
+            x0,
+            phi,
+            degradation,
+            sigma_y,
+            nfe=prior.nfe - evaluations,
+            stopped_by="iterations",
+            losses={"latent": torch.stack(losses, 1).tolist()},
+        )
+
+    def _unknown(
+        self, degradation: Degradation, phi: Phi, generators: Sequence[Generator]
+    ) -> _Unknown:
+        if isinstance(degradation, Blur) and degradation.free(phi):
+            return _KernelNetwork(phi["logits"], generators, self.kernel_lr)
+        return _FreeParameters(degradation, phi, self.phi_lr)
+
+
+class _Unknown(Protocol):
+    """How phi depends on what Adam moves."""
+
+    parameters: list[Tensor]
+    lr: float
+
+    def phi(self) -> Phi:
+        """The parameters of the degradation now."""
+
+    def project(self) -> None:
+        """Bring them back to where they may lie, after a step."""
+
+
+class _FreeParameters:
+    """The unknown parameters themselves."""
+
+    def __init__(self, degradation: Degradation, phi: Phi, lr: float) -> None:
+        self.lr = lr
+        self._degradation, self._start = degradation, phi
+        self._free = {name: phi[name].clone().requires_grad_() for name in degradation.free(phi)}
+        self.parameters = list(self._free.values())
+
+    def phi(self) -> Phi:
+        return {**self._start, **self._free}
+
+    @torch.no_grad()
+    def project(self) -> None:
+        if self._free:
+            canonical = self._degradation.canonicalize(self.phi())
+            for name, value in self._free.items():
+                value.copy_(canonical[name])
+
+
+class _KernelNetwork:
+    """A network of two layers for each image, whose input is fixed and whose output is a kernel.
+
+    Weights start uniform within 1 / sqrt(inputs) of zero, the input uniform in [0, 0.1].
+    """
+
+    def __init__(self, like: Tensor, generators: Sequence[Generator], lr: float) -> None:
+        self.lr = lr
+        self._side = like.shape[-1]
+
+        def uniform(*shape: int, low: float, high: float) -> Tensor:
+            rows = [torch.rand(shape, generator=g) for g in generators]
+            return (low + (high - low) * torch.stack(rows)).to(like)
+
+        self._z = uniform(KERNEL_INPUT, 1, low=0.0, high=0.1)
+        self.parameters = []
+        for inputs, outputs in (
+            (KERNEL_INPUT, KERNEL_HIDDEN),
+            (KERNEL_HIDDEN, self._side**2),
+        ):
+            bound = 1 / math.sqrt(inputs)
+            for columns in (inputs, 1):
+                weight = uniform(outputs, columns, low=-bound, high=bound)
+                self.parameters.append(weight.requires_grad_())
+
+    def phi(self) -> Phi:
+        w_1, b_1, w_2, b_2 = self.parameters
+        logits = w_2 @ F.relu6(w_1 @ self._z + b_1) + b_2
+        return {"logits": logits.reshape(-1, self._side, self._side)}
+
+    def project(self) -> None:
+        return None
+
+
+@torch.no_grad()
+def _to_sphere(x_T: Tensor) -> None:
+    """Rescale each image to norm sqrt(d), where white noise of d values lies."""
+    norm = x_T.flatten(1).norm(dim=1)[:, None, None, None]
+    x_T *= math.sqrt(x_T[0].numel()) / norm

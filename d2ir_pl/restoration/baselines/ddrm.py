@@ -1,0 +1,205 @@
+"""DDRM: Denoising Diffusion Restoration Models (Kawar et al. 2022)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Generator, Tensor
+
+from d2ir_pl.degradations import Degradation
+from d2ir_pl.noise import normal_like
+from d2ir_pl.priors.denoiser import Prior
+from d2ir_pl.restoration.base import (
+    Observer,
+    Restoration,
+    RestorationMethod,
+    Step,
+    per_image,
+    require_batch,
+    silent,
+    unexplained,
+)
+from d2ir_pl.restoration.baselines.result import assumed_sigma, restoration
+from d2ir_pl.restoration.baselines.spectral import require_svd, spectral
+
+
+class DDRM(RestorationMethod):
+    """Sampling in the basis of the degradation's singular vectors.
+
+    With A = U diag(s) V^T known, c = V^T x and d = U^T y, each coefficient of the image is one of
+    three kinds at each level sigma^2 = (1 - ab) / ab: unobserved (s = 0), observed with more noise
+    than the level has (sigma < sigma_y / s), or with less; see `spectral_step`.
+
+    An unknown phi stays what `Degradation.init` reads off the data. Unlike the publication, which
+    starts at T - T / steps, the walk starts at the last timestep.
+
+    Args:
+        steps: network evaluations.
+        eta: share of the noise that is drawn afresh where y says little or nothing, in [0, 1].
+        eta_b: weight of y against the prediction where y says more than the level, in [0, 1].
+        threshold: singular values below this share of the largest count as 0, in [0, 1). That of
+            the authors' program for blurs is 0.03; a blur has values down to rounding error.
+
+    Raises:
+        ValueError: for settings outside their range.
+
+    Source: Kawar et al., Denoising Diffusion Restoration Models, 2022, eqs. 7 and 8.
+    """
+
+    def __init__(
+        self, steps: int = 20, eta: float = 0.85, eta_b: float = 1.0, threshold: float = 0.03
+    ) -> None:
+        if not steps >= 1:
+            raise ValueError(f"method.steps {steps} must be at least 1")
+        for name, value in (("eta", eta), ("eta_b", eta_b)):
+            if not 0 <= value <= 1:
+                raise ValueError(f"method.{name} {value} must lie between 0 and 1")
+        if not 0 <= threshold < 1:
+            raise ValueError(f"method.threshold {threshold} must be at least 0 and below 1")
+        self.steps = steps
+        self.eta = eta
+        self.eta_b = eta_b
+        self.threshold = threshold
+
+    def check(self, degradation: Degradation, prior: Prior) -> None:
+        require_svd(degradation)
+        try:
+            prior.schedule.timesteps(self.steps)
+        except ValueError as error:
+            raise ValueError(f"method.steps: {error}") from None
+
+    @torch.no_grad()
+    def restore(
+        self,
+        y: Tensor,
+        degradation: Degradation,
+        prior: Prior,
+        generators: Sequence[Generator],
+        sigma_y: Tensor | None = None,
+        observer: Observer = silent,
+    ) -> Restoration:
+        require_batch(y, generators)
+        self.check(degradation, prior)
+        with torch.autocast(y.device.type, enabled=False):
+            y = y.float()
+            sigma_y = assumed_sigma(y, degradation, sigma_y)
+            return self._sample(y, degradation, prior, generators, sigma_y, observer)
+
+    def _sample(
+        self,
+        y: Tensor,
+        degradation: Degradation,
+        prior: Prior,
+        generators: Sequence[Generator],
+        sigma_y: Tensor,
+        observer: Observer,
+    ) -> Restoration:
+        observed = (y.shape[-2], y.shape[-1])
+        size = degradation.image_size(observed)
+        phi = degradation.init(y, sigma_y)
+        svd = spectral(degradation, phi, size)
+        s = torch.where(svd.s < self.threshold * svd.s.amax((1, 2, 3), keepdim=True), 0, svd.s)
+        black = y.new_zeros(len(y), 3, *size)
+        # The residual of a black image is y without the offset, and 0 where y says nothing.
+        d = svd.ut(degradation.residual(y, degradation(black, phi), phi))
+        noise_y = per_image(sigma_y)
+
+        timesteps = prior.schedule.timesteps(self.steps)
+        levels = [prior.schedule.level(t) for t in (*timesteps, -1)]
+        sigmas = [math.sqrt((1 - ab) / ab) for ab in levels]
+        c = spectral_start(d, s, noise_y, sigmas[0], svd.vt(normal_like(black, generators)))
+        evaluations = prior.nfe
+        losses: list[Tensor] = []
+        for i, t in enumerate(timesteps):
+            x0 = prior.x0(math.sqrt(levels[i]) * svd.v(c), t)
+            residual = degradation.residual(y, degradation(x0, phi), phi)
+            losses.append(unexplained(degradation, residual, phi))
+            noise = svd.vt(normal_like(black, generators))
+            c = spectral_step(
+                svd.vt(x0), c, d, s, noise_y, sigmas[i], sigmas[i + 1], noise, self.eta, self.eta_b
+            )
+            observer(
+                Step(
+                    "estimation",
+                    i,
+                    len(timesteps),
+                    list(range(len(y))),
+                    losses[-1],
+                    sigma_y,
+                    partial(degradation.crop, x0, observed),
+                    phi,
+                )
+            )
+        return restoration(
+            y,
+            svd.v(c),
+            phi,
+            degradation,
+            sigma_y,
+            nfe=prior.nfe - evaluations,
+            stopped_by="steps",
+            losses={"estimation": torch.stack(losses, 1).tolist()},
+        )
+
+
+def spectral_start(d: Tensor, s: Tensor, sigma_y: Tensor, sigma: float, noise: Tensor) -> Tensor:
+    """Coefficients at the first level: d / s and the noise that it lacks, or noise alone.
+
+    Args:
+        d: U^T y.
+        s: singular values.
+        sigma_y: noise of y; broadcasts with s.
+        sigma: standard deviation of the noise at the first level, for clean images of any scale.
+        noise: standard normal, in the layout of d.
+
+    Source: Kawar et al. 2022, eq. 7.
+    """
+    known = (s > 0) & (s * sigma >= sigma_y)
+    safe = torch.where(known, s, 1)
+    lacking = (sigma**2 - (sigma_y / safe) ** 2).clamp_min(0).sqrt()
+    return torch.where(known, d / safe + lacking * noise, sigma * noise)
+
+
+def spectral_step(
+    c0: Tensor,
+    c: Tensor,
+    d: Tensor,
+    s: Tensor,
+    sigma_y: Tensor,
+    sigma: float,
+    sigma_next: float,
+    noise: Tensor,
+    eta: float,
+    eta_b: float,
+) -> Tensor:
+    """Coefficients at the next level, each by its kind:
+
+        s = 0:                    c0 + sqrt(1 - eta^2) sigma' (c - c0) / sigma + eta sigma' n
+        sigma' < sigma_y / s:     c0 + sqrt(1 - eta^2) sigma' (d - s c0) / sigma_y + eta sigma' n
+        otherwise:                (1 - eta_b) c0 + eta_b d / s
+                                  + sqrt(sigma'^2 - eta_b^2 sigma_y^2 / s^2) n
+
+    Args:
+        c0: V^T x_0|t.
+        c: V^T x_t / sqrt(ab_t).
+        d, s, sigma_y: see `spectral_start`.
+        sigma: standard deviation of the noise in c.
+        sigma_next: sigma', that in the result.
+        noise: n, standard normal.
+        eta, eta_b: see `DDRM`.
+
+    Source: Kawar et al. 2022, eq. 8.
+    """
+    fresh = eta * sigma_next * noise
+    kept = math.sqrt(1 - eta**2) * sigma_next
+    unobserved = c0 + kept * (c - c0) / sigma + fresh
+    # Nothing is observed with more noise than a level where y has none.
+    noisier = c0 + kept * (d - s * c0) / torch.where(sigma_y > 0, sigma_y, 1) + fresh
+    safe = torch.where(s > 0, s, 1)
+    lacking = (sigma_next**2 - (eta_b * sigma_y / safe) ** 2).clamp_min(0).sqrt()
+    cleaner = (1 - eta_b) * c0 + eta_b * d / safe + lacking * noise
+    observed = torch.where(s * sigma_next >= sigma_y, cleaner, noisier)
+    return torch.where(s > 0, observed, unobserved)

@@ -1,0 +1,194 @@
+"""DiffPIR: plug-and-play restoration along a diffusion (Zhu et al. 2023)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor
+
+from d2ir_pl.degradations import Degradation, LinearDegradation
+from d2ir_pl.noise import normal_like
+from d2ir_pl.priors.denoiser import Prior
+from d2ir_pl.restoration.base import (
+    Observer,
+    Restoration,
+    RestorationMethod,
+    Step,
+    per_image,
+    require_batch,
+    silent,
+    unexplained,
+)
+from d2ir_pl.restoration.baselines.result import assumed_sigma, restoration
+from d2ir_pl.restoration.baselines.spectral import SVD, known_svd
+from d2ir_pl.restoration.data_step import data_step
+from d2ir_pl.sampling import ddim_step, predict_eps
+from d2ir_pl.schedules import Schedule
+
+
+class DiffPIR(RestorationMethod):
+    """Denoise, make consistent with y, add noise; from pure noise down to the clean image.
+
+        z     = x_0|t, clipped to [-1, 1]
+        x_0   = argmin_x ||y - A x||^2 + rho_t ||x - z||^2,
+        rho_t = lambda sigma_n^2 ab_t / (1 - ab_t)
+        x_s   = sqrt(ab_s) x_0 + sqrt(1 - ab_s) (sqrt(1 - zeta) eps + sqrt(zeta) n)
+
+    with s the next timestep and eps the noise that x_t contains if x_0 is its clean image. An
+    unknown phi stays what `Degradation.init` reads off the data.
+
+    x_0 has a closed form where the singular values of A are known (see `spectral`), and is found by
+    conjugate gradients for other linear degradations.
+
+    Args:
+        steps: network evaluations.
+        data_weight: lambda. sigma_n is the noise of y in [0, 1], half of `sigma_y`, as in the
+            authors' program, so that their lambda carries over.
+        zeta: share of the noise variance that is drawn afresh, in [0, 1].
+        spacing: `quadratic`, timesteps t = T (1 - sqrt(i / (steps - 1))), dense near the clean
+            image, or `uniform`.
+        cg_iterations: conjugate-gradient iterations of a data step without closed form.
+
+    Raises:
+        ValueError: for settings outside their range.
+
+    Source: Zhu et al., Denoising Diffusion Models for Plug-and-Play Image Restoration, 2023,
+    algorithm 1. lambda 7 and zeta 0.3 are those of their deblurring program.
+    """
+
+    def __init__(
+        self,
+        steps: int = 100,
+        data_weight: float = 7.0,
+        zeta: float = 0.3,
+        spacing: Literal["quadratic", "uniform"] = "quadratic",
+        cg_iterations: int = 20,
+    ) -> None:
+        for name, value, low, high in (
+            ("steps", steps, 1, math.inf),
+            ("data_weight", data_weight, 1e-6, math.inf),
+            ("zeta", zeta, 0, 1),
+            ("cg_iterations", cg_iterations, 1, math.inf),
+        ):
+            if not low <= value <= high:
+                raise ValueError(f"method.{name} {value} must lie between {low} and {high}")
+        if spacing not in ("quadratic", "uniform"):
+            raise ValueError(f"method.spacing {spacing!r} must be 'quadratic' or 'uniform'")
+        self.steps = steps
+        self.data_weight = data_weight
+        self.zeta = zeta
+        self.spacing = spacing
+        self.cg_iterations = cg_iterations
+
+    def check(self, degradation: Degradation, prior: Prior) -> None:
+        if not isinstance(degradation, LinearDegradation):
+            raise ValueError(
+                f"{type(degradation).__name__} is not linear in the image, as DiffPIR needs it: "
+                f"use D2IR, DPS or GDP"
+            )
+        self.timesteps(prior.schedule)
+
+    def timesteps(self, schedule: Schedule) -> list[int]:
+        """The timesteps of the walk; ValueError if the settings do not fit the schedule."""
+        try:
+            uniform = schedule.timesteps(self.steps)
+        except ValueError as error:
+            raise ValueError(f"method.steps: {error}") from None
+        if self.spacing == "uniform" or self.steps == 1:
+            return uniform
+        last = schedule.T - 1
+        share = [math.sqrt(i / (self.steps - 1)) for i in range(self.steps)]
+        timesteps = [round(last * (1 - u)) for u in share]
+        if len(set(timesteps)) < self.steps:
+            raise ValueError(
+                f"method.steps {self.steps} in quadratic spacing repeat timesteps: use at most "
+                f"{schedule.T // 2}, or spacing 'uniform'"
+            )
+        return timesteps
+
+    @torch.no_grad()
+    def restore(
+        self,
+        y: Tensor,
+        degradation: Degradation,
+        prior: Prior,
+        generators: Sequence[Generator],
+        sigma_y: Tensor | None = None,
+        observer: Observer = silent,
+    ) -> Restoration:
+        require_batch(y, generators)
+        self.check(degradation, prior)
+        with torch.autocast(y.device.type, enabled=False):
+            y = y.float()
+            sigma_y = assumed_sigma(y, degradation, sigma_y)
+            return self._sample(y, degradation, prior, generators, sigma_y, observer)
+
+    def _sample(
+        self,
+        y: Tensor,
+        degradation: Degradation,
+        prior: Prior,
+        generators: Sequence[Generator],
+        sigma_y: Tensor,
+        observer: Observer,
+    ) -> Restoration:
+        observed = (y.shape[-2], y.shape[-1])
+        timesteps = self.timesteps(prior.schedule)
+        levels = [prior.schedule.level(t) for t in (*timesteps, -1)]
+        size = degradation.image_size(observed)
+        phi = degradation.init(y, sigma_y)
+        svd = known_svd(degradation, phi, size)
+        x_t = normal_like(y.new_empty(len(y), 3, *size), generators)
+        evaluations = prior.nfe
+        losses: list[Tensor] = []
+        for i, (t, ab, ab_next) in enumerate(zip(timesteps, levels, levels[1:], strict=False)):
+            z = prior.x0(x_t, t).clamp(-1, 1)
+            rho = self.data_weight * per_image(sigma_y / 2) ** 2 * ab / (1 - ab)
+            operator, residual = degradation.linearize(y, z, phi)
+            if svd is None:
+                x0, residual = data_step(operator, residual, z, rho, self.cg_iterations)
+            else:
+                x0 = closed_form(svd, residual, z, rho)
+                residual = degradation.residual(y, degradation(x0, phi), phi)
+            eps = predict_eps(x_t, x0, ab)
+            sigma = math.sqrt(self.zeta * (1 - ab_next))
+            x_t = ddim_step(x0, eps, ab_next, normal_like(x0, generators), sigma)
+            losses.append(unexplained(degradation, residual, phi))
+            observer(
+                Step(
+                    "estimation",
+                    i,
+                    len(timesteps),
+                    list(range(len(y))),
+                    losses[-1],
+                    sigma_y,
+                    partial(degradation.crop, x0, observed),
+                    phi,
+                )
+            )
+        return restoration(
+            y,
+            x_t,
+            phi,
+            degradation,
+            sigma_y,
+            nfe=prior.nfe - evaluations,
+            stopped_by="steps",
+            losses={"estimation": torch.stack(losses, 1).tolist()},
+        )
+
+
+def closed_form(svd: SVD, residual: Tensor, z: Tensor, rho: Tensor) -> Tensor:
+    """argmin_x ||y - D(x)||^2 + rho ||x - z||^2 = z + V s / (s^2 + rho) U^T (y - D(z)).
+
+    Args:
+        svd: U, s and V of the linear part of D.
+        residual: `(B, 3, h, w)`, y - D(z).
+        z: `(B, 3, H, W)`.
+        rho: `(B, 1, 1, 1)`, positive.
+    """
+    return z + svd.v(svd.s / (svd.s**2 + rho) * svd.ut(residual))

@@ -1,0 +1,89 @@
+"""GDP: Generative Diffusion Prior (Fei et al. 2023)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from d2ir_pl.degradations import Degradation, Phi
+from d2ir_pl.priors.denoiser import Prior
+from d2ir_pl.restoration.base import mean_square, unexplained
+from d2ir_pl.restoration.baselines.guided_sampling import Guidance, GuidedSampling
+
+PUBLISHED_SIZE = 256
+"""Height and width of the images for which the scales are published."""
+
+
+class GDP(GuidedSampling):
+    """Guidance of ancestral sampling by the data, without a backward pass of the network.
+
+    x_s = DDPM(x_t, x_0|t) - s grad L(x),  L(x) = mean of ((y - D_phi(x)) / 2)^2 over an image
+
+    with x = x_0|t, or x = x_t. L is the mean squared error in [0, 1]; no variance factor scales the
+    step. An unknown phi takes a step of plain gradient descent on L(x_0|t) at every timestep.
+
+    Where GDP averages means, variances and predictions over 256x256 patches at a stride of 128,
+    `Prior` blends predictions over tiles: mean and x_0|t are linear in them, and the variance is
+    fixed here. Its loss is then a mean over a patch, so that s keeps its meaning at any size; so
+    does it here, where L is multiplied by the image's area over 256x256.
+
+    Args:
+        variant: `x0` or `xt`, where the gradient is taken.
+        scale: s for images of 256x256 pixels and 1000 steps. Published: super-resolution x4 2000,
+            deblurring 6000, inpainting 4000, colourisation 6000, low light and HDR 80000 (x0 only).
+        steps: network evaluations.
+        phi_lr: learning rate of an unknown phi; 0 keeps what was read off the data.
+
+    Raises:
+        ValueError: for settings outside their range.
+
+    Source: Fei et al., Generative Diffusion Prior for Unified Image Restoration and Enhancement,
+    2023, algorithms 1 and 2.
+    """
+
+    def __init__(
+        self,
+        variant: Literal["x0", "xt"] = "x0",
+        scale: float = 6000.0,
+        steps: int = 1000,
+        phi_lr: float = 1.0,
+    ) -> None:
+        super().__init__(scale, steps)
+        if variant not in ("x0", "xt"):
+            raise ValueError(f"method.variant {variant!r} must be 'x0' or 'xt'")
+        if not phi_lr >= 0:
+            raise ValueError(f"method.phi_lr {phi_lr} must be at least 0")
+        self.variant = variant
+        self.phi_lr = phi_lr
+
+    def guide(
+        self, y: Tensor, x_t: Tensor, t: int, phi: Phi, degradation: Degradation, prior: Prior
+    ) -> Guidance:
+        x0 = prior.x0(x_t, t).clamp(-1, 1)
+        residual, gradient, phi_gradient = _gradients(y, x0, phi, degradation)
+        if self.variant == "xt":
+            _, gradient, _ = _gradients(y, x_t, phi, degradation)
+        loss = unexplained(degradation, residual, phi)
+        if self.phi_lr and phi_gradient:
+            moved = {name: phi[name] - self.phi_lr * g for name, g in phi_gradient.items()}
+            phi = degradation.canonicalize({**phi, **moved})
+        height, width = degradation.output_size((y.shape[-2], y.shape[-1]))
+        scale = self.scale * height * width / PUBLISHED_SIZE**2
+        return Guidance(x0, scale * gradient, loss, phi)
+
+
+def _gradients(
+    y: Tensor, x: Tensor, phi: Phi, degradation: Degradation
+) -> tuple[Tensor, Tensor, Phi]:
+    """The residual of x, and the gradients of its mean square in [0, 1] in x and in a free phi."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        free = {name: phi[name].detach().requires_grad_() for name in degradation.free(phi)}
+        now = {**phi, **free}
+        residual = degradation.residual(y, degradation(x, now), now)
+        # A sum over images: the gradient of one does not depend on the others.
+        loss = (mean_square(residual) / 4).sum()
+        gradient, *rest = torch.autograd.grad(loss, [x, *free.values()], materialize_grads=True)
+    return residual.detach(), gradient, dict(zip(free, rest, strict=True))
