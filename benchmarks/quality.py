@@ -1,201 +1,350 @@
 """Restoration quality: one table over tasks and methods.
 
-    python benchmarks/quality.py                          # public-domain photographs
-    python benchmarks/quality.py --tasks blur_gaussian --methods both,true_kernel
+    python benchmarks/quality.py                          # D2IR on public-domain photographs
+    python benchmarks/quality.py --tasks all --methods all
+    python benchmarks/quality.py --tasks blur_gaussian --methods d2ir,d2ir_known
     python benchmarks/quality.py --data FOLDER            # a degraded set of your own
 
-Prints Markdown, and writes a CSV file and a picture of all results under --output.
+Prints Markdown, and writes a CSV file and a picture of all results a task under --output. An
+interrupted run goes on where it stopped when the same command is given again.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
+import functools
+import statistics
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from photographs import TASKS, Task, make, read
+from classical import CLASSICAL
+from tasks import TASKS, Task, make, on_disk, read
 from torch import Tensor
 
-from d2ir_pl.degradations import Blur, Degradation, GaussianBlur, Phi
-from d2ir_pl.degradations.kernels import kernel_covariance
-from d2ir_pl.image_io import write_png
+from d2ir_pl.commands.options import configs_folder
+from d2ir_pl.commands.predict import parse_options
+from d2ir_pl.commands.quiet import quiet
+from d2ir_pl.degradations import Blur, Degradation, GaussianBlur
+from d2ir_pl.image_io import read_image, write_png
 from d2ir_pl.memory import keep_freed_memory
 from d2ir_pl.metrics import kernel_similarity, psnr, ssim
 from d2ir_pl.noise import image_generator
 from d2ir_pl.priors import Prior, load_prior
 from d2ir_pl.restoration import D2IR, DegradationEstimation, LatentOptimization, RestorationMethod
+from d2ir_pl.restoration.baselines import BIRD, DDRM, DPS, GDP, DiffPIR, FastDiffusionEM
 
-EDGE = 12
-"""Pixels along the border whose gain is reported by itself."""
-
-
-class TrueKernel(Blur):
-    """The oracle: a blur whose kernels are given for each image of the batch."""
-
-    def __init__(self, kernel: Tensor) -> None:
-        super().__init__(kernel.shape[-1])
-        self.estimated = False
-        self.truth = kernel
-
-    def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
-        return {"logits": self.truth.clamp_min(1e-30).log()}
+SLOW_IMAGES = 3
+"""How many images the methods of about 1000 evaluations are run on."""
 
 
-PAPER = D2IR(
-    DegradationEstimation(
-        steps=50,
-        start=999,
-        consistency="guidance",
-        phi_steps=1,
-        phi_start=999,
-        phi_anchor=0.0,
-    ),
-    LatentOptimization(ddim_steps=10, level=-1, start="noise", gradient="full", discrepancy=0.0),
-)
-METHODS: dict[str, tuple[str, RestorationMethod]] = {
-    "estimation": ("stage 1 alone", D2IR(stages="estimation")),
-    "latent": ("stage 2 alone, kernel from the spectrum", D2IR(stages="latent")),
-    "both": ("both stages (`blind_deblur`)", D2IR()),
-    "true_kernel": ("both stages, true kernel given", D2IR()),
-    "paper": ("published settings (`d2ir_paper`)", PAPER),
-}
-DEFAULT_METHODS = "estimation,latent,both,true_kernel"
+@dataclass(frozen=True)
+class Entry:
+    """A row of the table.
+
+    Attributes:
+        title: of the row.
+        method: for a task; None where the pair makes no sense.
+        knows: whether it is told phi.
+        slow: whether it is run on `SLOW_IMAGES` images.
+    """
+
+    title: str
+    method: Callable[[Task], RestorationMethod | None]
+    knows: bool = True
+    slow: bool = False
 
 
-def degradation_for(task: Task, method: str, rows: Task) -> Degradation:
-    """What the method is told: the family of blurs, or the truth."""
-    if method == "true_kernel":
-        return TrueKernel(rows.kernel)
-    if method == "paper":
-        return Blur(border="reflect")
-    if task.name == "blur_motion":
-        return Blur()
-    return GaussianBlur(isotropic=task.name != "blur_anisotropic")
+def shipped(task: Task, **changes: Any) -> D2IR:
+    """The method of the task's shipped config."""
+    method = _options(task).model.method
+    assert isinstance(method, D2IR)
+    return D2IR(method.estimation, method.latent, **{"stages": method.stages, **changes})
 
 
-def run(task: Task, name: str, prior: Prior, seed: int, batch: int) -> tuple[list[dict], Tensor]:
-    """One row an image, and the restored images."""
-    method = METHODS[name][1]
-    rows, restored = [], []
-    for first in range(0, len(task.names), batch):
-        part = task.part(slice(first, first + batch))
-        degradation = degradation_for(task, name, part)
-        generators = [image_generator(seed, n) for n in part.names]
-        start = time.perf_counter()
-        result = method.restore(part.y, degradation, prior, generators)
-        seconds = (time.perf_counter() - start) / len(part.names)
-        kernels = degradation.kernel(result.phi)
-        widths = kernel_covariance(kernels).diagonal(dim1=1, dim2=2).mean(1).sqrt()
-        truth = kernel_covariance(part.kernel).diagonal(dim1=1, dim2=2).mean(1).sqrt()
-        for b, image in enumerate(part.names):
-            x, y, clean = (t[b : b + 1] for t in (result.x0, part.y, part.reference))
-            rows.append(
-                {
-                    "task": task.name,
-                    "method": name,
-                    "image": image,
-                    "degraded": float(psnr(y, clean)),
-                    "psnr": float(psnr(x, clean)),
-                    "ssim": float(ssim(x, clean)),
-                    "edge_gain": edge_psnr(x, clean) - edge_psnr(y, clean),
-                    "reblur": float(psnr(result.reblurred[b : b + 1], y)),
-                    "similarity": float(kernel_similarity(kernels[b], part.kernel[b])),
-                    "width": float(widths[b]),
-                    "true_width": float(truth[b]),
-                    "residual_over_sigma": float((result.residual[b]).sqrt() / result.sigma_y[b]),
-                    "nfe": result.nfe[b],
-                    "seconds": seconds,
-                }
-            )
-        restored.append(result.x0)
-    return rows, torch.cat(restored)
+def _options(task: Task) -> Any:
+    return _shipped_options(task.config)
 
 
-def edge_psnr(x: Tensor, clean: Tensor) -> float:
-    """PSNR of the outer pixels alone."""
-    error = ((x - clean) / 2).square()
-    inner = error[..., EDGE:-EDGE, EDGE:-EDGE]
-    mean = (error.sum() - inner.sum()) / (error.numel() - inner.numel())
-    return float(-10 * mean.log10())
+@functools.cache
+def _shipped_options(config: str) -> Any:
+    example = configs_folder().parent / "examples" / "blurred"
+    with quiet():
+        return parse_options(["--config", config, "--data.inputs", str(example)])
 
 
-def table(rows: list[dict]) -> str:
-    """Markdown, one line a task and method."""
-    head = (
-        "| task | method | degraded dB | PSNR dB | gain | smallest gain | gain of the outer 12 px "
-        "| SSIM | reblur dB | kernel similarity | width within 20 % | U-Net evaluations "
-        "| s an image |"
+def _gdp(variant: str) -> Callable[[Task], RestorationMethod]:
+    scales = {"super_resolution_x4": 2000.0, "inpainting_random": 4000.0, "inpainting_box": 4000.0}
+    scales |= {"low_light": 80_000.0, "hdr": 80_000.0}
+    return lambda task: GDP(variant, scales.get(task.name, 6000.0))  # type: ignore[arg-type]
+
+
+def _bird(task: Task) -> RestorationMethod:
+    if task.name.startswith("blur"):
+        return BIRD()
+    if task.name.startswith("super_resolution"):
+        return BIRD(lr=1e-3)
+    return BIRD(iterations=200, lr=1e-2)
+
+
+def _paper(task: Task) -> RestorationMethod | None:
+    if not task.name.startswith("blur"):
+        return None
+    estimation = DegradationEstimation(
+        steps=50, start=999, consistency="guidance", phi_steps=1, phi_start=999, phi_anchor=0.0
     )
-    lines = [head, "|" + "---|" * 13]
-    for task in dict.fromkeys(r["task"] for r in rows):
-        for method in dict.fromkeys(r["method"] for r in rows if r["task"] == task):
-            group = [r for r in rows if r["task"] == task and r["method"] == method]
+    return D2IR(
+        estimation,
+        LatentOptimization(
+            ddim_steps=10, level=-1, start="noise", gradient="full", discrepancy=0.0
+        ),
+    )
 
-            def mean(value: Callable[[dict], float], group: list[dict] = group) -> float:
-                return sum(map(value, group)) / len(group)
 
-            close = sum(abs(r["width"] / r["true_width"] - 1) <= 0.2 for r in group)
-            gains = [r["psnr"] - r["degraded"] for r in group]
-            lines.append(
-                f"| {task} | {METHODS[method][0]} | {mean(lambda r: r['degraded']):.2f} "
-                f"| {mean(lambda r: r['psnr']):.2f} | {sum(gains) / len(gains):+.2f} "
-                f"| {min(gains):+.2f} | {mean(lambda r: r['edge_gain']):+.2f} "
-                f"| {mean(lambda r: r['ssim']):.3f} | {mean(lambda r: r['reblur']):.2f} "
-                f"| {mean(lambda r: r['similarity']):.3f} | {close} of {len(group)} "
-                f"| {mean(lambda r: r['nfe']):.0f} | {mean(lambda r: r['seconds']):.1f} |"
-            )
+ENTRIES: dict[str, Entry] = {
+    "d2ir": Entry("D2IR (shipped config)", shipped, knows=False),
+    "d2ir_known": Entry("D2IR, degradation known", shipped),
+    "estimation": Entry(
+        "D2IR, stage 1 alone", lambda t: shipped(t, stages="estimation"), knows=False
+    ),
+    "latent": Entry("D2IR, stage 2 alone", lambda t: shipped(t, stages="latent"), knows=False),
+    "paper": Entry("D2IR, published settings", _paper, knows=False, slow=True),
+    "gdp_x0": Entry("GDP-x0, degradation known", _gdp("x0"), slow=True),
+    "gdp_xt": Entry("GDP-xt, degradation known", _gdp("xt"), slow=True),
+    "dps": Entry("DPS, degradation known", lambda t: DPS(), slow=True),
+    "bird": Entry("BIRD, degradation known", _bird, slow=True),
+    "ddrm": Entry("DDRM, degradation known", lambda t: DDRM()),
+    "diffpir": Entry("DiffPIR, degradation known", lambda t: DiffPIR()),
+    "fast_em": Entry(
+        "Fast Diffusion EM",
+        lambda t: FastDiffusionEM() if t.name.startswith("blur") else None,
+        knows=False,
+    ),
+}
+DEFAULT_METHODS = "d2ir,d2ir_known"
+
+
+def told(task: Task) -> Degradation:
+    """The family with the true parameters."""
+    degradation = copy.copy(task.degradation)
+    degradation.estimated = False
+    degradation.init = lambda y, sigma_y: task.phi  # type: ignore[method-assign]
+    degradation.free = lambda phi: []  # type: ignore[method-assign]
+    return degradation
+
+
+def asked(task: Task, name: str) -> Degradation:
+    """The family as the method has to find it."""
+    if name in ("paper", "fast_em"):
+        return Blur(border="reflect" if name == "paper" else "extend")
+    degradation = _options(task).model.degradation
+    assert isinstance(degradation, Degradation)
+    return degradation
+
+
+def run(task: Task, name: str, prior: Prior, seed: int) -> tuple[dict[str, Any], Tensor]:
+    """The row of one image, and the restored image; ValueError if the pair makes no sense."""
+    entry = ENTRIES[name]
+    method = entry.method(task)
+    if method is None:
+        raise ValueError("not for this task")
+    degradation = told(task) if entry.knows else asked(task, name)
+    method.check(degradation, prior)
+    start = time.perf_counter()
+    result = method.restore(task.y, degradation, prior, [image_generator(seed, task.names[0])])
+    seconds = time.perf_counter() - start
+    assert result.reblurred is not None
+    row = {
+        **score(task, result.x0),
+        "reblur": float(psnr(result.reblurred, task.y)) if task.y.ndim == 4 else None,
+        "residual_over_sigma": float(result.residual.sqrt() / result.sigma_y),
+        "nfe": result.nfe[0],
+        "seconds": round(seconds, 3),
+    }
+    if task.kernel is not None and isinstance(degradation, Blur | GaussianBlur):
+        found = degradation.kernel(result.phi)[0]
+        row["similarity"] = float(kernel_similarity(found, task.kernel[0]))
+    return row, result.x0
+
+
+def score(task: Task, x: Tensor) -> dict[str, Any]:
+    """What can be said of any restored image."""
+    row: dict[str, Any] = {
+        "input": float(psnr(task.shown(), task.reference)),
+        "psnr": float(psnr(x, task.reference)),
+        "ssim": float(ssim(x, task.reference)),
+    }
+    if task.name == "colorization":
+        row["grey_psnr"] = float(psnr(task.degradation(x, task.phi), task.y))
+        row["colour"] = colourfulness(x) / colourfulness(task.reference)
+    return row
+
+
+def colourfulness(x: Tensor) -> float:
+    """Hasler and Suesstrunk, Measuring colourfulness in natural images, 2003, M^(3)."""
+    r, g, b = (x[0] + 1) * 127.5
+    rg, yb = r - g, (r + g) / 2 - b
+    spread = (rg.var() + yb.var()).sqrt()
+    return float(spread + 0.3 * (rg.mean().square() + yb.mean().square()).sqrt())
+
+
+COLUMNS = ["task", "method", "image", "input", "psnr", "ssim", "reblur", "similarity"]
+COLUMNS += ["residual_over_sigma", "grey_psnr", "colour", "nfe", "seconds"]
+
+
+class Results:
+    """Rows and pictures of a run, written as they come, so that it can be interrupted."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.file = folder / "quality.csv"
+        self.rows: dict[tuple[str, str, str], dict[str, Any]] = {}
+        if self.file.is_file():
+            with self.file.open(newline="") as file:
+                for row in csv.DictReader(file):
+                    values = {k: _number(v) for k, v in row.items()}
+                    self.rows[row["task"], row["method"], row["image"]] = values
+
+    def picture(self, task: str, method: str, image: str) -> Path:
+        return self.folder / "restored" / task / method / f"{image}.png"
+
+    def add(self, task: str, method: str, image: str, row: dict[str, Any], x: Tensor) -> None:
+        path = self.picture(task, method, image)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_png(path, x[0].clamp(-1, 1))
+        new = not self.file.is_file()
+        row = {"task": task, "method": method, "image": image, **row}
+        with self.file.open("a", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+        self.rows[task, method, image] = row
+
+    def sheet(self, task: Task, methods: list[str]) -> None:
+        """A picture: degraded, each method, clean; a column an image."""
+        lines = [task.shown()]
+        for method in methods:
+            paths = [self.picture(task.name, method, image) for image in task.names]
+            done = [read_image(p).pixels if p.is_file() else None for p in paths]
+            if any(x is not None for x in done):
+                blank = torch.ones_like(task.reference[0])
+                lines.append(torch.stack([blank if x is None else x for x in done]))
+        lines.append(task.reference)
+        sheet = torch.cat([torch.cat(list(images), 2) for images in lines], 1)
+        write_png(self.folder / f"{task.name}.png", sheet.clamp(-1, 1))
+
+
+def _number(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text or None
+
+
+HEAD = (
+    "| task | method | images | input dB | PSNR dB | gain | smallest gain | SSIM | reblur dB "
+    "| kernel similarity | U-Net evaluations | s an image |"
+)
+
+
+def line(rows: list[dict[str, Any]], title: str) -> str:
+    """Markdown for the images of a task and method."""
+
+    def mean(name: str, digits: int) -> str:
+        values = [float(row[name]) for row in rows if row.get(name) is not None]
+        return f"{statistics.fmean(values):.{digits}f}" if values else ""
+
+    gains = [float(row["psnr"]) - float(row["input"]) for row in rows]
+    return (
+        f"| {rows[0]['task']} | {title} | {len(rows)} | {mean('input', 2)} | {mean('psnr', 2)} "
+        f"| {statistics.fmean(gains):+.2f} | {min(gains):+.2f} | {mean('ssim', 3)} "
+        f"| {mean('reblur', 2)} | {mean('similarity', 3)} | {mean('nfe', 0)} "
+        f"| {mean('seconds', 1)} |"
+    )
+
+
+def table(results: Results, tasks: list[str], methods: list[str], names: dict[str, str]) -> str:
+    lines = [HEAD, "|" + "---|" * 12]
+    for task in tasks:
+        for method in methods:
+            rows = [r for (t, m, _), r in results.rows.items() if (t, m) == (task, method)]
+            if rows:
+                lines.append(line(rows, names[method]))
     return "\n".join(lines)
 
 
-def sheet(task: Task, restored: dict[str, Tensor]) -> Tensor:
-    """Rows: degraded, each method, clean; a column an image."""
-    rows = [task.y, *restored.values(), task.reference]
-    return torch.cat([torch.cat(list(images), 2) for images in rows], 1).clamp(-1, 1)
+def colours(results: Results, names: dict[str, str]) -> str:
+    """For colourisation, where PSNR rewards grey."""
+    lines = ["| method | grey of the result against the input dB | colourfulness / original |"]
+    lines.append("|---|---|---|")
+    for method, title in names.items():
+        rows = [r for (t, m, _), r in results.rows.items() if (t, m) == ("colorization", method)]
+        if rows:
+            grey = statistics.fmean(float(r["grey_psnr"]) for r in rows)
+            colour = statistics.fmean(float(r["colour"]) for r in rows)
+            lines.append(f"| {title} | {grey:.2f} | {colour:.2f} |")
+    return "\n".join(lines) if len(lines) > 2 else ""
 
 
 def main() -> None:
+    names = {name: entry.title for name, entry in ENTRIES.items()}
+    names |= {name: method.title for name, method in CLASSICAL.items()}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tasks", default="all", help=f"of {', '.join(TASKS)}")
-    parser.add_argument("--methods", default=DEFAULT_METHODS, help=f"of {', '.join(METHODS)}")
+    parser.add_argument("--methods", default=DEFAULT_METHODS, help=f"of {', '.join(names)}")
     parser.add_argument("--data", type=Path, help="a degraded set; made from photographs if absent")
     parser.add_argument("--prior", default="natural-small")
     parser.add_argument("--limit", type=int, help="only the first so many images")
-    parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--precision", choices=["bf16", "fp32"], default="bf16")
     parser.add_argument("--output", type=Path, default=Path("results/quality"))
     options = parser.parse_args()
-    tasks = list(TASKS) if options.tasks == "all" else options.tasks.split(",")
-    methods = list(METHODS) if options.methods == "all" else options.methods.split(",")
+    available = list(TASKS) if options.data is None else on_disk(options.data)
+    tasks = available if options.tasks == "all" else options.tasks.split(",")
+    methods = list(names) if options.methods == "all" else options.methods.split(",")
     for name in tasks:
-        if name not in TASKS:
-            parser.error(f"task {name!r} is unknown: use {', '.join(TASKS)} or all")
+        if name not in available:
+            parser.error(f"task {name!r} is unknown: use {', '.join(available)} or all")
     for name in methods:
-        if name not in METHODS:
-            parser.error(f"method {name!r} is unknown: use {', '.join(METHODS)} or all")
+        if name not in names:
+            parser.error(f"method {name!r} is unknown: use {', '.join(names)} or all")
 
     prior = load_prior(options.prior)
     prior.cast({"bf16": torch.bfloat16, "fp32": torch.float32}[options.precision])
-    options.output.mkdir(parents=True, exist_ok=True)
-    rows: list[dict] = []
+    results = Results(options.output)
     for task_name in tasks:
-        task = make(task_name) if options.data is None else read(task_name, options.data)
-        task = task.part(slice(options.limit))
-        restored = {}
-        for method in methods:
-            new, restored[method] = run(task, method, prior, options.seed, options.batch)
-            rows += new
-            print(table(new).splitlines()[-1], flush=True)
-        write_png(options.output / f"{task_name}.png", sheet(task, restored))
-        with (options.output / "quality.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-    print("\n" + table(rows))
+        whole = make(task_name) if options.data is None else read(task_name, options.data)
+        whole = whole.part(slice(options.limit))
+        for name in methods:
+            slow = name in ENTRIES and ENTRIES[name].slow
+            for i in range(min(len(whole.names), SLOW_IMAGES) if slow else len(whole.names)):
+                task = whole.part(slice(i, i + 1))
+                key = (task_name, name, task.names[0])
+                if key in results.rows:
+                    continue
+                try:
+                    if name in CLASSICAL:
+                        row, x = CLASSICAL[name].run(task, score)
+                    else:
+                        row, x = run(task, name, prior, options.seed)
+                except ValueError as error:
+                    print(f"{task_name}, {name}: left out, as {error}", flush=True)
+                    break
+                results.add(*key, row, x)
+            done = [r for (t, m, _), r in results.rows.items() if (t, m) == (task_name, name)]
+            if done:
+                print(line(done, names[name]), flush=True)
+        results.sheet(whole, methods)
+    print("\n" + table(results, tasks, methods, names))
+    if shown := colours(results, names):
+        print("\n" + shown)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from torch import Tensor
 from d2ir_pl.degradations import GaussianBlur
 from d2ir_pl.memory import keep_freed_memory
 from d2ir_pl.noise import image_generator
-from d2ir_pl.priors import UNetPrior, load_prior
+from d2ir_pl.priors import load_prior
 from d2ir_pl.restoration import D2IR
 
 STARTUP = "import d2ir_pl.cli, d2ir_pl.priors as p; p.load_prior()"
@@ -65,7 +65,7 @@ def main() -> None:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-    prior: UNetPrior = load_prior(options.prior).cast(dtype[options.precision]).to(device)
+    prior = load_prior(options.prior).cast(dtype[options.precision]).to(device)
     y = make("blur_gaussian", options.size).y[:1].to(device)
     watch = Stopwatch(prior.unet, "forward")
     rows = []

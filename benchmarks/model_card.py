@@ -1,0 +1,87 @@
+"""The numbers and the picture of a prior's model card.
+
+    python benchmarks/model_card.py --prior natural --output docs/natural.png
+    python benchmarks/model_card.py --prior natural --data FOLDER
+
+Prints the error of the predicted noise on public-domain photographs, or on the images of FOLDER,
+and draws samples from pure noise (first row), and the first images noisy and denoised at t = 200
+and 400 (the rows below).
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+import torch
+from tasks import make
+from torch import Tensor
+
+from d2ir_pl.data import find_items
+from d2ir_pl.image_io import read_image, write_png
+from d2ir_pl.noise import image_generator, normal_like
+from d2ir_pl.priors import Prior, load_prior
+from d2ir_pl.sampling import ancestral_sigma, ddim_step, predict_eps
+
+LEVELS = (50, 200, 400, 600, 800)
+SAMPLES = 6
+
+
+@torch.no_grad()
+def errors(prior: Prior, clean: Tensor, draws: int = 2) -> dict[int, float]:
+    """Mean squared error of eps at each of `LEVELS`."""
+    found = {}
+    for t in LEVELS:
+        total = 0.0
+        for draw in range(draws):
+            generators = [image_generator(draw, f"{t} {i}") for i in range(len(clean))]
+            noise = normal_like(clean, generators)
+            x_t = ddim_step(clean, noise, prior.schedule.level(t))
+            total += float((prior.eps(x_t, t) - noise).square().mean())
+        found[t] = total / draws
+    return found
+
+
+@torch.no_grad()
+def samples(prior: Prior, count: int, size: int, steps: int = 100) -> Tensor:
+    """Ancestral samples from pure noise."""
+    generators = [image_generator(0, f"sample {i}") for i in range(count)]
+    x = normal_like(torch.zeros(count, 3, size, size), generators)
+    timesteps = prior.schedule.timesteps(steps)
+    for t, t_next in zip(timesteps, [*timesteps[1:], -1], strict=True):
+        ab, ab_next = prior.schedule.level(t), prior.schedule.level(t_next)
+        x0 = prior.x0(x, t).clamp(-1, 1)
+        noise = normal_like(x, generators)
+        x = ddim_step(x0, predict_eps(x, x0, ab), ab_next, noise, ancestral_sigma(ab, ab_next))
+    return x
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--prior", default="natural")
+    parser.add_argument("--data", type=Path, help="clean images of one size")
+    parser.add_argument("--output", type=Path, default=Path("results/model_card.png"))
+    options = parser.parse_args()
+    prior = load_prior(options.prior)
+    if options.data is None:
+        clean = make("denoising").reference
+    else:
+        items = find_items(str(options.data), None)
+        clean = torch.stack([read_image(item.path).pixels for item in items])
+    for t, error in errors(prior, clean).items():
+        print(f"t = {t}: {error:.5f}")
+    shown = clean[:SAMPLES]
+    rows = [samples(prior, len(shown), shown.shape[-1])]
+    for t in (200, 400):
+        ab = prior.schedule.level(t)
+        generators = [image_generator(0, f"shown {i}") for i in range(len(shown))]
+        x_t = ddim_step(shown, normal_like(shown, generators), ab)
+        with torch.no_grad():
+            rows += [x_t / math.sqrt(ab), prior.x0(x_t, t)]
+    picture = torch.cat([torch.cat(list(row), 2) for row in rows], 1)
+    write_png(options.output, picture.clamp(-1, 1))
+
+
+if __name__ == "__main__":
+    main()
