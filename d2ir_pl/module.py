@@ -165,13 +165,14 @@ class RestorationModule(pl.LightningModule):
     def _restore(self, batch: Batch) -> tuple[Scene, Restoration]:
         items = [s.item for s in batch.samples]
         paths, keys = [item.path for item in items], [item.key for item in items]
-        degradation = self.degradation.for_images(paths, keys)
-        if self.degrade_noise is None:
+        degraded = self.degrade_noise is None
+        degradation = self.degradation.for_images(paths, keys, degraded)
+        if degraded:
             references = [s.reference for s in batch.samples if s.reference is not None]
             reference = torch.stack(references).to(batch.y) if references else None
             scene = Scene(batch.y.clone(), reference)
         else:
-            scene = self._degrade(batch.y.clone(), degradation, batch.samples, self.degrade_noise)
+            scene = self._degrade(batch.y.clone(), degradation, batch.samples)
         sigma_y = None
         if self.sigma_y is not None:
             sigma_y = torch.full((len(keys),), 2 * self.sigma_y, device=batch.y.device)
@@ -190,10 +191,9 @@ class RestorationModule(pl.LightningModule):
             observer(step)
 
     @torch.no_grad()
-    def _degrade(
-        self, x: Tensor, degradation: Degradation, samples: Sequence[Sample], noise: float
-    ) -> Scene:
+    def _degrade(self, x: Tensor, degradation: Degradation, samples: Sequence[Sample]) -> Scene:
         """y = D_phi(x) + n in 8 bits, as a camera would have stored it."""
+        assert self.degrade_noise is not None
         height, width = degradation.output_size(degradation.observed_size(_size(x)))
         x = x[..., :height, :width]
         generators = [image_generator(self.seed, s.item.key, "degrade") for s in samples]
@@ -204,7 +204,7 @@ class RestorationModule(pl.LightningModule):
             if sample.photo.grey:
                 n[b] = n[b].narrow(-3, 0, 1)
         # Where y says nothing, as in a hole, there is no noise either.
-        y = y + 2 * noise * degradation.residual(n, torch.zeros_like(n), phi)
+        y = y + 2 * self.degrade_noise * degradation.residual(n, torch.zeros_like(n), phi)
         return Scene(((y.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1, x, phi)
 
 

@@ -3,7 +3,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from d2ir_pl.degradations import Blur
+from d2ir_pl.degradations import Blur, Exposures
 from d2ir_pl.noise import image_generator
 from d2ir_pl.restoration.data_step import data_step
 
@@ -70,3 +70,19 @@ def test_a_converged_image_stays_finite():
     z = torch.zeros(1, 3, 12, 12)
     x = data_step(blur.operator(phi, (12, 12)), z, z, torch.ones(1, 1, 1, 1), 20)[0]
     assert torch.equal(x, z)
+
+
+def test_scenes_of_several_photos_are_solved_one_by_one():
+    exposures = Exposures(2, gains=[0.5, 1.0])
+    clean = torch.rand(2, 3, 6, 5) * 0.8 - 0.4
+    phi = exposures.draw([image_generator(0, str(i)) for i in range(2)], clean)
+    y = exposures(clean, phi)
+    z = clean + 0.05 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    rho = torch.tensor([0.1, 1.0])[:, None, None, None]
+    together = data_step(*exposures.linearize(y, z, phi), z, rho, 3)
+    for i in range(2):
+        row = slice(i, i + 1)
+        one = {name: value[row] for name, value in phi.items()}
+        alone = data_step(*exposures.linearize(y[row], z[row], one), z[row], rho[row], 3)
+        for a, b in zip(together, alone, strict=True):
+            assert torch.allclose(a[i], b[0], atol=1e-5)

@@ -77,12 +77,15 @@ class Degradation(nn.Module, ABC):
         """Names of the parameters that are to be estimated."""
         return list(phi) if self.estimated else []
 
-    def for_images(self, paths: Sequence[Path], keys: Sequence[str]) -> Degradation:
+    def for_images(
+        self, paths: Sequence[Path], keys: Sequence[str], degraded: bool = True
+    ) -> Degradation:
         """The same degradation, with what lies in or beside the files of these images.
 
         Args:
             paths: the files, one per image of the batch.
             keys: their paths relative to the input folder.
+            degraded: whether the files hold y, and not clean images that will be degraded.
         """
         return self
 

@@ -78,8 +78,10 @@ class Compose(Degradation):
             f"{i}.{name}" for i, part in enumerate(self.parts) for name in part.free(_own(i, phi))
         ]
 
-    def for_images(self, paths: Sequence[Path], keys: Sequence[str]) -> Compose:
-        return Compose([part.for_images(paths, keys) for part in self.parts])
+    def for_images(
+        self, paths: Sequence[Path], keys: Sequence[str], degraded: bool = True
+    ) -> Compose:
+        return Compose([part.for_images(paths, keys, degraded) for part in self.parts])
 
     def estimate_sigma(self, y: Tensor) -> Tensor:
         return self.parts[-1].estimate_sigma(y)

@@ -77,8 +77,10 @@ class Jpeg(Degradation):
         self.draw_quality = draw_quality
         self._files: list[FileTables | None] = []
 
-    def for_images(self, paths: Sequence[Path], keys: Sequence[str]) -> Degradation:
-        if not self.estimated:
+    def for_images(
+        self, paths: Sequence[Path], keys: Sequence[str], degraded: bool = True
+    ) -> Degradation:
+        if not (self.estimated and degraded):
             return self
         bound = copy.copy(self)
         bound._files = [read_tables(path) for path in paths]
@@ -142,6 +144,7 @@ class Jpeg(Degradation):
     def _read(self, y: Tensor, file: FileTables | None) -> FileTables:
         if file is not None:
             return file
+        y = y.cpu()  # there is little to compute, and not every accelerator has double precision
         quality = estimate_quality(y) if self.quality is None else self.quality
         tables = standard_tables(torch.tensor(quality))
         known = self.subsampling

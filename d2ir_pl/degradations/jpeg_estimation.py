@@ -162,12 +162,13 @@ def quantization_variance(coefficients: Coefficients, tables: Tensor) -> Tensor:
     kinds = coefficients.luma.flatten(0, 1), coefficients.chroma.flatten(0, 2)
     errors = []
     for c, steps in zip(kinds, tables, strict=True):
-        level = (c / steps).round().abs()
+        # On the CPU, because not every accelerator has double precision.
+        level = (c / steps).round().abs().cpu()
         order = level.flatten(1)[:, 1:].sum(1).argsort(stable=True)
         groups = level[order].chunk(GROUPS)
-        total = torch.stack([len(group) * _laplace_error(group, steps) for group in groups])
+        total = torch.stack([len(group) * _laplace_error(group, steps.cpu()) for group in groups])
         errors.append(total.sum(0) / len(level))
-    return torch.stack(errors)
+    return torch.stack(errors).to(tables)
 
 
 def rms_error(variance: Tensor, factors: Factors) -> Tensor:

@@ -30,7 +30,7 @@ class Light(Degradation):
 
     f is a gain, one per image or per channel; M a smooth map, interpolated bicubically from a
     coarse grid; the exponent g is 1 unless `gamma` is set. phi: `log_gain` `(B, 1)` or `(B, 3)`;
-    `map` `(B, k, k)`, the grid of M in hundredths, if there is one; `log_gamma` `(B,)` with `gamma`.
+    `map` `(B, k, k)`, the grid of M in hundredths, if any; `log_gamma` `(B,)` with `gamma`.
 
     y cannot tell a dim photo of a bright scene from a bright photo of a dim one. An unknown gain
     starts where the 99th percentile of x has the value that it has in photographs, and `anchor`

@@ -90,7 +90,9 @@ class Mask(LinearDegradation):
             )
         self.register_buffer("known", known, persistent=False)
 
-    def for_images(self, paths: Sequence[Path], keys: Sequence[str]) -> Degradation:
+    def for_images(
+        self, paths: Sequence[Path], keys: Sequence[str], degraded: bool = True
+    ) -> Degradation:
         """Itself, or, where the source is a folder, one with the masks of these images.
 
         Raises:

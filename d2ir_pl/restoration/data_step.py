@@ -39,7 +39,8 @@ def data_step(
         # Once an image has converged its step is 0 / tiny, not 0 / 0.
         step = rh / _dot(p, normal_p).clamp_min(1e-30)
         x = x + step * p
-        residual = residual - step * a_p
+        # Several photos of a scene have one dimension more than x.
+        residual = residual - step.view(-1, *(1,) * (residual.ndim - 1)) * a_p
         if i + 1 == iterations:
             break
         r = r - step * normal_p

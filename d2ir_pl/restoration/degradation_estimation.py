@@ -199,8 +199,9 @@ class DegradationEstimation:
                 loss = unexplained(degradation, residual, now) / sigma_y**2
                 if self.phi_anchor:
                     loss = loss + self.phi_anchor * degradation.anchor(now, start)
-            # A sum, not a mean: the step of one image does not depend on the others.
-            loss.sum().backward()
+                # A sum, not a mean: the step of one image does not depend on the others.
+                total = loss.sum()
+            total.backward()
             optimizer.step()
         return degradation.canonicalize({**phi, **{name: v.detach() for name, v in free.items()}})
 
