@@ -182,7 +182,8 @@ def score(task: Task, x: Tensor) -> dict[str, Any]:
     }
     if task.name == "colorization":
         row["grey_psnr"] = float(psnr(task.degradation(x, task.phi), task.y))
-        row["colour"] = colourfulness(x) / colourfulness(task.reference)
+        original = colourfulness(task.reference)
+        row["colour"] = colourfulness(x) / original if original > 1 else None
     return row
 
 
@@ -288,7 +289,7 @@ def colours(results: Results, names: dict[str, str]) -> str:
         rows = [r for (t, m, _), r in results.rows.items() if (t, m) == ("colorization", method)]
         if rows:
             grey = statistics.fmean(float(r["grey_psnr"]) for r in rows)
-            colour = statistics.fmean(float(r["colour"]) for r in rows)
+            colour = statistics.fmean(float(r["colour"]) for r in rows if r["colour"] is not None)
             lines.append(f"| {title} | {grey:.2f} | {colour:.2f} |")
     return "\n".join(lines) if len(lines) > 2 else ""
 

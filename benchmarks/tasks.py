@@ -39,6 +39,8 @@ from d2ir_pl.noise import image_generator, normal_like
 # Photographs in the public domain (or CC0) that scikit-image's wheel carries.
 PHOTOGRAPHS = ("astronaut", "camera", "chelsea", "coffee", "coins", "gravel", "hubble_deep_field")
 PHOTOGRAPHS += ("rocket",)
+GREY = ("camera", "coins", "gravel")
+"""Those without colours to be found again."""
 RADIUS = 10
 _NUMPY_BORDER = {"mirrored": "reflect", "wrapped": "wrap"}
 
@@ -227,14 +229,15 @@ def make(name: str, size: int = 128) -> Task:
     kind = TASKS[name]
     folder = Path(skimage.__file__).parent / "data"
     photographs, truths, generators = [], [], []
-    for photograph in PHOTOGRAPHS:
+    names = [n for n in PHOTOGRAPHS if kind.family is not Grayscale or n not in GREY]
+    for photograph in names:
         (path,) = folder.glob(f"{photograph}.*")
         photographs.append(_centre(read_image(path).pixels, size + 2 * RADIUS))
         generators.append(image_generator(0, f"{name}/{photograph}"))
         truths.append(kind.draw(generators[-1]))
     wide = torch.stack(photographs)
     clean = wide[..., RADIUS:-RADIUS, RADIUS:-RADIUS]
-    return _task(name, list(PHOTOGRAPHS), truths, clean, _degrade(kind, wide, truths, generators))
+    return _task(name, names, truths, clean, _degrade(kind, wide, truths, generators))
 
 
 def _degrade(
