@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -157,10 +158,13 @@ class TrainingProgress(pl.Callback):
         left = timedelta(seconds=round(pace * max(trainer.max_steps - step, 0)))
         scores = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
         levels = ", ".join(f"{v:.4f}" for k, v in scores.items() if k != "val/loss")
+        # Unknown before the first step that is logged.
+        known = math.isfinite(pl_module.last_loss)
+        loss = f"loss {pl_module.last_loss:.4f}, " if known else ""
         _line(
             self.console,
-            f"step {step} of {trainer.max_steps}: loss {pl_module.last_loss:.4f}, validation "
-            f"{levels}; {pace:.2f} s a step, {left} left",
+            f"step {step} of {trainer.max_steps}: {loss}validation {levels}; "
+            f"{pace:.2f} s a step, {left} left",
         )
 
 
