@@ -109,6 +109,8 @@ class PriorTrainingModule(pl.LightningModule):
         self.lr, self.weight_decay = lr, weight_decay
         self.warmup_steps, self.decay_steps = warmup_steps, decay_steps
         self.ema_decay, self.timesteps, self.seed = ema_decay, timesteps, seed
+        if unet.class_cond:
+            raise ValueError("model.unet.class_cond true cannot be trained here: leave it out")
         if deepen and init_from is None:
             raise ValueError("model.deepen adds to a trained prior: give it as init_from")
         self.init_from = init_from

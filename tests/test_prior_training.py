@@ -447,6 +447,7 @@ def test_what_is_no_checkpoint_is_refused(
         (["--model.lr=-1"], "model.lr -1.0 must be positive"),
         (["--model.lrr=1"], "--model.lrr is not an option"),
         (["--model.deepen=1"], "give it as init_from"),
+        (["--model.unet.class_cond=true"], "class_cond true cannot be trained here"),
         (["--trainer.precision=bf16-true"], "bf16-true is not supported"),
         (["--trainer.max_steps=0"], "max_steps 0 must be at least 1"),
         (["--checkpoint_minutes=0"], "checkpoint_minutes 0.0 must be positive"),
