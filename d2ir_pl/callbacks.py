@@ -127,7 +127,8 @@ class TrajectoryLogger(pl.Callback):
 
     Args:
         folder: where the event files go.
-        images_every: a picture at every so many steps, and at the last; 0 for none.
+        images_every: a picture at every so many steps, and at the last; 0 for none. Stages of
+            more than 20 times as many steps get 20 pictures.
     """
 
     def __init__(self, folder: Path, images_every: int = 5) -> None:
@@ -165,9 +166,8 @@ class TrajectoryLogger(pl.Callback):
             writer.add_scalar(f"{step.stage}/residual_over_sigma", rms[i], step.index)
             if step.latent_norm is not None:
                 writer.add_scalar(f"{step.stage}/x_T_rms", float(step.latent_norm[i]), step.index)
-        if self.images_every and (
-            step.index % self.images_every == 0 or step.index + 1 == step.total
-        ):
+        every = max(self.images_every, step.total // 20)
+        if self.images_every and (step.index % every == 0 or step.index + 1 == step.total):
             self._pictures(step)
 
     def _pictures(self, step: Step) -> None:

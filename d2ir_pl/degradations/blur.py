@@ -30,7 +30,7 @@ LOG_WIDTH_SCATTER = 0.08
 KERNEL_FLOOR = 1e-5
 
 
-class _ConvolutionalBlur(LinearDegradation):
+class ConvolutionalBlur(LinearDegradation):
     """What free and parametric blurs share; see `ConvolutionOperator` for the equation."""
 
     def __init__(self, kernel_size: int, border: Border) -> None:
@@ -94,7 +94,7 @@ class _ConvolutionalBlur(LinearDegradation):
         return rows
 
 
-class Blur(_ConvolutionalBlur):
+class Blur(ConvolutionalBlur):
     """Blur by a free kernel of `kernel_size` x `kernel_size` non-negative entries with sum 1.
 
     y(u) = sum_v k(v) x(u + v) + n, with k = softmax(logits). phi: `logits` `(B, k, k)`.
@@ -167,7 +167,7 @@ class Blur(_ConvolutionalBlur):
         return {"logits": torch.stack(rows)}
 
 
-class GaussianBlur(_ConvolutionalBlur):
+class GaussianBlur(ConvolutionalBlur):
     """Blur by a Gaussian kernel with the same or with different widths along two axes.
 
     y = k * x + n (correlation), k(v) proportional to exp(-v^T S^-1 v / 2), S = R diag(w^2) R^T,

@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from d2ir_pl.degradations.base import Phi
-from d2ir_pl.degradations.blur import _ConvolutionalBlur
+from d2ir_pl.degradations.blur import ConvolutionalBlur
 from d2ir_pl.degradations.convolution import Border
 from d2ir_pl.degradations.kernel_search import most_likely_kernel
 
@@ -64,7 +64,7 @@ def disk_kernel(radius: Tensor, size: int) -> Tensor:
     return kernel / kernel.sum((1, 2), keepdim=True)
 
 
-class _ParametricBlur(_ConvolutionalBlur):
+class _ParametricBlur(ConvolutionalBlur):
     """A blur whose unknown sizes start where they make the power spectrum of y most likely."""
 
     @abstractmethod

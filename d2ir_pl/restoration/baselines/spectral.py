@@ -11,7 +11,7 @@ from torch import Tensor
 
 from d2ir_pl.degradations import Degradation, Phi
 from d2ir_pl.degradations.base import Size
-from d2ir_pl.degradations.blur import _ConvolutionalBlur
+from d2ir_pl.degradations.blur import ConvolutionalBlur
 from d2ir_pl.degradations.convolution import Border
 from d2ir_pl.degradations.downsampling import Downsampling
 from d2ir_pl.degradations.grayscale import Grayscale
@@ -205,7 +205,7 @@ def _(degradation: Downsampling, phi: Phi, image_size: Size) -> SVD:
 
 
 @spectral.register
-def _(degradation: _ConvolutionalBlur, phi: Phi, image_size: Size) -> SVD:
+def _(degradation: ConvolutionalBlur, phi: Phi, image_size: Size) -> SVD:
     kernel = degradation.kernel(phi)
     if degradation.border == "circular":
         return Circulant(kernel, image_size)
@@ -224,7 +224,7 @@ def _(degradation: _ConvolutionalBlur, phi: Phi, image_size: Size) -> SVD:
 
 def require_svd(degradation: Degradation) -> None:
     """Raise the ValueError of `spectral` before there is an image, where it is certain to come."""
-    if isinstance(degradation, _ConvolutionalBlur):
+    if isinstance(degradation, ConvolutionalBlur):
         # Its own kernel where that is known, and otherwise one as general as it can become.
         phi = degradation.draw([torch.Generator().manual_seed(0)], torch.zeros(1))
         spectral(degradation, phi, degradation.image_size((8, 8)))
