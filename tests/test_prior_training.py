@@ -401,6 +401,19 @@ def test_an_exported_prior_is_the_average_with_its_provenance(
     assert "parameters: 3093123" in capsys.readouterr().out
 
 
+def test_published_checkpoints_and_unknown_files_are_inspected_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("64x64_diffusion.pt", "unknown.pt"):
+        torch.save({}, tmp_path / name)
+    assert main(["inspect-prior", str(tmp_path / "64x64_diffusion.pt")]) == 0
+    shown = capsys.readouterr().out
+    for fact in ("sha256: ", "num_channels: 192", "noise_schedule: cosine", "class_cond: True"):
+        assert fact in shown
+    assert main(["inspect-prior", str(tmp_path / "unknown.pt")]) == 2
+    assert "tells nothing of its architecture" in capsys.readouterr().err
+
+
 def test_an_exported_prior_restores(trained: Path, tmp_path: Path) -> None:
     file = tmp_path / "own.safetensors"
     export_prior(trained / "last.ckpt", file)

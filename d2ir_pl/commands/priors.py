@@ -13,7 +13,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColu
 
 from d2ir_pl.commands.options import UsageError
 from d2ir_pl.priors.checkpoints import load_safetensors
-from d2ir_pl.priors.denoiser import PriorError
+from d2ir_pl.priors.denoiser import NetworkPrior, PriorError
+from d2ir_pl.priors.diffusers import load_folder
 from d2ir_pl.priors.download import file_sha256
 from d2ir_pl.priors.export import Dtype, export_prior
 from d2ir_pl.priors.published import PUBLISHED
@@ -63,26 +64,44 @@ def export(arguments: list[str]) -> int:
     parser.add_argument("--about", default="", help="what the training data are, and their licence")
     options = parser.parse_args(arguments)
     prior = export_prior(options.checkpoint, options.output, options.dtype, options.about)
-    count = sum(p.numel() for p in prior.parameters())
-    print(f"{options.output}: {count} parameters, sha256 {file_sha256(options.output)}")
+    print(f"{options.output}: {_count(prior)} parameters, sha256 {file_sha256(options.output)}")
     return 0
 
 
 def inspect(arguments: list[str]) -> int:
     """Tell what a prior is and how it was made."""
     parser = _Parser("d2ir inspect-prior", description="Tell what a prior is, and its training.")
-    parser.add_argument("prior", help="a name, or a safetensors file")
+    parser.add_argument("prior", help="a name, a file, or a folder of the diffusers library")
     path = prior_file(parser.parse_args(arguments).prior)
-    if path.suffix != ".safetensors":
-        raise PriorError(f"{path} carries no provenance: only safetensors files do")
-    prior, metadata = load_safetensors(path)
-    print(f"file: {path}")
-    print(f"sha256: {file_sha256(path)}")
-    print(f"parameters: {sum(p.numel() for p in prior.parameters())}")
-    for name, text in metadata.items():
-        for line in _lines({name: _parsed(text)}):
-            print(line)
+    about: dict[str, Any] = {"file": path}
+    if path.is_file():
+        about["sha256"] = file_sha256(path)
+    for line in _lines(about | _contents(path)):
+        print(line)
     return 0
+
+
+def _contents(path: Path) -> dict[str, Any]:
+    """Architecture, schedule and provenance, as far as the file tells them."""
+    if path.suffix == ".safetensors":
+        prior, metadata = load_safetensors(path)
+        return {"parameters": _count(prior)} | {k: _parsed(v) for k, v in metadata.items()}
+    published = next((p for p in PUBLISHED.values() if p.file == path.name), None)
+    if published is not None:
+        about = {"parameters": published.parameters, "training": published.about}
+        return {**about, "flags": vars(published.flags)}
+    if path.is_dir():
+        folder = load_folder(path)
+        levels = [folder.schedule.level(t) for t in (0, folder.schedule.T - 1)]
+        return {"parameters": _count(folder), "steps": folder.schedule.T, "alpha_bar": levels}
+    raise PriorError(
+        f"{path} tells nothing of its architecture: safetensors files with metadata, published "
+        "checkpoints under their own file names, and folders of diffusers do"
+    )
+
+
+def _count(prior: NetworkPrior) -> int:
+    return sum(p.numel() for p in prior.parameters())
 
 
 def _parsed(text: str) -> Any:
