@@ -90,7 +90,6 @@ class Restoration:
 class RestorationMethod(ABC):
     """A way to restore images: settings are constructor arguments, state lives in a call."""
 
-    @abstractmethod
     def restore(
         self,
         y: Tensor,
@@ -110,6 +109,25 @@ class RestorationMethod(ABC):
             sigma_y: `(B,)` noise in the units of y; estimated from y if None.
             observer: told of every step.
         """
+        require_batch(y, generators)
+        self.check(degradation, prior)
+        with torch.autocast(y.device.type, enabled=False):
+            y = y.float()
+            sigma_y = degradation.estimate_sigma(y) if sigma_y is None else sigma_y.to(y)
+            sigma_y = sigma_y.clamp_min(MIN_SIGMA)
+            return self._restore(y, degradation, prior, generators, sigma_y, observer)
+
+    @abstractmethod
+    def _restore(
+        self,
+        y: Tensor,
+        degradation: Degradation,
+        prior: Prior,
+        generators: Sequence[Generator],
+        sigma_y: Tensor,
+        observer: Observer,
+    ) -> Restoration:
+        """`restore` once its arguments are checked: y in float32, sigma_y known and positive."""
 
     def check(self, degradation: Degradation, prior: Prior) -> None:
         """Raise ValueError with the remedy if the method does not fit the degradation or prior."""
@@ -127,6 +145,40 @@ def unexplained(degradation: Degradation, residual: Tensor, phi: Phi) -> Tensor:
     It equals sigma_y^2 where y is explained to the noise.
     """
     return mean_square(residual) / degradation.share(phi)
+
+
+@torch.no_grad()
+def explained(
+    y: Tensor,
+    x: Tensor,
+    phi: Phi,
+    degradation: Degradation,
+    sigma_y: Tensor,
+    nfe: list[int],
+    stopped_by: list[str],
+    losses: dict[str, list[list[float]]],
+) -> Restoration:
+    """The result of a method, with what it leaves unexplained.
+
+    Args:
+        y: `(B, 3, h, w)` degraded images.
+        x: `(B, 3, H, W)` restored ones, of the degradation's `image_size`.
+        phi: parameters that explain y by x.
+        degradation: their family.
+        sigma_y: `(B,)` noise.
+        nfe, stopped_by, losses: see `Restoration`.
+    """
+    reblurred = degradation(x, phi)
+    return Restoration(
+        x0=degradation.crop(x, (y.shape[-2], y.shape[-1])).clamp(-1, 1),
+        phi=phi,
+        residual=unexplained(degradation, degradation.residual(y, reblurred, phi), phi),
+        sigma_y=sigma_y,
+        nfe=nfe,
+        stopped_by=stopped_by,
+        losses=losses,
+        reblurred=reblurred,
+    )
 
 
 def per_image(values: Tensor) -> Tensor:

@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
 from torch import Generator, Tensor
 
 from d2ir_pl.degradations import Degradation
 from d2ir_pl.priors.denoiser import Prior
 from d2ir_pl.restoration.base import (
-    MIN_SIGMA,
     Observer,
     Restoration,
     RestorationMethod,
-    require_batch,
-    silent,
-    unexplained,
+    explained,
 )
 from d2ir_pl.restoration.degradation_estimation import DegradationEstimation
 from d2ir_pl.restoration.latent_optimization import LatentOptimization
@@ -59,31 +55,15 @@ class D2IR(RestorationMethod):
                 except ValueError as error:
                     raise ValueError(f"method.{stage}: {error}") from None
 
-    def restore(
-        self,
-        y: Tensor,
-        degradation: Degradation,
-        prior: Prior,
-        generators: Sequence[Generator],
-        sigma_y: Tensor | None = None,
-        observer: Observer = silent,
-    ) -> Restoration:
-        require_batch(y, generators)
-        self.check(degradation, prior)
-        with torch.autocast(y.device.type, enabled=False):
-            return self._restore(y.float(), degradation, prior, generators, sigma_y, observer)
-
     def _restore(
         self,
         y: Tensor,
         degradation: Degradation,
         prior: Prior,
         generators: Sequence[Generator],
-        sigma_y: Tensor | None,
+        sigma_y: Tensor,
         observer: Observer,
     ) -> Restoration:
-        sigma_y = degradation.estimate_sigma(y) if sigma_y is None else sigma_y.to(y)
-        sigma_y = sigma_y.clamp_min(MIN_SIGMA)
         phi = degradation.init(y, sigma_y)
         x = degradation.lift(y, phi)
         losses: dict[str, list[list[float]]] = {}
@@ -100,15 +80,4 @@ class D2IR(RestorationMethod):
             x, stopped_by = latent.x, latent.stopped_by
             losses["latent"] = latent.losses
             nfe = [a + b for a, b in zip(nfe, latent.nfe, strict=True)]
-        with torch.no_grad():
-            reblurred = degradation(x, phi)
-            return Restoration(
-                x0=degradation.crop(x, (y.shape[-2], y.shape[-1])).clamp(-1, 1),
-                phi=phi,
-                residual=unexplained(degradation, degradation.residual(y, reblurred, phi), phi),
-                sigma_y=sigma_y,
-                nfe=nfe,
-                stopped_by=stopped_by,
-                losses=losses,
-                reblurred=reblurred,
-            )
+        return explained(y, x, phi, degradation, sigma_y, nfe, stopped_by, losses)

@@ -19,11 +19,9 @@ from d2ir_pl.restoration.base import (
     Restoration,
     RestorationMethod,
     Step,
-    require_batch,
-    silent,
     unexplained,
 )
-from d2ir_pl.restoration.baselines.result import assumed_sigma, restoration
+from d2ir_pl.restoration.baselines.result import restoration
 from d2ir_pl.restoration.latent_optimization import ADAM_EPS
 from d2ir_pl.sampling import ddim_chain
 
@@ -85,23 +83,7 @@ class BIRD(RestorationMethod):
         except ValueError as error:
             raise ValueError(f"method.ddim_steps: {error}") from None
 
-    def restore(
-        self,
-        y: Tensor,
-        degradation: Degradation,
-        prior: Prior,
-        generators: Sequence[Generator],
-        sigma_y: Tensor | None = None,
-        observer: Observer = silent,
-    ) -> Restoration:
-        require_batch(y, generators)
-        self.check(degradation, prior)
-        with torch.autocast(y.device.type, enabled=False):
-            y = y.float()
-            sigma_y = assumed_sigma(y, degradation, sigma_y)
-            return self._optimize(y, degradation, prior, generators, sigma_y, observer)
-
-    def _optimize(
+    def _restore(
         self,
         y: Tensor,
         degradation: Degradation,

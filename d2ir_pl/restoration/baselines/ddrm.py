@@ -18,11 +18,9 @@ from d2ir_pl.restoration.base import (
     RestorationMethod,
     Step,
     per_image,
-    require_batch,
-    silent,
     unexplained,
 )
-from d2ir_pl.restoration.baselines.result import assumed_sigma, restoration
+from d2ir_pl.restoration.baselines.result import restoration
 from d2ir_pl.restoration.baselines.spectral import require_svd, spectral
 
 
@@ -72,23 +70,7 @@ class DDRM(RestorationMethod):
             raise ValueError(f"method.steps: {error}") from None
 
     @torch.no_grad()
-    def restore(
-        self,
-        y: Tensor,
-        degradation: Degradation,
-        prior: Prior,
-        generators: Sequence[Generator],
-        sigma_y: Tensor | None = None,
-        observer: Observer = silent,
-    ) -> Restoration:
-        require_batch(y, generators)
-        self.check(degradation, prior)
-        with torch.autocast(y.device.type, enabled=False):
-            y = y.float()
-            sigma_y = assumed_sigma(y, degradation, sigma_y)
-            return self._sample(y, degradation, prior, generators, sigma_y, observer)
-
-    def _sample(
+    def _restore(
         self,
         y: Tensor,
         degradation: Degradation,

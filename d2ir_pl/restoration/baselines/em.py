@@ -18,12 +18,10 @@ from d2ir_pl.restoration.base import (
     RestorationMethod,
     Step,
     per_image,
-    require_batch,
-    silent,
     unexplained,
 )
 from d2ir_pl.restoration.baselines.kernel_step import KernelStep
-from d2ir_pl.restoration.baselines.result import assumed_sigma, restoration
+from d2ir_pl.restoration.baselines.result import restoration
 from d2ir_pl.restoration.data_step import data_step
 from d2ir_pl.sampling import ancestral_sigma, ddim_step, predict_eps
 
@@ -103,32 +101,16 @@ class FastDiffusionEM(RestorationMethod):
             raise ValueError(f"method.steps: {error}") from None
 
     @torch.no_grad()
-    def restore(
+    def _restore(
         self,
         y: Tensor,
         degradation: Degradation,
         prior: Prior,
         generators: Sequence[Generator],
-        sigma_y: Tensor | None = None,
-        observer: Observer = silent,
-    ) -> Restoration:
-        require_batch(y, generators)
-        self.check(degradation, prior)
-        assert isinstance(degradation, Blur)
-        with torch.autocast(y.device.type, enabled=False):
-            y = y.float()
-            sigma_y = assumed_sigma(y, degradation, sigma_y)
-            return self._alternate(y, degradation, prior, generators, sigma_y, observer)
-
-    def _alternate(
-        self,
-        y: Tensor,
-        degradation: Blur,
-        prior: Prior,
-        generators: Sequence[Generator],
         sigma_y: Tensor,
         observer: Observer,
     ) -> Restoration:
+        assert isinstance(degradation, Blur)
         observed = (y.shape[-2], y.shape[-1])
         timesteps = prior.schedule.timesteps(self.steps)
         levels = [prior.schedule.level(t) for t in (*timesteps, -1)]

@@ -18,10 +18,8 @@ from d2ir_pl.restoration.base import (
     Restoration,
     RestorationMethod,
     Step,
-    require_batch,
-    silent,
 )
-from d2ir_pl.restoration.baselines.result import assumed_sigma, restoration
+from d2ir_pl.restoration.baselines.result import restoration
 from d2ir_pl.sampling import ancestral_sigma, ddim_step, predict_eps
 
 
@@ -80,23 +78,8 @@ class GuidedSampling(RestorationMethod):
         except ValueError as error:
             raise ValueError(f"method.steps: {error}") from None
 
-    def restore(
-        self,
-        y: Tensor,
-        degradation: Degradation,
-        prior: Prior,
-        generators: Sequence[Generator],
-        sigma_y: Tensor | None = None,
-        observer: Observer = silent,
-    ) -> Restoration:
-        require_batch(y, generators)
-        self.check(degradation, prior)
-        with torch.no_grad(), torch.autocast(y.device.type, enabled=False):
-            y = y.float()
-            sigma_y = assumed_sigma(y, degradation, sigma_y)
-            return self._sample(y, degradation, prior, generators, sigma_y, observer)
-
-    def _sample(
+    @torch.no_grad()
+    def _restore(
         self,
         y: Tensor,
         degradation: Degradation,
