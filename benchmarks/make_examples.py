@@ -8,7 +8,7 @@ that its border is nobody's mirror, and gets noise of standard deviation 0.02.
 
 from pathlib import Path
 
-from photographs import make
+from tasks import make
 
 from d2ir_pl.image_io import write_png
 

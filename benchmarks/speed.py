@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from photographs import make
+from tasks import make
 from torch import Tensor
 
 from d2ir_pl.degradations import GaussianBlur
