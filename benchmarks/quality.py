@@ -36,6 +36,7 @@ from d2ir_pl.image_io import read_image, write_png
 from d2ir_pl.memory import keep_freed_memory
 from d2ir_pl.metrics import kernel_similarity, psnr, ssim
 from d2ir_pl.noise import image_generator
+from d2ir_pl.precision import DTYPES, resolve
 from d2ir_pl.priors import Prior, load_prior
 from d2ir_pl.restoration import D2IR, DegradationEstimation, LatentOptimization, RestorationMethod
 from d2ir_pl.restoration.baselines import BIRD, DDRM, DPS, GDP, DiffPIR, FastDiffusionEM
@@ -304,7 +305,7 @@ def main() -> None:
     parser.add_argument("--prior", default="natural-small")
     parser.add_argument("--limit", type=int, help="only the first so many images")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--precision", choices=["bf16", "fp32"], default="bf16")
+    parser.add_argument("--precision", choices=["auto", "bf16", "fp32"], default="auto")
     parser.add_argument("--output", type=Path, default=Path("results/quality"))
     options = parser.parse_args()
     available = list(TASKS) if options.data is None else on_disk(options.data)
@@ -317,8 +318,8 @@ def main() -> None:
         if name not in names:
             parser.error(f"method {name!r} is unknown: use {', '.join(names)} or all")
 
-    prior = load_prior(options.prior)
-    prior.cast({"bf16": torch.bfloat16, "fp32": torch.float32}[options.precision])
+    precision = resolve(options.precision, "cpu")
+    prior = load_prior(options.prior).cast(DTYPES[precision])
     results = Results(options.output)
     for task_name in tasks:
         whole = make(task_name) if options.data is None else read(task_name, options.data)

@@ -15,7 +15,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from tasks import make
@@ -24,6 +24,7 @@ from torch import Tensor
 from d2ir_pl.degradations import GaussianBlur
 from d2ir_pl.memory import keep_freed_memory
 from d2ir_pl.noise import image_generator
+from d2ir_pl.precision import DTYPES, Precision, resolve
 from d2ir_pl.priors import load_prior
 from d2ir_pl.restoration import D2IR
 
@@ -56,7 +57,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256, help="height and width in pixels")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--prior", default="natural-small")
-    parser.add_argument("--precision", choices=["bf16", "fp16", "fp32"], default="bf16")
+    parser.add_argument("--precision", choices=get_args(Precision), default="auto")
     options = parser.parse_args()
 
     start = time.perf_counter()
@@ -64,8 +65,8 @@ def main() -> None:
     startup = time.perf_counter() - start
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-    prior = load_prior(options.prior).cast(dtype[options.precision]).to(device)
+    precision = resolve(options.precision, device)
+    prior = load_prior(options.prior).cast(DTYPES[precision]).to(device)
     y = make("blur_gaussian", options.size).y[:1].to(device)
     watch = Stopwatch(prior.unet, "forward")
     rows = []
@@ -85,7 +86,7 @@ def main() -> None:
     print("| size | precision | U-Net evaluations | s an image | s in the U-Net ", end="")
     print("| s outside it | share outside | start-up s | peak memory GB |")
     print("|" + "---|" * 9)
-    print(f"| {options.size}x{options.size} | {options.precision} | {result.nfe[0]} ", end="")
+    print(f"| {options.size}x{options.size} | {precision} | {result.nfe[0]} ", end="")
     print(f"| {total:.2f} | {network:.2f} | {total - network:.2f} ", end="")
     print(f"| {(total - network) / total:.1%} | {startup:.1f} | {peak:.2f} |")
 

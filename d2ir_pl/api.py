@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -15,13 +15,12 @@ from torch import Tensor
 from d2ir_pl.degradations import Degradation, GaussianBlur
 from d2ir_pl.image_io import read_image
 from d2ir_pl.noise import image_generator
+from d2ir_pl.precision import DTYPES, Precision, resolve
 from d2ir_pl.priors import Prior, load_prior
 from d2ir_pl.restoration import D2IR, Observer, Restoration, RestorationMethod
 from d2ir_pl.restoration.base import silent
 
 ImageLike = TypeVar("ImageLike", Tensor, NDArray[np.generic], Image.Image, Path, str)
-
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def restore(
     sigma_y: float | None = None,
     seed: int = 0,
     label: int | None = None,
-    precision: Literal["fp32", "bf16", "fp16"] = "bf16",
+    precision: Precision = "auto",
     device: str | torch.device | None = None,
     observer: Observer = silent,
 ) -> Restored[ImageLike]:
@@ -67,7 +66,8 @@ def restore(
         sigma_y: standard deviation of its noise in [0, 1]; estimated if None.
         seed: the same seed gives the same result.
         label: class of every prediction, where a prior given by name is class-conditional.
-        precision: what a prior given by name computes in.
+        precision: what a prior given by name computes in; `auto` is half precision where the
+            device has arithmetic for it, without which it is very slow on a CPU.
         device: where; a GPU if there is one.
         observer: told of every step.
 
@@ -80,7 +80,8 @@ def restore(
     degradation = (GaussianBlur() if degradation is None else degradation).to(device)
     method = D2IR() if method is None else method
     if isinstance(prior, str):
-        prior = load_prior(prior, label=label).cast(_DTYPES[precision])
+        dtype = DTYPES[resolve(precision, device)]
+        prior = load_prior(prior, label=label).cast(dtype)
     elif label is not None:
         raise ValueError(f"label {label} comes too late for a loaded prior: give it to load_prior")
     restoration = method.restore(

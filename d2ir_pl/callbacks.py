@@ -100,6 +100,7 @@ def records(result: BatchResult, module: RestorationModule, fingerprint: str) ->
             residual=float(r.residual[b]) / 4,
             stopped_by=r.stopped_by[b],
             nfe=r.nfe[b],
+            precision=str(module.trainer.precision),
             seconds=round(result.seconds, 3),
             losses={stage: [v / 4 for v in losses[b]] for stage, losses in r.losses.items()},
             phi=described[b],

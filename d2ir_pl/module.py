@@ -15,14 +15,9 @@ from d2ir_pl.data import Batch, Failure, Sample
 from d2ir_pl.degradations import Degradation, GaussianBlur, Phi
 from d2ir_pl.degradations.base import Size
 from d2ir_pl.noise import image_generator, normal_like
+from d2ir_pl.precision import compute_dtype
 from d2ir_pl.priors import UNetFlags, load_prior
 from d2ir_pl.restoration import D2IR, Restoration, RestorationMethod, Step
-
-_DTYPES = {
-    "32-true": torch.float32,
-    "bf16-mixed": torch.bfloat16,
-    "16-mixed": torch.float16,
-}
 
 
 @dataclass(frozen=True)
@@ -206,21 +201,6 @@ class RestorationModule(pl.LightningModule):
         # Where y says nothing, as in a hole, there is no noise either.
         y = y + 2 * self.degrade_noise * degradation.residual(n, torch.zeros_like(n), phi)
         return Scene(((y.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1, x, phi)
-
-
-def compute_dtype(precision: str) -> torch.dtype:
-    """What the network computes in under a precision of Lightning's.
-
-    Raises:
-        ValueError: for unknown precisions, and those that would also convert the schedule and the
-            linear algebra.
-    """
-    if precision not in _DTYPES:
-        raise ValueError(
-            f"--trainer.precision {precision} is not supported, as only the prior may compute in "
-            f"half precision: use one of {', '.join(_DTYPES)}"
-        )
-    return _DTYPES[precision]
 
 
 def _failed(failures: list[Failure]) -> BatchResult:

@@ -30,6 +30,7 @@ class Record:
         status: `restored` or `failed`.
         fingerprint: digest of all settings and of the prior.
         input_sha256: digest of the input file.
+        precision: what the prior computed in; where the settings say `auto`, what that was.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Record:
     residual: float | None = None
     stopped_by: str = ""
     nfe: int | None = None
+    precision: str = ""
     seconds: float | None = None
     psnr: float | None = None
     ssim: float | None = None

@@ -6,6 +6,7 @@ from PIL import Image
 from d2ir_pl import restore
 from d2ir_pl.degradations import GaussianBlur
 from d2ir_pl.priors import PriorError, load_prior
+from d2ir_pl.priors.denoiser import NetworkPrior
 from d2ir_pl.restoration import D2IR, DegradationEstimation
 
 FAST = D2IR(DegradationEstimation(steps=2))
@@ -51,6 +52,25 @@ def test_the_result_says_what_was_estimated(prior, photo):
     assert result.parameters["width_major_px"] == pytest.approx(1.25, rel=0.01)
     assert result.picture.shape == (21, 21)
     assert float(result.restoration.sigma_y) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "fast", "expected"),
+    [
+        ({}, True, torch.bfloat16),
+        ({}, False, torch.float32),
+        ({"precision": "bf16"}, False, torch.bfloat16),
+        ({"precision": "fp16"}, True, torch.float16),
+    ],
+)
+def test_a_prior_given_by_name_computes_in_what_suits_the_device(
+    photo, monkeypatch, settings, fast, expected
+):
+    asked = []
+    monkeypatch.setattr(NetworkPrior, "cast", lambda self, dtype: asked.append(dtype) or self)
+    monkeypatch.setattr("d2ir_pl.precision.computes_in_bfloat16", lambda device: fast)
+    restore(photo, method=FAST, device="cpu", **settings)
+    assert asked == [expected]
 
 
 def test_no_lightning_is_needed():

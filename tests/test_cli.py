@@ -27,6 +27,7 @@ from d2ir_pl.cli import main
 from d2ir_pl.data import Batch, Item, RestorationDataModule, Sample
 from d2ir_pl.image_io import read_image, write_png
 from d2ir_pl.module import RestorationModule
+from d2ir_pl.priors.denoiser import NetworkPrior
 from d2ir_pl.restoration import D2IR, LatentOptimization, Restoration
 
 QUICK = [
@@ -136,6 +137,7 @@ def test_degradation_is_told_in_numbers_and_as_a_picture(finished: Path) -> None
     assert len(record["losses"]["estimation"]) == 2
     assert 0 < record["sigma_y"] < 0.2
     assert (record["height"], record["width"], record["seed"]) == (24, 32, 0)
+    assert record["precision"] == "32-true"
 
 
 def test_table_agrees_with_the_records(finished: Path) -> None:
@@ -409,14 +411,15 @@ def test_neighbours_in_a_batch_change_nothing_at_all(
 
 @pytest.mark.parametrize(("precision", "bits"), [("32-true", 16), ("bf16-mixed", 8)])
 def test_files_do_not_depend_on_the_batch(tmp_path: Path, precision: str, bits: int) -> None:
-    for i in range(4):
-        save(tmp_path / "in" / f"{i}.png", i, bit_depth=bits)
+    for i in range(3):
+        save(tmp_path / "in" / f"{i}.png", i, 16, 16, bit_depth=bits)
     options = ["--trainer.precision", precision, "--tensorboard", "false"]
-    for size in (1, 4):
+    options += ["--model.degradation.kernel_size", "5"]
+    for size in (1, 3):
         batch = ["--data.batch_size", str(size)]
         assert predict(tmp_path / "in", tmp_path / f"out{size}", *options, *batch) == 0
     assert predict(tmp_path / "in" / "2.png", tmp_path / "alone", *options) == 0
-    together = read_image(tmp_path / "out4" / "restored" / "2.png").pixels
+    together = read_image(tmp_path / "out3" / "restored" / "2.png").pixels
     for other in ("out1", "alone"):
         single = read_image(tmp_path / other / "restored" / "2.png").pixels
         difference = float((single - together).abs().max())
@@ -447,6 +450,64 @@ def test_images_of_one_run_draw_different_noise(tmp_path: Path) -> None:
     assert predict(tmp_path / "in", tmp_path / "out", "--data.batch_size", "2") == 0
     a, b = (pixels(tmp_path / "out" / "restored" / name) for name in ("a.png", "b.png"))
     assert (a != b).any()
+
+
+# ---- Precision ----
+
+
+@pytest.fixture
+def slow_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU without arithmetic for half precision, on which nothing is computed in it."""
+    monkeypatch.setattr("d2ir_pl.precision.computes_in_bfloat16", lambda device: False)
+    monkeypatch.setattr(NetworkPrior, "cast", lambda self, dtype: self)
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
+def test_a_precision_that_is_slow_here_is_respected_with_a_sentence(
+    slow_cpu: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], precision: str
+) -> None:
+    save(tmp_path / "a.png")
+    options = ["--trainer.precision", precision, "--tensorboard", "false"]
+    assert predict(tmp_path / "a.png", tmp_path / "out", *options) == 0
+    sentence, *others = capsys.readouterr().err.splitlines()
+    assert sentence.startswith(f"--trainer.precision {precision} will be very slow")
+    assert sentence.endswith("use auto or 32-true")
+    assert not [line for line in others if "very slow" in line]
+    record = json.loads((tmp_path / "out" / "degradation" / "a.json").read_text())
+    assert record["precision"] == "bf16-mixed"  # Lightning knows no fp16 on a CPU
+
+    # Where nothing is left to do there is nothing to wait for.
+    assert predict(tmp_path / "a.png", tmp_path / "out", *options) == 0
+    assert "very slow" not in capsys.readouterr().err
+
+
+def test_auto_is_kept_in_the_settings_and_the_record_tells_what_it_was(
+    slow_cpu: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path / "a.png")
+    assert predict(tmp_path / "a.png", tmp_path / "out", "--trainer.precision", "auto") == 0
+    assert "very slow" not in capsys.readouterr().err
+    saved = yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())
+    assert saved["trainer"]["precision"] == "auto"
+    record = json.loads((tmp_path / "out" / "degradation" / "a.json").read_text())
+    assert record["precision"] == "32-true"
+
+
+def test_auto_goes_on_on_other_hardware(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(NetworkPrior, "cast", lambda self, dtype: self)
+    inputs = save_all(tmp_path / "in", ["a.png"])
+    for fast in (False, True):
+        monkeypatch.setattr("d2ir_pl.precision.computes_in_bfloat16", lambda device, f=fast: f)
+        assert predict(inputs, tmp_path / "out", "--trainer.precision", "auto") == 0
+        save(inputs / "b.png", 1)
+    assert "1 of 2 images are complete: skipped" in capsys.readouterr().err
+    precisions = [
+        json.loads((tmp_path / "out" / "degradation" / f"{name}.json").read_text())["precision"]
+        for name in "ab"
+    ]
+    assert precisions == ["32-true", "bf16-mixed"]
 
 
 # ---- Clean images ----
@@ -673,7 +734,7 @@ MISTAKES = [
     (["--model.prior", "imagenet-256"], ["imagenet-256", "download imagenet-256"]),
     (["--model.prior", "photo.png"], ["photo.png carries no architecture", "prior_flags"]),
     *(
-        (["--trainer.precision", name], [f"--trainer.precision {name} is not", "bf16-mixed"])
+        (["--trainer.precision", name], [f"--trainer.precision {name} is not", "auto, 32-true"])
         for name in ("16-true", "bf16-true", "64-true", "nonsense")
     ),
     (["--trainer.accelerator", "quantum"], ["accelerator", "quantum"]),

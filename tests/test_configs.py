@@ -14,7 +14,8 @@ from photos import save
 from d2ir_pl.commands.fit import parse_training_options
 from d2ir_pl.commands.options import configs_folder
 from d2ir_pl.commands.predict import RestorationCLI, parse_options
-from d2ir_pl.module import RestorationModule, compute_dtype
+from d2ir_pl.module import RestorationModule
+from d2ir_pl.precision import trainer_precision
 
 SHIPPED = sorted(path.stem for path in configs_folder().glob("*.yaml"))
 TRAINING = [name for name in SHIPPED if name.startswith("train_")]
@@ -51,7 +52,8 @@ def parse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         options = [] if config is None else ["--config", config]
         if config is not None and Path(config).stem == "deblur":
             options += ["--model.degradation.kernel", "kernel.npy"]
-        return parse_options([*options, "--data.inputs", "photo.png", *arguments])
+        common = ["--data.inputs", "photo.png", "--trainer.accelerator", "cpu"]
+        return parse_options([*options, *common, *arguments])
 
     return parse
 
@@ -77,7 +79,7 @@ def test_every_value_in_a_shipped_config_reaches_the_objects(name: str, parse: A
             for part in path:
                 found = getattr(found, part)
             assert found == value, f"{'.'.join(path)} of {name}"
-    compute_dtype(cli.trainer.precision)
+    assert cli.trainer.precision == trainer_precision("auto", "cpu")
     cli.model.method.check(cli.model.degradation, cli.model.prior)
 
 
@@ -85,7 +87,8 @@ def test_every_value_in_a_shipped_config_reaches_the_objects(name: str, parse: A
 def test_every_value_in_a_training_config_reaches_the_objects(name: str, tmp_path: Path) -> None:
     for number in range(2):
         save(tmp_path / f"{number}.png", number, 70, 70)
-    cli = parse_training_options(["--config", name, "--data.inputs", str(tmp_path)])
+    common = ["--data.inputs", str(tmp_path), "--trainer.accelerator", "cpu"]
+    cli = parse_training_options(["--config", name, *common])
     for path, value in leaves(contents(name)):
         found: Any = cli.config.as_dict()
         for key in path:
@@ -94,6 +97,23 @@ def test_every_value_in_a_training_config_reaches_the_objects(name: str, tmp_pat
     for key, value in contents(name)["data"].items():
         assert getattr(cli.datamodule, key) == value
     assert cli.trainer.max_steps == contents(name)["trainer"]["max_steps"]
+    assert cli.trainer.precision == trainer_precision("auto", "cpu")
+    assert parse_training_options(common).config.trainer.precision == "auto"
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_config_leaves_the_precision_to_the_hardware(name: str) -> None:
+    assert contents(name)["trainer"]["precision"] == "auto"
+
+
+@pytest.mark.parametrize(("fast", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_lightning_gets_the_precision_that_suits_the_hardware(
+    parse: Any, monkeypatch: pytest.MonkeyPatch, fast: bool, expected: str
+) -> None:
+    monkeypatch.setattr("d2ir_pl.precision.computes_in_bfloat16", lambda device: fast)
+    cli = parse()
+    assert cli.trainer.precision == expected
+    assert cli.config.trainer.precision == "auto"
 
 
 @pytest.mark.parametrize("name", SHIPPED)

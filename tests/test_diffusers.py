@@ -173,7 +173,7 @@ def test_both_stages_restore(original: Path, stages: Any) -> None:
         iterations=1, ddim_steps=2, level=50, gradient="full", discrepancy=0.0
     )
     method = D2IR(DegradationEstimation(steps=2, start=100), latent, stages)
-    y = noise(1, 3, 24, 20).clamp(-1, 1)
+    y = noise(1, 3, 16, 12).clamp(-1, 1)
     restored = method.restore(y, GaussianBlur(kernel_size=5), prior, [image_generator(0, "a")])
     assert bool(restored.x0.isfinite().all())
     assert all(math.isfinite(loss) for run in restored.losses.values() for loss in run[0])

@@ -9,7 +9,7 @@ import d2ir_pl
 
 PACKAGE = Path(d2ir_pl.__file__).parent
 LAYERS = (
-    {"schedules", "memory", "noise", "padding", "spectrum", "image_io", "metrics"},
+    {"schedules", "memory", "noise", "padding", "precision", "spectrum", "image_io", "metrics"},
     {"degradations", "priors"},
     {"sampling"},
     {"restoration"},

@@ -171,6 +171,24 @@ def test_unusable_data_is_one_sentence(
 # ---- Loss ----
 
 
+@pytest.mark.parametrize(("precision", "slow"), [("auto", False), ("bf16-mixed", True)])
+def test_training_says_its_precision_and_whether_it_is_slow(
+    photographs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    precision: str,
+    slow: bool,
+) -> None:
+    monkeypatch.setattr("d2ir_pl.precision.computes_in_bfloat16", lambda device: False)
+    options = ["--trainer.max_steps=1", "--trainer.val_check_interval=2", "--data.batch_size=1"]
+    options += ["--data.patch_size=8", f"--trainer.precision={precision}"]
+    assert fit(photographs, tmp_path / "out", *options) == 0
+    error = capsys.readouterr().err
+    assert f"million parameters in {'bf16-mixed' if slow else '32-true'}\n" in error
+    assert (f"--trainer.precision {precision} will be very slow" in error) == slow
+
+
 def test_importance_sampling_leaves_the_expected_loss_as_it_is() -> None:
     module = PriorTrainingModule(unet_flags(), timesteps="importance")
     module.level_square.copy_(torch.linspace(0.1, 3, 10).square())

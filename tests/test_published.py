@@ -116,7 +116,7 @@ def test_a_published_file_restores_in_half_precision(
             fixed_point_iterations=1,
         ),
     )
-    y = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    y = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
     restored = method.restore(y, GaussianBlur(kernel_size=5), prior, [image_generator(0, "a")])
     assert bool(restored.x0.isfinite().all())
     assert bool(restored.residual.isfinite().all())

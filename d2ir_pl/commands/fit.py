@@ -16,10 +16,15 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
-from d2ir_pl.commands.options import CommandCLI, UsageError, parse
+from d2ir_pl.commands.options import (
+    CommandCLI,
+    UsageError,
+    parse,
+    resolve_precision,
+    slow_precision,
+)
 from d2ir_pl.commands.quiet import quiet
 from d2ir_pl.memory import keep_freed_memory
-from d2ir_pl.module import compute_dtype
 from d2ir_pl.prior_data import PriorDataModule
 from d2ir_pl.prior_training import PriorTrainingModule
 from d2ir_pl.results import OutputError, ResultFolder
@@ -55,7 +60,7 @@ class TrainingCLI(CommandCLI):
     module_class = PriorTrainingModule
     data_class = PriorDataModule
     trainer_skip = _NOT_OFFERED
-    precisions = "what the network computes in: 32-true, bf16-mixed or 16-mixed"
+    network = "the network"
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
@@ -186,7 +191,7 @@ def parse_training_options(arguments: list[str]) -> TrainingCLI:
 
 
 def _trainer(**arguments: Any) -> pl.Trainer:
-    compute_dtype(arguments["precision"])
+    arguments = resolve_precision(arguments)
     if arguments["max_steps"] < 1:
         raise ValueError(f"trainer.max_steps {arguments['max_steps']} must be at least 1")
     return pl.Trainer(
@@ -215,7 +220,9 @@ def _run(cli: TrainingCLI) -> int:
             stack.enter_context(folder.lock())
         start = _start(config.ckpt_path, last)
         if trainer.is_global_zero:
-            _announce(module, data, console)
+            _announce(module, data, trainer.precision, console)
+            if warning := slow_precision(config.trainer.precision, trainer):
+                _line(console, warning)
             cli.parser.save(
                 config, folder.root / "config.yaml", overwrite=True, skip_validation=True
             )
@@ -236,7 +243,9 @@ def _run(cli: TrainingCLI) -> int:
     return 0
 
 
-def _announce(module: PriorTrainingModule, data: PriorDataModule, console: Console) -> None:
+def _announce(
+    module: PriorTrainingModule, data: PriorDataModule, precision: str, console: Console
+) -> None:
     for reason in data.skipped[:5]:
         _line(console, f"left out: {reason}")
     if len(data.skipped) > 5:
@@ -245,7 +254,7 @@ def _announce(module: PriorTrainingModule, data: PriorDataModule, console: Conso
     _line(
         console,
         f"training on {len(data.train_paths)} photographs, validating on {len(data.val_paths)}; "
-        f"{millions:.1f} million parameters",
+        f"{millions:.1f} million parameters in {precision}",
     )
 
 

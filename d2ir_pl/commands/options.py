@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
+import torch
 from jsonargparse import SUPPRESS, ActionConfigFile, ArgumentError
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -17,6 +18,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 import d2ir_pl
 from d2ir_pl.data import InputError
 from d2ir_pl.degradations import Degradation
+from d2ir_pl.precision import trainer_precision
 from d2ir_pl.priors import PriorError
 from d2ir_pl.restoration import RestorationMethod
 
@@ -41,7 +43,7 @@ class CommandCLI(LightningCLI):
     module_class: ClassVar[type[pl.LightningModule]]
     data_class: ClassVar[type[pl.LightningDataModule]]
     trainer_skip: ClassVar[set[str]]
-    precisions: ClassVar[str]
+    network: ClassVar[str]
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         parser = _Parser(**kwargs)
@@ -71,9 +73,11 @@ class CommandCLI(LightningCLI):
             sub_configs=True,
             skip=self.trainer_skip | {"precision"},
         )
-        parser.add_argument(
-            "--trainer.precision", type=str, default="bf16-mixed", help=self.precisions
+        help = (
+            f"what {self.network} computes in: 32-true, bf16-mixed, 16-mixed, or auto (half "
+            "precision where the device has arithmetic for it)"
         )
+        parser.add_argument("--trainer.precision", type=str, default="auto", help=help)
 
 
 def parse(cli: type[CommandCLI], trainer: Any, name: str, about: str, arguments: list[str]) -> Any:
@@ -120,6 +124,38 @@ def parse(cli: type[CommandCLI], trainer: Any, name: str, about: str, arguments:
         raise UsageError(f"the --trainer options do not fit this machine: {reason}") from None
     except (ArgumentError, ValueError, TypeError) as error:
         raise UsageError(_sentence(str(error), prog)) from None
+
+
+def resolve_precision(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The trainer's arguments with the name of a precision that Lightning knows.
+
+    Raises:
+        ValueError: if it is none of those that are supported.
+    """
+    device = _device_type(arguments["accelerator"])
+    return {**arguments, "precision": trainer_precision(arguments["precision"], device)}
+
+
+def slow_precision(asked: str, trainer: pl.Trainer) -> str | None:
+    """One sentence where the user asks for a precision that the CPU has no arithmetic for."""
+    device = trainer.strategy.root_device
+    best = trainer_precision("auto", device)
+    # Lightning takes bf16-mixed in place of 16-mixed on a CPU.
+    if device.type != "cpu" or (best, trainer.precision) != ("32-true", "bf16-mixed"):
+        return None
+    return (
+        f"--trainer.precision {asked} will be very slow, as this CPU has no arithmetic for half "
+        "precision: use auto or 32-true"
+    )
+
+
+def _device_type(accelerator: Any) -> str:
+    """What Lightning computes on under an accelerator: `cpu`, `cuda`, `mps` or another."""
+    if accelerator not in ("auto", "gpu"):
+        return str(accelerator)
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _shipped_config(argument: str, before: str) -> str:

@@ -19,12 +19,12 @@ from rich.console import Console
 
 import d2ir_pl
 from d2ir_pl.callbacks import ImageWriter, RestorationProgress, TrajectoryLogger
-from d2ir_pl.commands.options import CommandCLI, parse
+from d2ir_pl.commands.options import CommandCLI, parse, resolve_precision, slow_precision
 from d2ir_pl.commands.quiet import quiet
 from d2ir_pl.data import RestorationDataModule, file_digest
 from d2ir_pl.degradations import GaussianBlur
 from d2ir_pl.memory import keep_freed_memory
-from d2ir_pl.module import RestorationModule, compute_dtype
+from d2ir_pl.module import RestorationModule
 from d2ir_pl.priors.registry import prior_files
 from d2ir_pl.restoration import D2IR
 from d2ir_pl.results import OutputError, Record, ResultFolder
@@ -71,7 +71,7 @@ class RestorationCLI(CommandCLI):
     module_class = RestorationModule
     data_class = RestorationDataModule
     trainer_skip = _TRAINING_ONLY
-    precisions = "what the prior computes in: 32-true, bf16-mixed or 16-mixed"
+    network = "the prior"
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--output", type=str, default="results", help="folder for all results")
@@ -99,9 +99,8 @@ class RestorationCLI(CommandCLI):
 
 def _trainer(**arguments: Any) -> pl.Trainer:
     """Lightning's trainer with what prediction needs: own sharding, no training side effects."""
-    compute_dtype(arguments["precision"])
     trainer = pl.Trainer(
-        **arguments,
+        **resolve_precision(arguments),
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -151,6 +150,9 @@ def _run(cli: RestorationCLI) -> int:
             )
             if skipped:
                 console.print(f"{skipped} of {len(data.items)} images are complete: skipped")
+            warning = slow_precision(config.trainer.precision, trainer)
+            if warning is not None and data.pending:
+                console.print(warning, markup=False, highlight=False, soft_wrap=True)
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         callbacks.append(ImageWriter(folder, fingerprint))
         if config.tensorboard:
