@@ -225,6 +225,7 @@ def test_missing_and_pickled_kernel_files_are_refused(tmp_path):
     [
         (lambda: Blur(20), "odd"),
         (lambda: Blur(border="mirror"), "border"),
+        (lambda: Blur(start="guess"), "start"),
         (lambda: GaussianBlur(width=-1.0), "positive"),
         (lambda: GaussianBlur(width=[1.0, 2.0]), "isotropic"),
         (lambda: GaussianBlur(draw_width=(2.0, 1.0)), "draw_width"),

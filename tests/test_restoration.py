@@ -74,6 +74,23 @@ def test_stage_1_explains_the_image_to_its_noise_and_no_further():
     assert torch.allclose(result.residual.sqrt() / result.sigma_y, torch.ones(2), atol=0.15)
 
 
+def test_an_error_of_the_model_counts_as_noise_in_both_stages():
+    _, y, blur = scene()
+    sigma = torch.tensor([0.04, 0.1])
+    latent = replace(QUICK_LATENT, discrepancy=1.05)
+    methods = [D2IR(QUICK, latent, model_error=0.03), D2IR(QUICK, latent)]
+    noise = [sigma, (sigma**2 + 0.06**2).sqrt()]
+    error, noisier = (
+        method.restore(y, blur, CurvedPrior(), generators(2), s)
+        for method, s in zip(methods, noise, strict=True)
+    )
+    assert torch.equal(error.x0, noisier.x0)
+    assert error.nfe == noisier.nfe
+    assert torch.equal(error.sigma_y, sigma)
+    exact = D2IR(QUICK, latent).restore(y, blur, CurvedPrior(), generators(2), sigma)
+    assert bool((error.residual > exact.residual).all())
+
+
 def test_a_known_phi_is_not_touched():
     _, y, blur = scene(1)
     before = blur.init(y, torch.ones(1))
@@ -305,6 +322,7 @@ def test_losses_are_per_pixel_means_and_counts_add_up():
         (lambda: LatentOptimization(ddim_steps=0), "ddim_steps"),
         (lambda: LatentOptimization(lr=-1), "lr"),
         (lambda: D2IR(stages="first"), "stages"),
+        (lambda: D2IR(model_error=-0.1), "model_error"),
     ],
 )
 def test_impossible_settings_are_refused(build, message):

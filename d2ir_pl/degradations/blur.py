@@ -6,13 +6,15 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor
 
 from d2ir_pl.degradations.base import LinearDegradation, Phi, Size
 from d2ir_pl.degradations.convolution import Border, ConvolutionOperator
+from d2ir_pl.degradations.edge_kernel import edge_kernel
+from d2ir_pl.degradations.kernel_search import spectral_misfit
 from d2ir_pl.degradations.kernels import (
     gaussian_kernel,
     kernel_centroid,
@@ -99,8 +101,9 @@ class Blur(ConvolutionalBlur):
 
     y(u) = sum_v k(v) x(u + v) + n, with k = softmax(logits). phi: `logits` `(B, k, k)`.
 
-    An unknown kernel starts as the anisotropic Gaussian that the power spectrum of y shows. A
-    kernel on the simplex follows Fergus et al. 2006; the spectrum is described in `spectrum.py`.
+    An unknown kernel starts as the anisotropic Gaussian that the power spectrum of y shows
+    (`spectrum.py`) or, where that explains the spectrum better, as the kernel that the edges of y
+    show (`edge_kernel.py`). A kernel on the simplex follows Fergus et al. 2006.
 
     Args:
         kernel_size: side of the kernel in pixels, odd. Ignored where `kernel` is given.
@@ -108,16 +111,24 @@ class Blur(ConvolutionalBlur):
             `replicate` or `circular`.
         kernel: file with the known kernel, `.npy` (2-D, applied as correlation) or an image whose
             brightness is the weight. The kernel is then not estimated.
+        start: where an unknown kernel starts: `edges`, or the Gaussian of the `spectrum` alone.
 
     Raises:
         ValueError: for an even or tiny size, or a kernel file that holds no kernel.
     """
 
     def __init__(
-        self, kernel_size: int = 21, border: Border = "extend", kernel: str | None = None
+        self,
+        kernel_size: int = 21,
+        border: Border = "extend",
+        kernel: str | None = None,
+        start: Literal["edges", "spectrum"] = "edges",
     ) -> None:
+        if start not in ("edges", "spectrum"):
+            raise ValueError(f"start {start!r} must be 'edges' or 'spectrum'")
         known = None if kernel is None else read_kernel(Path(kernel))
         super().__init__(kernel_size if known is None else known.shape[-1], border)
+        self.start = start
         self.estimated = known is None
         self.register_buffer("known", known, persistent=False)
 
@@ -128,8 +139,19 @@ class Blur(ConvolutionalBlur):
         if isinstance(self.known, Tensor):
             return _known_logits(self.known, len(y), y)
         covariance = gaussian_covariance(y, sigma_y, isotropic=False)
-        kernel = gaussian_kernel(covariance, self.kernel_size) + KERNEL_FLOOR
+        kernel = gaussian_kernel(covariance, self.kernel_size)
+        if self.start == "edges":
+            kernel = self._more_likely(y, sigma_y, kernel)
+        kernel = kernel + KERNEL_FLOOR
         return {"logits": (kernel / kernel.sum((1, 2), keepdim=True)).log()}
+
+    def _more_likely(self, y: Tensor, sigma_y: Tensor, gaussian: Tensor) -> Tensor:
+        """Of the Gaussian `(B, k, k)` and the kernel of the edges, what suits each spectrum."""
+        edges = [edge_kernel(image, self.kernel_size) for image in y]
+        rows = zip(gaussian, edges, strict=True)
+        both = torch.stack([torch.stack([g, g if e is None else e.to(g)]) for g, e in rows])
+        choice = spectral_misfit(y, sigma_y, both).argmin(1)
+        return both[torch.arange(len(y), device=y.device), choice]
 
     def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:
         """The known kernel, or a random camera shake: a smooth path, slightly out of focus."""

@@ -40,7 +40,7 @@ class ConvolutionOperator:
         self._pads = _margins(self._circle, image_size, before)
         # Where y lies on the circle: a kernel's radius from the top and left.
         self._margins = _margins(self._circle, observed, radius)
-        self._transfer = _transfer_function(kernel, self._circle)
+        self._transfer = transfer_function(kernel, self._circle)
         self._gain = self._transfer.abs() ** 2
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class ConvolutionOperator:
         return torch.fft.irfft2(torch.fft.rfft2(x) * transfer, s=self._circle)
 
 
-def _transfer_function(kernel: Tensor, circle: Size) -> Tensor:
+def transfer_function(kernel: Tensor, circle: Size) -> Tensor:
     """`(B, 1, H, W/2 + 1)`: what correlation with the kernel multiplies a spectrum by."""
     size = kernel.shape[-1]
     rows = (torch.arange(size, device=kernel.device) - size // 2) % circle[0]

@@ -77,6 +77,22 @@ def most_likely_kernel(
     return torch.stack(found).to(y)
 
 
+def spectral_misfit(y: Tensor, sigma_y: Tensor, kernels: Tensor) -> Tensor:
+    """`(B, N)`: how badly each of N kernels for each image explains the image's power spectrum.
+
+    Only comparisons between the kernels of one image mean something. A spectrum does not see the
+    phase of a kernel's transfer function.
+
+    Args:
+        y: `(B, C, H, W)` blurred, noisy images.
+        sigma_y: `(B,)` standard deviation of the noise of one channel, in the units of y.
+        kernels: `(B, N, k, k)`, k odd.
+    """
+    spectra = _spectra(y.detach().cpu(), sigma_y.cpu(), 3 * kernels.shape[-1] + 1)
+    rows = kernels.double().cpu()
+    return torch.stack([s.cost(k) for s, k in zip(spectra, rows, strict=True)]).to(y)
+
+
 def _refined(
     points: Tensor,
     columns: Sequence[Tensor],

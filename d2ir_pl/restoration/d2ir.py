@@ -30,6 +30,12 @@ class D2IR(RestorationMethod):
         latent: settings of stage 2.
         stages: `both`, or one alone: `estimation`, or `latent` with the phi that the degradation
             reads off the data (or knows).
+        model_error: standard deviation in [0, 1] of what the degradation cannot express, such as
+            the error of an estimated kernel. It counts as noise in both stages: a result that
+            explained y any better would have artefacts instead.
+
+    Raises:
+        ValueError: for an unknown stage, or a negative error.
     """
 
     def __init__(
@@ -37,12 +43,16 @@ class D2IR(RestorationMethod):
         estimation: DegradationEstimation = DegradationEstimation(),
         latent: LatentOptimization = LatentOptimization(),
         stages: Literal["both", "estimation", "latent"] = "both",
+        model_error: float = 0.0,
     ) -> None:
         if stages not in ("both", "estimation", "latent"):
             raise ValueError(f"stages {stages!r} must be 'both', 'estimation' or 'latent'")
+        if not 0 <= model_error < 1:
+            raise ValueError(f"model_error {model_error} must lie in [0, 1), such as 0.03")
         self.estimation = estimation
         self.latent = latent
         self.stages = stages
+        self.model_error = model_error
 
     def check(self, degradation: Degradation, prior: Prior) -> None:
         for stage, build in (
@@ -66,17 +76,18 @@ class D2IR(RestorationMethod):
     ) -> Restoration:
         phi = degradation.init(y, sigma_y)
         x = degradation.lift(y, phi)
+        error = (sigma_y**2 + (2 * self.model_error) ** 2).sqrt()
         losses: dict[str, list[list[float]]] = {}
         nfe = [0] * len(y)
         stopped_by = ["steps"] * len(y)
         if self.stages != "latent":
             before = prior.nfe
-            estimate = self.estimation(y, phi, degradation, prior, sigma_y, generators, observer)
+            estimate = self.estimation(y, phi, degradation, prior, error, generators, observer)
             x, phi = estimate.x, estimate.phi
             losses["estimation"] = estimate.losses
             nfe = [prior.nfe - before] * len(y)
         if self.stages != "estimation":
-            latent = self.latent(y, x, phi, degradation, prior, sigma_y, generators, observer)
+            latent = self.latent(y, x, phi, degradation, prior, error, generators, observer)
             x, stopped_by = latent.x, latent.stopped_by
             losses["latent"] = latent.losses
             nfe = [a + b for a, b in zip(nfe, latent.nfe, strict=True)]
