@@ -4,12 +4,14 @@ from d2ir_pl.restoration.base import Observer, Restoration, RestorationMethod, S
 from d2ir_pl.restoration.d2ir import D2IR
 from d2ir_pl.restoration.degradation_estimation import DegradationEstimation
 from d2ir_pl.restoration.latent_optimization import LatentOptimization
+from d2ir_pl.restoration.posterior_mean import PosteriorMean
 
 __all__ = [
     "D2IR",
     "DegradationEstimation",
     "LatentOptimization",
     "Observer",
+    "PosteriorMean",
     "Restoration",
     "RestorationMethod",
     "Step",

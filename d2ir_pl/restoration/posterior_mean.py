@@ -1,0 +1,69 @@
+"""Denoising in one evaluation of the prior."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Generator, Tensor
+
+from d2ir_pl.degradations import Degradation, Identity
+from d2ir_pl.degradations.base import select
+from d2ir_pl.priors.denoiser import Prior
+from d2ir_pl.restoration.base import (
+    Observer,
+    Restoration,
+    RestorationMethod,
+    Step,
+    explained,
+    unexplained,
+)
+
+
+class PosteriorMean(RestorationMethod):
+    """E[x | y] for y = x + n, the estimate of least squared error.
+
+    sqrt(ab_t) y is a state x_t of the diffusion of x at the timestep whose noise is that of the
+    photo, (1 - ab_t) / ab_t = sigma_y^2, so the prior's x_0|t there is the posterior mean, by
+    Tweedie's formula. A walk of the reverse diffusion ends at a sample of the posterior instead,
+    whose squared error is twice as large.
+
+    Only for noise alone: any other degradation leaves y at no level of the diffusion. Every image
+    is evaluated by itself, at its own timestep.
+
+    Source: Efron, Tweedie's formula and selection bias, 2011.
+    """
+
+    def check(self, degradation: Degradation, prior: Prior) -> None:
+        if not isinstance(degradation, Identity):
+            raise ValueError(
+                f"PosteriorMean removes noise, not a {type(degradation).__name__}: use D2IR, or "
+                "the degradation Identity"
+            )
+
+    @torch.no_grad()
+    def _restore(
+        self,
+        y: Tensor,
+        degradation: Degradation,
+        prior: Prior,
+        generators: Sequence[Generator],
+        sigma_y: Tensor,
+        observer: Observer,
+    ) -> Restoration:
+        phi = degradation.init(y, sigma_y)
+        log_ratio = ((1 - prior.schedule.alpha_bar) / prior.schedule.alpha_bar).log()
+        images: list[Tensor] = []
+        for b, sigma in enumerate(sigma_y.tolist()):
+            t = int((log_ratio - 2 * math.log(sigma)).abs().argmin())
+            x = prior.x0(math.sqrt(prior.schedule.level(t)) * y[b : b + 1], t)
+            own = select(phi, [b])
+            loss = unexplained(degradation, y[b : b + 1] - x, own)
+            crop = partial(degradation.crop, x, (y.shape[-2], y.shape[-1]))
+            observer(Step("estimation", 0, 1, [b], loss, sigma_y[b : b + 1], crop, own))
+            images.append(x)
+        x, count = torch.cat(images), len(y)
+        losses = {"estimation": [[v] for v in unexplained(degradation, y - x, phi).tolist()]}
+        return explained(y, x, phi, degradation, sigma_y, [1] * count, ["steps"] * count, losses)
