@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from d2ir_pl.degradations import Compose, Downsampling, GaussianBlur, Grayscale, Mask
+from d2ir_pl.degradations import Compose, Downsampling, GaussianBlur, Grayscale, Jpeg, Mask
 from d2ir_pl.noise import image_generator
 from d2ir_pl.restoration.data_step import data_step
+from d2ir_pl.spectrum import EXPONENT
 
 
 def smooth(height: int = 24, width: int = 32) -> torch.Tensor:
@@ -38,6 +39,21 @@ def test_an_unknown_blur_is_read_off_what_the_later_parts_leave() -> None:
     alone = GaussianBlur().init(y, sigma)["log_width"]
     both = Compose([GaussianBlur(), Mask([0, 0, 1, 1])]).init(y, sigma)["0.log_width"]
     assert float((alone - both).abs()) < 0.1
+
+
+def test_an_unknown_blur_is_read_through_compression_and_a_smaller_size() -> None:
+    # Noise with the power law of photographs.
+    frequency = torch.hypot(torch.fft.fftfreq(256)[:, None], torch.fft.rfftfreq(256)[None])
+    law = frequency.clamp_min(1 / 256) ** (-EXPONENT / 2)
+    noise = torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    clean = torch.fft.irfft2(torch.fft.rfft2(noise) * law)
+    clean = (0.3 * clean / clean.std()).clamp(-1, 1)
+    for width in (1.0, 1.5):
+        told = Compose([GaussianBlur(width=width), Downsampling(2), Jpeg(75, "4:2:0")])
+        y = told(told.embed(clean), told.init(clean, torch.zeros(1)))
+        both = Compose([GaussianBlur(), Downsampling(2), Jpeg()])
+        found = float(both.init(y, both.estimate_sigma(y))["0.log_width"].exp())
+        assert 0.75 * width < found < 1.3 * width
 
 
 def test_a_composed_data_step_comes_close_to_the_exact_one() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -92,6 +93,20 @@ class Degradation(nn.Module, ABC):
     def estimate_sigma(self, y: Tensor) -> Tensor:
         """`(B,)` standard deviation of the noise in y, read off y."""
         return estimate_sigma(y)
+
+    def white_noise(self, y: Tensor, sigma_y: Tensor) -> Tensor:
+        """`(B,)` the part of sigma_y that adds the same power to y at every frequency."""
+        return sigma_y
+
+    def enlarged(self, phi: Phi, factor: float) -> Phi | None:
+        """phi for a photo `factor` times as large as the one it was read off; None if unknown.
+
+        Widths of Gaussians grow with the photo, for natural images have the same statistics at
+        every scale.
+        """
+        if "log_width" not in self.free(phi):
+            return None
+        return self.canonicalize({**phi, "log_width": phi["log_width"] + math.log(factor)})
 
     def residual(self, y: Tensor, prediction: Tensor, phi: Phi) -> Tensor:
         """What `prediction` = D_phi(x) leaves unexplained in y; zero where y says nothing."""

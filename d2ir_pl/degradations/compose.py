@@ -19,7 +19,9 @@ class Compose(Degradation):
 
     phi holds the parameters of part i under `<i>.<name>`, counted from 0. Each part starts from
     what the parts behind it leave of y: the last from y itself, the one before from its `lift`,
-    and so on. The noise and what counts as explained are the last part's affair.
+    and so on. Widths are read before anything is enlarged, and then grow with it: an enlarged
+    photo has no high frequencies, as if it were blurred. The noise and what counts as
+    explained are the last part's affair.
 
     Args:
         parts: the degradations in the order in which they happened.
@@ -47,9 +49,15 @@ class Compose(Degradation):
 
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
         phi: Phi = {}
+        seen, factor = y, 1.0  # before it was enlarged, and by how much
         for i, part in reversed(list(enumerate(self.parts))):
             own = part.init(y, sigma_y)
+            if factor != 1 and part.enlarged(own, factor):
+                own = part.enlarged(part.init(seen, sigma_y), factor) or own
+            sigma_y = part.white_noise(y, sigma_y)
             y = part.lift(y, own)
+            factor *= part.output_size(_PROBE)[0] / _PROBE[0]
+            seen = y if factor == 1 else seen
             phi = {**_named(i, own), **phi}
         return phi
 

@@ -30,6 +30,10 @@ from d2ir_pl.degradations.jpeg_transform import analyze, standard_tables, synthe
 
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 
+# Share of the RMS rounding error that raises the power spectrum. Widths of 0.4 to 0.8 pixels of y
+# are read with it without bias on photographs of the training set; wider blurs are read too narrow.
+WHITE = 0.3
+
 
 class Jpeg(Degradation):
     """JPEG compression and decompression: y = S(q round(C x / q)), clipped to [-1, 1].
@@ -119,6 +123,10 @@ class Jpeg(Degradation):
     def estimate_sigma(self, y: Tensor) -> Tensor:
         """`(B,)` RMS rounding error of the pixels that the steps amount to for this image."""
         return self._sigma(y, self.init(y, y.new_zeros(len(y))))
+
+    def white_noise(self, y: Tensor, sigma_y: Tensor) -> Tensor:
+        """Less than sigma_y: rounding to zero takes power from high frequencies, and adds none."""
+        return WHITE * sigma_y
 
     def free(self, phi: Phi) -> list[str]:
         return []
