@@ -135,6 +135,7 @@ def test_the_matrix_of_a_blur_is_the_blur(border: str) -> None:
         (GaussianBlur(7, isotropic=False), "circular"),
         (GaussianBlur(7, isotropic=False, width=[2.0, 1.0], angle=0.4), "circular"),
         (MotionBlur(7), "circular"),
+        (MotionBlur(21), "circular"),
     ],
 )
 def test_a_kernel_without_decomposition_is_refused_with_the_remedy(degradation, remedy) -> None:

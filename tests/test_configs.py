@@ -12,7 +12,7 @@ import yaml
 from photos import save
 
 from d2ir_pl.commands.fit import parse_training_options
-from d2ir_pl.commands.options import configs_folder
+from d2ir_pl.commands.options import UsageError, configs_folder
 from d2ir_pl.commands.predict import RestorationCLI, parse_options
 from d2ir_pl.module import RestorationModule
 from d2ir_pl.precision import trainer_precision
@@ -26,12 +26,24 @@ def contents(name: str) -> dict[str, Any]:
     return yaml.safe_load((configs_folder() / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
-def leaves(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    if isinstance(tree, dict):
-        for key, value in tree.items():
+def leaves(
+    tree: dict[Any, Any] | list[Any], path: tuple[Any, ...] = ()
+) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        if isinstance(value, dict | list):
             yield from leaves(value, (*path, key))
-    else:
-        yield path, tree
+        else:
+            yield (*path, key), value
+
+
+def attribute(built: Any, path: tuple[Any, ...]) -> Any:
+    """What a value of init_args became; the parts of a composed degradation are a list."""
+    for key in path:
+        if key == "class_path":
+            return f"{type(built).__module__.rpartition('.')[0]}.{type(built).__name__}"
+        if key != "init_args":
+            built = built[key] if isinstance(key, int) else getattr(built, key)
+    return built
 
 
 def settings(cli: RestorationCLI) -> dict[str, Any]:
@@ -66,7 +78,8 @@ def test_every_value_in_a_shipped_config_reaches_the_objects(name: str, parse: A
         found: Any = config
         for key in path:
             found = found[key]
-        assert found == value, f"{'.'.join(path)} of {name}"
+        found = list(found) if isinstance(found, tuple) else found
+        assert found == value, f"{path} of {name}"
     model = contents(name)["model"]
     for key in ("degradation", "method"):
         built = getattr(cli.model, key)
@@ -77,8 +90,12 @@ def test_every_value_in_a_shipped_config_reaches_the_objects(name: str, parse: A
         for path, value in leaves(spec.get("init_args", {})):
             found = built
             for part in path:
-                found = getattr(found, part)
-            assert found == value, f"{'.'.join(path)} of {name}"
+                if part == "class_path":
+                    found = f"{type(found).__module__.rpartition('.')[0]}.{type(found).__name__}"
+                elif part != "init_args":
+                    found = found[part] if isinstance(part, int) else getattr(found, part)
+            found = list(found) if isinstance(found, tuple) else found
+            assert found == value, f"{path} of {name}"
     assert cli.trainer.precision == trainer_precision("auto", "cpu")
     cli.model.method.check(cli.model.degradation, cli.model.prior)
 
@@ -119,6 +136,63 @@ def test_lightning_gets_the_precision_that_suits_the_hardware(
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_config_says_what_it_is_for(name: str) -> None:
     assert (configs_folder() / f"{name}.yaml").read_text(encoding="utf-8").startswith("# ")
+
+
+@pytest.mark.parametrize(
+    "name", ["blind_deblur", "deblur_motion", "blind_deblur_kernel", "denoising", "old_photo"]
+)
+def test_one_word_changes_the_method_or_is_refused_in_one_sentence(name: str, parse: Any) -> None:
+    model = contents(name)["model"]
+    kind = model.get("degradation", {}).get("class_path", "GaussianBlur").rpartition(".")[2]
+    needed = {"PosteriorMean": "Identity", "FastDiffusionEM": "Blur"}
+    for method in ("D2IR", "GDP", "DPS", "BIRD", "PosteriorMean", "FastDiffusionEM"):
+        if needed.get(method, kind) == kind:
+            assert (
+                type(parse("--model.method", method, config=name).model.method).__name__ == method
+            )
+        else:
+            with pytest.raises(UsageError, match=rf"^.* not an? {kind}: use .*$"):
+                parse("--model.method", method, config=name)
+
+
+@pytest.mark.parametrize(
+    ("config", "option", "name"),
+    [
+        ("gdp_deblur", "method", "DPS"),  # both have a scale
+        ("ddrm_deblur", "method", "GDP"),  # both have steps
+        ("blind_deblur_kernel", "method", "D2IR"),
+        ("blind_deblur", "degradation", "MotionBlur"),  # both have an angle
+        ("blind_deblur", "degradation", "Downsampling"),
+    ],
+)
+def test_a_class_that_replaces_another_has_its_own_defaults(
+    config: str, option: str, name: str, parse: Any
+) -> None:
+    before = parse(config=config).config.model[option]
+    found = parse(f"--model.{option}", name, config=config).config.model[option]
+    if before.class_path == found.class_path:
+        assert found == before  # nothing is replaced
+        return
+    cls = getattr(importlib.import_module(found.class_path.rpartition(".")[0]), name)
+    for key, parameter in inspect.signature(cls).parameters.items():
+        assert found.init_args[key] == parameter.default, key
+
+
+def test_an_unknown_motion_has_an_unknown_direction(parse: Any) -> None:
+    assert parse(config="deblur_motion").model.degradation.angle is None
+    assert parse("--model.degradation", "MotionBlur").model.degradation.angle is None
+
+
+@pytest.mark.parametrize("method", ["DDRM", "DiffPIR"])
+@pytest.mark.parametrize("name", ["low_light", "jpeg", "hdr", "deblur_motion"])
+def test_methods_for_linear_operators_refuse_others_with_a_remedy(
+    name: str, method: str, parse: Any
+) -> None:
+    if (name, method) == ("deblur_motion", "DiffPIR"):
+        parse("--model.method", method, config=name)
+        return
+    with pytest.raises(UsageError, match=r"^[^\n]*(use|set) [^\n]*$"):
+        parse("--model.method", method, config=name)
 
 
 def test_deblur_restores_with_the_kernel_of_the_file(parse: Any) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
-from jsonargparse import SUPPRESS, ActionConfigFile, ArgumentError
+from jsonargparse import SUPPRESS, ActionConfigFile, ArgumentError, _typehints
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -53,7 +54,8 @@ class CommandCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         try:
-            self.config = parser.parse_args(args)
+            with _own_defaults():
+                self.config = parser.parse_args(args)
         except ArgumentError as error:
             known = parser._option_string_actions
             raise UsageError(_sentence(str(error), parser.prog, known)) from None
@@ -78,6 +80,29 @@ class CommandCLI(LightningCLI):
             "precision where the device has arithmetic for it)"
         )
         parser.add_argument("--trainer.precision", type=str, default="auto", help=help)
+
+
+@contextlib.contextmanager
+def _own_defaults() -> Iterator[None]:
+    """A class that replaces another starts from its own defaults.
+
+    jsonargparse hands on every option that the new class knows by the same name, so that the scale
+    of one method would become that of the next.
+    """
+    name = "discard_init_args_on_class_path_change"
+    handed_on = getattr(_typehints, name)
+
+    def forget(parser_or_action: Any, prev_val: Any, value: Any) -> None:
+        handed_on(parser_or_action, prev_val, value)
+        if prev_val and "init_args" in prev_val and prev_val["class_path"] != value["class_path"]:
+            for key in list(prev_val["init_args"].keys()):
+                del prev_val["init_args"][key]
+
+    setattr(_typehints, name, forget)
+    try:
+        yield
+    finally:
+        setattr(_typehints, name, handed_on)
 
 
 def parse(cli: type[CommandCLI], trainer: Any, name: str, about: str, arguments: list[str]) -> Any:

@@ -225,8 +225,9 @@ def _(degradation: ConvolutionalBlur, phi: Phi, image_size: Size) -> SVD:
 def require_svd(degradation: Degradation) -> None:
     """Raise the ValueError of `spectral` before there is an image, where it is certain to come."""
     if isinstance(degradation, ConvolutionalBlur):
-        # Its own kernel where that is known, and otherwise one as general as it can become.
-        phi = degradation.draw([torch.Generator().manual_seed(0)], torch.zeros(1))
+        # Its own kernel where that is known, and otherwise several that it may become.
+        generators = [torch.Generator().manual_seed(seed) for seed in range(8)]
+        phi = degradation.draw(generators, torch.zeros(1))
         spectral(degradation, phi, degradation.image_size((8, 8)))
     elif spectral.dispatch(type(degradation)) is spectral.dispatch(Degradation):
         spectral(degradation, {}, (1, 1))
