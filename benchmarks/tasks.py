@@ -20,6 +20,7 @@ from torch import Generator, Tensor
 
 from d2ir_pl.degradations import (
     Blur,
+    Compose,
     Degradation,
     Downsampling,
     Exposures,
@@ -172,6 +173,15 @@ def _masks(truths: list[Truth], y: Tensor) -> Phi:
     return {"mask": torch.stack([t["mask"] for t in truths])}
 
 
+def _old(g: Generator) -> Truth:
+    quality = int(torch.randint(40, 81, (), generator=g))
+    return {"width": _uniform(g, 0.8, 1.6), "quality": quality, "noise": 0.0}
+
+
+def _aged(width: float | None = None, quality: int | None = None) -> Compose:
+    return Compose([GaussianBlur(width=width), Downsampling(2), Jpeg(quality, "4:2:0")])
+
+
 _BLUR: dict[str, Any] = {"family": GaussianBlur, "phi": _widths}
 TASKS: dict[str, Kind] = {
     "blur_gaussian": Kind("blind_deblur", _gaussian(0.02), border="mirrored", **_BLUR),
@@ -214,6 +224,9 @@ TASKS: dict[str, Kind] = {
         lambda g: {"quality": 12, "noise": 0.0},
         Jpeg,
         _known(lambda truth: Jpeg(truth["quality"])),
+    ),
+    "old_photo": Kind(
+        "old_photo", _old, _aged, _known(lambda truth: _aged(truth["width"], truth["quality"]))
     ),
     "denoising": Kind(
         "denoising", lambda g: {"noise": 0.1}, Identity, _known(lambda truth: Identity())

@@ -10,6 +10,7 @@ from photos import photo, save
 
 from d2ir_pl.cli import main
 from d2ir_pl.commands.options import configs_folder
+from d2ir_pl.degradations import Compose, Downsampling, GaussianBlur, Jpeg
 from d2ir_pl.image_io import read_image, write_png
 
 FEW = ["--model.method.estimation.steps", "2", "--model.method.latent.iterations", "1"]
@@ -39,7 +40,7 @@ def test_a_clean_photo_is_degraded_and_restored(config: str, tmp_path: Path) -> 
     where = ["--data.inputs", str(tmp_path / "clean.png"), "--output", str(tmp_path / "out")]
     assert main(["predict", "--config", config, *where, "--data.degrade", "true", *options]) == 0
     restored = read_image(tmp_path / "out" / "restored" / "clean.png").pixels
-    factor = 4 if config == "super_resolution_x4" else 2 if "super" in config else 1
+    factor = {"super_resolution_x4": 4, "super_resolution_blind": 2, "old_photo": 2}.get(config, 1)
     assert restored.shape == (3, 67 // factor * factor, 75 // factor * factor)
     scores = row(tmp_path / "out")
     assert float(scores["psnr"]) > 5
@@ -63,6 +64,23 @@ def test_super_resolution_enlarges_and_is_scored_against_the_large_photo(tmp_pat
     again = [*where[:3], str(tmp_path / "again"), *references]
     assert main(["predict", *task, *again]) == 1
     assert "is 12x16, not 48x64" in row(tmp_path / "again")["reason"]
+
+
+def test_a_small_blurred_jpeg_comes_back_larger_and_better_than_enlarged(tmp_path: Path) -> None:
+    told = Compose([GaussianBlur(width=1.2), Downsampling(2), Jpeg(70, "4:2:0")])
+    example = configs_folder().parent / "examples" / "clean" / "astronaut.png"
+    clean = read_image(example).pixels[:, 32:144, 64:192]
+    y = told(told.embed(clean[None]), told.init(clean[None], torch.zeros(1)))[0]
+    for folder, pixels in (("in", y), ("clean", clean)):
+        (tmp_path / folder).mkdir()
+        write_png(tmp_path / folder / "a.png", pixels)
+    where = ["--data.inputs", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
+    references = ["--data.references", str(tmp_path / "clean")]
+    task = ["--config", "old_photo", "--model.method.estimation.steps", "6"]
+    assert main(["predict", *task, *where, *references]) == 0
+    assert read_image(tmp_path / "out" / "restored" / "a.png").pixels.shape == clean.shape
+    scores = row(tmp_path / "out")
+    assert float(scores["psnr"]) > float(scores["input_psnr"]) + 0.5
 
 
 def test_the_photos_of_a_folder_are_one_scene(tmp_path: Path) -> None:
