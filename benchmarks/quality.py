@@ -41,6 +41,9 @@ from d2ir_pl.priors import Prior, load_prior
 from d2ir_pl.restoration import D2IR, DegradationEstimation, LatentOptimization, RestorationMethod
 from d2ir_pl.restoration.baselines import BIRD, DDRM, DPS, GDP, DiffPIR, FastDiffusionEM
 
+LIGHT = ("low_light", "hdr")
+"""Tasks whose degradation GDP estimates itself."""
+
 SLOW_IMAGES = 3
 """How many images the methods of about 1000 evaluations are run on."""
 
@@ -62,11 +65,27 @@ class Entry:
     slow: bool = False
 
 
-def shipped(task: Task, **changes: Any) -> D2IR:
+def shipped(task: Task) -> RestorationMethod:
     """The method of the task's shipped config."""
     method = _options(task).model.method
-    assert isinstance(method, D2IR)
-    return D2IR(method.estimation, method.latent, **{"stages": method.stages, **changes})
+    assert isinstance(method, RestorationMethod)
+    return method
+
+
+def _one_stage(stages: str) -> Callable[[Task], RestorationMethod | None]:
+    def method(task: Task) -> RestorationMethod | None:
+        both = shipped(task)
+        if not isinstance(both, D2IR):
+            return None
+        return D2IR(both.estimation, both.latent, stages, both.model_error)  # type: ignore[arg-type]
+
+    return method
+
+
+def _known(task: Task) -> RestorationMethod:
+    """The shipped method for one who knows phi: nothing is left that it cannot express."""
+    method = shipped(task)
+    return D2IR(method.estimation, method.latent) if isinstance(method, D2IR) else method
 
 
 def _options(task: Task) -> Any:
@@ -82,7 +101,7 @@ def _shipped_options(config: str) -> Any:
 
 def _gdp(variant: str) -> Callable[[Task], RestorationMethod]:
     scales = {"super_resolution_x4": 2000.0, "inpainting_random": 4000.0, "inpainting_box": 4000.0}
-    scales |= {"low_light": 80_000.0, "hdr": 80_000.0}
+    scales |= dict.fromkeys(LIGHT, 80_000.0)
     return lambda task: GDP(variant, scales.get(task.name, 6000.0))  # type: ignore[arg-type]
 
 
@@ -110,13 +129,17 @@ def _paper(task: Task) -> RestorationMethod | None:
 
 ENTRIES: dict[str, Entry] = {
     "d2ir": Entry("D2IR (shipped config)", shipped, knows=False),
-    "d2ir_known": Entry("D2IR, degradation known", shipped),
-    "estimation": Entry(
-        "D2IR, stage 1 alone", lambda t: shipped(t, stages="estimation"), knows=False
-    ),
-    "latent": Entry("D2IR, stage 2 alone", lambda t: shipped(t, stages="latent"), knows=False),
+    "d2ir_known": Entry("D2IR, degradation known", _known),
+    "estimation": Entry("D2IR, stage 1 alone", _one_stage("estimation"), knows=False),
+    "latent": Entry("D2IR, stage 2 alone", _one_stage("latent"), knows=False),
     "paper": Entry("D2IR, published settings", _paper, knows=False, slow=True),
     "gdp_x0": Entry("GDP-x0, degradation known", _gdp("x0"), slow=True),
+    "gdp_blind": Entry(
+        "GDP-x0, blind",
+        lambda t: _gdp("x0")(t) if t.name in LIGHT else None,
+        knows=False,
+        slow=True,
+    ),
     "gdp_xt": Entry("GDP-xt, degradation known", _gdp("xt"), slow=True),
     "dps": Entry("DPS, degradation known", lambda t: DPS(), slow=True),
     "bird": Entry("BIRD, degradation known", _bird, slow=True),
@@ -143,7 +166,7 @@ def told(task: Task) -> Degradation:
 def asked(task: Task, name: str) -> Degradation:
     """The family as the method has to find it."""
     if name in ("paper", "fast_em"):
-        return Blur(border="reflect" if name == "paper" else "extend")
+        return Blur(border="reflect" if name == "paper" else "extend", start="spectrum")
     degradation = _options(task).model.degradation
     assert isinstance(degradation, Degradation)
     return degradation
@@ -154,7 +177,9 @@ def run(task: Task, name: str, prior: Prior, seed: int) -> tuple[dict[str, Any],
     entry = ENTRIES[name]
     method = entry.method(task)
     if method is None:
-        raise ValueError("not for this task")
+        raise ValueError("it is not for this task")
+    if name == "d2ir_known" and not asked(task, name).estimated:
+        raise ValueError("nothing is estimated: see d2ir")
     degradation = told(task) if entry.knows else asked(task, name)
     method.check(degradation, prior)
     start = time.perf_counter()
@@ -181,11 +206,25 @@ def score(task: Task, x: Tensor) -> dict[str, Any]:
         "psnr": float(psnr(x, task.reference)),
         "ssim": float(ssim(x, task.reference)),
     }
+    if isinstance(task.degradation, Blur):
+        row["aligned"] = aligned_psnr(x, task.reference)
     if task.name == "colorization":
         row["grey_psnr"] = float(psnr(task.degradation(x, task.phi), task.y))
         original = colourfulness(task.reference)
         row["colour"] = colourfulness(x) / original if original > 1 else None
     return row
+
+
+def aligned_psnr(x: Tensor, reference: Tensor, reach: int = 3) -> float:
+    """The best PSNR over shifts by whole pixels, without a border of `reach` pixels.
+
+    A free kernel and the image may be shifted against each other, which nobody can see.
+    """
+    inner = slice(reach, -reach)
+    shifts = range(-reach, reach + 1)
+    shifted = [torch.roll(x, (dy, dx), (-2, -1)) for dy in shifts for dx in shifts]
+    candidates = torch.cat(shifted)[..., inner, inner]
+    return float(psnr(candidates, reference[..., inner, inner].expand_as(candidates)).max())
 
 
 def colourfulness(x: Tensor) -> float:
@@ -196,7 +235,7 @@ def colourfulness(x: Tensor) -> float:
     return float(spread + 0.3 * (rg.mean().square() + yb.mean().square()).sqrt())
 
 
-COLUMNS = ["task", "method", "image", "input", "psnr", "ssim", "reblur", "similarity"]
+COLUMNS = ["task", "method", "image", "input", "psnr", "aligned", "ssim", "reblur", "similarity"]
 COLUMNS += ["residual_over_sigma", "grey_psnr", "colour", "nfe", "seconds"]
 
 
@@ -282,6 +321,30 @@ def table(results: Results, tasks: list[str], methods: list[str], names: dict[st
     return "\n".join(lines)
 
 
+def side_by_side(results: Results, tasks: list[str], names: dict[str, str]) -> str:
+    """Mean PSNR of all methods over those images of a task that each of them restored."""
+    used = [name for name in names if any(method == name for _, method, _ in results.rows)]
+    lines = [f"| task | images | input | {' | '.join(names[name] for name in used)} |"]
+    lines.append("|" + "---|" * (len(used) + 3))
+    for task in tasks:
+        rows = {
+            name: {i: r for (t, m, i), r in results.rows.items() if (t, m) == (task, name)}
+            for name in used
+        }
+        done = [set(images) for images in rows.values() if images]
+        if not done:
+            continue
+        common = set.intersection(*done)
+
+        def mean(column: str, images: dict[str, Any], common: set[str] = common) -> str:
+            return f"{statistics.fmean(float(images[i][column]) for i in common):.2f}"
+
+        first = next(images for images in rows.values() if images)
+        cells = [mean("psnr", images) if images else "" for images in rows.values()]
+        lines.append(f"| {task} | {len(common)} | {mean('input', first)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def colours(results: Results, names: dict[str, str]) -> str:
     """For colourisation, where PSNR rewards grey."""
     lines = ["| method | grey of the result against the input dB | colourfulness / original |"]
@@ -345,6 +408,9 @@ def main() -> None:
                 print(line(done, names[name]), flush=True)
         results.sheet(whole, methods)
     print("\n" + table(results, tasks, methods, names))
+    shown_names = {name: names[name] for name in methods}
+    print("\nMean PSNR over the images that all methods of a line restored:\n")
+    print(side_by_side(results, tasks, shown_names))
     if shown := colours(results, names):
         print("\n" + shown)
 

@@ -208,7 +208,7 @@ TASKS: dict[str, Kind] = {
         lambda: Downsampling(2, "gaussian"),
         _widths,
     ),
-    "inpainting_random": Kind("inpainting", _random_mask(0.08), Mask, _masks),
+    "inpainting_random": Kind("inpainting_sparse", _random_mask(0.08), Mask, _masks),
     "inpainting_box": Kind("inpainting", _box, Mask, _masks),
     "colorization": Kind(
         "colorization", lambda g: {"noise": 0.0}, Grayscale, _known(lambda truth: Grayscale())

@@ -26,24 +26,15 @@ def contents(name: str) -> dict[str, Any]:
     return yaml.safe_load((configs_folder() / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
-def leaves(
-    tree: dict[Any, Any] | list[Any], path: tuple[Any, ...] = ()
-) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
-        if isinstance(value, dict | list):
+def leaves(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    if isinstance(tree, dict):
+        for key, value in tree.items():
             yield from leaves(value, (*path, key))
-        else:
-            yield (*path, key), value
-
-
-def attribute(built: Any, path: tuple[Any, ...]) -> Any:
-    """What a value of init_args became; the parts of a composed degradation are a list."""
-    for key in path:
-        if key == "class_path":
-            return f"{type(built).__module__.rpartition('.')[0]}.{type(built).__name__}"
-        if key != "init_args":
-            built = built[key] if isinstance(key, int) else getattr(built, key)
-    return built
+    elif isinstance(tree, list) and any(isinstance(value, dict) for value in tree):
+        for index, value in enumerate(tree):
+            yield from leaves(value, (*path, index))
+    else:
+        yield path, tree
 
 
 def settings(cli: RestorationCLI) -> dict[str, Any]:
