@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -98,15 +97,16 @@ class Degradation(nn.Module, ABC):
         """`(B,)` the part of sigma_y that adds the same power to y at every frequency."""
         return sigma_y
 
-    def enlarged(self, phi: Phi, factor: float) -> Phi | None:
-        """phi for a photo `factor` times as large as the one it was read off; None if unknown.
+    def init_enlarged(self, y: Tensor, seen: Tensor, factor: float, sigma_y: Tensor) -> Phi:
+        """`init` where y is not what a camera saw, but that, `seen`, enlarged.
 
-        Widths of Gaussians grow with the photo, for natural images have the same statistics at
-        every scale.
+        Args:
+            y: `(B, 3, H, W)` enlarged.
+            seen: `(B, 3, H / factor, W / factor)`.
+            factor: how many times.
+            sigma_y: `(B,)` noise of `seen`.
         """
-        if "log_width" not in self.free(phi):
-            return None
-        return self.canonicalize({**phi, "log_width": phi["log_width"] + math.log(factor)})
+        return self.init(y, sigma_y)
 
     def residual(self, y: Tensor, prediction: Tensor, phi: Phi) -> Tensor:
         """What `prediction` = D_phi(x) leaves unexplained in y; zero where y says nothing."""

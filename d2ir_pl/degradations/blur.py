@@ -274,6 +274,13 @@ class GaussianBlur(ConvolutionalBlur):
         # Half of S_then^-1/2 S_now S_then^-T/2 - 1 is the change of log width to first order.
         return ((inner - eye) / 2 / LOG_WIDTH_SCATTER).square().sum((1, 2)) / 2
 
+    def init_enlarged(self, y: Tensor, seen: Tensor, factor: float, sigma_y: Tensor) -> Phi:
+        """Widths grow with the photo: natural images have the same statistics at every scale."""
+        phi = self.init(seen, sigma_y)
+        if not self.estimated:
+            return phi
+        return self.canonicalize({**phi, "log_width": phi["log_width"] + math.log(factor)})
+
     def canonicalize(self, phi: Phi) -> Phi:
         """Keep the widths where a spectrum can tell them."""
         bounds = math.log(MIN_WIDTH), math.log(MAX_WIDTH)

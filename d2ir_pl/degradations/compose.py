@@ -51,13 +51,12 @@ class Compose(Degradation):
         phi: Phi = {}
         seen, factor = y, 1.0  # before it was enlarged, and by how much
         for i, part in reversed(list(enumerate(self.parts))):
-            own = part.init(y, sigma_y)
-            if factor != 1 and part.enlarged(own, factor):
-                own = part.enlarged(part.init(seen, sigma_y), factor) or own
+            own = part.init_enlarged(y, seen, factor, sigma_y)
             sigma_y = part.white_noise(y, sigma_y)
             y = part.lift(y, own)
             factor *= part.output_size(_PROBE)[0] / _PROBE[0]
-            seen = y if factor == 1 else seen
+            if factor == 1:
+                seen = y
             phi = {**_named(i, own), **phi}
         return phi
 
