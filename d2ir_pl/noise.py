@@ -62,3 +62,8 @@ def estimate_sigma(y: Tensor) -> Tensor:
     magnitude = band.abs().unflatten(0, y.shape[:2]).flatten(2)
     magnitude = torch.where(magnitude > 0, magnitude, torch.nan)
     return (magnitude.nanmedian(2).values.nan_to_num() / _NORMAL_MAD).mean(1)
+
+
+def is_grey(y: Tensor) -> Tensor:
+    """`(B,)` whether all channels are one and the same, and with them their noise."""
+    return (y == y[:, :1]).flatten(1).all(1)

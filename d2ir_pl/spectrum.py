@@ -20,6 +20,8 @@ import math
 import torch
 from torch import Tensor
 
+from d2ir_pl.noise import is_grey
+
 # Falling exponent of the power of photographs, and the lowest frequency (cycles a pixel) that
 # still follows the law: together they read widths without bias on photographs of the training
 # set (docs/experiments.md).
@@ -78,8 +80,7 @@ def gaussian_covariance(y: Tensor, sigma_y: Tensor, isotropic: bool = True) -> T
     power, frequency = power[:, keep], frequency[keep]
     # The grey image averages the noise of the channels: independent in a colour photo, one and the
     # same in a grey one.
-    grey = (y == y[:, :1]).flatten(1).all(1)
-    noise = (sigma_y.double() ** 2 / torch.where(grey, 1, y.shape[1]))[:, None]
+    noise = (sigma_y.double() ** 2 / torch.where(is_grey(y), 1, y.shape[1]))[:, None]
     sharp = torch.eye(2, dtype=torch.float64, device=y.device) * MIN_WIDTH**2
     flat = power.sum(1) <= 1e-12 * power.shape[1]
     if power.shape[1] < 8:

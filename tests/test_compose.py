@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from photos import photo
 
 from d2ir_pl.degradations import Compose, Downsampling, GaussianBlur, Grayscale, Jpeg, Mask
 from d2ir_pl.noise import image_generator
@@ -80,3 +81,12 @@ def test_what_cannot_follow_is_refused() -> None:
     Compose([Downsampling(2), GaussianBlur(7, border="reflect")])
     with pytest.raises(ValueError, match="parts is empty"):
         Compose([])
+
+
+def test_a_chain_in_a_chain_is_one_chain():
+    flat = Compose([GaussianBlur(), Downsampling(2), Jpeg()])
+    nested = Compose([GaussianBlur(), Compose([Downsampling(2), Jpeg()])])
+    y, sigma = photo(0, 48, 48)[None], torch.tensor([0.05])
+    ours, theirs = nested.init(y, sigma), flat.init(y, sigma)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

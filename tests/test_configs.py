@@ -169,6 +169,22 @@ def test_a_class_that_replaces_another_has_its_own_defaults(
         assert found.init_args[key] == parameter.default, key
 
 
+def test_a_class_is_the_same_under_two_import_paths(parse: Any, tmp_path: Path) -> None:
+    own = {"class_path": "d2ir_pl.degradations.blur.Blur", "init_args": {"kernel_size": 31}}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({"model": {"degradation": own}}))
+    assert (
+        parse("--model.degradation", "Blur", config="own.yaml").model.degradation.kernel_size == 31
+    )
+
+
+def test_options_before_their_class_are_refused(parse: Any) -> None:
+    with pytest.raises(
+        UsageError, match=r"kernel_size stands before --model\.degradation, .* first"
+    ):
+        parse("--model.degradation.kernel_size", "31", "--model.degradation", "Blur")
+    assert parse("--model.degradation=Blur", "--model.degradation.kernel_size=31")
+
+
 def test_an_unknown_motion_has_an_unknown_direction(parse: Any) -> None:
     assert parse(config="deblur_motion").model.degradation.angle is None
     assert parse("--model.degradation", "MotionBlur").model.degradation.angle is None

@@ -23,6 +23,18 @@ def test_it_is_the_posterior_mean_of_a_gaussian(sigma):
     assert result.nfe == [1, 1]
 
 
+def test_a_grey_photo_stays_grey_and_its_shared_noise_is_removed():
+    """Its luminance has sqrt(3) times the noise that a state of the diffusion would have."""
+    prior, sigma = GaussianPrior(mean=0.0, std=0.3), 0.3
+    x = 0.3 * normal_like(torch.empty(1, 1, 64, 64), generators(1))
+    y = (x + sigma * normal_like(x, [image_generator(1, "n")])).expand(1, 3, -1, -1)
+    result = PosteriorMean().restore(y, Identity(), prior, generators(1), torch.tensor([sigma])).x0
+    assert torch.equal(result, result[:, :1].expand_as(result))
+    # Channels are independent in this prior: each is shrunk as its own noise of sqrt(3) sigma asks.
+    gain = prior.std**2 / (prior.std**2 + 3 * sigma**2)
+    assert torch.allclose(result, (gain * y).clamp(-1, 1), atol=0.02)
+
+
 def test_each_image_is_evaluated_at_the_level_of_its_own_noise():
     y = normal_like(torch.empty(2, 3, 8, 8), generators(2)) / 3
     sigma = torch.tensor([0.05, 0.8])

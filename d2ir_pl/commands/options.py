@@ -94,7 +94,10 @@ def _own_defaults() -> Iterator[None]:
 
     def forget(parser_or_action: Any, prev_val: Any, value: Any) -> None:
         handed_on(parser_or_action, prev_val, value)
-        if prev_val and "init_args" in prev_val and prev_val["class_path"] != value["class_path"]:
+        if not prev_val or "init_args" not in prev_val:
+            return
+        before, now = (_typehints.import_object(v["class_path"]) for v in (prev_val, value))
+        if before is not now:
             for key in list(prev_val["init_args"].keys()):
                 del prev_val["init_args"][key]
 
@@ -118,6 +121,7 @@ def parse(cli: type[CommandCLI], trainer: Any, name: str, about: str, arguments:
     Raises:
         UsageError, InputError, PriorError: with one sentence, if an option is wrong.
     """
+    _require_classes_first(arguments)
     arguments = [
         _shipped_config(argument, before)
         for before, argument in zip(["", *arguments], arguments, strict=False)
@@ -181,6 +185,19 @@ def _device_type(accelerator: Any) -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _require_classes_first(arguments: list[str]) -> None:
+    """A class starts from its own defaults, so that options before it would be lost."""
+    for key in _CLASSES:
+        chosen = [i for i, a in enumerate(arguments) if a.partition("=")[0] == f"--{key}"]
+        for i, argument in enumerate(arguments):
+            option = argument.partition("=")[0]
+            if chosen and i < chosen[-1] and option.startswith(f"--{key}."):
+                raise UsageError(
+                    f"{option} stands before --{key}, which chooses the class that it belongs to: "
+                    f"give --{key} first"
+                )
 
 
 def _shipped_config(argument: str, before: str) -> str:

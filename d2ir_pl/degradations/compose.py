@@ -34,6 +34,9 @@ class Compose(Degradation):
         super().__init__()
         if not parts:
             raise ValueError("parts is empty: give the degradations in the order they happened")
+        # A part that is a chain itself is as good as its own parts.
+        chains = [part.parts if isinstance(part, Compose) else [part] for part in parts]
+        parts = [part for chain in chains for part in chain]
         self.parts: list[Degradation] = nn.ModuleList(parts)  # type: ignore[assignment]
         self.estimated = any(part.estimated for part in parts)
         self.keeps_grey = all(part.keeps_grey for part in parts)

@@ -59,10 +59,12 @@ def edge_kernel(y: Tensor, size: int) -> Tensor | None:
         None where nothing can be said: an image less than three kernels high or wide, or flat.
     """
     height, width = (min(n, MAX_SIDE) for n in y.shape[-2:])
+    if min(height, width) < 3 * size:
+        return None
     top, left = (y.shape[-2] - height) // 2, (y.shape[-1] - width) // 2
     grey = y.detach().cpu().float().mean(0)[top : top + height, left : left + width]
     spread = float(grey.std())
-    if min(height, width) < 3 * size or spread < 1e-3:
+    if spread < 1e-3:
         return None
     grey = (grey - grey.mean()) * (CONTRAST / spread)
     kernel, weight = None, EDGE_WEIGHT

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from d2ir_pl.noise import is_grey
 from d2ir_pl.spectrum import EXPONENT, MIN_FREQUENCY, periodogram
 
 # How often the spacing of the grid is halved around its best point.
@@ -170,8 +171,7 @@ def _spectra(y: Tensor, sigma_y: Tensor, size: int) -> list[_Spectrum]:
     )
     # The grey image averages the noise of the channels: independent in a colour photo, one and the
     # same in a grey one.
-    grey = (y == y[:, :1]).flatten(1).all(1)
-    noise = sigma_y.double() ** 2 / torch.where(grey, 1, y.shape[1])
+    noise = sigma_y.double() ** 2 / torch.where(is_grey(y), 1, y.shape[1])
     # A floor keeps the likelihood finite where there is neither signal nor noise.
     floor = 1e-4 * power.mean(1) + 1e-14
     return [

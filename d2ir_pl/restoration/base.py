@@ -26,7 +26,8 @@ class Step:
         total: how many steps the stage has at most.
         images: positions in the batch that the step concerns.
         loss: per-pixel mean of the squared residual, one per image, in the units of [-1, 1].
-        sigma_y: noise of the images, `(n,)`; loss = sigma_y^2 means explained to the noise.
+        sigma_y: `(n,)` noise of the images, with a method's `model_error` if it has one; loss =
+            sigma_y^2 means explained to the noise.
         x0: the images as they are now, `(n, 3, H, W)`, computed when called.
         phi: the parameters as they are now.
         latent_norm: RMS of x_T, one per image; 1 for white noise. None outside stage 2.

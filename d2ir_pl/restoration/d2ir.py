@@ -35,7 +35,7 @@ class D2IR(RestorationMethod):
             explained y any better would have artefacts instead.
 
     Raises:
-        ValueError: for an unknown stage, or a negative error.
+        ValueError: for an unknown stage, or an error outside [0, 1).
     """
 
     def __init__(

@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 from d2ir_pl.degradations import Degradation, Identity
 from d2ir_pl.degradations.base import select
+from d2ir_pl.noise import is_grey, normal_like
 from d2ir_pl.priors.denoiser import Prior
 from d2ir_pl.restoration.base import (
     Observer,
@@ -29,6 +30,9 @@ class PosteriorMean(RestorationMethod):
     photo, (1 - ab_t) / ab_t = sigma_y^2, so the prior's x_0|t there is the posterior mean, by
     Tweedie's formula. A walk of the reverse diffusion ends at a sample of the posterior instead,
     whose squared error is twice as large.
+
+    The channels of a grey photo share their noise. It is made that of a state by noise without a
+    grey part, of sqrt(3) sigma_y a channel, and the result is the mean of the channels.
 
     Only for noise alone: any other degradation leaves y at no level of the diffusion. Every image
     is evaluated by itself, at its own timestep.
@@ -55,14 +59,20 @@ class PosteriorMean(RestorationMethod):
     ) -> Restoration:
         phi = degradation.init(y, sigma_y)
         log_ratio = ((1 - prior.schedule.alpha_bar) / prior.schedule.alpha_bar).log()
+        grey = is_grey(y)
+        colour = normal_like(y, generators)
+        colour = colour - colour.mean(1, keepdim=True)
         images: list[Tensor] = []
-        for b, sigma in enumerate(sigma_y.tolist()):
+        for b, noise in enumerate(sigma_y.tolist()):
+            own = slice(b, b + 1)
+            sigma = noise * math.sqrt(3) if grey[b] else noise
             t = int((log_ratio - 2 * math.log(sigma)).abs().argmin())
-            x = prior.x0(math.sqrt(prior.schedule.level(t)) * y[b : b + 1], t)
-            own = select(phi, [b])
-            loss = unexplained(degradation, y[b : b + 1] - x, own)
+            state = y[own] + sigma * colour[own] if grey[b] else y[own]
+            x = prior.x0(math.sqrt(prior.schedule.level(t)) * state, t)
+            x = x.mean(1, keepdim=True).expand_as(x) if grey[b] else x
+            loss = unexplained(degradation, y[own] - x, select(phi, [b]))
             crop = partial(degradation.crop, x, (y.shape[-2], y.shape[-1]))
-            observer(Step("estimation", 0, 1, [b], loss, sigma_y[b : b + 1], crop, own))
+            observer(Step("estimation", 0, 1, [b], loss, sigma_y[own], crop, select(phi, [b])))
             images.append(x)
         x, count = torch.cat(images), len(y)
         losses = {"estimation": [[v] for v in unexplained(degradation, y - x, phi).tolist()]}
