@@ -19,9 +19,9 @@ class Compose(Degradation):
 
     phi holds the parameters of part i under `<i>.<name>`, counted from 0. Each part starts from
     what the parts behind it leave of y: the last from y itself, the one before from its `lift`,
-    and so on. Widths are read before anything is enlarged, and then grow with it: an enlarged
-    photo has no high frequencies, as if it were blurred. The noise and what counts as
-    explained are the last part's affair.
+    and so on. The widths of a `GaussianBlur` are read before anything is enlarged, and then grow
+    with it: an enlarged photo has no high frequencies, as if it were blurred. The noise and what
+    counts as explained are the last part's affair. A chain among the parts counts as its own parts.
 
     Args:
         parts: the degradations in the order in which they happened.
