@@ -16,6 +16,7 @@ from d2ir_pl.image_io import read_image, write_png
 FEW = ["--model.method.estimation.steps", "2", "--model.method.latent.iterations", "1"]
 FAST = {
     "bird_deblur": ["--model.method.iterations", "1", "--model.method.ddim_steps", "2"],
+    "denoising": [],  # one evaluation as it is
     "d2ir_paper": [*FEW, "--model.method.latent.ddim_steps", "2"],
     **{name: ["--model.method.steps", "2"] for name in ("dps_deblur", "gdp_deblur", "ddrm_deblur")},
     **{name: ["--model.method.steps", "2"] for name in ("diffpir_deblur", "fast_em_deblur")},
