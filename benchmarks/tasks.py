@@ -293,6 +293,8 @@ def read(name: str, folder: Path) -> Task:
     references = folder / ("reference_cropped" if name.endswith("cropped") else "reference")
     clean = torch.stack([read_image(references / f"{n}.png").pixels for n in names])
     truths: list[Truth] = [dict(metadata[n]) for n in names]
+    for truth in truths:
+        truth.pop("kernel", None)  # a description in words
     for truth, n in zip(truths, names, strict=True):
         if (file := folder / source / f"{n}.npy").is_file():
             kernel = torch.from_numpy(np.load(file)).float()
