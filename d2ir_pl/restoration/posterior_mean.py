@@ -59,21 +59,24 @@ class PosteriorMean(RestorationMethod):
     ) -> Restoration:
         phi = degradation.init(y, sigma_y)
         log_ratio = ((1 - prior.schedule.alpha_bar) / prior.schedule.alpha_bar).log()
-        grey = is_grey(y)
-        colour = normal_like(y, generators)
-        colour = colour - colour.mean(1, keepdim=True)
         images: list[Tensor] = []
-        for b, noise in enumerate(sigma_y.tolist()):
+        losses: list[list[float]] = []
+        for b, (sigma, grey) in enumerate(zip(sigma_y.tolist(), is_grey(y).tolist(), strict=True)):
             own = slice(b, b + 1)
-            sigma = noise * math.sqrt(3) if grey[b] else noise
+            state = y[own]
+            if grey:
+                sigma *= math.sqrt(3)
+                colour = normal_like(state, generators[own])
+                state = state + sigma * (colour - colour.mean(1, keepdim=True))
             t = int((log_ratio - 2 * math.log(sigma)).abs().argmin())
-            state = y[own] + sigma * colour[own] if grey[b] else y[own]
             x = prior.x0(math.sqrt(prior.schedule.level(t)) * state, t)
-            x = x.mean(1, keepdim=True).expand_as(x) if grey[b] else x
+            if grey:
+                x = x.mean(1, keepdim=True).expand_as(x)
             loss = unexplained(degradation, y[own] - x, select(phi, [b]))
             crop = partial(degradation.crop, x, (y.shape[-2], y.shape[-1]))
             observer(Step("estimation", 0, 1, [b], loss, sigma_y[own], crop, select(phi, [b])))
             images.append(x)
+            losses.append(loss.tolist())
         x, count = torch.cat(images), len(y)
-        losses = {"estimation": [[v] for v in unexplained(degradation, y - x, phi).tolist()]}
-        return explained(y, x, phi, degradation, sigma_y, [1] * count, ["steps"] * count, losses)
+        account = {"estimation": losses}
+        return explained(y, x, phi, degradation, sigma_y, [1] * count, ["steps"] * count, account)
