@@ -3,6 +3,7 @@
     python benchmarks/quality.py                          # D2IR on public-domain photographs
     python benchmarks/quality.py --tasks all --methods all
     python benchmarks/quality.py --tasks blur_gaussian --methods d2ir,d2ir_known
+    python benchmarks/quality.py --size 64 --methods d2ir,gdp_x0,bird
     python benchmarks/quality.py --data FOLDER            # a degraded set of your own
 
 Prints Markdown, and writes a CSV file and a picture of all results a task under --output. An
@@ -25,7 +26,7 @@ from typing import Any
 
 import torch
 from classical import CLASSICAL
-from tasks import TASKS, Task, make, on_disk, read
+from tasks import SIZE, TASKS, Task, make, on_disk, read
 from torch import Tensor
 
 from d2ir_pl.commands.options import configs_folder
@@ -366,6 +367,7 @@ def main() -> None:
     parser.add_argument("--methods", default=DEFAULT_METHODS, help=f"of {', '.join(names)}")
     parser.add_argument("--data", type=Path, help="a degraded set; made from photographs if absent")
     parser.add_argument("--prior", default="natural-small")
+    parser.add_argument("--size", type=int, default=SIZE, help="side of the photographs' crops")
     parser.add_argument("--limit", type=int, help="only the first so many images")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--precision", choices=["auto", "bf16", "fp32"], default="auto")
@@ -385,7 +387,9 @@ def main() -> None:
     prior = load_prior(options.prior).cast(DTYPES[precision])
     results = Results(options.output)
     for task_name in tasks:
-        whole = make(task_name) if options.data is None else read(task_name, options.data)
+        whole = (
+            make(task_name, options.size) if options.data is None else read(task_name, options.data)
+        )
         whole = whole.part(slice(options.limit))
         for name in methods:
             slow = name in ENTRIES and ENTRIES[name].slow

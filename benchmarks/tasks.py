@@ -42,6 +42,8 @@ PHOTOGRAPHS = ("astronaut", "camera", "chelsea", "coffee", "coins", "gravel", "h
 PHOTOGRAPHS += ("rocket",)
 GREY = ("camera", "coins", "gravel")
 """Those without colours to be found again."""
+SIZE = 128
+"""Side of the crops that are made of them."""
 RADIUS = 10
 _NUMPY_BORDER = {"mirrored": "reflect", "wrapped": "wrap"}
 
@@ -101,14 +103,14 @@ class Kind:
 
     Attributes:
         config: the shipped config that restores it.
-        draw: random truth about an image, with its noise in [0, 1].
+        draw: random truth about an image of a size, with its noise in [0, 1].
         family: of the degradation, for one who knows phi.
         phi: the truth as parameters of the family, for what the images are degraded to.
         border: what lies outside an image when it is blurred; None for other degradations.
     """
 
     config: str
-    draw: Callable[[Generator], Truth]
+    draw: Callable[[Generator, int], Truth]
     family: Callable[[], Degradation]
     phi: Callable[[list[Truth], Tensor], Phi]
     border: str | None = None
@@ -118,16 +120,16 @@ def _uniform(generator: Generator, low: float, high: float) -> float:
     return low + (high - low) * float(torch.rand((), generator=generator))
 
 
-def _gaussian(noise: float) -> Callable[[Generator], Truth]:
-    return lambda g: {"sigma": _uniform(g, 0.8, 2.5), "noise": noise}
+def _gaussian(noise: float) -> Callable[[Generator, int], Truth]:
+    return lambda g, size: {"sigma": _uniform(g, 0.8, 2.5), "noise": noise}
 
 
-def _anisotropic(g: Generator) -> Truth:
+def _anisotropic(g: Generator, size: int) -> Truth:
     sigma = [_uniform(g, 1.6, 3.0), _uniform(g, 0.5, 1.1)]
     return {"sigma": sigma, "theta": _uniform(g, 0, math.pi), "noise": 0.02}
 
 
-def _motion(g: Generator) -> Truth:
+def _motion(g: Generator, size: int) -> Truth:
     phi = Blur(2 * RADIUS + 1).draw([g], torch.zeros(1))
     return {"kernel": phi["logits"][0].exp(), "noise": 0.01}
 
@@ -155,17 +157,18 @@ def _known(family: Callable[[Truth], Degradation]) -> Callable[[list[Truth], Ten
     return phi
 
 
-def _random_mask(kept: float) -> Callable[[Generator], Truth]:
-    def draw(g: Generator) -> Truth:
-        return {"mask": (torch.rand(1, 128, 128, generator=g) < kept).float(), "noise": 0.05}
+def _random_mask(kept: float) -> Callable[[Generator, int], Truth]:
+    def draw(g: Generator, size: int) -> Truth:
+        return {"mask": (torch.rand(1, size, size, generator=g) < kept).float(), "noise": 0.05}
 
     return draw
 
 
-def _box(g: Generator) -> Truth:
-    top, left = (int(_uniform(g, 16, 72)) for _ in range(2))
-    mask = torch.ones(1, 128, 128)
-    mask[:, top : top + 40, left : left + 40] = 0
+def _box(g: Generator, size: int) -> Truth:
+    side = size * 5 // 16
+    top, left = (int(_uniform(g, size / 8, size * 9 / 16)) for _ in range(2))
+    mask = torch.ones(1, size, size)
+    mask[:, top : top + side, left : left + side] = 0
     return {"mask": mask, "noise": 0.0}
 
 
@@ -173,7 +176,7 @@ def _masks(truths: list[Truth], y: Tensor) -> Phi:
     return {"mask": torch.stack([t["mask"] for t in truths])}
 
 
-def _old(g: Generator) -> Truth:
+def _old(g: Generator, size: int) -> Truth:
     quality = int(torch.randint(40, 81, (), generator=g))
     return {"width": _uniform(g, 0.8, 1.6), "quality": quality, "noise": 0.0}
 
@@ -198,30 +201,30 @@ TASKS: dict[str, Kind] = {
     "blur_motion": Kind("blind_deblur_kernel", _motion, Blur, _kernels, "mirrored"),
     "super_resolution_x4": Kind(
         "super_resolution_x4",
-        lambda g: {"noise": 0.05},
+        lambda g, size: {"noise": 0.05},
         Downsampling,
         _known(lambda truth: Downsampling()),
     ),
     "super_resolution_x2_blind": Kind(
         "super_resolution_blind",
-        lambda g: {"sigma": _uniform(g, 1.2, 2.2), "noise": 0.02},
+        lambda g, size: {"sigma": _uniform(g, 1.2, 2.2), "noise": 0.02},
         lambda: Downsampling(2, "gaussian"),
         _widths,
     ),
     "inpainting_random": Kind("inpainting_sparse", _random_mask(0.08), Mask, _masks),
     "inpainting_box": Kind("inpainting", _box, Mask, _masks),
     "colorization": Kind(
-        "colorization", lambda g: {"noise": 0.0}, Grayscale, _known(lambda truth: Grayscale())
+        "colorization", lambda g, size: {"noise": 0.0}, Grayscale, _known(lambda truth: Grayscale())
     ),
     "low_light": Kind(
         "low_light",
-        lambda g: {"gain": _uniform(g, 0.15, 0.3), "noise": 0.01},
+        lambda g, size: {"gain": _uniform(g, 0.15, 0.3), "noise": 0.01},
         Light,
         _known(lambda truth: Light(gain=truth["gain"])),
     ),
     "jpeg": Kind(
         "jpeg",
-        lambda g: {"quality": 12, "noise": 0.0},
+        lambda g, size: {"quality": 12, "noise": 0.0},
         Jpeg,
         _known(lambda truth: Jpeg(truth["quality"])),
     ),
@@ -229,14 +232,19 @@ TASKS: dict[str, Kind] = {
         "old_photo", _old, _aged, _known(lambda truth: _aged(truth["width"], truth["quality"]))
     ),
     "denoising": Kind(
-        "denoising", lambda g: {"noise": 0.1}, Identity, _known(lambda truth: Identity())
+        "denoising", lambda g, size: {"noise": 0.1}, Identity, _known(lambda truth: Identity())
     ),
-    "hdr": Kind("hdr", lambda g: {"noise": 0.01}, Exposures, _known(lambda truth: Exposures())),
+    "hdr": Kind(
+        "hdr", lambda g, size: {"noise": 0.01}, Exposures, _known(lambda truth: Exposures())
+    ),
 }
 
 
-def make(name: str, size: int = 128) -> Task:
-    """Degrade the centres of the photographs, at half their size, as `TASKS` says."""
+def make(name: str, size: int = SIZE) -> Task:
+    """Degrade the centres of the photographs, at half their size, as `TASKS` says.
+
+    Crops of another size than the default carry it in their names.
+    """
     import skimage
 
     kind = TASKS[name]
@@ -247,10 +255,11 @@ def make(name: str, size: int = 128) -> Task:
         (path,) = folder.glob(f"{photograph}.*")
         photographs.append(_centre(read_image(path).pixels, size + 2 * RADIUS))
         generators.append(image_generator(0, f"{name}/{photograph}"))
-        truths.append(kind.draw(generators[-1]))
+        truths.append(kind.draw(generators[-1], size))
     wide = torch.stack(photographs)
     clean = wide[..., RADIUS:-RADIUS, RADIUS:-RADIUS]
-    return _task(name, names, truths, clean, _degrade(kind, wide, truths, generators))
+    labels = names if size == SIZE else [f"{n}_{size}" for n in names]
+    return _task(name, labels, truths, clean, _degrade(kind, wide, truths, generators))
 
 
 def _degrade(
