@@ -118,7 +118,14 @@ def _paper(task: Task) -> RestorationMethod | None:
     if not task.name.startswith("blur"):
         return None
     estimation = DegradationEstimation(
-        steps=50, start=999, consistency="guidance", phi_steps=1, phi_start=999, phi_anchor=0.0
+        steps=50,
+        start=999,
+        spacing="linear",
+        temperature=1,
+        consistency="guidance",
+        phi_steps=1,
+        phi_start=999,
+        phi_anchor=0.0,
     )
     return D2IR(
         estimation,

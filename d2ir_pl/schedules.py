@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+Spacing = Literal["linear", "geometric"]
 
 
 @dataclass(frozen=True)
@@ -80,12 +83,26 @@ class Schedule:
         """alpha_bar at timestep `t`; t = -1 is the clean image, 1.0."""
         return 1.0 if t < 0 else float(self.alpha_bar[t])
 
-    def timesteps(self, steps: int, start: int | None = None) -> list[int]:
-        """`steps` different timesteps in equal strides, from `start` down to 0.
+    def sigma(self, t: int) -> float:
+        """Standard deviation of the noise beside a clean image of its own scale, at timestep `t`:
+        sqrt((1 - ab_t) / ab_t)."""
+        level = self.level(t)
+        return math.sqrt((1 - level) / level)
+
+    def nearest(self, sigma: float) -> int:
+        """The timestep whose `sigma` is nearest, by their ratio."""
+        log_sigma = 0.5 * ((1 - self.alpha_bar) / self.alpha_bar).log()
+        return int((log_sigma - math.log(sigma)).abs().argmin())
+
+    def timesteps(
+        self, steps: int, start: int | None = None, spacing: Spacing = "linear"
+    ) -> list[int]:
+        """`steps` different timesteps from `start` down to 0.
 
         Args:
             steps: how many network evaluations a sampler makes.
             start: the first timestep; T - 1 if None.
+            spacing: `linear`, equal strides; `geometric`, `sigma` falls by an equal factor each.
 
         Raises:
             ValueError: if `start` lies outside the schedule or leaves no room for `steps`.
@@ -99,4 +116,13 @@ class Schedule:
             )
         if steps == 1:
             return [start]
-        return [round(start * (1 - i / (steps - 1))) for i in range(steps)]
+        shares = [i / (steps - 1) for i in range(steps)]
+        if spacing == "linear":
+            return [round(start * (1 - share)) for share in shares]
+        first, factor = self.sigma(start), self.sigma(0) / self.sigma(start)
+        timesteps = [self.nearest(first * factor**share) for share in shares]
+        # Where levels are closer than timesteps, each still takes one of its own.
+        for i in range(steps):
+            highest = start if i == 0 else timesteps[i - 1] - 1
+            timesteps[i] = max(min(timesteps[i], highest), steps - 1 - i)
+        return timesteps

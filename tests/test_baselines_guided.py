@@ -229,7 +229,9 @@ def test_dps_equals_the_guided_stage_of_d2ir_where_nothing_is_clipped() -> None:
     blur = GaussianBlur(7, width=1.5)
     y = 0.3 * images(2)
     seen: dict[str, list[Tensor]] = {"dps": [], "d2ir": []}
-    stage = DegradationEstimation(steps=15, start=999, consistency="guidance", phi_steps=0)
+    stage = DegradationEstimation(
+        steps=15, start=999, spacing="linear", temperature=1, consistency="guidance", phi_steps=0
+    )
     prior = GaussianPrior(MEAN, STD)
     for name, method in (("dps", DPS(1.0, 15)), ("d2ir", D2IR(stage, stages="estimation"))):
         method.restore(

@@ -5,7 +5,7 @@ import pytest
 import torch
 from gaussian_prior import CurvedPrior, GaussianPrior
 
-from d2ir_pl.degradations import Blur, Degradation, GaussianBlur
+from d2ir_pl.degradations import Blur, Degradation, GaussianBlur, Identity
 from d2ir_pl.noise import image_generator, normal_like
 from d2ir_pl.restoration import D2IR, DegradationEstimation, LatentOptimization
 from d2ir_pl.restoration.base import mean_square
@@ -101,7 +101,8 @@ def test_a_known_phi_is_not_touched():
 def test_phi_is_left_alone_above_its_noise_level():
     _, y, _ = scene(1)
     seen = {}
-    method = D2IR(replace(QUICK, steps=9, phi_start=150), stages="estimation")
+    walk = replace(QUICK, steps=9, start=400, spacing="linear", phi_start=150)
+    method = D2IR(walk, stages="estimation")
     method.restore(
         y,
         GaussianBlur(11),
@@ -119,7 +120,13 @@ def test_guidance_descends_the_residual():
     _, y, blur = scene(1, size=32)
     prior = GaussianPrior(0.0, 0.5)
     base = DegradationEstimation(
-        steps=100, start=999, consistency="guidance", phi_steps=0, guidance_scale=0.0
+        steps=100,
+        start=999,
+        spacing="linear",
+        temperature=1,
+        consistency="guidance",
+        phi_steps=0,
+        guidance_scale=0.0,
     )
     residual = [
         float(
@@ -130,6 +137,27 @@ def test_guidance_descends_the_residual():
         for scale in (0.0, 0.3, 0.6)
     ]
     assert residual[2] < 0.8 * residual[1] < 0.64 * residual[0]
+
+
+def test_less_noise_ends_nearer_the_posterior_mean():
+    """Of a Gaussian prior and noise alone: y weighed by the prior's variance and the noise's."""
+    generator = torch.Generator().manual_seed(0)
+    deviation, sigma = 0.5, 0.2
+    y = deviation * torch.randn(1, 3, 32, 32, generator=generator)
+    y = y + sigma * torch.randn(y.shape, generator=generator)
+    mean = y * deviation**2 / (deviation**2 + sigma**2)
+    walk = DegradationEstimation(steps=40, start=400, temperature=1, data_weight=1, phi_steps=0)
+
+    def restored(temperature: float, seed: int = 0) -> torch.Tensor:
+        method = D2IR(replace(walk, temperature=temperature), stages="estimation")
+        gens = [torch.Generator().manual_seed(seed)]
+        noise = torch.tensor([sigma])
+        return method.restore(y, Identity(), GaussianPrior(0.0, deviation), gens, noise).x0
+
+    error = [float((restored(t) - mean.clamp(-1, 1)).square().mean()) for t in (0.0, 0.3, 1.0)]
+    assert error[0] < error[1] < error[2] / 2
+    assert error[0] < 0.1 * sigma**2
+    assert torch.equal(restored(0.0, seed=0), restored(0.0, seed=1))
 
 
 def test_fitting_phi_moves_the_width_toward_the_truth():
@@ -293,7 +321,12 @@ def test_guidance_descends_the_residual_of_a_nonlinear_degradation():
     residual = []
     for scale in (0.0, 1.0):
         stage = DegradationEstimation(
-            steps=60, start=999, consistency="guidance", guidance_scale=scale
+            steps=60,
+            start=999,
+            spacing="linear",
+            temperature=1,
+            consistency="guidance",
+            guidance_scale=scale,
         )
         method = D2IR(stage, QUICK_LATENT)
         result = method.restore(y, Gamma(), GaussianPrior(), generators(1))
@@ -318,6 +351,7 @@ def test_losses_are_per_pixel_means_and_counts_add_up():
     [
         (lambda: DegradationEstimation(steps=0), "steps"),
         (lambda: DegradationEstimation(renoise=1.5), "renoise"),
+        (lambda: DegradationEstimation(temperature=2), "temperature"),
         (lambda: DegradationEstimation(data_weight=0), "data_weight"),
         (lambda: LatentOptimization(ddim_steps=0), "ddim_steps"),
         (lambda: LatentOptimization(lr=-1), "lr"),

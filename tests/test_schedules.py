@@ -26,13 +26,26 @@ def test_levels_stay_distinct_and_in_double_precision():
     assert Schedule.linear().level(-1) == 1.0
 
 
+@pytest.mark.parametrize("spacing", ["linear", "geometric"])
 @pytest.mark.parametrize(("steps", "start"), [(1, None), (10, None), (20, 400), (50, 999), (5, 4)])
-def test_timesteps_span_start_to_zero_without_repeats(steps, start):
-    t = Schedule.linear().timesteps(steps, start)
+def test_timesteps_span_start_to_zero_without_repeats(steps, start, spacing):
+    t = Schedule.linear().timesteps(steps, start, spacing)
     assert len(t) == steps
     assert t[0] == (999 if start is None else start)
     assert steps == 1 or t[-1] == 0
     assert all(a > b for a, b in pairwise(t))
+
+
+def test_geometric_timesteps_lower_the_noise_by_an_equal_factor():
+    schedule = Schedule.linear()
+    sigma = [schedule.sigma(t) for t in schedule.timesteps(6, 900, "geometric")]
+    factors = [b / a for a, b in pairwise(sigma)][:-1]  # near 0 timesteps are coarse
+    assert max(factors) < 1.15 * min(factors)
+
+
+def test_the_nearest_timestep_to_a_noise_level_is_its_own():
+    schedule = Schedule.linear()
+    assert [schedule.nearest(schedule.sigma(t)) for t in (0, 17, 999)] == [0, 17, 999]
 
 
 @pytest.mark.parametrize(("steps", "start"), [(0, 10), (12, 10), (5, 1000), (5, -1)])

@@ -17,7 +17,7 @@ from d2ir_pl.priors.denoiser import Prior
 from d2ir_pl.restoration.base import Observer, Step, per_image, unexplained
 from d2ir_pl.restoration.data_step import data_step
 from d2ir_pl.sampling import ancestral_sigma, ddim_step, predict_eps
-from d2ir_pl.schedules import Schedule
+from d2ir_pl.schedules import Schedule, Spacing
 
 
 @dataclass
@@ -46,9 +46,16 @@ class DegradationEstimation:
                   rho_t = data_weight sigma_y^2 ab_t / (1 - ab_t), then new noise to the next level
         guidance: a DDPM step, minus guidance_scale grad_x_t ||y - D_phi(x_0|t)||
 
+    With `temperature` 1 the walk ends near a sample of the posterior, whose squared error is twice
+    that of the posterior mean. With little noise it is plug-and-play restoration (Zhang et al.,
+    Plug-and-play image restoration with deep denoiser prior, 2021), ends nearer the mean, and
+    needs fewer steps.
+
     Args:
         steps: network evaluations.
         start: first timestep. Below the last one, x_t starts as y plus noise.
+        spacing: of the timesteps down to 0, `linear`, or `geometric` in their noise level.
+        temperature: in [0, 1], factor of all noise that the walk draws.
         consistency: `proximal`, a conjugate-gradient step in x_0 space without a network
             backward (Zhu et al., DiffPIR, 2023), on D_phi linearised at x_0|t; or `guidance`, the
             gradient of the unsquared residual norm through the network (Chung et al., DPS, 2023).
@@ -67,10 +74,12 @@ class DegradationEstimation:
         ValueError: for settings outside their range.
     """
 
-    steps: int = 20
-    start: int = 400
+    steps: int = 8
+    start: int = 120
+    spacing: Spacing = "geometric"
+    temperature: float = 0.3
     consistency: Literal["proximal", "guidance"] = "proximal"
-    data_weight: float = 1.5
+    data_weight: float = 0.5
     cg_iterations: int = 3
     renoise: float = 1.0
     guidance_scale: float = 1.0
@@ -83,6 +92,7 @@ class DegradationEstimation:
         for name, low, high in (
             ("steps", 1, math.inf),
             ("start", 0, math.inf),
+            ("temperature", 0, 1),
             ("data_weight", 1e-6, math.inf),
             ("cg_iterations", 1, math.inf),
             ("renoise", 0, 1),
@@ -97,7 +107,7 @@ class DegradationEstimation:
 
     def timesteps(self, schedule: Schedule) -> list[int]:
         """The timesteps of the walk; ValueError if the settings do not fit the schedule."""
-        return schedule.timesteps(self.steps, min(self.start, schedule.T - 1))
+        return schedule.timesteps(self.steps, min(self.start, schedule.T - 1), self.spacing)
 
     def __call__(
         self,
@@ -122,7 +132,7 @@ class DegradationEstimation:
         anchor = phi
         ab = prior.schedule.level(timesteps[0])
         guess = degradation.lift(y, phi)
-        noise = normal_like(guess, generators)
+        noise = self.temperature * normal_like(guess, generators)
         # At the last timestep nothing of y is left, and the walk starts from pure noise.
         last = timesteps[0] == prior.schedule.T - 1
         x_t = noise if last else math.sqrt(ab) * guess + math.sqrt(1 - ab) * noise
@@ -148,7 +158,8 @@ class DegradationEstimation:
                 descent = torch.zeros((), device=y.device)
                 sigma = math.sqrt(self.renoise * (1 - ab_next))
             eps = predict_eps(x_t.detach(), x0, ab)
-            x_t = ddim_step(x0, eps, ab_next, normal_like(x0, generators), sigma) - descent
+            noise = self.temperature * normal_like(x0, generators)
+            x_t = ddim_step(x0, eps, ab_next, noise, sigma) - descent
             losses.append(loss)
             observer(
                 Step(

@@ -58,7 +58,6 @@ class PosteriorMean(RestorationMethod):
         observer: Observer,
     ) -> Restoration:
         phi = degradation.init(y, sigma_y)
-        log_ratio = ((1 - prior.schedule.alpha_bar) / prior.schedule.alpha_bar).log()
         images: list[Tensor] = []
         losses: list[list[float]] = []
         for b, (sigma, grey) in enumerate(zip(sigma_y.tolist(), is_grey(y).tolist(), strict=True)):
@@ -68,7 +67,7 @@ class PosteriorMean(RestorationMethod):
                 sigma *= math.sqrt(3)
                 colour = normal_like(state, generators[own])
                 state = state + sigma * (colour - colour.mean(1, keepdim=True))
-            t = int((log_ratio - 2 * math.log(sigma)).abs().argmin())
+            t = prior.schedule.nearest(sigma)
             x = prior.x0(math.sqrt(prior.schedule.level(t)) * state, t)
             if grey:
                 x = x.mean(1, keepdim=True).expand_as(x)
