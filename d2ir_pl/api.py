@@ -17,7 +17,7 @@ from d2ir_pl.image_io import read_image
 from d2ir_pl.noise import image_generator
 from d2ir_pl.precision import DTYPES, Precision, resolve
 from d2ir_pl.priors import Prior, load_prior
-from d2ir_pl.restoration import D2IR, Observer, Restoration, RestorationMethod
+from d2ir_pl.restoration import D2IR, Observer, Restoration, RestorationMethod, restore_samples
 from d2ir_pl.restoration.base import silent
 
 ImageLike = TypeVar("ImageLike", Tensor, NDArray[np.generic], Image.Image, Path, str)
@@ -48,6 +48,7 @@ def restore(
     *,
     sigma_y: float | None = None,
     seed: int = 0,
+    num_samples: int = 1,
     label: int | None = None,
     precision: Precision = "auto",
     device: str | torch.device | None = None,
@@ -65,6 +66,8 @@ def restore(
             device and otherwise used as it is.
         sigma_y: standard deviation of its noise in [0, 1]; estimated if None.
         seed: the same seed gives the same result.
+        num_samples: restorations whose mean is the result; `restoration.std` is then their standard
+            deviation.
         label: class of every prediction, where a prior given by name is class-conditional.
         precision: what a prior given by name computes in; `auto` is half precision where the
             device has arithmetic for it, without which it is very slow on a CPU.
@@ -72,7 +75,8 @@ def restore(
         observer: told of every step.
 
     Raises:
-        ValueError: if the image has another shape, type or range, or the prior another label.
+        ValueError: if the image has another shape, type or range, the prior another label, or
+            num_samples is below 1.
     """
     pixels = _to_pixels(image)
     if device is None:
@@ -84,7 +88,9 @@ def restore(
         prior = load_prior(prior, label=label).cast(dtype)
     elif label is not None:
         raise ValueError(f"label {label} comes too late for a loaded prior: give it to load_prior")
-    restoration = method.restore(
+    restoration = restore_samples(
+        method,
+        num_samples,
         pixels[None].to(device),
         degradation,
         prior.to(device),

@@ -18,7 +18,7 @@ from d2ir_pl.data import Batch, Failure
 from d2ir_pl.degradations.base import Degradation, select
 from d2ir_pl.module import BatchResult, RestorationModule
 from d2ir_pl.restoration import Step
-from d2ir_pl.results import Record, ResultFolder
+from d2ir_pl.results import Record, ResultFolder, uncertainty_picture
 
 
 class ImageWriter(pl.Callback):
@@ -65,6 +65,7 @@ class ImageWriter(pl.Callback):
                 grey=sample.photo.grey and pl_module.degradation.keeps_grey,
                 icc_profile=sample.photo.icc_profile,
                 degraded=None if outputs.scene.true_phi is None else outputs.shown[b],
+                std=None if outputs.restoration.std is None else outputs.restoration.std[b],
             )
 
     def _fail(self, failure: Failure) -> None:
@@ -100,6 +101,8 @@ def records(result: BatchResult, module: RestorationModule, fingerprint: str) ->
             residual=float(r.residual[b]) / 4,
             stopped_by=r.stopped_by[b],
             nfe=r.nfe[b],
+            num_samples=module.num_samples,
+            std=None if r.std is None else float(r.std[b].square().mean().sqrt()) / 2,
             precision=str(module.trainer.precision),
             seconds=round(result.seconds, 3),
             losses={stage: [v / 4 for v in losses[b]] for stage, losses in r.losses.items()},
@@ -124,7 +127,9 @@ class TrajectoryLogger(pl.Callback):
     at the end `score/reblur_psnr`, with a reference also `score/psnr`, `score/ssim` and so on.
     Pictures: `estimation/x0` and `estimation/degradation` (a kernel), the same of `latent`, from
     the first step on, and at the end `degradation` and `input | restored | reference` (or
-    `input | restored`). An image that is restored again gets a new run in place of the old one.
+    `input | restored`). Where several samples are drawn, the steps are those of the first, and
+    `uncertainty` shows their standard deviation. An image that is restored again gets a new run
+    in place of the old one.
 
     Args:
         folder: where the event files go.
@@ -160,6 +165,8 @@ class TrajectoryLogger(pl.Callback):
         self._writers = [SummaryWriter(run) for run in runs]
 
     def observe(self, step: Step) -> None:
+        if step.sample:
+            return
         rms = (step.loss / step.sigma_y**2).sqrt().tolist()
         for i, b in enumerate(step.images):
             writer = self._writers[b]
@@ -205,6 +212,8 @@ class TrajectoryLogger(pl.Callback):
             picture = self._degradation.picture(select(restoration.phi, [b]))
             if picture is not None:
                 writer.add_image("degradation", _enlarge(picture[0]))
+            if restoration.std is not None:
+                writer.add_image("uncertainty", uncertainty_picture(restoration.std[b]))
             for name, values in outputs.scores.items():
                 writer.add_scalar(f"score/{name}", values[b])
             writer.close()
@@ -265,11 +274,13 @@ class RestorationProgress(pl.Callback):
         # Stage 2 usually stops early: it is given the last tenth of an image's share.
         share = {"estimation": 0.9, "latent": 0.1}.get(step.stage, 1.0)
         begun = 0.9 if step.stage == "latent" else 0.0
-        fraction = begun + share * (step.index + 1) / step.total
+        fraction = step.sample + begun + share * (step.index + 1) / step.total
+        fraction /= step.num_samples
+        sample = f"sample {step.sample + 1}/{step.num_samples}, " * (step.num_samples > 1)
         self._bar.update(
             self._task,
             completed=self.done + fraction * len(self._names),
-            description=f"image {number} of {self.total} ({name}), {step.stage} "
+            description=f"image {number} of {self.total} ({name}), {sample}{step.stage} "
             f"{step.index + 1}/{step.total}, loss {loss:.2e}",
         )
 

@@ -17,7 +17,7 @@ from d2ir_pl.degradations.base import Size
 from d2ir_pl.noise import image_generator, normal_like
 from d2ir_pl.precision import compute_dtype
 from d2ir_pl.priors import UNetFlags, load_prior
-from d2ir_pl.restoration import D2IR, Restoration, RestorationMethod, Step
+from d2ir_pl.restoration import D2IR, Restoration, RestorationMethod, Step, restore_samples
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,8 @@ class RestorationModule(pl.LightningModule):
         prior_flags: guided-diffusion's flags of a `.pt` state dict given as `prior`.
         tile: largest side in pixels that the prior sees at once; larger photos are predicted on
             overlapping tiles.
+        num_samples: restorations of each photo; their mean is the result, and their standard
+            deviation a map of where it is uncertain.
         label: class of every prediction, 0..999 for ImageNet, where the prior is
             class-conditional.
     """
@@ -92,8 +94,11 @@ class RestorationModule(pl.LightningModule):
         prior_flags: UNetFlags | None = None,
         tile: int = 512,
         label: int | None = None,
+        num_samples: int = 1,
     ) -> None:
         super().__init__()
+        if num_samples < 1:
+            raise ValueError(f"model.num_samples {num_samples} must be at least 1")
         if sigma_y is not None and not 0 <= sigma_y < 1:
             raise ValueError(f"model.sigma_y {sigma_y} must lie in [0, 1): grey levels / 255")
         self.degradation = GaussianBlur() if degradation is None else degradation
@@ -102,6 +107,7 @@ class RestorationModule(pl.LightningModule):
         self.method.check(self.degradation, self.prior)
         self.seed = seed
         self.sigma_y = sigma_y
+        self.num_samples = num_samples
         self.degrade_noise: float | None = None
         """Set by the program where the inputs are clean images to be degraded first."""
         self.observers: list[Callable[[Step], None]] = []
@@ -171,7 +177,9 @@ class RestorationModule(pl.LightningModule):
         sigma_y = None
         if self.sigma_y is not None:
             sigma_y = torch.full((len(keys),), 2 * self.sigma_y, device=batch.y.device)
-        restoration = self.method.restore(
+        restoration = restore_samples(
+            self.method,
+            self.num_samples,
             scene.y,
             degradation,
             self.prior,

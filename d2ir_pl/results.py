@@ -16,6 +16,9 @@ from torch import Tensor
 
 from d2ir_pl.image_io import write_png
 
+WHITE_STD = 0.25
+"""The standard deviation in [0, 1] that is white in a picture of the uncertainty."""
+
 
 class OutputError(ValueError):
     """The output folder cannot be used; the message is one sentence with the remedy."""
@@ -30,6 +33,7 @@ class Record:
         status: `restored` or `failed`.
         fingerprint: digest of all settings and of the prior.
         input_sha256: digest of the input file.
+        std: root mean square of the standard deviation between samples, if there are several.
         precision: what the prior computed in; where the settings say `auto`, what that was.
     """
 
@@ -45,6 +49,8 @@ class Record:
     residual: float | None = None
     stopped_by: str = ""
     nfe: int | None = None
+    num_samples: int = 1
+    std: float | None = None
     precision: str = ""
     seconds: float | None = None
     psnr: float | None = None
@@ -65,7 +71,9 @@ class Record:
         for stage in ("estimation", "latent"):
             losses: list[float] | list[None] = self.losses.get(stage) or [None]
             row[f"{stage}_first_loss"], row[f"{stage}_last_loss"] = losses[0], losses[-1]
-        for key in ("residual", "stopped_by", "nfe", "seconds", "psnr", "ssim", "lpips"):
+        for key in ("residual", "stopped_by", "nfe", "num_samples", "std"):
+            row[key] = getattr(self, key)
+        for key in ("seconds", "psnr", "ssim", "lpips"):
             row[key] = getattr(self, key)
         return {**row, "input_psnr": self.input_psnr, "reblur_psnr": self.reblur_psnr}
 
@@ -88,6 +96,9 @@ class ResultFolder:
 
     def picture(self, name: str) -> Path:
         return self.root / "degradation" / f"{name}.png"
+
+    def uncertainty(self, name: str) -> Path:
+        return self.root / "uncertainty" / f"{name}.png"
 
     def json(self, name: str) -> Path:
         return self.root / "degradation" / f"{name}.json"
@@ -174,6 +185,7 @@ class ResultFolder:
         grey: bool = False,
         icc_profile: bytes | None = None,
         degraded: Tensor | None = None,
+        std: Tensor | None = None,
     ) -> None:
         """Write everything about one restored image; the restored picture comes last.
 
@@ -183,15 +195,19 @@ class ResultFolder:
             picture: `(h, w)` in [0, 1], the degradation as a picture.
             alpha, bit_depth, grey, icc_profile: as read from the input, see `write_png`.
             degraded: the input that the program made itself from a clean image.
+            std: `(1, H, W)`, standard deviation between samples in the units of `restored`.
         """
         name = record.name
         with self._writing():
             # What is left from other settings must not pass for the new record's.
-            for path in (self.restored(name), self.picture(name), self.degraded(name)):
-                path.unlink(missing_ok=True)
+            for place in (self.restored, self.picture, self.degraded, self.uncertainty):
+                place(name).unlink(missing_ok=True)
             if picture is not None:
                 path = _parent(self.picture(name))
                 write_png(path, picture.expand(3, -1, -1) * 2 - 1, grey=True)
+            if std is not None:
+                picture = uncertainty_picture(std).expand(3, -1, -1) * 2 - 1
+                write_png(_parent(self.uncertainty(name)), picture, grey=True, bit_depth=16)
             if degraded is not None:
                 write_png(_parent(self.degraded(name)), degraded, grey=grey)
             self._write_json(record)
@@ -233,6 +249,11 @@ class ResultFolder:
         text = json.dumps(asdict(record), ensure_ascii=False, indent=1)
         temporary.write_text(text + "\n", encoding="utf-8")
         temporary.replace(path)
+
+
+def uncertainty_picture(std: Tensor) -> Tensor:
+    """A standard deviation in the units of [-1, 1] as a picture in [0, 1]: black is certain."""
+    return (std / 2 / WHITE_STD).clamp(0, 1)
 
 
 def _parent(path: Path) -> Path:

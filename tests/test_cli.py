@@ -659,6 +659,25 @@ def test_pictures_along_the_way_are_logged(events: Path, name: str) -> None:
     assert (kernel.height, kernel.width) == (168, 168)
 
 
+def test_several_samples_give_a_map_of_their_deviation(tmp_path: Path) -> None:
+    save(tmp_path / "in" / "a.png")
+    several = ["--model.num_samples", "3", "--model.method.estimation.temperature", "1"]
+    assert predict(tmp_path / "in", tmp_path / "out", *several) == 0
+    drawn = pixels(tmp_path / "out" / "uncertainty" / "a.png")
+    assert drawn.shape == (24, 32)
+    assert drawn.dtype == np.uint16
+    row = table(tmp_path / "out")["a"]
+    assert row["num_samples"] == "3"
+    # White is a standard deviation of 0.25.
+    deviation = drawn / 65535 * 0.25
+    assert float(row["std"]) == pytest.approx(np.sqrt(np.square(deviation).mean()), rel=1e-2)
+    log = accumulate(tmp_path / "out" / "tensorboard" / "a")
+    assert "uncertainty" in log.Tags()["images"]
+    assert [point.step for point in log.Scalars("estimation/loss")] == [0, 1]
+    assert predict(tmp_path / "in", tmp_path / "out", "--overwrite", "true") == 0
+    assert not (tmp_path / "out" / "uncertainty" / "a.png").exists()
+
+
 def test_tensorboard_can_be_switched_off(tmp_path: Path) -> None:
     save(tmp_path / "a.png")
     assert predict(tmp_path / "a.png", tmp_path / "out", "--tensorboard", "false") == 0
@@ -696,6 +715,16 @@ def test_a_terminal_shows_image_stage_step_and_loss(
     assert shown.endswith(f"results in {tmp_path / 'out'}\n")
 
 
+def test_a_terminal_counts_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = save_all(tmp_path / "in", ["a.png"])
+    screen = Console(file=io.StringIO(), force_terminal=True, width=150)
+    monkeypatch.setattr("d2ir_pl.commands.predict.Console", lambda **options: screen)
+    options = ["--model.method.estimation.steps", "30", "--model.num_samples", "2"]
+    assert predict(inputs, tmp_path / "out", *options) == 0
+    assert isinstance(screen.file, io.StringIO)
+    assert "image 1 of 1 (a), sample 2/2, estimation " in screen.file.getvalue()
+
+
 # ---- Mistakes ----
 
 MISTAKES = [
@@ -722,6 +751,7 @@ MISTAKES = [
         ["--model.method.stages: expected Literal['both', 'estimation', 'latent'], not all"],
     ),
     (["--model.method.estimation.steps", "0"], ["estimation.steps 0 must lie between 1"]),
+    (["--model.num_samples", "0"], ["model.num_samples 0 must be at least 1"]),
     (["--model.sigma_y", "2"], ["model.sigma_y 2.0 must lie in [0, 1)"]),
     (["--model.degradation.kernel_size", "4"], ["kernel_size 4 must be odd"]),
     (["--model.degradation", "Blurr"], ["--model.degradation Blurr is unknown", "GaussianBlur"]),

@@ -5,6 +5,7 @@ from d2ir_pl.restoration.d2ir import D2IR
 from d2ir_pl.restoration.degradation_estimation import DegradationEstimation
 from d2ir_pl.restoration.latent_optimization import LatentOptimization
 from d2ir_pl.restoration.posterior_mean import PosteriorMean
+from d2ir_pl.restoration.samples import restore_samples
 
 __all__ = [
     "D2IR",
@@ -15,4 +16,5 @@ __all__ = [
     "Restoration",
     "RestorationMethod",
     "Step",
+    "restore_samples",
 ]

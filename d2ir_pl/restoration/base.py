@@ -31,6 +31,8 @@ class Step:
         x0: the images as they are now, `(n, 3, H, W)`, computed when called.
         phi: the parameters as they are now.
         latent_norm: RMS of x_T, one per image; 1 for white noise. None outside stage 2.
+        sample: which of several restorations of the same images this is, from 0.
+        num_samples: how many there will be.
     """
 
     stage: str
@@ -42,6 +44,8 @@ class Step:
     x0: Callable[[], Tensor]
     phi: Phi
     latent_norm: Tensor | None = None
+    sample: int = 0
+    num_samples: int = 1
 
 
 Observer = Callable[[Step], None]
@@ -65,6 +69,8 @@ class Restoration:
         stopped_by: why each image was finished.
         losses: stage -> for each image, the residual at each step.
         reblurred: D_phi(x_0), what the restoration predicts for y.
+        std: `(B, 1, H, W)` standard deviation of several restorations in the units of x0; None
+            where there is one.
     """
 
     x0: Tensor
@@ -75,6 +81,7 @@ class Restoration:
     stopped_by: list[str]
     losses: dict[str, list[list[float]]] = field(default_factory=dict)
     reblurred: Tensor | None = None
+    std: Tensor | None = None
 
     def cpu(self) -> Restoration:
         """The same with all tensors on the CPU."""
@@ -85,6 +92,7 @@ class Restoration:
             residual=self.residual.cpu(),
             sigma_y=self.sigma_y.cpu(),
             reblurred=None if self.reblurred is None else self.reblurred.cpu(),
+            std=None if self.std is None else self.std.cpu(),
         )
 
 
