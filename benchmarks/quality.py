@@ -20,12 +20,13 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from classical import CLASSICAL
+from scipy.stats import spearmanr
 from tasks import SIZE, TASKS, Task, make, on_disk, read
 from torch import Tensor
 
@@ -39,7 +40,13 @@ from d2ir_pl.metrics import kernel_similarity, psnr, ssim
 from d2ir_pl.noise import image_generator
 from d2ir_pl.precision import DTYPES, resolve
 from d2ir_pl.priors import Prior, load_prior
-from d2ir_pl.restoration import D2IR, DegradationEstimation, LatentOptimization, RestorationMethod
+from d2ir_pl.restoration import (
+    D2IR,
+    DegradationEstimation,
+    LatentOptimization,
+    RestorationMethod,
+    restore_samples,
+)
 from d2ir_pl.restoration.baselines import BIRD, DDRM, DPS, GDP, DiffPIR, FastDiffusionEM
 
 LIGHT = ("low_light", "hdr")
@@ -58,12 +65,14 @@ class Entry:
         method: for a task; None where the pair makes no sense.
         knows: whether it is told phi.
         slow: whether it is run on `SLOW_IMAGES` images.
+        samples: how many restorations the result is the mean of.
     """
 
     title: str
     method: Callable[[Task], RestorationMethod | None]
     knows: bool = True
     slow: bool = False
+    samples: int = 1
 
 
 def shipped(task: Task) -> RestorationMethod:
@@ -79,6 +88,19 @@ def _one_stage(stages: str) -> Callable[[Task], RestorationMethod | None]:
         if not isinstance(both, D2IR):
             return None
         return D2IR(both.estimation, both.latent, stages, both.model_error)  # type: ignore[arg-type]
+
+    return method
+
+
+def _walk(**settings: float) -> Callable[[Task], RestorationMethod | None]:
+    """The shipped method with other settings of stage 1."""
+
+    def method(task: Task) -> RestorationMethod | None:
+        both = shipped(task)
+        if not isinstance(both, D2IR):
+            return None
+        estimation = replace(both.estimation, **settings)  # type: ignore[arg-type]
+        return D2IR(estimation, both.latent, model_error=both.model_error)
 
     return method
 
@@ -137,6 +159,10 @@ def _paper(task: Task) -> RestorationMethod | None:
 
 ENTRIES: dict[str, Entry] = {
     "d2ir": Entry("D2IR (shipped config)", shipped, knows=False),
+    "fast": Entry("D2IR, config fast", _walk(steps=4), knows=False),
+    "best": Entry("D2IR, config best", _walk(temperature=0.6), knows=False, samples=8),
+    "sample": Entry("D2IR, one sample", _walk(temperature=1.0), knows=False),
+    "samples": Entry("D2IR, mean of 8 samples", _walk(temperature=1.0), knows=False, samples=8),
     "d2ir_known": Entry("D2IR, degradation known", _known),
     "estimation": Entry("D2IR, stage 1 alone", _one_stage("estimation"), knows=False),
     "latent": Entry("D2IR, stage 2 alone", _one_stage("latent"), knows=False),
@@ -191,7 +217,8 @@ def run(task: Task, name: str, prior: Prior, seed: int) -> tuple[dict[str, Any],
     degradation = told(task) if entry.knows else asked(task, name)
     method.check(degradation, prior)
     start = time.perf_counter()
-    result = method.restore(task.y, degradation, prior, [image_generator(seed, task.names[0])])
+    generators = [image_generator(seed, task.names[0])]
+    result = restore_samples(method, entry.samples, task.y, degradation, prior, generators)
     seconds = time.perf_counter() - start
     assert result.reblurred is not None
     row = {
@@ -201,6 +228,9 @@ def run(task: Task, name: str, prior: Prior, seed: int) -> tuple[dict[str, Any],
         "nfe": result.nfe[0],
         "seconds": round(seconds, 3),
     }
+    if result.std is not None:
+        error = (result.x0 - task.reference).square().mean(1, keepdim=True).sqrt()
+        row["calibration"] = float(spearmanr(result.std.flatten(), error.flatten()).statistic)
     if task.kernel is not None and isinstance(degradation, Blur | GaussianBlur):
         found = degradation.kernel(result.phi)[0]
         row["similarity"] = float(kernel_similarity(found, task.kernel[0]))
@@ -244,7 +274,7 @@ def colourfulness(x: Tensor) -> float:
 
 
 COLUMNS = ["task", "method", "image", "input", "psnr", "aligned", "ssim", "reblur", "similarity"]
-COLUMNS += ["residual_over_sigma", "grey_psnr", "colour", "nfe", "seconds"]
+COLUMNS += ["residual_over_sigma", "calibration", "grey_psnr", "colour", "nfe", "seconds"]
 
 
 class Results:
@@ -366,6 +396,21 @@ def colours(results: Results, names: dict[str, str]) -> str:
     return "\n".join(lines) if len(lines) > 2 else ""
 
 
+def calibration(results: Results, tasks: list[str]) -> str:
+    """Whether pixels where samples differ are those where their mean is wrong."""
+    lines = [
+        "| task | images | rank correlation of deviation and error | least |",
+        "|---|---|---|---|",
+    ]
+    for task in tasks:
+        rows = [r for (t, m, _), r in results.rows.items() if (t, m) == (task, "samples")]
+        values = [float(r["calibration"]) for r in rows if r.get("calibration") is not None]
+        if values:
+            mean = statistics.fmean(values)
+            lines.append(f"| {task} | {len(values)} | {mean:.2f} | {min(values):.2f} |")
+    return "\n".join(lines) if len(lines) > 2 else ""
+
+
 def main() -> None:
     names = {name: entry.title for name, entry in ENTRIES.items()}
     names |= {name: method.title for name, method in CLASSICAL.items()}
@@ -422,6 +467,8 @@ def main() -> None:
     shown_names = {name: names[name] for name in methods}
     print("\nMean PSNR over the images that all methods of a line restored:\n")
     print(side_by_side(results, tasks, shown_names))
+    if shown := calibration(results, tasks):
+        print("\n" + shown)
     if shown := colours(results, names):
         print("\n" + shown)
 

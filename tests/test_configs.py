@@ -19,6 +19,8 @@ from d2ir_pl.precision import trainer_precision
 
 SHIPPED = sorted(path.stem for path in configs_folder().glob("*.yaml"))
 TRAINING = [name for name in SHIPPED if name.startswith("train_")]
+PRESETS = ["best", "fast"]
+"""Those that go over the config of a task."""
 CONFIGS = [name for name in SHIPPED if name not in TRAINING]
 
 
@@ -111,7 +113,23 @@ def test_every_value_in_a_training_config_reaches_the_objects(name: str, tmp_pat
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_config_leaves_the_precision_to_the_hardware(name: str) -> None:
-    assert contents(name)["trainer"]["precision"] == "auto"
+    trainer = contents(name).get("trainer", {})
+    assert trainer == {} if name in PRESETS else trainer["precision"] == "auto"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_changes_what_it_names_and_nothing_else(name: str, parse: Any) -> None:
+    task = parse(config="jpeg").config.as_dict()["model"]
+    both = parse("--config", name, config="jpeg").config.as_dict()["model"]
+    named = dict(leaves(contents(name)["model"]))
+    assert {p for p, v in leaves(both) if dict(leaves(task))[p] != v} == set(named)
+    assert {p: v for p, v in leaves(both) if p in named} == named
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_of_d2ir_is_refused_over_another_method(name: str, parse: Any) -> None:
+    with pytest.raises(UsageError, match="is not an option of PosteriorMean"):
+        parse("--config", name, config="denoising")
 
 
 @pytest.mark.parametrize(("fast", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
