@@ -16,7 +16,7 @@ from torch import Tensor
 
 from d2ir_pl.image_io import write_png
 
-WHITE_STD = 0.25
+WHITE_STD = 0.1
 """The standard deviation in [0, 1] that is white in a picture of the uncertainty."""
 
 

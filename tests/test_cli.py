@@ -668,8 +668,8 @@ def test_several_samples_give_a_map_of_their_deviation(tmp_path: Path) -> None:
     assert drawn.dtype == np.uint16
     row = table(tmp_path / "out")["a"]
     assert row["num_samples"] == "3"
-    # White is a standard deviation of 0.25.
-    deviation = drawn / 65535 * 0.25
+    # White is a standard deviation of 0.1.
+    deviation = drawn / 65535 * 0.1
     assert float(row["std"]) == pytest.approx(np.sqrt(np.square(deviation).mean()), rel=1e-2)
     log = accumulate(tmp_path / "out" / "tensorboard" / "a")
     assert "uncertainty" in log.Tags()["images"]
