@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from photos import photo
@@ -6,6 +8,7 @@ from d2ir_pl.degradations import Blur, GaussianBlur
 from d2ir_pl.degradations.edge_kernel import _periodic, edge_kernel
 from d2ir_pl.degradations.kernel_search import spectral_misfit
 from d2ir_pl.degradations.kernels import kernel_centroid
+from d2ir_pl.image_io import read_image
 from d2ir_pl.metrics import kernel_similarity
 from d2ir_pl.noise import image_generator, normal_like
 
@@ -118,3 +121,14 @@ def test_a_margin_leads_back_to_the_beginning():
     steps = (torch.roll(closed, -1, 1) - closed).abs()
     assert float(steps.max()) < 4  # no jump of 11 from the end to the beginning
     assert torch.allclose(closed[:, -1], closed[:, 0], atol=0.1)
+
+
+def test_a_sharp_photo_has_no_shake():
+    """Whatever its edges look like, nothing in its spectrum is missing."""
+    examples = Path(__file__).parent.parent / "examples" / "clean"
+    photos = torch.stack([read_image(examples / f"{n}.png").pixels for n in ("coffee", "chelsea")])
+    sigma = torch.full((2,), 0.01)
+    spectrum = Blur(21, start="spectrum")
+    assert torch.equal(
+        Blur(21).init(photos, sigma)["logits"], spectrum.init(photos, sigma)["logits"]
+    )

@@ -28,6 +28,9 @@ from d2ir_pl.spectrum import MAX_WIDTH, MIN_WIDTH, gaussian_covariance
 
 # Scatter of the logarithm of a width read off the spectrum (docs/experiments.md).
 LOG_WIDTH_SCATTER = 0.08
+# Width in pixels that spectra of sharp photos stay below, and those of camera shakes above: 0.30 to
+# 0.78 of 44 sharp photos, 0.92 to 3.9 of 44 shaken ones.
+SHARP_WIDTH = 0.85
 # Least weight of a kernel entry when a free kernel starts: a softmax cannot leave exact zero.
 KERNEL_FLOOR = 1e-5
 
@@ -102,8 +105,9 @@ class Blur(ConvolutionalBlur):
     y(u) = sum_v k(v) x(u + v) + n, with k = softmax(logits). phi: `logits` `(B, k, k)`.
 
     An unknown kernel starts as the anisotropic Gaussian that the power spectrum of y shows
-    (`spectrum.py`) or, where that explains the spectrum better, as the kernel that the edges of y
-    show (`edge_kernel.py`). A kernel on the simplex follows Fergus et al. 2006.
+    (`spectrum.py`) or, where the photo is blurred at all and that explains the spectrum better, as
+    the kernel that the edges of y show (`edge_kernel.py`). A kernel on the simplex follows Fergus
+    et al. 2006.
 
     Args:
         kernel_size: side of the kernel in pixels, odd. Ignored where `kernel` is given.
@@ -141,12 +145,16 @@ class Blur(ConvolutionalBlur):
         covariance = gaussian_covariance(y, sigma_y, isotropic=False)
         kernel = gaussian_kernel(covariance, self.kernel_size)
         if self.start == "edges":
-            kernel = self._more_likely(y, sigma_y, kernel)
+            blurred = torch.linalg.eigvalsh(covariance)[:, 1] > SHARP_WIDTH**2
+            likely = self._more_likely(y[blurred], sigma_y[blurred], kernel[blurred])
+            kernel = kernel.index_put((blurred,), likely)
         kernel = kernel + KERNEL_FLOOR
         return {"logits": (kernel / kernel.sum((1, 2), keepdim=True)).log()}
 
     def _more_likely(self, y: Tensor, sigma_y: Tensor, gaussian: Tensor) -> Tensor:
         """Of the Gaussian `(B, k, k)` and the kernel of the edges, what suits each spectrum."""
+        if not len(y):
+            return gaussian
         edges = [edge_kernel(image, self.kernel_size) for image in y]
         rows = zip(gaussian, edges, strict=True)
         both = torch.stack([torch.stack([g, g if e is None else e.to(g)]) for g, e in rows])
