@@ -438,6 +438,7 @@ def main() -> None:
     precision = resolve(options.precision, "cpu")
     prior = load_prior(options.prior).cast(DTYPES[precision])
     results = Results(options.output)
+    images: dict[str, set[str]] = {}
     for task_name in tasks:
         whole = (
             make(task_name, options.size) if options.data is None else read(task_name, options.data)
@@ -459,10 +460,14 @@ def main() -> None:
                     print(f"{task_name}, {name}: left out, as {error}", flush=True)
                     break
                 results.add(*key, row, x)
-            done = [r for (t, m, _), r in results.rows.items() if (t, m) == (task_name, name)]
+            keys = [(task_name, name, image) for image in whole.names]
+            done = [results.rows[key] for key in keys if key in results.rows]
             if done:
                 print(line(done, names[name]), flush=True)
         results.sheet(whole, methods)
+        images[task_name] = set(whole.names)
+    # The folder may hold rows of other images, such as crops of another size.
+    results.rows = {k: row for k, row in results.rows.items() if k[2] in images.get(k[0], ())}
     print("\n" + table(results, tasks, methods, names))
     shown_names = {name: names[name] for name in methods}
     print("\nMean PSNR over the images that all methods of a line restored:\n")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -141,6 +142,15 @@ class RestorationMethod(ABC):
     def check(self, degradation: Degradation, prior: Prior) -> None:
         """Raise ValueError with the remedy if the method does not fit the degradation or prior."""
         return None
+
+
+@contextmanager
+def naming(setting: str) -> Iterator[None]:
+    """Begin the message of a ValueError inside with the setting that is to blame."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{setting}: {error}") from None
 
 
 def mean_square(residual: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from d2ir_pl.restoration.base import (
     Restoration,
     RestorationMethod,
     explained,
+    naming,
 )
 from d2ir_pl.restoration.degradation_estimation import DegradationEstimation
 from d2ir_pl.restoration.latent_optimization import LatentOptimization
@@ -60,10 +61,8 @@ class D2IR(RestorationMethod):
             ("latent", self.latent.timesteps),
         ):
             if self.stages in ("both", stage):
-                try:
+                with naming(f"method.{stage}"):
                     build(prior.schedule)
-                except ValueError as error:
-                    raise ValueError(f"method.{stage}: {error}") from None
 
     def _restore(
         self,

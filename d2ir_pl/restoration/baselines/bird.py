@@ -19,6 +19,7 @@ from d2ir_pl.restoration.base import (
     Restoration,
     RestorationMethod,
     Step,
+    naming,
     unexplained,
 )
 from d2ir_pl.restoration.baselines.result import restoration
@@ -78,10 +79,8 @@ class BIRD(RestorationMethod):
         self.ddim_steps = ddim_steps
 
     def check(self, degradation: Degradation, prior: Prior) -> None:
-        try:
+        with naming("method.ddim_steps"):
             prior.schedule.timesteps(self.ddim_steps)
-        except ValueError as error:
-            raise ValueError(f"method.ddim_steps: {error}") from None
 
     def _restore(
         self,

@@ -17,6 +17,7 @@ from d2ir_pl.restoration.base import (
     Restoration,
     RestorationMethod,
     Step,
+    naming,
     per_image,
     unexplained,
 )
@@ -64,10 +65,8 @@ class DDRM(RestorationMethod):
 
     def check(self, degradation: Degradation, prior: Prior) -> None:
         require_svd(degradation)
-        try:
+        with naming("method.steps"):
             prior.schedule.timesteps(self.steps)
-        except ValueError as error:
-            raise ValueError(f"method.steps: {error}") from None
 
     @torch.no_grad()
     def _restore(

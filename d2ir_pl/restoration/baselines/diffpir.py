@@ -18,6 +18,7 @@ from d2ir_pl.restoration.base import (
     Restoration,
     RestorationMethod,
     Step,
+    naming,
     per_image,
     unexplained,
 )
@@ -92,10 +93,8 @@ class DiffPIR(RestorationMethod):
 
     def timesteps(self, schedule: Schedule) -> list[int]:
         """The timesteps of the walk; ValueError if the settings do not fit the schedule."""
-        try:
+        with naming("method.steps"):
             uniform = schedule.timesteps(self.steps)
-        except ValueError as error:
-            raise ValueError(f"method.steps: {error}") from None
         if self.spacing == "uniform" or self.steps == 1:
             return uniform
         last = schedule.T - 1

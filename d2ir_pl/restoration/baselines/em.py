@@ -17,6 +17,7 @@ from d2ir_pl.restoration.base import (
     Restoration,
     RestorationMethod,
     Step,
+    naming,
     per_image,
     unexplained,
 )
@@ -95,10 +96,8 @@ class FastDiffusionEM(RestorationMethod):
                 f"FastDiffusionEM estimates the kernel of a Blur, not a "
                 f"{type(degradation).__name__}: use that degradation, or D2IR"
             )
-        try:
+        with naming("method.steps"):
             prior.schedule.timesteps(self.steps)
-        except ValueError as error:
-            raise ValueError(f"method.steps: {error}") from None
 
     @torch.no_grad()
     def _restore(

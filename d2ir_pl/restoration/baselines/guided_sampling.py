@@ -18,6 +18,7 @@ from d2ir_pl.restoration.base import (
     Restoration,
     RestorationMethod,
     Step,
+    naming,
 )
 from d2ir_pl.restoration.baselines.result import restoration
 from d2ir_pl.sampling import ancestral_sigma, ddim_step, predict_eps
@@ -73,10 +74,8 @@ class GuidedSampling(RestorationMethod):
         """
 
     def check(self, degradation: Degradation, prior: Prior) -> None:
-        try:
+        with naming("method.steps"):
             prior.schedule.timesteps(self.steps)
-        except ValueError as error:
-            raise ValueError(f"method.steps: {error}") from None
 
     @torch.no_grad()
     def _restore(
