@@ -4,6 +4,7 @@
     python benchmarks/quality.py --tasks all --methods all
     python benchmarks/quality.py --tasks blur_gaussian --methods d2ir,d2ir_known
     python benchmarks/quality.py --size 64 --methods d2ir,gdp_x0,bird
+    python benchmarks/quality.py --sweep --tasks blur_gaussian,super_resolution_x2_blind
     python benchmarks/quality.py --data FOLDER            # a degraded set of your own
 
 Prints Markdown, and writes a CSV file and a picture of all results a task under --output. An
@@ -26,6 +27,7 @@ from typing import Any
 
 import torch
 from classical import CLASSICAL
+from plot import draw
 from scipy.stats import spearmanr
 from tasks import SIZE, TASKS, Task, make, on_disk, read
 from torch import Tensor
@@ -159,7 +161,7 @@ def _paper(task: Task) -> RestorationMethod | None:
 
 ENTRIES: dict[str, Entry] = {
     "d2ir": Entry("D2IR (shipped config)", shipped, knows=False),
-    "fast": Entry("D2IR, config fast", _walk(steps=4), knows=False),
+    "fast": Entry("D2IR, config fast", _walk(steps=5, start=80), knows=False),
     "best": Entry("D2IR, config best", _walk(temperature=0.6), knows=False, samples=8),
     "sample": Entry("D2IR, one sample", _walk(temperature=1.0), knows=False),
     "samples": Entry("D2IR, mean of 8 samples", _walk(temperature=1.0), knows=False, samples=8),
@@ -185,6 +187,16 @@ ENTRIES: dict[str, Entry] = {
         knows=False,
     ),
 }
+# With fewer steps the walk starts lower, or they would be too far apart.
+_STARTS = {3: {"start": 50}, 5: {"start": 80}, 8: {}, 12: {}, 20: {}}
+SWEEP = {
+    f"steps_{n}": Entry(f"D2IR, {n} steps", _walk(steps=n, **start), False)
+    for n, start in _STARTS.items()
+}
+SWEEP |= {
+    f"samples_{n}": Entry(f"D2IR, mean of {n}", _walk(temperature=0.6), False, samples=n)
+    for n in (2, 4, 8, 16)
+}
 DEFAULT_METHODS = "d2ir,d2ir_known"
 
 
@@ -208,7 +220,7 @@ def asked(task: Task, name: str) -> Degradation:
 
 def run(task: Task, name: str, prior: Prior, seed: int) -> tuple[dict[str, Any], Tensor]:
     """The row of one image, and the restored image; ValueError if the pair makes no sense."""
-    entry = ENTRIES[name]
+    entry = {**ENTRIES, **SWEEP}[name]
     method = entry.method(task)
     if method is None:
         raise ValueError("it is not for this task")
@@ -423,6 +435,9 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="only the first so many images")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--precision", choices=["auto", "bf16", "fp32"], default="auto")
+    parser.add_argument(
+        "--sweep", action="store_true", help="presets and what lies between them, with a plot"
+    )
     parser.add_argument("--output", type=Path, default=Path("results/quality"))
     options = parser.parse_args()
     available = list(TASKS) if options.data is None else on_disk(options.data)
@@ -431,6 +446,9 @@ def main() -> None:
     for name in tasks:
         if name not in available:
             parser.error(f"task {name!r} is unknown: use {', '.join(available)} or all")
+    if options.sweep:
+        methods = [*SWEEP, "ddrm"]
+        names |= {name: entry.title for name, entry in SWEEP.items()}
     for name in methods:
         if name not in names:
             parser.error(f"method {name!r} is unknown: use {', '.join(names)} or all")
@@ -468,6 +486,9 @@ def main() -> None:
         images[task_name] = set(whole.names)
     # The folder may hold rows of other images, such as crops of another size.
     results.rows = {k: row for k, row in results.rows.items() if k[2] in images.get(k[0], ())}
+    if options.sweep:
+        rows = {key: row for key, row in results.rows.items() if key[1] in methods}
+        draw(rows, options.output / "sweep.png", {"ddrm": names["ddrm"]})
     print("\n" + table(results, tasks, methods, names))
     shown_names = {name: names[name] for name in methods}
     print("\nMean PSNR over the images that all methods of a line restored:\n")
