@@ -80,7 +80,7 @@ class DegradationEstimation:
     temperature: float = 0.3
     consistency: Literal["proximal", "guidance"] = "proximal"
     data_weight: float = 0.5
-    cg_iterations: int = 3
+    cg_iterations: int = 10
     renoise: float = 1.0
     guidance_scale: float = 1.0
     phi_steps: int = 3
