@@ -84,8 +84,7 @@ class Schedule:
         return 1.0 if t < 0 else float(self.alpha_bar[t])
 
     def sigma(self, t: int) -> float:
-        """Standard deviation of the noise beside a clean image of its own scale, at timestep `t`:
-        sqrt((1 - ab_t) / ab_t)."""
+        """sqrt((1 - ab_t) / ab_t): the noise of x_t / sqrt(ab_t), which is x_0 plus noise."""
         level = self.level(t)
         return math.sqrt((1 - level) / level)
 

@@ -145,7 +145,7 @@ class Blur(ConvolutionalBlur):
         covariance = gaussian_covariance(y, sigma_y, isotropic=False)
         kernel = gaussian_kernel(covariance, self.kernel_size)
         if self.start == "edges":
-            blurred = torch.linalg.eigvalsh(covariance)[:, 1] > SHARP_WIDTH**2
+            blurred = torch.linalg.eigvalsh(covariance.cpu())[:, 1].to(y.device) > SHARP_WIDTH**2
             likely = self._more_likely(y[blurred], sigma_y[blurred], kernel[blurred])
             kernel = kernel.index_put((blurred,), likely)
         kernel = kernel + KERNEL_FLOOR
