@@ -8,9 +8,9 @@ from typing import Any
 
 Rows = dict[tuple[str, str, str], dict[str, Any]]
 
-PRESETS = {"steps_5": "fast", "steps_8": "balanced (default)", "samples_8": "best"}
+PRESETS = {"steps_5": "fast", "steps_8": "balanced (default)", "samples_4": "best"}
 FAMILIES = {
-    "steps": "one restoration of 3 to 20 evaluations",
+    "steps": "one restoration of 5 to 20 evaluations",
     "samples": "mean of 2 to 16 restorations",
 }
 

@@ -162,7 +162,7 @@ def _paper(task: Task) -> RestorationMethod | None:
 ENTRIES: dict[str, Entry] = {
     "d2ir": Entry("D2IR (shipped config)", shipped, knows=False),
     "fast": Entry("D2IR, config fast", _walk(steps=5, start=80), knows=False),
-    "best": Entry("D2IR, config best", _walk(temperature=0.6), knows=False, samples=8),
+    "best": Entry("D2IR, config best", _walk(temperature=0.6), knows=False, samples=4),
     "sample": Entry("D2IR, one sample", _walk(temperature=1.0), knows=False),
     "samples": Entry("D2IR, mean of 8 samples", _walk(temperature=1.0), knows=False, samples=8),
     "d2ir_known": Entry("D2IR, degradation known", _known),
@@ -188,7 +188,7 @@ ENTRIES: dict[str, Entry] = {
     ),
 }
 # With fewer steps the walk starts lower, or they would be too far apart.
-_STARTS = {3: {"start": 50}, 5: {"start": 80}, 8: {}, 12: {}, 20: {}}
+_STARTS = {5: {"start": 80}, 6: {"start": 80}, 8: {}, 12: {}, 20: {}}
 SWEEP = {
     f"steps_{n}": Entry(f"D2IR, {n} steps", _walk(steps=n, **start), False)
     for n, start in _STARTS.items()
