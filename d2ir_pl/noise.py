@@ -64,6 +64,19 @@ def estimate_sigma(y: Tensor) -> Tensor:
     return (magnitude.nanmedian(2).values.nan_to_num() / _NORMAL_MAD).mean(1)
 
 
+def grey_variance(y: Tensor, sigma_y: Tensor) -> Tensor:
+    """`(B,)` variance, in float64, of the noise of the mean over an image's channels.
+
+    The mean averages the noise of the channels: independent in a colour photo, one and the same in
+    a grey one.
+
+    Args:
+        y: `(B, C, H, W)` images.
+        sigma_y: `(B,)` standard deviation of the noise of one channel.
+    """
+    return sigma_y.double() ** 2 / torch.where(is_grey(y), 1, y.shape[1])
+
+
 def is_grey(y: Tensor) -> Tensor:
     """`(B,)` whether all channels are one and the same, and with them their noise."""
     return (y == y[:, :1]).flatten(1).all(1)

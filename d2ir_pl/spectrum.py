@@ -20,7 +20,7 @@ import math
 import torch
 from torch import Tensor
 
-from d2ir_pl.noise import is_grey
+from d2ir_pl.noise import grey_variance
 
 # Falling exponent of the power of photographs, and the lowest frequency (cycles a pixel) that
 # still follows the law: together they read widths without bias on photographs of the training
@@ -78,9 +78,7 @@ def gaussian_covariance(y: Tensor, sigma_y: Tensor, isotropic: bool = True) -> T
     power, frequency = periodogram(y)
     keep = frequency.norm(dim=1) > MIN_FREQUENCY
     power, frequency = power[:, keep], frequency[keep]
-    # The grey image averages the noise of the channels: independent in a colour photo, one and the
-    # same in a grey one.
-    noise = (sigma_y.double() ** 2 / torch.where(is_grey(y), 1, y.shape[1]))[:, None]
+    noise = grey_variance(y, sigma_y)[:, None]
     sharp = torch.eye(2, dtype=torch.float64, device=y.device) * MIN_WIDTH**2
     flat = power.sum(1) <= 1e-12 * power.shape[1]
     if power.shape[1] < 8:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from d2ir_pl.noise import is_grey
+from d2ir_pl.noise import grey_variance
 from d2ir_pl.spectrum import EXPONENT, MIN_FREQUENCY, periodogram
 
 # How often the spacing of the grid is halved around its best point.
@@ -169,9 +169,7 @@ def _spectra(y: Tensor, sigma_y: Tensor, size: int) -> list[_Spectrum]:
         / count
         for values in (power, law)
     )
-    # The grey image averages the noise of the channels: independent in a colour photo, one and the
-    # same in a grey one.
-    noise = sigma_y.double() ** 2 / torch.where(is_grey(y), 1, y.shape[1])
+    noise = grey_variance(y, sigma_y)
     # A floor keeps the likelihood finite where there is neither signal nor noise.
     floor = 1e-4 * power.mean(1) + 1e-14
     return [
