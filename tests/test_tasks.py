@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from photos import photo, save
+from torch import Tensor
 
 from d2ir_pl.cli import main
 from d2ir_pl.commands.options import configs_folder
@@ -48,22 +49,25 @@ def test_a_clean_photo_is_degraded_and_restored(config: str, tmp_path: Path) -> 
     assert float(scores["input_psnr"]) > 5
 
 
+def pair(root: Path, y: Tensor, clean: Tensor) -> list[str]:
+    """Write a degraded and a clean photo of one name, and name them as inputs and references."""
+    for folder, pixels in (("in", y), ("clean", clean)):
+        (root / folder).mkdir()
+        write_png(root / folder / "a.png", pixels)
+    return ["--data.inputs", str(root / "in"), "--data.references", str(root / "clean")]
+
+
 def test_super_resolution_enlarges_and_is_scored_against_the_large_photo(tmp_path: Path) -> None:
     large = torch.nn.functional.avg_pool2d(photo(0, 96, 128)[None], 2)[0]
     small = torch.nn.functional.interpolate(large[None], scale_factor=0.25, mode="area")[0]
-    for folder, pixels in (("in", small), ("clean", large)):
-        (tmp_path / folder).mkdir()
-        write_png(tmp_path / folder / "a.png", pixels)
-    where = ["--data.inputs", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
-    references = ["--data.references", str(tmp_path / "clean")]
     task = ["--config", "super_resolution_x4", "--model.method.estimation.steps", "5"]
-    assert main(["predict", *task, *where, *references]) == 0
+    task += pair(tmp_path, small, large)
+    assert main(["predict", *task, "--output", str(tmp_path / "out")]) == 0
     assert read_image(tmp_path / "out" / "restored" / "a.png").pixels.shape == large.shape
     scores = row(tmp_path / "out")
     assert float(scores["input_psnr"]) > 10
     write_png(tmp_path / "clean" / "a.png", small)
-    again = [*where[:3], str(tmp_path / "again"), *references]
-    assert main(["predict", *task, *again]) == 1
+    assert main(["predict", *task, "--output", str(tmp_path / "again")]) == 1
     assert "is 12x16, not 48x64" in row(tmp_path / "again")["reason"]
 
 
@@ -72,13 +76,9 @@ def test_a_small_blurred_jpeg_comes_back_larger_and_better_than_enlarged(tmp_pat
     example = configs_folder().parent / "examples" / "clean" / "astronaut.png"
     clean = read_image(example).pixels[:, 32:144, 64:192]
     y = told(told.embed(clean[None]), told.init(clean[None], torch.zeros(1)))[0]
-    for folder, pixels in (("in", y), ("clean", clean)):
-        (tmp_path / folder).mkdir()
-        write_png(tmp_path / folder / "a.png", pixels)
-    where = ["--data.inputs", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
-    references = ["--data.references", str(tmp_path / "clean")]
     task = ["--config", "old_photo", "--model.method.estimation.steps", "6"]
-    assert main(["predict", *task, *where, *references]) == 0
+    task += pair(tmp_path, y, clean)
+    assert main(["predict", *task, "--output", str(tmp_path / "out")]) == 0
     assert read_image(tmp_path / "out" / "restored" / "a.png").pixels.shape == clean.shape
     scores = row(tmp_path / "out")
     assert float(scores["psnr"]) > float(scores["input_psnr"]) + 0.5
