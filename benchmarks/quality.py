@@ -23,7 +23,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from classical import CLASSICAL
@@ -42,13 +42,7 @@ from d2ir_pl.metrics import kernel_similarity, psnr, ssim
 from d2ir_pl.noise import image_generator
 from d2ir_pl.precision import DTYPES, resolve
 from d2ir_pl.priors import Prior, load_prior
-from d2ir_pl.restoration import (
-    D2IR,
-    DegradationEstimation,
-    LatentOptimization,
-    RestorationMethod,
-    restore_samples,
-)
+from d2ir_pl.restoration import D2IR, RestorationMethod, restore_samples
 from d2ir_pl.restoration.baselines import BIRD, DDRM, DPS, GDP, DiffPIR, FastDiffusionEM
 
 LIGHT = ("low_light", "hdr")
@@ -84,25 +78,17 @@ def shipped(task: Task) -> RestorationMethod:
     return method
 
 
-def _one_stage(stages: str) -> Callable[[Task], RestorationMethod | None]:
-    def method(task: Task) -> RestorationMethod | None:
-        both = shipped(task)
-        if not isinstance(both, D2IR):
-            return None
-        return D2IR(both.estimation, both.latent, stages, both.model_error)  # type: ignore[arg-type]
-
-    return method
-
-
-def _walk(**settings: float) -> Callable[[Task], RestorationMethod | None]:
-    """The shipped method with other settings of stage 1."""
+def _changed(
+    stages: Literal["both", "estimation", "latent"] = "both", **settings: float
+) -> Callable[[Task], RestorationMethod | None]:
+    """The shipped method with some of its stages, or other settings of stage 1."""
 
     def method(task: Task) -> RestorationMethod | None:
         both = shipped(task)
         if not isinstance(both, D2IR):
             return None
         estimation = replace(both.estimation, **settings)  # type: ignore[arg-type]
-        return D2IR(estimation, both.latent, model_error=both.model_error)
+        return D2IR(estimation, both.latent, stages, both.model_error)
 
     return method
 
@@ -142,33 +128,20 @@ def _bird(task: Task) -> RestorationMethod:
 def _paper(task: Task) -> RestorationMethod | None:
     if not task.name.startswith("blur"):
         return None
-    estimation = DegradationEstimation(
-        steps=50,
-        start=999,
-        spacing="linear",
-        temperature=1,
-        consistency="guidance",
-        phi_steps=1,
-        phi_start=999,
-        phi_anchor=0.0,
-    )
-    return D2IR(
-        estimation,
-        LatentOptimization(
-            ddim_steps=10, level=-1, start="noise", gradient="full", discrepancy=0.0
-        ),
-    )
+    method = _shipped_options("d2ir_paper").model.method
+    assert isinstance(method, D2IR)
+    return method
 
 
 ENTRIES: dict[str, Entry] = {
     "d2ir": Entry("D2IR (shipped config)", shipped, knows=False),
-    "fast": Entry("D2IR, config fast", _walk(steps=5, start=80), knows=False),
-    "best": Entry("D2IR, config best", _walk(temperature=0.6), knows=False, samples=4),
-    "sample": Entry("D2IR, one sample", _walk(temperature=1.0), knows=False),
-    "samples": Entry("D2IR, mean of 8 samples", _walk(temperature=1.0), knows=False, samples=8),
+    "fast": Entry("D2IR, config fast", _changed(steps=5, start=80), knows=False),
+    "best": Entry("D2IR, config best", _changed(temperature=0.6), knows=False, samples=4),
+    "sample": Entry("D2IR, one sample", _changed(temperature=1.0), knows=False),
+    "samples": Entry("D2IR, mean of 8 samples", _changed(temperature=1.0), knows=False, samples=8),
     "d2ir_known": Entry("D2IR, degradation known", _known),
-    "estimation": Entry("D2IR, stage 1 alone", _one_stage("estimation"), knows=False),
-    "latent": Entry("D2IR, stage 2 alone", _one_stage("latent"), knows=False),
+    "estimation": Entry("D2IR, stage 1 alone", _changed("estimation"), knows=False),
+    "latent": Entry("D2IR, stage 2 alone", _changed("latent"), knows=False),
     "paper": Entry("D2IR, published settings", _paper, knows=False, slow=True),
     "gdp_x0": Entry("GDP-x0, degradation known", _gdp("x0"), slow=True),
     "gdp_blind": Entry(
@@ -191,11 +164,11 @@ ENTRIES: dict[str, Entry] = {
 # With fewer steps the walk starts lower, or they would be too far apart.
 _STARTS = {5: {"start": 80}, 6: {"start": 80}, 8: {}, 12: {}, 20: {}}
 SWEEP = {
-    f"steps_{n}": Entry(f"D2IR, {n} steps", _walk(steps=n, **start), False)
+    f"steps_{n}": Entry(f"D2IR, {n} steps", _changed(steps=n, **start), False)
     for n, start in _STARTS.items()
 }
 SWEEP |= {
-    f"samples_{n}": Entry(f"D2IR, mean of {n}", _walk(temperature=0.6), False, samples=n)
+    f"samples_{n}": Entry(f"D2IR, mean of {n}", _changed(temperature=0.6), False, samples=n)
     for n in (2, 4, 8, 16)
 }
 DEFAULT_METHODS = "d2ir,d2ir_known"
