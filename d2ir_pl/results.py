@@ -71,9 +71,8 @@ class Record:
         for stage in ("estimation", "latent"):
             losses: list[float] | list[None] = self.losses.get(stage) or [None]
             row[f"{stage}_first_loss"], row[f"{stage}_last_loss"] = losses[0], losses[-1]
-        for key in ("residual", "stopped_by", "nfe", "num_samples", "std"):
-            row[key] = getattr(self, key)
-        for key in ("seconds", "psnr", "ssim", "lpips"):
+        account = ("residual", "stopped_by", "nfe", "num_samples", "std", "seconds")
+        for key in (*account, "psnr", "ssim", "lpips"):
             row[key] = getattr(self, key)
         return {**row, "input_psnr": self.input_psnr, "reblur_psnr": self.reblur_psnr}
 

@@ -61,7 +61,7 @@ class PosteriorMean(RestorationMethod):
         images: list[Tensor] = []
         losses: list[list[float]] = []
         for b, (sigma, grey) in enumerate(zip(sigma_y.tolist(), is_grey(y).tolist(), strict=True)):
-            own = slice(b, b + 1)
+            own, own_phi = slice(b, b + 1), select(phi, [b])
             state = y[own]
             if grey:
                 sigma *= math.sqrt(3)
@@ -71,9 +71,9 @@ class PosteriorMean(RestorationMethod):
             x = prior.x0(math.sqrt(prior.schedule.level(t)) * state, t)
             if grey:
                 x = x.mean(1, keepdim=True).expand_as(x)
-            loss = unexplained(degradation, y[own] - x, select(phi, [b]))
+            loss = unexplained(degradation, y[own] - x, own_phi)
             crop = partial(degradation.crop, x, (y.shape[-2], y.shape[-1]))
-            observer(Step("estimation", 0, 1, [b], loss, sigma_y[own], crop, select(phi, [b])))
+            observer(Step("estimation", 0, 1, [b], loss, sigma_y[own], crop, own_phi))
             images.append(x)
             losses.append(loss.tolist())
         x, count = torch.cat(images), len(y)
