@@ -148,8 +148,9 @@ def test_files_are_stored_turned(orientation, tmp_path):
 # ---- Linearisation ----
 
 
-def test_rounding_passes_gradients_straight_through():
-    x = scene((16, 16))[None].double()
+@pytest.mark.parametrize("contrast", [1, 5])
+def test_rounding_and_clipping_pass_gradients_straight_through(contrast):
+    x = contrast * scene((16, 16))[None].double()
     phi = Jpeg().draw([torch.Generator().manual_seed(0)], x)
     for transform in (torch.func.jvp, torch.func.vjp):
         f = lambda image: Jpeg()(image, phi)  # noqa: E731

@@ -26,7 +26,12 @@ from d2ir_pl.degradations.jpeg_operator import (
     stored,
     upright,
 )
-from d2ir_pl.degradations.jpeg_transform import analyze, standard_tables, synthesize
+from d2ir_pl.degradations.jpeg_transform import (
+    analyze,
+    clip_straight_through,
+    standard_tables,
+    synthesize,
+)
 
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 
@@ -44,9 +49,10 @@ class Jpeg(Degradation):
     frequency first; `factors` `(B, 2)`, vertical and horizontal subsampling; `orientation` `(B,)`,
     the EXIF orientation of the file. phi is read, never fitted.
 
-    Rounding has the derivative of the identity in `forward`. `linearize` instead compares the
-    coefficients of x with those of y, each in units of its own rounding error: steps differ tenfold
-    between frequencies, and so does what y says about them. With e ~ N(0, q^2 / 12),
+    Rounding and clipping have the derivative of the identity in `forward`. `linearize` instead
+    compares the coefficients of x with those of y, each in units of its own rounding error: steps
+    differ tenfold between frequencies, and so does what y says about them. With
+    e ~ N(0, q^2 / 12),
 
         ||r||^2 / sigma^2 = sum_k (c_k(y) - c_k(x))^2 / (q_k^2 / 12),
 
@@ -108,8 +114,8 @@ class Jpeg(Degradation):
         for image, (tables, factors, orientation) in zip(x, compressions(phi), strict=True):
             file = stored(image, orientation)
             coefficients = analyze(file, factors, whole=True).quantize(tables.to(x))
-            decoded = synthesize(coefficients, _size(file), factors).clamp(-1, 1)
-            rows.append(upright(decoded, orientation))
+            decoded = synthesize(coefficients, _size(file), factors)
+            rows.append(upright(clip_straight_through(decoded), orientation))
         return torch.stack(rows)
 
     def linearize(self, y: Tensor, x: Tensor, phi: Phi) -> tuple[LinearOperator, Tensor]:

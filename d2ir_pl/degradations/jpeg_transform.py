@@ -85,6 +85,11 @@ def round_straight_through(x: Tensor) -> Tensor:
     return x + (x.round() - x).detach()
 
 
+def clip_straight_through(x: Tensor) -> Tensor:
+    """x clipped to [-1, 1], whose derivative is taken to be 1: what is outside can come back."""
+    return x + (x.clamp(-1, 1) - x).detach()
+
+
 def analyze(
     x: Tensor, factors: Factors, whole: bool = False, decoded: bool = False
 ) -> Coefficients:
