@@ -5,8 +5,14 @@ blur with covariance S multiplies it by exp(-4 pi^2 f^T S f), and white noise ad
 
     P(f) = c |f|^-a exp(-4 pi^2 f^T S f) + n.
 
-The periodogram I of an image scatters around P like an exponential variable, so c and S follow by
-maximum likelihood (Whittle), maximising  sum_f -log P(f) - I(f) / P(f).
+The periodogram I of an image scatters around P like an exponential variable, so c and the width of
+an isotropic blur follow by maximum likelihood (Whittle), maximising  sum_f -log P(f) - I(f) / P(f).
+
+Not every scene has the same power in all directions: horizons and walls give more along the axes.
+A blur that is wider in one direction is told from that by how it grows with f. So where the blur is
+anisotropic, the law is multiplied by exp(sum_j u_j b_j(f)) with b = cos 2t, sin 2t, the same times
+log(f / f_1), cos 4t, sin 4t, for f = |f| (cos t, sin t), and u_j ~ N(mu_j, s_j^2) as photographs
+have them. S and u are then the most probable ones.
 
 The law of natural images: Field, Relations between the statistics of natural images and the
 response properties of cortical cells, 1987. Whittle, Estimation and information in stationary time
@@ -27,6 +33,16 @@ from d2ir_pl.noise import grey_variance
 # set (docs/experiments.md).
 EXPONENT = 2.4
 MIN_FREQUENCY = 0.08
+# mu_j and s_j of cos 2t, sin 2t, both times log(f / f_1), cos 4t, sin 4t, and f_1: rounded from 400
+# crops of training photographs (docs/experiments.md).
+DIRECTION_MEAN = (0.0, 0.0, 0.0, 0.0, 0.2, 0.0)
+DIRECTION_SCATTER = (0.5, 0.5, 0.35, 0.35, 0.3, 0.3)
+DIRECTION_FREQUENCY = 0.15
+# Cells of the frequency plane are 1 / CELLS cycles a pixel wide, and the logarithm of a photo's
+# power in one strays from the law by CELL_SCATTER: without it, large photos would be believed more
+# than they know.
+CELLS = 64
+CELL_SCATTER = 1.0
 # Side in pixels of the largest block whose periodogram is taken whole.
 MAX_BLOCK = 512
 # Widths in pixels that a spectrum can tell from a sharp image, and from pure noise.
@@ -60,6 +76,32 @@ def periodogram(y: Tensor) -> tuple[Tensor, Tensor]:
     return power.flatten(1), torch.stack([fx, fy], -1).flatten(0, 1).to(grey.device)
 
 
+def cell_means(
+    power: Tensor, frequency: Tensor, size: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Means over cells of the frequency plane that are 1 / size cycles a pixel wide.
+
+    Args:
+        power: `(B, F)` at each frequency.
+        frequency: `(F, 2)` in cycles a pixel, half the plane.
+        size: cells a cycle.
+
+    Returns:
+        Of the C cells that hold a frequency: power `(B, C)`, mean of |f|^-a `(C,)`, number of
+        frequencies `(C,)`, and place `(C, 2)` along x and y in units of 1 / size.
+    """
+    place = (frequency * size).round().long()
+    place[:, 1] = (place[:, 1] + size // 2) % size - size // 2  # 1/2 and -1/2 are the same
+    place, index = place.unique(dim=0, return_inverse=True)
+    count = torch.bincount(index, minlength=len(place)).to(power)
+    law = frequency.norm(dim=1) ** -EXPONENT
+    power, law = (
+        values.new_zeros(*values.shape[:-1], len(place)).index_add_(-1, index, values) / count
+        for values in (power, law)
+    )
+    return power, law, count, place
+
+
 def gaussian_covariance(y: Tensor, sigma_y: Tensor, isotropic: bool = True) -> Tensor:
     """Covariance of the Gaussian blur that best explains each image's power spectrum.
 
@@ -91,7 +133,7 @@ def gaussian_covariance(y: Tensor, sigma_y: Tensor, isotropic: bool = True) -> T
     floor = noise[rows].clamp_min(1e-4 * power[rows].median(1, keepdim=True).values + 1e-14)
     theta = _grid_search(power[rows], frequency, floor)
     if not isotropic:
-        theta = _fisher_scoring(power[rows], frequency, floor, theta)
+        theta = _most_probable(power[rows], frequency, floor, theta)
     s_xx, s_xy, s_yy = theta[:, 1], theta[:, 2], theta[:, 3]
     found = torch.stack([s_xx, s_xy, s_xy, s_yy], -1).unflatten(-1, (2, 2))
     values, vectors = torch.linalg.eigh(found)
@@ -105,10 +147,14 @@ def _hann(n: int) -> Tensor:
 
 
 def _basis(frequency: Tensor) -> Tensor:
-    """`(4, F)`: derivative of log(P - n) with respect to (log c, S_xx, S_xy, S_yy)."""
+    """`(10, F)`: derivative of log(P - n) with respect to (log c, S_xx, S_xy, S_yy, u_1 .. u_6)."""
     fx, fy = frequency.unbind(1)
     k = -4 * math.pi**2
-    return torch.stack([torch.ones_like(fx), k * fx**2, 2 * k * fx * fy, k * fy**2])
+    blur = [torch.ones_like(fx), k * fx**2, 2 * k * fx * fy, k * fy**2]
+    angle = torch.atan2(fy, fx)
+    rise = (frequency.norm(dim=1) / DIRECTION_FREQUENCY).log()
+    twice, four = (torch.stack([(m * angle).cos(), (m * angle).sin()]) for m in (2, 4))
+    return torch.cat([torch.stack(blur), twice, rise * twice, four])
 
 
 def _grid_search(power: Tensor, frequency: Tensor, noise: Tensor) -> Tensor:
@@ -150,23 +196,35 @@ def _scale(power: Tensor, count: Tensor, shape: Tensor, noise: Tensor) -> Tensor
     return c
 
 
-def _fisher_scoring(power: Tensor, frequency: Tensor, noise: Tensor, theta: Tensor) -> Tensor:
-    """Refine `(log c, S_xx, S_xy, S_yy)` by damped Fisher scoring of the Whittle likelihood."""
-    basis = _basis(frequency)
-    law = frequency.norm(dim=1) ** -EXPONENT
+def _most_probable(power: Tensor, frequency: Tensor, noise: Tensor, theta: Tensor) -> Tensor:
+    """Anisotropic blur and directions of the scene, by damped Fisher scoring, from isotropic theta.
+
+    Minimises sum_cells w (log P + I / P) + sum_j (u_j - mu_j)^2 / (2 s_j^2), the weight w the
+    inverse variance of log I in a cell: of chance, 1 / count, and of the scene, `CELL_SCATTER`^2.
+    """
+    power, law, count, place = cell_means(power, frequency, CELLS)
+    basis = _basis(place.to(power) / CELLS)
+    weight = 1 / (CELL_SCATTER**2 + 1 / count)
+    mean = theta.new_zeros(len(basis))
+    precision = torch.zeros_like(mean)
+    mean[4:] = theta.new_tensor(DIRECTION_MEAN)
+    precision[4:] = theta.new_tensor(DIRECTION_SCATTER) ** -2
 
     def cost_of(theta: Tensor) -> tuple[Tensor, Tensor]:
         signal = torch.exp((theta @ basis).clamp(max=60)) * law
         model = signal + noise
-        return (model.log() + power / model).sum(1), signal
+        prior = ((theta - mean) ** 2 * precision).sum(1) / 2
+        return (weight * (model.log() + power / model)).sum(1) + prior, signal
 
+    theta = torch.cat([theta, mean[4:].expand(len(theta), -1)], 1)
     damping = torch.full_like(theta[:, 0], 1e-2)
     cost, signal = cost_of(theta)
     for _ in range(40):
         model = signal + noise
         jacobian = (signal / model)[:, None] * basis
-        gradient = (jacobian * (1 - power / model)[:, None]).sum(2)
-        fisher = jacobian @ jacobian.mT
+        misfit = (weight * (1 - power / model))[:, None]
+        gradient = (jacobian * misfit).sum(2) + (theta - mean) * precision
+        fisher = (jacobian * weight) @ jacobian.mT + torch.diag(precision)
         diagonal = fisher.diagonal(dim1=1, dim2=2)
         # Pure noise says nothing of some parameters: the floor keeps the matrix regular.
         floor = 1e-9 * diagonal.amax(1, keepdim=True) + 1e-30

@@ -3,21 +3,35 @@ import torch
 import torch.nn.functional as F
 
 from d2ir_pl.degradations.kernels import gaussian_kernel
-from d2ir_pl.spectrum import EXPONENT, MAX_WIDTH, MIN_WIDTH, gaussian_covariance, periodogram
+from d2ir_pl.spectrum import (
+    EXPONENT,
+    MAX_WIDTH,
+    MIN_WIDTH,
+    cell_means,
+    gaussian_covariance,
+    periodogram,
+)
 
 
-def power_law_images(count: int, size: int, seed: int = 0) -> torch.Tensor:
-    """Random images whose power falls like that of photographs."""
+def power_law_images(count: int, size: int, seed: int = 0, horizontal: float = 0.0) -> torch.Tensor:
+    """Random images whose power falls like that of photographs.
+
+    The logarithm of the power in direction t has `horizontal` cos 2t added to it.
+    """
     g = torch.Generator().manual_seed(seed)
-    f = torch.sqrt(torch.fft.fftfreq(size)[:, None] ** 2 + torch.fft.rfftfreq(size)[None] ** 2)
+    fy, fx = torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None]
+    f = torch.sqrt(fy**2 + fx**2)
     amplitude = torch.where(f > 0, f ** (-EXPONENT / 2), 0)
+    amplitude = amplitude * (horizontal * (2 * torch.atan2(fy, fx)).cos() / 2).exp()
     spectrum = torch.fft.rfft2(torch.randn(count, 1, size, size, generator=g)) * amplitude
     images = torch.fft.irfft2(spectrum, s=(size, size))
     return (0.3 * images / images.std()).expand(-1, 3, -1, -1)
 
 
-def blurred(covariance: torch.Tensor, sigma: float, size: int = 128) -> torch.Tensor:
-    x = power_law_images(len(covariance), size + 40)
+def blurred(
+    covariance: torch.Tensor, sigma: float, size: int = 128, horizontal: float = 0.0
+) -> torch.Tensor:
+    x = power_law_images(len(covariance), size + 40, horizontal=horizontal)
     k = gaussian_kernel(covariance, 41)
     y = torch.cat(
         [F.conv2d(a[:, None], b[None, None])[None, :, 0] for a, b in zip(x, k, strict=True)]
@@ -42,6 +56,27 @@ def test_two_widths_and_their_direction_are_read_off_the_spectrum():
     assert torch.allclose(values.sqrt(), torch.tensor([1.0, 2.5]).expand(3, 2), rtol=0.15)
     direction = torch.atan2(vectors[:, 1, 1], vectors[:, 0, 1])
     assert float(torch.sin(direction - angle).abs().max()) < 0.1
+
+
+@pytest.mark.parametrize("horizontal", [-1.0, 1.0])
+def test_the_directions_of_a_scene_are_not_taken_for_blur(horizontal):
+    """Power that differs between directions by the same factor at every frequency is the scene."""
+    truth = torch.eye(2).expand(4, 2, 2) * 1.5**2
+    y = blurred(truth, 0.01, horizontal=horizontal)
+    found = gaussian_covariance(y, torch.full((4,), 0.01), isotropic=False)
+    widths = torch.linalg.eigvalsh(found).sqrt()
+    assert float((widths[:, 1] / widths[:, 0]).max()) < 1.2
+
+
+def test_cells_hold_the_mean_power_of_their_frequencies():
+    power, frequency = periodogram(torch.randn(2, 3, 48, 60, generator=torch.manual_seed(0)))
+    keep = frequency.norm(dim=1) > 0.1
+    means, law, count, place = cell_means(power[:, keep], frequency[keep], 16)
+    assert torch.allclose((means * count).sum(1), power[:, keep].sum(1))
+    assert int(count.sum()) == int(keep.sum())
+    near = ((frequency - place[7] / 16).abs() < 1 / 32 - 1e-9).all(1) & keep
+    assert float(means[1, 7]) == pytest.approx(float(power[1, near].mean()))
+    assert float(law[7]) == pytest.approx(float((frequency[near].norm(dim=1) ** -EXPONENT).mean()))
 
 
 def test_white_noise_has_its_variance_as_power_at_every_block_size():

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.noise import grey_variance
-from d2ir_pl.spectrum import EXPONENT, MIN_FREQUENCY, periodogram
+from d2ir_pl.spectrum import MIN_FREQUENCY, cell_means, periodogram
 
 # How often the spacing of the grid is halved around its best point.
 REFINEMENTS = 5
@@ -158,17 +158,8 @@ def _spectra(y: Tensor, sigma_y: Tensor, size: int) -> list[_Spectrum]:
     power, frequency = periodogram(y)
     keep = frequency.norm(dim=1) > MIN_FREQUENCY
     power, frequency = power[:, keep], frequency[keep]
-    column, row = ((frequency * size).round().long() % size).unbind(1)
-    cell, index = (row * (size // 2 + 1) + column).unique(return_inverse=True)
-    count = torch.bincount(index, minlength=len(cell)).double()
-    law = frequency.norm(dim=1) ** -EXPONENT
-    power, law = (
-        torch.zeros(*values.shape[:-1], len(cell), dtype=torch.float64).index_add_(
-            -1, index, values
-        )
-        / count
-        for values in (power, law)
-    )
+    power, law, count, place = cell_means(power, frequency, size)
+    cell = place[:, 1] % size * (size // 2 + 1) + place[:, 0]
     noise = grey_variance(y, sigma_y)
     # A floor keeps the likelihood finite where there is neither signal nor noise.
     floor = 1e-4 * power.mean(1) + 1e-14
