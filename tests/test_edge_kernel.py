@@ -51,7 +51,8 @@ def test_a_kernel_is_on_the_simplex_and_centred():
     assert found.shape == (21, 21)
     assert float(found.min()) >= 0
     assert float(found.sum()) == pytest.approx(1, abs=1e-5)
-    assert float(kernel_centroid(found[None]).abs().max()) <= 0.51
+    # Less than a pixel off the middle, the picture would be moved by as much.
+    assert float(kernel_centroid(found[None]).abs().max()) <= 0.12
 
 
 def test_brightness_and_contrast_do_not_matter():

@@ -7,7 +7,9 @@ to a fine scale, two problems are solved in turn,
     S = argmin ||k * S - g||^2 + w ||grad S||_0     an image of few, sharp edges
     k = argmin ||k * grad S - grad g||^2 + c ||k||^2,    then k >= 0, small entries 0, sum k = 1
 
-with g the grey photo. S is no good picture of the scene, but its edges are where those of the scene
+with g the grey photo. A kernel and the scene may be shifted against each other without a trace in
+the photo, so the centroid of k is moved to its middle: the restored photo then lies where the
+blurred one does. S is no good picture of the scene, but its edges are where those of the scene
 are, and k follows from them. Both have closed forms in the Fourier domain (S with an auxiliary
 gradient, by half-quadratic splitting).
 
@@ -75,7 +77,8 @@ def edge_kernel(y: Tensor, size: int) -> Tensor | None:
             sharp = _sharp_edges(blurred, kernel, weight)
             kernel = _cleaned(_least_squares(sharp, blurred, side), KERNEL_FLOOR)
             weight = max(EDGE_DECAY * weight, MIN_EDGE_WEIGHT)
-    return kernel
+    assert kernel is not None
+    return _centred(kernel)
 
 
 def _scales(size: int) -> list[int]:
@@ -162,3 +165,15 @@ def _cleaned(kernel: Tensor, floor: float) -> Tensor:
     x, y = kernel_centroid(kernel[None])[0].round().long().tolist()
     kernel = F.pad(kernel, (side,) * 4)[side + y : 2 * side + y, side + x : 2 * side + x]
     return kernel / kernel.sum().clamp_min(1e-12)
+
+
+def _centred(kernel: Tensor) -> Tensor:
+    """With its centroid in the middle, by the part of a pixel that is missing: a Fourier shift."""
+    side, room = kernel.shape[0], kernel.shape[0] // 2
+    size = side + 2 * room
+    x, y = kernel_centroid(kernel[None])[0].tolist()
+    f_y, f_x = torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)
+    shift = torch.exp(2j * math.pi * (f_x * x + f_y * y))
+    moved = torch.fft.irfft2(torch.fft.rfft2(F.pad(kernel, (room,) * 4)) * shift, s=(size, size))
+    moved = moved[room:-room, room:-room].clamp_min(0)
+    return moved / moved.sum().clamp_min(1e-12)
