@@ -1,12 +1,16 @@
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from gaussian_prior import CurvedPrior, GaussianPrior
+from guided_diffusion.unet import AttentionBlock, QKVAttention, QKVAttentionLegacy
 from safetensors.torch import save_file
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from d2ir_pl.priors import PriorError, UNetFlags, load_prior
+from d2ir_pl.priors.guided_diffusion import FusedAttention
 from d2ir_pl.priors.registry import EMBEDDED, prior_file, prior_files
 
 TINY = UNetFlags(
@@ -82,6 +86,38 @@ def test_gradients_flow_to_the_input_and_not_to_the_weights(embedded):
     embedded.x0(x, 100).square().sum().backward()
     assert float(x.grad.abs().sum()) > 0
     assert all(p.grad is None and not p.requires_grad for p in embedded.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("new_order", [False, True])
+def test_attention_is_that_of_guided_diffusion(new_order, dtype):
+    """Its modules stay the reference: same values, same gradient, nothing in the state dict."""
+    reference = (QKVAttention if new_order else QKVAttentionLegacy)(4)
+    fused = FusedAttention(4, heads_first=not new_order)
+    qkv = torch.randn(2, 3 * 4 * 8, 50, generator=torch.Generator().manual_seed(0)).to(dtype)
+    results = []
+    for attention in (reference, fused):
+        x = qkv.clone().requires_grad_()
+        out = attention(x)
+        (gradient,) = torch.autograd.grad(out.square().sum(), x)
+        results.append((out.float(), gradient.float()))
+    tolerance = 1e-5 if dtype == torch.float32 else 3e-2
+    for expected, found in zip(*results, strict=True):
+        assert float((expected - found).abs().max()) < tolerance * float(expected.abs().max())
+    assert not fused.state_dict()
+
+
+@pytest.mark.parametrize("heads_first", [False, True])
+def test_attention_needs_no_matrix_of_all_pairs(heads_first):
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):  # raises where it cannot be used
+        assert FusedAttention(2, heads_first)(torch.randn(1, 3 * 2 * 16, 70)).shape == (1, 32, 70)
+
+
+@pytest.mark.parametrize("new_order", [False, True])
+def test_every_attention_of_a_unet_is_the_fused_one(new_order):
+    unet = replace(TINY, use_new_attention_order=new_order).build()
+    kinds = {type(block.attention) for block in unet.modules() if isinstance(block, AttentionBlock)}
+    assert kinds == {FusedAttention}
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from d2ir_pl.priors.denoiser import NetworkPrior
 from d2ir_pl.schedules import Schedule
@@ -20,7 +21,7 @@ with warnings.catch_warnings():
         ModelMeanType,
         ModelVarType,
     )
-    from guided_diffusion.unet import UNetModel
+    from guided_diffusion.unet import AttentionBlock, QKVAttentionLegacy, UNetModel
 
 _CHANNEL_MULT = {512: "0.5,1,1,2,2,4,4", 256: "1,1,2,2,4,4", 128: "1,1,2,3,4", 64: "1,2,3,4"}
 _CLASSES = 1000  # of ImageNet: guided-diffusion's class-conditional models know no others
@@ -119,14 +120,44 @@ def _numbers(flag: str, text: str) -> list[float]:
 def build_unet(config: dict[str, Any]) -> UNetModel:
     """A U-Net with random weights from the arguments of `UNetModel`, lists in place of tuples.
 
+    Its attention is PyTorch's: the same numbers without a matrix of all pairs of pixels.
+
     Raises:
         ValueError: if the numbers of channels and heads do not go together.
     """
     sequences = ("attention_resolutions", "channel_mult")
     try:
-        return UNetModel(**{k: tuple(v) if k in sequences else v for k, v in config.items()})
+        unet = UNetModel(**{k: tuple(v) if k in sequences else v for k, v in config.items()})
     except AssertionError as error:  # how the package refuses arguments
         raise ValueError(f"the flags of the U-Net do not go together: {error}") from None
+    for block in unet.modules():
+        if isinstance(block, AttentionBlock):
+            heads_first = isinstance(block.attention, QKVAttentionLegacy)
+            block.attention = FusedAttention(block.num_heads, heads_first)
+    return unet
+
+
+class FusedAttention(nn.Module):
+    """softmax(q^T k / sqrt(C)) v for each head, by `scaled_dot_product_attention`; no parameters.
+
+    Args:
+        heads: how many, H.
+        heads_first: whether channels are ordered as (H, 3, C), guided-diffusion's first order, or
+            as (3, H, C), its new one.
+    """
+
+    def __init__(self, heads: int, heads_first: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.heads_first = heads_first
+
+    def forward(self, qkv: Tensor) -> Tensor:
+        """`(B, H C, T)` from `(B, 3 H C, T)` for T pixels."""
+        sizes = (self.heads, 3) if self.heads_first else (3, self.heads)
+        # Fused kernels take rows of channels only: others would be the slow path without a word.
+        heads = qkv.unflatten(1, (*sizes, -1)).mT.contiguous()
+        q, k, v = heads.unbind(2 if self.heads_first else 1)
+        return F.scaled_dot_product_attention(q, k, v).mT.flatten(1, 2)
 
 
 class VarianceBound:

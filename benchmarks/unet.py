@@ -1,0 +1,102 @@
+"""The U-Net as it is evaluated here against that of guided_diffusion, and against the machine.
+
+    python benchmarks/unet.py
+    python benchmarks/unet.py --prior imagenet-256 --size 256 --runs 3
+
+The published architecture is timed with random weights: nothing is downloaded. Both networks have
+the same weights and are evaluated in turn; the ratio is the median of those of neighbours. The
+floor is the number of multiply-adds divided by the rate at which the same threads multiply
+matrices. Ratios can be compared between machines, seconds cannot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+import warnings
+
+import torch
+from guided_diffusion.unet import UNetModel
+from torch.utils.flop_counter import FlopCounterMode
+
+from d2ir_pl.memory import keep_freed_memory
+from d2ir_pl.priors import UNetFlags, load_prior
+from d2ir_pl.priors.guided_diffusion import UNetPrior, build_unet
+
+MATRIX = 2048
+"""Side of the matrices whose product tells the rate of multiply-adds."""
+
+
+def now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def rate(device: str, dtype: torch.dtype, runs: int = 5) -> float:
+    """Multiply-adds a second in a product of matrices, the best of some runs."""
+    a = torch.randn(MATRIX, MATRIX, device=device).to(dtype)
+    seconds = []
+    for _ in range(runs + 1):
+        start = now()
+        a @ a
+        seconds.append(now() - start)
+    return float(MATRIX**3 / min(seconds))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--prior", default="natural-small", help="or imagenet-256, random weights")
+    parser.add_argument("--size", type=int, default=128, help="height and width in pixels")
+    parser.add_argument("--runs", type=int, default=9)
+    options = parser.parse_args()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if options.prior == "imagenet-256":
+        config = UNetFlags().config()
+        ours = build_unet(config)
+        for weights in ours.parameters():
+            if not weights.any():  # what starts at zero would hide what comes before it
+                torch.nn.init.normal_(weights, std=0.02)
+    else:
+        prior = load_prior(options.prior)
+        if not isinstance(prior, UNetPrior):
+            parser.error(f"{options.prior} is no U-Net of guided_diffusion: name one that is")
+        config, ours = prior.config, prior.unet
+    theirs = UNetModel(**config)
+    theirs.load_state_dict(ours.state_dict())
+    networks = [network.to(device).eval() for network in (theirs, ours)]
+    x = torch.randn(1, 3, options.size, options.size, device=device)
+    t = torch.full((1,), 100, device=device)
+    seconds: list[list[float]] = [[], []]
+    outputs: list[torch.Tensor] = []
+    with torch.inference_mode():
+        for run in range(options.runs + 1):
+            for network, times in zip(networks, seconds, strict=True):
+                start = now()
+                output = network(x, t)
+                if run:  # the first one warms up
+                    times.append(now() - start)
+                else:
+                    outputs.append(output)
+        with FlopCounterMode(display=False) as counter:
+            networks[0](x, t)
+    work = counter.get_total_flops() / 2
+    best = rate(device, torch.float32)
+    ratio = statistics.median(b / a for a, b in zip(*seconds, strict=True))
+    before, after = (statistics.median(times) for times in seconds)
+    error = float((outputs[0] - outputs[1]).abs().max() / outputs[0].abs().max().clamp_min(1e-30))
+    print("| U-Net | size | guided_diffusion s | here s | ratio | largest difference ", end="")
+    print("| 10^9 multiply-adds | at the rate of matrices s | share of that rate |")
+    print("|" + "---|" * 9)
+    print(
+        f"| {options.prior} | {options.size}x{options.size} | {before:.2f} | {after:.2f} ", end=""
+    )
+    print(f"| {ratio:.3f} | {error:.1e} | {work / 1e9:.1f} | {work / best:.2f} ", end="")
+    print(f"| {work / best / after:.0%} |")
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    keep_freed_memory()
+    main()
