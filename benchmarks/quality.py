@@ -35,7 +35,7 @@ from torch import Tensor
 from d2ir_pl.commands.options import configs_folder
 from d2ir_pl.commands.predict import parse_options
 from d2ir_pl.commands.quiet import quiet
-from d2ir_pl.degradations import Blur, Degradation, GaussianBlur
+from d2ir_pl.degradations import Blur, Degradation, Downsampling, GaussianBlur, Phi
 from d2ir_pl.image_io import read_image, write_png
 from d2ir_pl.memory import keep_freed_memory
 from d2ir_pl.metrics import kernel_similarity, psnr, ssim
@@ -217,10 +217,19 @@ def run(task: Task, name: str, prior: Prior, seed: int) -> tuple[dict[str, Any],
     if result.std is not None:
         error = (result.x0 - task.reference).square().mean(1, keepdim=True).sqrt()
         row["calibration"] = float(spearmanr(result.std.flatten(), error.flatten()).statistic)
-    if task.kernel is not None and isinstance(degradation, Blur | GaussianBlur):
-        found = degradation.kernel(result.phi)[0]
+    if task.kernel is not None:
+        found = _kernel(degradation, result.phi)
         row["similarity"] = float(kernel_similarity(found, task.kernel[0]))
     return row, result.x0
+
+
+def _kernel(degradation: Degradation, phi: Phi) -> Tensor:
+    """The kernel `(k, k)` of one image, in pixels of the clean image."""
+    if isinstance(degradation, Downsampling):
+        taps = degradation.taps(phi)[0]
+        return torch.outer(taps, taps)
+    assert isinstance(degradation, Blur | GaussianBlur)
+    return degradation.kernel(phi)[0]
 
 
 def score(task: Task, x: Tensor) -> dict[str, Any]:
