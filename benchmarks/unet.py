@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 import warnings
 
 import torch
 from guided_diffusion.unet import UNetModel
+from speed import now
 from torch.utils.flop_counter import FlopCounterMode
 
 from d2ir_pl.memory import keep_freed_memory
@@ -26,12 +26,6 @@ from d2ir_pl.priors.guided_diffusion import UNetPrior, build_unet
 
 MATRIX = 2048
 """Side of the matrices whose product tells the rate of multiply-adds."""
-
-
-def now() -> float:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 def rate(device: str, dtype: torch.dtype, runs: int = 5) -> float:
