@@ -11,7 +11,7 @@ an isotropic blur follow by maximum likelihood (Whittle), maximising  sum_f -log
 Not every scene has the same power in all directions: horizons and walls give more along the axes.
 A blur that is wider in one direction is told from that by how it grows with f. So where the blur is
 anisotropic, the law is multiplied by exp(sum_j u_j b_j(f)) with b = cos 2t, sin 2t, the same times
-log(f / f_1), cos 4t, sin 4t, for f = |f| (cos t, sin t), and u_j ~ N(mu_j, s_j^2) as photographs
+log(|f| / f_1), cos 4t, sin 4t, for f = |f| (cos t, sin t), and u_j ~ N(mu_j, s_j^2) as photographs
 have them. S and u are then the most probable ones.
 
 The law of natural images: Field, Relations between the statistics of natural images and the
@@ -33,8 +33,8 @@ from d2ir_pl.noise import grey_variance
 # set (docs/experiments.md).
 EXPONENT = 2.4
 MIN_FREQUENCY = 0.08
-# mu_j and s_j of cos 2t, sin 2t, both times log(f / f_1), cos 4t, sin 4t, and f_1: rounded from 400
-# crops of training photographs (docs/experiments.md).
+# mu_j and s_j of cos 2t, sin 2t, both times log(|f| / f_1), cos 4t, sin 4t, and f_1: about the mean
+# of each pair over 400 crops of training photographs (docs/experiments.md).
 DIRECTION_MEAN = (0.0, 0.0, 0.0, 0.0, 0.2, 0.0)
 DIRECTION_SCATTER = (0.5, 0.5, 0.35, 0.35, 0.3, 0.3)
 DIRECTION_FREQUENCY = 0.15
@@ -90,9 +90,7 @@ def cell_means(
         Of the C cells that hold a frequency: power `(B, C)`, mean of |f|^-a `(C,)`, number of
         frequencies `(C,)`, and place `(C, 2)` along x and y in units of 1 / size.
     """
-    place = (frequency * size).round().long()
-    place[:, 1] = (place[:, 1] + size // 2) % size - size // 2  # 1/2 and -1/2 are the same
-    place, index = place.unique(dim=0, return_inverse=True)
+    place, index = (frequency * size).round().long().unique(dim=0, return_inverse=True)
     count = torch.bincount(index, minlength=len(place)).to(power)
     law = frequency.norm(dim=1) ** -EXPONENT
     power, law = (

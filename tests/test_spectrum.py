@@ -68,8 +68,22 @@ def test_the_directions_of_a_scene_are_not_taken_for_blur(horizontal):
     assert float((widths[:, 1] / widths[:, 0]).max()) < 1.2
 
 
+@pytest.mark.parametrize("size", [127, 128])
+def test_a_mirrored_photo_has_the_mirrored_blur(size):
+    truth = torch.tensor([[2.0, 0.8], [0.8, 1.0]])[None]
+    y = blurred(truth, 0.002, size)
+    found, mirrored = (
+        gaussian_covariance(image, torch.tensor([0.002]), isotropic=False)[0]
+        for image in (y, y.flip(-2))
+    )
+    sign = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
+    assert torch.allclose(found, sign * mirrored, atol=0.02)
+
+
 def test_cells_hold_the_mean_power_of_their_frequencies():
-    power, frequency = periodogram(torch.randn(2, 3, 48, 60, generator=torch.manual_seed(0)))
+    power, frequency = periodogram(
+        torch.randn(2, 3, 48, 60, generator=torch.Generator().manual_seed(0))
+    )
     keep = frequency.norm(dim=1) > 0.1
     means, law, count, place = cell_means(power[:, keep], frequency[keep], 16)
     assert torch.allclose((means * count).sum(1), power[:, keep].sum(1))

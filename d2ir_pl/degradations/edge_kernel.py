@@ -40,6 +40,8 @@ EDGE_WEIGHT, EDGE_DECAY, MIN_EDGE_WEIGHT = 8e-3, 0.9, 1e-4
 KERNEL_WEIGHT = 0.3
 # Entries below this part of the largest one are noise.
 KERNEL_FLOOR = 0.1
+# Shifts that centre the last kernel, and the part of its largest entry below which they ring.
+CENTRINGS, RINGING = 4, 0.03
 # Rounds of S and k at every scale, and the side of the coarsest kernel.
 ROUNDS = 5
 MIN_KERNEL = 5
@@ -168,12 +170,19 @@ def _cleaned(kernel: Tensor, floor: float) -> Tensor:
 
 
 def _centred(kernel: Tensor) -> Tensor:
-    """With its centroid in the middle, by the part of a pixel that is missing: a Fourier shift."""
+    """With its centroid in the middle, by the part of a pixel that is missing: Fourier shifts.
+
+    A shift makes small entries of both signs, whose removal moves the centroid again.
+    """
     side, room = kernel.shape[0], kernel.shape[0] // 2
     size = side + 2 * room
-    x, y = kernel_centroid(kernel[None])[0].tolist()
+    spectrum = torch.fft.rfft2(F.pad(kernel, (room,) * 4))
     f_y, f_x = torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)
-    shift = torch.exp(2j * math.pi * (f_x * x + f_y * y))
-    moved = torch.fft.irfft2(torch.fft.rfft2(F.pad(kernel, (room,) * 4)) * shift, s=(size, size))
-    moved = moved[room:-room, room:-room].clamp_min(0)
-    return moved / moved.sum().clamp_min(1e-12)
+    shift, moved = torch.zeros(2), kernel
+    for _ in range(CENTRINGS):
+        shift = shift + kernel_centroid(moved[None])[0]
+        turned = spectrum * torch.exp(2j * math.pi * (f_x * shift[0] + f_y * shift[1]))
+        moved = torch.fft.irfft2(turned, s=(size, size))[room:-room, room:-room].clamp_min(0)
+        moved = moved * (moved >= RINGING * moved.max())
+        moved = moved / moved.sum().clamp_min(1e-12)
+    return moved

@@ -159,7 +159,7 @@ def _spectra(y: Tensor, sigma_y: Tensor, size: int) -> list[_Spectrum]:
     keep = frequency.norm(dim=1) > MIN_FREQUENCY
     power, frequency = power[:, keep], frequency[keep]
     power, law, count, place = cell_means(power, frequency, size)
-    cell = place[:, 1] % size * (size // 2 + 1) + place[:, 0]
+    cell = place[:, 1] % size * (size // 2 + 1) + place[:, 0]  # 1/2 and -1/2 are the same
     noise = grey_variance(y, sigma_y)
     # A floor keeps the likelihood finite where there is neither signal nor noise.
     floor = 1e-4 * power.mean(1) + 1e-14
