@@ -115,6 +115,9 @@ def gaussian_covariance(y: Tensor, sigma_y: Tensor, isotropic: bool = True) -> T
     """
     if y.device.type == "mps":  # which has no double precision
         return gaussian_covariance(y.cpu(), sigma_y.cpu(), isotropic).to(y.device)
+    if not isotropic and len(y) > 1:  # in a batch, products of matrices may round differently
+        pairs = zip(y.split(1), sigma_y.split(1), strict=True)
+        return torch.cat([gaussian_covariance(image, s, isotropic) for image, s in pairs])
     power, frequency = periodogram(y)
     keep = frequency.norm(dim=1) > MIN_FREQUENCY
     power, frequency = power[:, keep], frequency[keep]
