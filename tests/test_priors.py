@@ -100,7 +100,7 @@ def test_attention_is_that_of_guided_diffusion(new_order, dtype):
         x = qkv.clone().requires_grad_()
         out = attention(x)
         (gradient,) = torch.autograd.grad(out.square().sum(), x)
-        results.append((out.float(), gradient.float()))
+        results.append((out.detach().float(), gradient.float()))
     tolerance = 1e-5 if dtype == torch.float32 else 3e-2
     for expected, found in zip(*results, strict=True):
         assert float((expected - found).abs().max()) < tolerance * float(expected.abs().max())
