@@ -19,9 +19,14 @@ def corner(size=21):
     kernel = torch.zeros(size, size)
     kernel[9, 6:13] = 1
     kernel[9:14, 12] = 1
-    i = torch.arange(size) - size // 2
-    pen = (-((i[:, None] - i[None]) ** 2) / (2 * 0.7**2)).exp()
-    kernel = pen @ kernel @ pen
+    return drawn(kernel, 0.7)
+
+
+def drawn(path, width):
+    """The kernel of a path that is drawn with a Gaussian pen."""
+    i = torch.arange(len(path)) - len(path) // 2
+    pen = (-((i[:, None] - i[None]) ** 2) / (2 * width**2)).exp()
+    kernel = pen @ path @ pen
     return kernel / kernel.sum()
 
 
@@ -128,12 +133,10 @@ def test_a_margin_leads_back_to_the_beginning():
 
 def test_a_shake_over_two_pixels_is_found_from_edges():
     """Its spectrum is little wider than that of a sharp photo."""
-    i = torch.arange(21) - 10
-    pen = (-((i[:, None] - i[None]) ** 2) / (2 * 0.5**2)).exp()
-    kernel = torch.zeros(21, 21)
-    kernel[10, 10:12] = 1
-    kernel = pen @ kernel @ pen
-    y, sigma = blurred(discs(), kernel / kernel.sum(), 0.02), torch.tensor([0.02])
+    path = torch.zeros(21, 21)
+    path[10, 10:12] = 1
+    kernel = drawn(path, 0.5)
+    y, sigma = blurred(discs(), kernel, 0.02), torch.tensor([0.02])
     width = torch.linalg.eigvalsh(gaussian_covariance(y, sigma, isotropic=False))[0, 1].sqrt()
     assert 0.75 < float(width) < 0.85
     free, spectrum = Blur(21), Blur(21, start="spectrum")

@@ -160,10 +160,8 @@ def _least_squares(sharp: Tensor, blurred: Tensor, side: int) -> Tensor:
 
 def _cleaned(kernel: Tensor, floor: float) -> Tensor:
     """On the simplex, without entries below a part of the largest, centred by whole pixels."""
-    kernel = kernel.clamp_min(0)
-    kernel = kernel * (kernel >= floor * kernel.max())
+    kernel = _on_simplex(kernel, floor)
     side = kernel.shape[0]
-    kernel = kernel / kernel.sum().clamp_min(1e-12)
     x, y = kernel_centroid(kernel[None])[0].round().long().tolist()
     kernel = F.pad(kernel, (side,) * 4)[side + y : 2 * side + y, side + x : 2 * side + x]
     return kernel / kernel.sum().clamp_min(1e-12)
@@ -182,7 +180,13 @@ def _centred(kernel: Tensor) -> Tensor:
     for _ in range(CENTRINGS):
         shift = shift + kernel_centroid(moved[None])[0]
         turned = spectrum * torch.exp(2j * math.pi * (f_x * shift[0] + f_y * shift[1]))
-        moved = torch.fft.irfft2(turned, s=(size, size))[room:-room, room:-room].clamp_min(0)
-        moved = moved * (moved >= RINGING * moved.max())
-        moved = moved / moved.sum().clamp_min(1e-12)
+        moved = torch.fft.irfft2(turned, s=(size, size))[room:-room, room:-room]
+        moved = _on_simplex(moved, RINGING)
     return moved
+
+
+def _on_simplex(kernel: Tensor, floor: float) -> Tensor:
+    """Not negative, without entries below a part of the largest, and with sum 1."""
+    kernel = kernel.clamp_min(0)
+    kernel = kernel * (kernel >= floor * kernel.max())
+    return kernel / kernel.sum().clamp_min(1e-12)
