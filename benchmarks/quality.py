@@ -126,7 +126,7 @@ def _bird(task: Task) -> RestorationMethod:
 
 
 def _paper(task: Task) -> RestorationMethod | None:
-    if not task.name.startswith("blur"):
+    if not task.name.startswith("blur") and task.name != "super_resolution_x2_blind":
         return None
     method = _shipped_options("d2ir_paper").model.method
     assert isinstance(method, D2IR)
@@ -185,7 +185,7 @@ def told(task: Task) -> Degradation:
 
 def asked(task: Task, name: str) -> Degradation:
     """The family as the method has to find it."""
-    if name in ("paper", "fast_em"):
+    if name in ("paper", "fast_em") and task.name.startswith("blur"):
         return Blur(border="reflect" if name == "paper" else "extend", start="spectrum")
     degradation = _options(task).model.degradation
     assert isinstance(degradation, Degradation)

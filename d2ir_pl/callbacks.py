@@ -52,10 +52,6 @@ class ImageWriter(pl.Callback):
         for b, record in enumerate(records(outputs, pl_module, self.fingerprint)):
             sample = outputs.samples[b]
             x0 = outputs.restoration.x0[b]
-            if not bool(x0.isfinite().all()):
-                reason = "the restoration is not finite: try another --seed or lower learning rates"
-                self._fail(Failure(sample.item, reason, sample.digest))
-                continue
             self.folder.write(
                 record,
                 x0,
@@ -87,6 +83,8 @@ def records(result: BatchResult, module: RestorationModule, fingerprint: str) ->
 
     described = module.degradation.describe(r.phi)
     drawn = result.scene.true_phi
+    side = max(module.degradation.image_size((result.scene.y.shape[-2], result.scene.y.shape[-1])))
+    tile = module.prior.tile if side > module.prior.tile else None
     true_phi = None if drawn is None else module.degradation.describe(drawn)
     return [
         Record(
@@ -104,11 +102,12 @@ def records(result: BatchResult, module: RestorationModule, fingerprint: str) ->
             num_samples=module.num_samples,
             std=None if r.std is None else float(r.std[b].square().mean().sqrt()) / 2,
             precision=str(module.trainer.precision),
+            tile=tile,
             seconds=round(result.seconds, 3),
             losses={stage: [v / 4 for v in losses[b]] for stage, losses in r.losses.items()},
             phi=described[b],
             true_phi=None if true_phi is None else true_phi[b],
-            notes=list(sample.photo.notes),
+            notes=[*sample.photo.notes, *result.notes[b]],
             psnr=score("psnr", b),
             ssim=score("ssim", b),
             lpips=score("lpips", b),
@@ -142,7 +141,9 @@ class TrajectoryLogger(pl.Callback):
             raise ValueError(f"images_every {images_every} must be at least 0")
         self.folder = folder
         self.images_every = images_every
-        self._writers: list[SummaryWriter] = []
+        self._writers: dict[int, SummaryWriter] = {}
+        self._runs: list[Path] = []
+        self._seen: set[tuple[int, str, int]] = set()
         self._degradation: Degradation | None = None
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -158,15 +159,27 @@ class TrajectoryLogger(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        runs = [self.folder / s.item.name for s in batch.samples]
-        for run in runs:
-            for old in run.glob("events.out.tfevents.*"):
-                old.unlink()
-        self._writers = [SummaryWriter(run) for run in runs]
+        self._runs = [self.folder / s.item.name for s in batch.samples]
+        self._seen = set()
+        for b in range(len(self._runs)):
+            self._begin(b)
+
+    def _begin(self, image: int) -> None:
+        """A new run for an image, in place of an old one."""
+        if image in self._writers:
+            self._writers[image].close()
+        for old in self._runs[image].glob("events.out.tfevents.*"):
+            old.unlink()
+        self._writers[image] = SummaryWriter(self._runs[image])
+        self._seen = {seen for seen in self._seen if seen[0] != image}
 
     def observe(self, step: Step) -> None:
         if step.sample:
             return
+        for b in step.images:
+            if (b, step.stage, step.index) in self._seen:  # it is being restored again
+                self._begin(b)
+            self._seen.add((b, step.stage, step.index))
         rms = (step.loss / step.sigma_y**2).sqrt().tolist()
         for i, b in enumerate(step.images):
             writer = self._writers[b]
@@ -200,10 +213,9 @@ class TrajectoryLogger(pl.Callback):
         assert isinstance(outputs, BatchResult)
         assert self._degradation is not None
         restoration = outputs.restoration
-        for b, writer in enumerate(self._writers):
-            if restoration is None:
-                writer.close()
-                continue
+        for b, position in enumerate(outputs.positions):
+            assert restoration is not None
+            writer = self._writers[position]
             row = [outputs.shown[b], restoration.x0[b]]
             if outputs.scene.reference is not None:
                 row.append(outputs.scene.reference[b])
@@ -216,8 +228,9 @@ class TrajectoryLogger(pl.Callback):
                 writer.add_image("uncertainty", uncertainty_picture(restoration.std[b]))
             for name, values in outputs.scores.items():
                 writer.add_scalar(f"score/{name}", values[b])
+        for writer in self._writers.values():
             writer.close()
-        self._writers = []
+        self._writers = {}
 
 
 class RestorationProgress(pl.Callback):
@@ -306,7 +319,7 @@ class RestorationProgress(pl.Callback):
                 else ""
             )
             number = f"{self.done + b + 1}/{self.total}"
-            notes = "".join(f" ({note})" for note in sample.photo.notes)
+            notes = "".join(f" ({note})" for note in (*sample.photo.notes, *outputs.notes[b]))
             self._line(
                 f"restored {number}: {sample.item.name} in {outputs.seconds:.1f} s{gain}{notes}"
             )
@@ -345,4 +358,5 @@ def _unit(image: Tensor) -> Tensor:
 def _enlarge(picture: Tensor) -> Tensor:
     """`(1, h, w)`, small pictures such as kernels at eight times their size."""
     factor = max(1, 168 // max(picture.shape))
-    return F.interpolate(picture.float().cpu()[None, None], scale_factor=factor, mode="nearest")[0]
+    picture = picture.float().cpu().nan_to_num()
+    return F.interpolate(picture[None, None], scale_factor=factor, mode="nearest")[0]

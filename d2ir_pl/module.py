@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from d2ir_pl import metrics
+from d2ir_pl.attempts import Attempts, Outcome
 from d2ir_pl.data import Batch, Failure, Sample
 from d2ir_pl.degradations import Degradation, GaussianBlur, Phi
-from d2ir_pl.degradations.base import Size
+from d2ir_pl.degradations.base import Size, select
 from d2ir_pl.noise import image_generator, normal_like
 from d2ir_pl.precision import compute_dtype
 from d2ir_pl.priors import UNetFlags, load_prior
+from d2ir_pl.priors.denoiser import Tile
 from d2ir_pl.restoration import D2IR, Restoration, RestorationMethod, Step, restore_samples
 
 
@@ -34,6 +36,14 @@ class Scene:
     reference: Tensor | None = None
     true_phi: Phi | None = None
 
+    def select(self, images: Sequence[int]) -> Scene:
+        rows = list(images)
+        return Scene(
+            self.y[rows],
+            None if self.reference is None else self.reference[rows],
+            None if self.true_phi is None else select(self.true_phi, rows),
+        )
+
     def cpu(self) -> Scene:
         return Scene(
             self.y.cpu(),
@@ -48,6 +58,8 @@ class BatchResult:
 
     Attributes:
         samples: the images that were restored.
+        positions: where in the batch they stood.
+        notes: what had to be done differently for each of them.
         failures: the others, with reasons.
         scene: the degraded images.
         shown: `(B, 3, H', W')`, them (or a first guess from them) at the size of the restored ones.
@@ -57,6 +69,8 @@ class BatchResult:
     """
 
     samples: list[Sample]
+    positions: list[int]
+    notes: list[list[str]]
     failures: list[Failure]
     scene: Scene
     shown: Tensor
@@ -77,7 +91,8 @@ class RestorationModule(pl.LightningModule):
         sigma_y: standard deviation of the photos' noise in [0, 1]; estimated if null.
         prior_flags: guided-diffusion's flags of a `.pt` state dict given as `prior`.
         tile: largest side in pixels that the prior sees at once; larger photos are predicted on
-            overlapping tiles.
+            overlapping tiles. `auto` is four times the size of the images that the prior was
+            trained on, or less where memory does not hold that.
         num_samples: restorations of each photo; their mean is the result, and their standard
             deviation a map of where it is uncertain.
         label: class of every prediction, 0..999 for ImageNet, where the prior is
@@ -92,7 +107,7 @@ class RestorationModule(pl.LightningModule):
         seed: int = 0,
         sigma_y: float | None = None,
         prior_flags: UNetFlags | None = None,
-        tile: int = 512,
+        tile: Tile = "auto",
         label: int | None = None,
         num_samples: int = 1,
     ) -> None:
@@ -111,6 +126,7 @@ class RestorationModule(pl.LightningModule):
         self.degrade_noise: float | None = None
         """Set by the program where the inputs are clean images to be degraded first."""
         self.observers: list[Callable[[Step], None]] = []
+        self._attempts = Attempts(self.prior)
 
     def setup(self, stage: str) -> None:
         # Once, before the strategy wraps the module: converted later, the weights would be
@@ -128,16 +144,25 @@ class RestorationModule(pl.LightningModule):
         # Its autocast would round blurs and scores: only the prior, which casts itself, is reduced.
         exact = torch.autocast(self.device.type, enabled=False)
         with torch.inference_mode(False), torch.enable_grad(), exact:
-            batch = self._fitting(batch)
-            if not batch.samples:
-                return _failed(batch.failures)
+            positions, failures = self._fitting(batch)
+            samples = [batch.samples[b] for b in positions]
+            if not samples:
+                return _failed(failures)
             try:
-                scene, restoration = self._restore(batch)
+                scene = self._scene(batch.y[positions], samples)
             except ValueError as error:
                 # Such as a size that the degradation cannot handle; others may still do.
-                refused = [Failure(s.item, str(error), s.digest) for s in batch.samples]
-                return _failed(batch.failures + refused)
-            seconds = (time.perf_counter() - start) / len(batch.samples)
+                refused = [Failure(s.item, str(error), s.digest) for s in samples]
+                return _failed(failures + refused)
+            outcome = self._restore(scene, samples, positions)
+            for b, reason in outcome.failed.items():
+                failures.append(Failure(samples[b].item, reason, samples[b].digest))
+            restored = sorted(outcome.restored)
+            if not restored:
+                return _failed(failures)
+            seconds = (time.perf_counter() - start) / len(samples)
+            restoration = Restoration.join([outcome.restored[b] for b in restored])
+            scene = scene.select(restored)
             shown = scene.y
             if shown.shape != restoration.x0.shape:
                 lifted = self.degradation.lift(scene.y, restoration.phi)
@@ -146,48 +171,65 @@ class RestorationModule(pl.LightningModule):
         with torch.autocast("cpu", enabled=False):
             scores = _scores(scene, shown, restoration)
         return BatchResult(
-            batch.samples, batch.failures, scene, shown, restoration, scores, seconds
+            [samples[b] for b in restored],
+            [positions[b] for b in restored],
+            [outcome.notes.get(b, []) for b in restored],
+            failures,
+            scene,
+            shown,
+            restoration,
+            scores,
+            seconds,
         )
 
-    def _fitting(self, batch: Batch) -> Batch:
-        """Without the samples whose reference is not of the size of a restored image."""
+    def _fitting(self, batch: Batch) -> tuple[list[int], list[Failure]]:
+        """The positions of samples whose reference is not of a wrong size; and all failures."""
         keep, failures = [], list(batch.failures)
-        for i, sample in enumerate(batch.samples):
+        for b, sample in enumerate(batch.samples):
             size = self.degradation.output_size(_size(batch.y))
             reference = sample.reference
             if reference is None or (reference.shape[-2], reference.shape[-1]) == size:
-                keep.append(i)
+                keep.append(b)
                 continue
             theirs = f"{reference.shape[-2]}x{reference.shape[-1]}"
             reason = f"its reference {sample.item.reference} is {theirs}, not {size[0]}x{size[1]}"
             failures.append(Failure(sample.item, reason, sample.digest))
-        return Batch([batch.samples[i] for i in keep], failures, batch.y[keep])
+        return keep, failures
 
-    def _restore(self, batch: Batch) -> tuple[Scene, Restoration]:
-        items = [s.item for s in batch.samples]
-        paths, keys = [item.path for item in items], [item.key for item in items]
-        degraded = self.degrade_noise is None
-        degradation = self.degradation.for_images(paths, keys, degraded)
-        if degraded:
-            references = [s.reference for s in batch.samples if s.reference is not None]
-            reference = torch.stack(references).to(batch.y) if references else None
-            scene = Scene(batch.y.clone(), reference)
-        else:
-            scene = self._degrade(batch.y.clone(), degradation, batch.samples)
-        sigma_y = None
-        if self.sigma_y is not None:
-            sigma_y = torch.full((len(keys),), 2 * self.sigma_y, device=batch.y.device)
-        restoration = restore_samples(
-            self.method,
-            self.num_samples,
-            scene.y,
-            degradation,
-            self.prior,
-            [image_generator(self.seed, key) for key in keys],
-            sigma_y,
-            self._observe,
-        )
-        return scene, restoration
+    def _scene(self, y: Tensor, samples: Sequence[Sample]) -> Scene:
+        if self.degrade_noise is not None:
+            return self._degrade(y.clone(), self._degradation(samples), samples)
+        references = [s.reference for s in samples if s.reference is not None]
+        return Scene(y.clone(), torch.stack(references).to(y) if references else None)
+
+    def _degradation(self, samples: Sequence[Sample]) -> Degradation:
+        paths, keys = [s.item.path for s in samples], [s.item.key for s in samples]
+        return self.degradation.for_images(paths, keys, degraded=self.degrade_noise is None)
+
+    def _restore(
+        self, scene: Scene, samples: Sequence[Sample], positions: Sequence[int]
+    ) -> Outcome:
+        def restore(images: Sequence[int], method: RestorationMethod) -> Restoration:
+            part = [samples[b] for b in images]
+            y = scene.y[list(images)]
+            sigma_y = None
+            if self.sigma_y is not None:
+                sigma_y = torch.full((len(part),), 2 * self.sigma_y, device=y.device)
+            return restore_samples(
+                method,
+                self.num_samples,
+                y,
+                self._degradation(part),
+                self.prior,
+                [image_generator(self.seed, s.item.key) for s in part],
+                sigma_y,
+                lambda step: self._observe(
+                    replace(step, images=[positions[images[i]] for i in step.images])
+                ),
+            )
+
+        height, width = self.degradation.output_size(_size(scene.y))
+        return self._attempts(restore, self.method, len(samples), height * width)
 
     def _observe(self, step: Step) -> None:
         for observer in self.observers:
@@ -213,7 +255,7 @@ class RestorationModule(pl.LightningModule):
 
 def _failed(failures: list[Failure]) -> BatchResult:
     nothing = torch.empty(0, 3, 1, 1)
-    return BatchResult([], failures, Scene(nothing), nothing, None, {}, 0.0)
+    return BatchResult([], [], [], failures, Scene(nothing), nothing, None, {}, 0.0)
 
 
 def _scores(scene: Scene, shown: Tensor, restoration: Restoration) -> dict[str, list[float]]:

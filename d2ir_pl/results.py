@@ -35,6 +35,7 @@ class Record:
         input_sha256: digest of the input file.
         std: root mean square of the standard deviation between samples, if there are several.
         precision: what the prior computed in; where the settings say `auto`, what that was.
+        tile: largest side in pixels that the prior saw at once, if the image was larger.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Record:
     num_samples: int = 1
     std: float | None = None
     precision: str = ""
+    tile: int | None = None
     seconds: float | None = None
     psnr: float | None = None
     ssim: float | None = None
@@ -71,7 +73,7 @@ class Record:
         for stage in ("estimation", "latent"):
             losses: list[float] | list[None] = self.losses.get(stage) or [None]
             row[f"{stage}_first_loss"], row[f"{stage}_last_loss"] = losses[0], losses[-1]
-        account = ("residual", "stopped_by", "nfe", "num_samples", "std", "seconds")
+        account = ("residual", "stopped_by", "nfe", "num_samples", "std", "tile", "seconds")
         for key in (*account, "psnr", "ssim", "lpips"):
             row[key] = getattr(self, key)
         return {**row, "input_psnr": self.input_psnr, "reblur_psnr": self.reblur_psnr}

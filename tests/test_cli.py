@@ -296,21 +296,92 @@ def test_an_image_that_the_method_refuses_does_not_stop_the_others(
     assert files(tmp_path / "out" / "restored") == {"a.png", "c.png"}
 
 
-def test_a_result_that_is_not_finite_is_a_failure(
+def diverge_above(monkeypatch: pytest.MonkeyPatch, lr: float) -> None:
+    """The network returns NaN for bright images of methods whose steps are larger than `lr`."""
+    network, restore = NetworkPrior._network, D2IR.restore
+    current: list[float] = []
+
+    def watched(self: D2IR, *arguments: Any) -> Restoration:
+        current[:] = [self.latent.lr]
+        return restore(self, *arguments)
+
+    def broken(self: NetworkPrior, x_t: Tensor, t: int) -> Tensor:
+        eps = network(self, x_t, t)
+        bright = x_t.mean((1, 2, 3), keepdim=True) > 0.5
+        return torch.where(bright & (current[0] > lr), torch.nan, eps)
+
+    monkeypatch.setattr(D2IR, "restore", watched)
+    monkeypatch.setattr(NetworkPrior, "_network", broken)
+
+
+def dark_bright_dark(folder: Path) -> Path:
+    save_all(folder, ["a.png", "c.png"])
+    write_png(folder / "b.png", 0.8 + 0.1 * photo(5))
+    return folder
+
+
+def test_an_image_that_diverges_is_restored_once_more_and_its_neighbours_are_untouched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    inputs = save_all(tmp_path / "in", ["a.png", "b.png"])
-    restore = D2IR.restore
+    inputs = dark_bright_dark(tmp_path / "in")
+    batch = ("--data.batch_size", "3", "--model.method.latent.discrepancy", "0")
+    assert predict(inputs, tmp_path / "before", *batch) == 0
+    capsys.readouterr()
+    diverge_above(monkeypatch, 0.005)
+    assert predict(inputs, tmp_path / "out", *batch) == 0
+    assert capsys.readouterr().err.count("(diverged at first: restored with a tenth") == 1
+    for name in ("a.png", "c.png"):
+        before, after = (tmp_path / run / "restored" / name for run in ("before", "out"))
+        assert before.read_bytes() == after.read_bytes()
+    record = json.loads((tmp_path / "out" / "degradation" / "b.json").read_text())
+    assert record["notes"] == ["diverged at first: restored with a tenth of the step sizes"]
+    assert all(np.isfinite(record["losses"]["estimation"]))
+    # Of the two attempts, the curves are those of the second.
+    run = EventAccumulator(str(tmp_path / "out" / "tensorboard" / "b"))
+    run.Reload()
+    losses = [event.value for event in run.Scalars("estimation/loss")]
+    assert losses == pytest.approx(record["losses"]["estimation"], rel=1e-4)
 
-    def diverge(self: D2IR, y: Tensor, *rest: Any) -> Restoration:
-        restoration = restore(self, y, *rest)
-        restoration.x0[0, 0, 0, 0] = torch.nan
-        return restoration
 
-    monkeypatch.setattr(D2IR, "restore", diverge)
-    assert predict(inputs, tmp_path / "out", "--data.batch_size", "2") == 1
-    assert "failed: a: the restoration is not finite: try another --seed" in capsys.readouterr().err
-    assert files(tmp_path / "out" / "restored") == {"b.png"}
+def test_an_image_that_diverges_twice_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = dark_bright_dark(tmp_path / "in")
+    diverge_above(monkeypatch, 0.0)
+    assert predict(inputs, tmp_path / "out", "--data.batch_size", "3") == 1
+    assert "failed: b: the restoration diverged, with a tenth of" in capsys.readouterr().err
+    assert files(tmp_path / "out" / "restored") == {"a.png", "c.png"}
+    assert {name: row["status"] for name, row in table(tmp_path / "out").items()} == {
+        "a": "restored",
+        "b": "failed",
+        "c": "restored",
+    }
+
+
+def test_a_batch_that_memory_does_not_hold_is_halved_then_tiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = save_all(tmp_path / "in", [*"abcd"], height=40, width=64)
+    for path in inputs.iterdir():
+        path.rename(path.with_suffix(".png"))
+    network = NetworkPrior._network
+    shapes: list[tuple[int, ...]] = []
+
+    def small(self: NetworkPrior, x_t: Tensor, t: int) -> Tensor:
+        shapes.append(tuple(x_t.shape))
+        if x_t.numel() > 3 * 64 * 64:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return network(self, x_t, t)
+
+    monkeypatch.setattr(NetworkPrior, "_network", small)
+    options = ("--data.batch_size", "4", "--model.tile", "128")
+    assert predict(inputs, tmp_path / "out", *options) == 0
+    assert files(tmp_path / "out" / "restored") == {"a.png", "b.png", "c.png", "d.png"}
+    sizes = [shape[0] for shape in shapes if shape[0] > 1]
+    assert sizes == [4, 2]
+    shown = capsys.readouterr().err
+    assert shown.count("(memory ran out: restored 1 at a time, on tiles of 64 pixels)") == 4
+    assert json.loads((tmp_path / "out" / "degradation" / "d.json").read_text())["tile"] == 64
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 30), (3, 5), (64, 9)])

@@ -14,7 +14,7 @@ LAYERS = (
     {"sampling"},
     {"restoration"},
     {"api"},
-    {"data", "module", "callbacks", "results", "prior_data", "prior_training"},
+    {"data", "module", "attempts", "callbacks", "results", "prior_data", "prior_training"},
     {"commands"},
     {"cli"},
 )

@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -6,9 +7,11 @@ import pytest
 import torch
 from gaussian_prior import CurvedPrior, GaussianPrior
 from guided_diffusion.unet import AttentionBlock, QKVAttention, QKVAttentionLegacy
+from photos import photo
 from safetensors.torch import save_file
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from d2ir_pl.memory import AllocationCounter
 from d2ir_pl.priors import PriorError, UNetFlags, load_prior
 from d2ir_pl.priors.guided_diffusion import FusedAttention
 from d2ir_pl.priors.registry import EMBEDDED, prior_file, prior_files
@@ -71,6 +74,110 @@ def test_tiles_agree_with_the_whole_image_and_leave_no_gaps():
     assert tiled.nfe == 1
     # Tiles see a wrapped border of one pixel, which the blending outweighs.
     assert float((a - b).abs().mean()) < 0.02
+
+
+@pytest.mark.parametrize("n", [33, 63, 64, 75, 100, 512, 1999])
+def test_tiles_cover_a_side_overlap_enough_and_are_no_longer_than_needed(n):
+    prior = GaussianPrior(multiple=4, tile=64, overlap=8)
+    spans = prior._spans(n)
+    if n <= 64:
+        assert spans == [(0, n)]
+        return
+    assert spans[0][0] == 0
+    assert sum(spans[-1]) == n
+    lengths = {length for _, length in spans}
+    assert len(lengths) == 1
+    length = lengths.pop()
+    assert length <= 64
+    assert length % 4 == 0
+    for (a, _), (b, _) in itertools.pairwise(spans):
+        assert a + length - b >= 8 - 1  # rounding may take a pixel of an overlap
+    assert len(spans) * length < n + (len(spans) - 1) * 8 + 4 * len(spans)
+
+
+def test_gradients_through_tiles_are_those_of_their_sum():
+    x = torch.randn(1, 3, 40, 50, requires_grad=True)
+    prior = CurvedPrior(tile=32, overlap=8)
+    weights = torch.randn(1, 3, 40, 50)
+    (gradient,) = torch.autograd.grad((weights * prior.eps(x, 300)).sum(), x)
+    step, at = 1e-2, (0, 1, 20, 27)  # a pixel that four tiles share
+    moved = torch.zeros_like(x)
+    moved[at] = step
+    with torch.no_grad():
+        up, down = (weights * prior.eps(x + moved, 300)), (weights * prior.eps(x - moved, 300))
+    assert float((up - down).sum()) / (2 * step) == pytest.approx(float(gradient[at]), rel=1e-2)
+
+
+def test_gradients_through_tiles_keep_one_tile_in_memory():
+    prior = load_prior(tile=64)
+
+    def kept(height, width):
+        sizes = []
+
+        def pack(value):
+            sizes.append(value.untyped_storage().nbytes())
+            return value
+
+        x = torch.randn(1, 3, height, width, requires_grad=True)
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
+            prior.eps(x, 100)
+        return sum(sizes)
+
+    assert kept(64, 64) > 10 * kept(64, 192)
+
+
+def test_tiles_leave_no_seams(embedded):
+    whole, tiled = embedded, load_prior(tile=64)
+    image = torch.nn.functional.interpolate(photo(3, 40, 60)[None], (160, 240), mode="bicubic")
+    x_t, _ = noisy(whole, image, 40)
+    with torch.no_grad():
+        difference = tiled.x0(x_t, 40) - whole.x0(x_t, 40)
+    steps = (difference[..., 1:] - difference[..., :-1]).abs().mean((0, 1, 2))
+    spans = tiled._spans(240)
+    edges = {start for start, _ in spans[1:]} | {start + n for start, n in spans[:-1]}
+    across = torch.stack([steps[column - 1] for column in edges])
+    inside = torch.stack([v for i, v in enumerate(steps) if i + 1 not in edges])
+    assert float(across.max()) <= float(inside.max())
+    assert float(across.mean()) <= 1.2 * float(inside.mean())
+
+
+def test_an_automatic_tile_is_what_the_network_knows_and_memory_holds(monkeypatch):
+    prior = load_prior()
+    prior.prepare(gradient=False)
+    assert prior.tile == 256
+    weights = sum(p.nbytes for p in prior.parameters())
+    plain, graph = (prior.bytes_per_pixel(gradient) for gradient in (False, True))
+    assert graph > 3 * plain
+    room = int(weights + 4 * 128 * 128 * graph) + 100
+    monkeypatch.setattr("d2ir_pl.priors.denoiser.total_memory", lambda device: room)
+    prior.prepare(gradient=True)
+    assert prior.tile == 128
+    prior.prepare(gradient=False)
+    assert prior.tile > 200
+    monkeypatch.setattr("d2ir_pl.priors.denoiser.total_memory", lambda device: 1000)
+    prior.prepare(gradient=False)
+    assert prior.tile == prior.smallest_tile
+    chosen = load_prior(tile=64)
+    chosen.prepare(gradient=False)
+    assert chosen.tile == 64
+
+
+def test_memory_counted_in_a_small_image_is_enough_for_a_large_one(embedded):
+    with torch.no_grad(), AllocationCounter() as counter:
+        embedded.eps(torch.zeros(1, 3, 128, 128), 0)
+    large = counter.peak / 128**2
+    assert large < embedded.bytes_per_pixel(gradient=False) < 2 * large
+
+
+def test_float32_is_left_as_it_was_found():
+    prior = load_prior().cast(torch.bfloat16)
+    before = {name: value.clone() for name, value in prior.state_dict().items()}
+    with prior.in_float32():
+        assert {p.dtype for p in prior.parameters()} == {torch.float32}
+        assert bool(prior.eps(torch.randn(1, 3, 16, 16), 100).isfinite().all())
+    after = prior.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert all(before[name].dtype == after[name].dtype for name in before)
 
 
 def test_tiles_of_a_pixelwise_prior_are_exact():

@@ -8,19 +8,19 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from d2ir_pl.priors.denoiser import PriorError
+from d2ir_pl.priors.denoiser import PriorError, Tile
 from d2ir_pl.priors.guided_diffusion import UNetFlags, UNetPrior, empty_prior
 from d2ir_pl.priors.state_dict import UnusableWeights, check_archive, fill, read_state_dict
 
 
 def load_safetensors(
-    path: Path, tile: int = 512, label: int | None = None
+    path: Path, tile: Tile = "auto", label: int | None = None
 ) -> tuple[UNetPrior, dict[str, str]]:
     """A prior from one safetensors file with `config`, `schedule` and `prediction` as metadata.
 
     Args:
         path: the file.
-        tile: largest side in pixels that is predicted at once.
+        tile: largest side in pixels that is predicted at once, or `auto`.
         label: the class of every prediction, where `config` has `num_classes`.
 
     Returns:
@@ -54,7 +54,7 @@ def load_safetensors(
 
 
 def load_checkpoint(
-    path: Path, flags: UNetFlags, tile: int = 512, label: int | None = None
+    path: Path, flags: UNetFlags, tile: Tile = "auto", label: int | None = None
 ) -> UNetPrior:
     """A prior from a guided-diffusion `.pt` state dict (or safetensors without metadata).
 
@@ -63,7 +63,7 @@ def load_checkpoint(
     Args:
         path: the file.
         flags: what it was trained with.
-        tile: largest side in pixels that is predicted at once.
+        tile: largest side in pixels that is predicted at once, or `auto`.
         label: the class of every prediction, where `flags.class_cond` is set.
 
     Raises:

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Self
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from d2ir_pl.memory import AllocationCounter, total_memory
 from d2ir_pl.padding import pad
 from d2ir_pl.schedules import Schedule
+
+Tile = int | Literal["auto"]
+"""Largest side in pixels that a prior sees at once; `auto` is its own choice."""
+
+AUTO_TILE = 4
+"""An automatic tile is this many times as wide as the images that the network was trained on: wide
+enough that overlaps cost little, and not so wide that its attention is at a loss."""
+
+MEMORY_SHARE = {"cpu": 0.25}
+"""The share of a device's memory that one evaluation on an automatic tile may take."""
 
 
 class PriorError(ValueError):
@@ -28,23 +42,46 @@ class Prior(nn.Module, ABC):
         schedule: alpha_bar of each timestep.
         multiple: heights and widths that the network accepts are multiples of this.
         tile: largest height and width in pixels that is predicted at once.
-        overlap: pixels that neighbouring tiles share.
+        overlap: pixels that neighbouring tiles share at least; an eighth of the tile by default.
     """
 
     def __init__(
-        self, schedule: Schedule, multiple: int = 1, tile: int = 512, overlap: int = 64
+        self, schedule: Schedule, multiple: int = 1, tile: int = 512, overlap: int | None = None
     ) -> None:
         super().__init__()
-        if tile < 4 * multiple:
-            raise ValueError(f"tile {tile} must be at least {4 * multiple} pixels for this prior")
-        if not 0 < overlap <= tile // 2:
-            raise ValueError(f"overlap {overlap} must lie between 1 and half of tile {tile}")
         self.schedule = schedule
         self.multiple = multiple
-        self.tile = tile // multiple * multiple
-        self.overlap = overlap
+        self.use_tiles(tile, overlap)
         self.nfe = 0
         """Evaluations so far: calls of `eps` or `x0`, each on a whole batch of whole images."""
+
+    def use_tiles(self, tile: int, overlap: int | None = None) -> None:
+        """Predict at most `tile` x `tile` pixels at once from now on; see the class.
+
+        Raises:
+            ValueError: if the tile is too small for the network, or the overlap for the tile.
+        """
+        if tile < self.smallest_tile:
+            raise ValueError(
+                f"tile {tile} must be at least {self.smallest_tile} pixels for this prior"
+            )
+        overlap = tile // 8 if overlap is None else overlap
+        if not 0 < overlap <= tile // 2:
+            raise ValueError(f"overlap {overlap} must lie between 1 and half of tile {tile}")
+        self.tile = tile // self.multiple * self.multiple
+        self.overlap = overlap
+
+    @property
+    def smallest_tile(self) -> int:
+        return 4 * self.multiple
+
+    def prepare(self, gradient: bool) -> None:
+        """Called before images are restored, on the device where they will be.
+
+        Args:
+            gradient: whether any gradient will pass through the network.
+        """
+        return None
 
     @abstractmethod
     def _network(self, x_t: Tensor, t: int) -> Tensor:
@@ -83,20 +120,33 @@ class Prior(nn.Module, ABC):
         """Predictions on overlapping tiles, blended with weights that fall to the tile's edge."""
         total = torch.zeros_like(x_t)
         weight = x_t.new_zeros(x_t.shape[-2:])
+        gradient = torch.is_grad_enabled() and x_t.requires_grad
         for top, height in self._spans(x_t.shape[-2]):
             for left, width in self._spans(x_t.shape[-1]):
                 window = torch.outer(self._ramp(height), self._ramp(width)).to(x_t)
                 rows, columns = slice(top, top + height), slice(left, left + width)
-                total[..., rows, columns] += window * self._padded(x_t[..., rows, columns], t)
+                part = x_t[..., rows, columns]
+                # One tile at a time in memory, in the backward pass as well.
+                eps = (
+                    checkpoint(self._padded, part, t, use_reentrant=False, preserve_rng_state=False)
+                    if gradient
+                    else self._padded(part, t)
+                )
+                total[..., rows, columns] += window * eps
                 weight[rows, columns] += window
         return total / weight
 
     def _spans(self, n: int) -> list[tuple[int, int]]:
-        """(start, length) of the tiles along a side of n pixels, evenly spread."""
+        """(start, length) of equal tiles along a side of n pixels, no longer than they have to be.
+
+        Lengths are multiples of `multiple`, up to `tile`.
+        """
         if n <= self.tile:
             return [(0, n)]
         count = math.ceil((n - self.overlap) / (self.tile - self.overlap))
-        return [(round(i * (n - self.tile) / (count - 1)), self.tile) for i in range(count)]
+        length = (n + (count - 1) * self.overlap) / count
+        length = min(self.tile, math.ceil(length / self.multiple) * self.multiple)
+        return [(round(i * (n - length) / (count - 1)), length) for i in range(count)]
 
     def _ramp(self, n: int) -> Tensor:
         distance = torch.arange(n, dtype=torch.float32)
@@ -111,7 +161,9 @@ class NetworkPrior(Prior):
         unet: the network.
         schedule: alpha_bar of each timestep.
         levels: resolutions of the U-Net; it halves the image `levels - 1` times.
-        tile: largest side in pixels that is predicted at once.
+        trained_size: side in pixels of the images that it was trained on.
+        tile: largest side in pixels that is predicted at once; `auto` is four times
+            `trained_size`, or less where the device's memory does not hold that.
         classes: how many classes the U-Net is conditioned on; None if on none.
         label: the class of every prediction, in 0..classes - 1.
 
@@ -124,15 +176,19 @@ class NetworkPrior(Prior):
         unet: nn.Module,
         schedule: Schedule,
         levels: int,
-        tile: int = 512,
+        trained_size: int,
+        tile: Tile = "auto",
         classes: int | None = None,
         label: int | None = None,
     ) -> None:
-        super().__init__(schedule, 2 ** (levels - 1), tile, overlap=min(64, tile // 4))
+        multiple = 2 ** (levels - 1)
+        largest = AUTO_TILE * max(multiple, trained_size)
+        super().__init__(schedule, multiple, largest if tile == "auto" else tile)
         _check_label(label, classes)
         self.unet = unet.eval().requires_grad_(False)
         self.label = label
         self.compute_dtype = torch.float32
+        self._largest_tile = largest if tile == "auto" else None
 
     def cast(self, dtype: torch.dtype) -> Self:
         """Evaluate the U-Net in `dtype` from now on; inputs, outputs and the schedule stay float32.
@@ -150,6 +206,49 @@ class NetworkPrior(Prior):
                 module.to(dtype)
         self.compute_dtype = dtype
         return self
+
+    @contextmanager
+    def in_float32(self) -> Iterator[None]:
+        """Evaluate the U-Net in float32 inside, as for what does not fit into half precision."""
+        dtype = self.compute_dtype
+        self.cast(torch.float32)
+        try:
+            yield
+        finally:
+            self.cast(dtype)
+
+    def prepare(self, gradient: bool) -> None:
+        """Choose an automatic tile: as large as it may be, and as the device's memory allows."""
+        if self._largest_tile is None:
+            return
+        device = next(self.unet.parameters()).device
+        weights = sum(p.nbytes for p in self.unet.parameters())
+        share = MEMORY_SHARE.get(device.type, 0.6)
+        memory = share * max(0, total_memory(device) - weights)
+        side = math.isqrt(int(memory / self.bytes_per_pixel(gradient)))
+        side = min(self._largest_tile, side // self.multiple * self.multiple)
+        self.use_tiles(max(self.smallest_tile, side))
+
+    def halve_tile(self) -> bool:
+        """Predict on tiles of half the side from now on; False if they are as small as they get."""
+        if self.tile <= self.smallest_tile:
+            return False
+        self._largest_tile = None
+        self.use_tiles(max(self.smallest_tile, self.tile // 2))
+        return True
+
+    def bytes_per_pixel(self, gradient: bool) -> float:
+        """Memory that an evaluation takes for each pixel of an image, as counted in a small one.
+
+        Args:
+            gradient: whether everything that a backward pass needs is kept.
+        """
+        device = next(self.unet.parameters()).device
+        side = self.smallest_tile
+        x_t = torch.zeros(1, 3, side, side, device=device, requires_grad=gradient)
+        with torch.set_grad_enabled(gradient), AllocationCounter() as counter:
+            self._network(x_t, 0)
+        return counter.peak / side**2
 
     @abstractmethod
     def _predict(self, x_t: Tensor, steps: Tensor, labels: Tensor | None) -> Tensor:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from d2ir_pl.priors.denoiser import NetworkPrior, PriorError
+from d2ir_pl.priors.denoiser import NetworkPrior, PriorError, Tile
 from d2ir_pl.priors.state_dict import UnusableWeights, fill, first_line, read_state_dict
 from d2ir_pl.schedules import Schedule
 
@@ -36,7 +36,7 @@ class DiffusersPrior(NetworkPrior):
         unet: the network; its parameters are frozen.
         schedule: alpha_bar of each timestep.
         prediction: what the network predicts, in the words of the library's schedulers.
-        tile: largest side in pixels that is predicted at once.
+        tile: largest side in pixels that is predicted at once, or `auto`.
         label: the class of every prediction, for networks with `num_class_embeds`.
 
     Raises:
@@ -50,11 +50,11 @@ class DiffusersPrior(NetworkPrior):
         unet: UNet2DModel,
         schedule: Schedule,
         prediction: Prediction = "epsilon",
-        tile: int = 512,
+        tile: Tile = "auto",
         label: int | None = None,
     ) -> None:
         levels, classes = len(unet.config.down_block_types), unet.config.num_class_embeds
-        super().__init__(unet, schedule, levels, tile, classes, label)
+        super().__init__(unet, schedule, levels, _trained_size(unet), tile, classes, label)
         self.prediction = prediction
 
     def _predict(self, x_t: Tensor, steps: Tensor, labels: Tensor | None) -> Tensor:
@@ -71,7 +71,13 @@ class DiffusersPrior(NetworkPrior):
         return signal * output + sigma * x_t
 
 
-def load_folder(folder: Path, tile: int = 512, label: int | None = None) -> DiffusersPrior:
+def _trained_size(unet: UNet2DModel) -> int:
+    """Side of the images that a network was trained on; 256 where its folder does not say."""
+    size = unet.config.sample_size or 256
+    return size if isinstance(size, int) else max(size)
+
+
+def load_folder(folder: Path, tile: Tile = "auto", label: int | None = None) -> DiffusersPrior:
     """A prior from a model's folder, or from a pipeline's with `unet/` and `scheduler/`.
 
     Where there is no scheduler, the schedule of Ho et al. (2020) is assumed, and that the network
@@ -79,7 +85,7 @@ def load_folder(folder: Path, tile: int = 512, label: int | None = None) -> Diff
 
     Args:
         folder: what `save_pretrained` wrote.
-        tile: largest side in pixels that is predicted at once.
+        tile: largest side in pixels that is predicted at once, or `auto`.
         label: the class of every prediction, for networks with `num_class_embeds`.
 
     Raises:

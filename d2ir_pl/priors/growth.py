@@ -40,7 +40,7 @@ def deepen(prior: UNetPrior) -> UNetPrior:
         )
         weights[f"output_blocks.{index}.0.skip_connection.bias"].zero_()
     unet.load_state_dict(weights)
-    return UNetPrior(unet, config, prior.schedule_config, prior.tile)
+    return UNetPrior(unet, config, prior.schedule_config)
 
 
 def _correspondence(n: int, levels: int) -> tuple[dict[tuple[str, int], int], list[int]]:

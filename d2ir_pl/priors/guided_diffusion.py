@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from d2ir_pl.priors.denoiser import NetworkPrior
+from d2ir_pl.priors.denoiser import NetworkPrior, Tile
 from d2ir_pl.schedules import Schedule
 
 with warnings.catch_warnings():
@@ -201,7 +201,7 @@ class UNetPrior(NetworkPrior):
         unet: the network; its parameters are frozen.
         config: the arguments of `UNetModel` that it was built with.
         schedule: the arguments of `Schedule.from_config`.
-        tile: largest side in pixels that is predicted at once.
+        tile: largest side in pixels that is predicted at once, or `auto`.
         label: the class of every prediction, where `config` has `num_classes`.
 
     Raises:
@@ -213,13 +213,14 @@ class UNetPrior(NetworkPrior):
         unet: UNetModel,
         config: dict[str, Any],
         schedule: dict[str, Any],
-        tile: int = 512,
+        tile: Tile = "auto",
         label: int | None = None,
     ) -> None:
         super().__init__(
             unet,
             Schedule.from_config(**schedule),
             len(unet.channel_mult),
+            config["image_size"],
             tile,
             config.get("num_classes"),
             label,
@@ -231,7 +232,7 @@ class UNetPrior(NetworkPrior):
 
 
 def empty_prior(
-    config: dict[str, Any], schedule: dict[str, Any], tile: int = 512, label: int | None = None
+    config: dict[str, Any], schedule: dict[str, Any], tile: Tile = "auto", label: int | None = None
 ) -> UNetPrior:
     """A prior that has no weights yet: those on the meta device cost neither memory nor time.
 

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from d2ir_pl.priors.checkpoints import checkpoint_problem, load_checkpoint, load_safetensors
-from d2ir_pl.priors.denoiser import NetworkPrior, PriorError
+from d2ir_pl.priors.denoiser import NetworkPrior, PriorError, Tile
 from d2ir_pl.priors.diffusers import folder_files, load_folder
 from d2ir_pl.priors.download import cache_dir, download
 from d2ir_pl.priors.guided_diffusion import UNetFlags
@@ -94,7 +94,7 @@ def prior_files(prior: str) -> list[Path]:
 def load_prior(
     prior: str = "natural-small",
     flags: UNetFlags | None = None,
-    tile: int = 512,
+    tile: Tile = "auto",
     label: int | None = None,
 ) -> NetworkPrior:
     """A prior by name, from a file of guided-diffusion weights or a folder of diffusers.
@@ -104,7 +104,7 @@ def load_prior(
             safetensors file with metadata, a state dict, or a folder.
         flags: the flags of a state dict that carries none; known for one that has the file name
             of a published prior.
-        tile: largest side in pixels that is predicted at once.
+        tile: largest side in pixels that is predicted at once, or `auto`.
         label: the class of every prediction, for class-conditional priors.
 
     Raises:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self
 
 import torch
 from torch import Generator, Tensor
 
 from d2ir_pl.degradations import Degradation, Phi
+from d2ir_pl.degradations.base import select
 from d2ir_pl.priors.denoiser import Prior
+
+GENTLER = 0.1
+"""What step sizes are multiplied by for an image on which a method has diverged."""
 
 MIN_SIGMA = 2 * 0.002
 """Least noise that is assumed, in [-1, 1]: about half a grey level, the rounding of 8 bits."""
@@ -84,6 +90,43 @@ class Restoration:
     reblurred: Tensor | None = None
     std: Tensor | None = None
 
+    def select(self, images: Sequence[int]) -> Restoration:
+        """Some images of the batch."""
+        rows = list(images)
+        return replace(
+            self,
+            x0=self.x0[rows],
+            phi=select(self.phi, rows),
+            residual=self.residual[rows],
+            sigma_y=self.sigma_y[rows],
+            nfe=[self.nfe[b] for b in rows],
+            stopped_by=[self.stopped_by[b] for b in rows],
+            losses={stage: [losses[b] for b in rows] for stage, losses in self.losses.items()},
+            reblurred=None if self.reblurred is None else self.reblurred[rows],
+            std=None if self.std is None else self.std[rows],
+        )
+
+    @staticmethod
+    def join(parts: Sequence[Restoration]) -> Restoration:
+        """One batch of several, all results of the same method on images of one size."""
+        first = parts[0]
+        reblurred = [part.reblurred for part in parts if part.reblurred is not None]
+        std = [part.std for part in parts if part.std is not None]
+        return Restoration(
+            x0=torch.cat([part.x0 for part in parts]),
+            phi={name: torch.cat([part.phi[name] for part in parts]) for name in first.phi},
+            residual=torch.cat([part.residual for part in parts]),
+            sigma_y=torch.cat([part.sigma_y for part in parts]),
+            nfe=[n for part in parts for n in part.nfe],
+            stopped_by=[reason for part in parts for reason in part.stopped_by],
+            losses={
+                stage: [losses for part in parts for losses in part.losses[stage]]
+                for stage in first.losses
+            },
+            reblurred=torch.cat(reblurred) if reblurred else None,
+            std=torch.cat(std) if std else None,
+        )
+
     def cpu(self) -> Restoration:
         """The same with all tensors on the CPU."""
         return replace(
@@ -98,7 +141,16 @@ class Restoration:
 
 
 class RestorationMethod(ABC):
-    """A way to restore images: settings are constructor arguments, state lives in a call."""
+    """A way to restore images: settings are constructor arguments, state lives in a call.
+
+    Attributes:
+        step_sizes: names of the settings that `gentler` makes smaller.
+        through_network: whether it takes gradients through the prior's network, for which a prior
+            needs several times the memory.
+    """
+
+    step_sizes: ClassVar[tuple[str, ...]] = ()
+    through_network: bool = False
 
     def restore(
         self,
@@ -125,6 +177,7 @@ class RestorationMethod(ABC):
             y = y.float()
             sigma_y = degradation.estimate_sigma(y) if sigma_y is None else sigma_y.to(y)
             sigma_y = sigma_y.clamp_min(MIN_SIGMA)
+            prior.prepare(self.through_network)
             return self._restore(y, degradation, prior, generators, sigma_y, observer)
 
     @abstractmethod
@@ -142,6 +195,13 @@ class RestorationMethod(ABC):
     def check(self, degradation: Degradation, prior: Prior) -> None:
         """Raise ValueError with the remedy if the method does not fit the degradation or prior."""
         return None
+
+    def gentler(self) -> Self:
+        """The same with a tenth of its step sizes, for an image on which it has diverged."""
+        method = copy.copy(self)
+        for name in self.step_sizes:
+            setattr(method, name, GENTLER * getattr(self, name))
+        return method
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from torch import Generator, Tensor
@@ -10,6 +11,7 @@ from torch import Generator, Tensor
 from d2ir_pl.degradations import Degradation
 from d2ir_pl.priors.denoiser import Prior
 from d2ir_pl.restoration.base import (
+    GENTLER,
     Observer,
     Restoration,
     RestorationMethod,
@@ -54,6 +56,21 @@ class D2IR(RestorationMethod):
         self.latent = latent
         self.stages = stages
         self.model_error = model_error
+        guided = stages != "latent" and estimation.consistency == "guidance"
+        self.through_network = guided or (stages != "estimation" and latent.gradient == "full")
+
+    def gentler(self) -> D2IR:
+        estimation, latent = self.estimation, self.latent
+        return D2IR(
+            replace(
+                estimation,
+                phi_lr=GENTLER * estimation.phi_lr,
+                guidance_scale=GENTLER * estimation.guidance_scale,
+            ),
+            replace(latent, lr=GENTLER * latent.lr),
+            self.stages,
+            self.model_error,
+        )
 
     def check(self, degradation: Degradation, prior: Prior) -> None:
         for stage, build in (

@@ -55,6 +55,8 @@ class BIRD(RestorationMethod):
     2024, algorithm 1.
     """
 
+    step_sizes = ("lr", "kernel_lr", "phi_lr")
+
     def __init__(
         self,
         iterations: int = 100,

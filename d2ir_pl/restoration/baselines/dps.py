@@ -31,6 +31,8 @@ class DPS(GuidedSampling):
     algorithm 1.
     """
 
+    through_network = True
+
     def __init__(self, scale: float = 1.0, steps: int = 1000) -> None:
         super().__init__(scale, steps)
 

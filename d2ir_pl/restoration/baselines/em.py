@@ -61,6 +61,9 @@ class FastDiffusionEM(RestorationMethod):
     al., Pseudoinverse-guided diffusion models for inverse problems, 2023, algorithm 1.
     """
 
+    step_sizes = ("scale",)
+    through_network = True
+
     def __init__(
         self,
         steps: int = 100,

@@ -43,6 +43,8 @@ class GDP(GuidedSampling):
     2023, algorithms 1 and 2.
     """
 
+    step_sizes = ("scale", "phi_lr")
+
     def __init__(
         self,
         variant: Literal["x0", "xt"] = "x0",

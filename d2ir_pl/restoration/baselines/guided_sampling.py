@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
@@ -55,6 +56,8 @@ class GuidedSampling(RestorationMethod):
     Raises:
         ValueError: for settings outside their range.
     """
+
+    step_sizes: ClassVar[tuple[str, ...]] = ("scale",)
 
     def __init__(self, scale: float, steps: int) -> None:
         if not scale >= 0:
