@@ -1,0 +1,85 @@
+"""Stopping a run of several processes soon after one of them has died."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytorch_lightning as pl
+from pytorch_lightning.strategies import DDPStrategy
+from torch.distributed import PrefixStore, Store, TCPStore
+
+PULSE = 2.0
+"""Seconds between two signs of life."""
+
+PATIENCE = 30.0
+"""Seconds without one after which a process is taken for dead."""
+
+
+class ProcessWatch(pl.Callback):
+    """Every process gives signs of life; where one gives none, the others stop.
+
+    Without it the rest would work on, and then wait for the dead one for as long as the process
+    group allows. Signs are counters in the store through which the processes found each other:
+    rank 0 looks at those of all others, and these at rank 0's, which keeps the store. Whether the
+    processes were started here, on other machines, by torchrun or by SLURM makes no difference.
+
+    Args:
+        die: what is done in the process that notices, with a sentence that names the dead one.
+    """
+
+    def __init__(self, die: Callable[[str], None] | None = None) -> None:
+        self._die = die or _exit
+        self._stopped = threading.Event()
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        strategy = trainer.strategy
+        if trainer.world_size == 1 or not isinstance(strategy, DDPStrategy):
+            return
+        environment = strategy.cluster_environment
+        assert environment is not None
+        address, port = environment.main_address, environment.main_port
+        # A connection of its own: that of the process group may be waiting for others.
+        store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=PATIENCE))
+        arguments = (PrefixStore("d2ir", store), trainer.global_rank, trainer.world_size)
+        threading.Thread(target=self.watch, args=arguments, daemon=True).start()
+
+    def stop(self) -> None:
+        """The work is done: processes may end from now on."""
+        self._stopped.set()
+
+    def watch(self, store: Store, rank: int, world_size: int) -> None:
+        """Give signs of life and look at those of others until `stop` is called."""
+        others = range(1, world_size) if rank == 0 else [0]
+        seen = {other: (0, time.monotonic()) for other in others}
+        try:
+            store.set(f"host{rank}", socket.gethostname())
+            while not self._stopped.wait(PULSE):
+                store.add(f"pulse{rank}", 1)
+                for other, (before, since) in seen.items():
+                    count = store.add(f"pulse{other}", 0)
+                    if count != before:
+                        seen[other] = (count, time.monotonic())
+                    elif count and time.monotonic() - since > PATIENCE:
+                        host = store.get(f"host{other}").decode()
+                        self._lost(other, world_size, f" on {host}")
+                        return
+        except RuntimeError:  # the connection is lost, and with it rank 0
+            self._lost(0, world_size, "")
+
+    def _lost(self, rank: int, world_size: int, where: str) -> None:
+        if not self._stopped.is_set():
+            self._die(
+                f"process {rank + 1} of {world_size} (rank {rank}{where}) has died: the run stops; "
+                "finished images are kept, and the same command does the rest"
+            )
+
+
+def _exit(sentence: str) -> None:
+    print(f"d2ir: {sentence}", file=sys.stderr, flush=True)
+    os._exit(1)  # the main thread may be waiting for the dead process
