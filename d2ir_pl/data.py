@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import itertools
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +17,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from d2ir_pl.image_io import EXTENSIONS, ImageError, Photo, image_size, read_image
+
+LONGEST_NAME = 240
+"""Bytes of a name to which a result's extension is appended; file systems allow 255 in all."""
 
 
 class InputError(ValueError):
@@ -138,6 +143,8 @@ class RestorationDataModule(pl.LightningDataModule):
         self.degrade_noise = degrade_noise
         self.batch_size = batch_size
         self.num_workers = num_workers
+        # Where there are fewer batches than processes, some have nothing to do.
+        self.allow_zero_length_dataloader_with_multiple_devices = True
         self.items = find_items(inputs, references, scenes)[:limit]
         self.pending = self.items
         """The items still to do; the program takes out those that are complete."""
@@ -242,7 +249,7 @@ def find_items(inputs: str, references: str | None, scenes: bool = False) -> lis
             folder.name if key == "." else key for folder, key in zip(folders, keys, strict=True)
         ]
     items = []
-    for (path, *others), key, name in zip(groups, keys, unique_names(keys), strict=True):
+    for (path, *others), key, name in zip(groups, keys, result_names(keys), strict=True):
         reference = None
         if clean is not None:
             found = clean.get(str(Path(key).with_suffix("")), [])
@@ -267,6 +274,40 @@ def unique_names(keys: Sequence[str]) -> list[str]:
             names[i] = keys[i]
 
 
+def result_names(keys: Sequence[str]) -> list[str]:
+    """`unique_names`, changed where they could not be names of results on every system.
+
+    Control characters and bytes that are no text become `%0A`, `%FF` and so on, and names too long
+    for what is appended to them are cut, with a digest of the whole at the end.
+    """
+    names: list[str] = []
+    taken = set()
+    for name in unique_names(keys):
+        safe = "/".join(map(_safe_part, name.split("/")))
+        if safe in taken:
+            safe = f"{safe}~{_digest(name)}"
+        taken.add(safe)
+        names.append(safe)
+    return names
+
+
+def _safe_part(part: str) -> str:
+    escaped = "".join(map(_safe_character, part))
+    if len(escaped.encode()) <= LONGEST_NAME:
+        return escaped
+    return escaped.encode()[: LONGEST_NAME - 9].decode(errors="ignore") + "~" + _digest(part)
+
+
+def _safe_character(character: str) -> str:
+    if unicodedata.category(character) not in ("Cc", "Cs"):  # control, and bytes that are no text
+        return character
+    return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogateescape"))
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+
+
 def _find(inputs: str, excluded: Path | None) -> tuple[Path, list[Path]]:
     """The folder that names are relative to, and the image files in it."""
     path = Path(inputs)
@@ -279,16 +320,17 @@ def _find(inputs: str, excluded: Path | None) -> tuple[Path, list[Path]]:
             raise InputError(f"folder {path} holds no image files ({kinds})")
         return path, found
     if glob.has_magic(inputs):
-        found = sorted(Path(p) for p in glob.glob(inputs, recursive=True) if Path(p).is_file())
-        found = [p for p in found if p.suffix.lower() in EXTENSIONS]
+        fixed = list(itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
+        base, pattern = Path(*fixed), list(path.parts[len(fixed) :])
+        if ".." in pattern:
+            raise InputError(f"pattern {inputs} goes up behind a wildcard: name the folder instead")
+        if pattern[-1] == "**":
+            pattern.append("*")
+        # Unlike the module glob's, this one's ** does not follow links, which may lead in circles.
+        found = sorted(p for p in base.glob("/".join(pattern)) if _is_image(p, base))
         if not found:
             raise InputError(f"pattern {inputs} matches no image files: check it, and quote it")
-        fixed = []
-        for part in path.parts:
-            if glob.has_magic(part):
-                break
-            fixed.append(part)
-        return Path(*fixed), found
+        return base, found
     raise InputError(f"input {inputs} does not exist: give a file, a folder or a quoted glob")
 
 
@@ -298,13 +340,18 @@ def _images_below(folder: Path, excluded: Path | None) -> list[Path]:
         excluded = None
     found = []
     for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if hidden or path.suffix.lower() not in EXTENSIONS or not path.is_file():
+        if not _is_image(path, folder):
             continue
         if excluded is not None and excluded in path.resolve().parents:
             continue
         found.append(path)
     return found
+
+
+def _is_image(path: Path, base: Path) -> bool:
+    """Whether a file below `base` has the extension of an image and is not hidden."""
+    hidden = any(part.startswith(".") for part in path.relative_to(base).parts)
+    return not hidden and path.suffix.lower() in EXTENSIONS and path.is_file()
 
 
 def _references(folder: Path) -> dict[str, list[Path]]:

@@ -25,7 +25,8 @@ def image_generator(seed: int, name: str, stream: str = "restore") -> Generator:
         name: the image's path relative to the input folder.
         stream: the purpose; each has a stream of its own (`restore`, `degrade`).
     """
-    digest = hashlib.blake2b(f"{seed}\0{stream}\0{name}".encode(), digest_size=8).digest()
+    text = f"{seed}\0{stream}\0{name}".encode("utf-8", "surrogateescape")
+    digest = hashlib.blake2b(text, digest_size=8).digest()
     return Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
 
 

@@ -30,10 +30,11 @@ class ProcessWatch(pl.Callback):
     processes were started here, on other machines, by torchrun or by SLURM makes no difference.
 
     Args:
-        die: what is done in the process that notices, with a sentence that names the dead one.
+        die: how a process ends; called with a sentence that names the dead one, or with None where
+            another process says it.
     """
 
-    def __init__(self, die: Callable[[str], None] | None = None) -> None:
+    def __init__(self, die: Callable[[str | None], None] | None = None) -> None:
         self._die = die or _exit
         self._stopped = threading.Event()
 
@@ -61,12 +62,17 @@ class ProcessWatch(pl.Callback):
             store.set(f"host{rank}", socket.gethostname())
             while not self._stopped.wait(PULSE):
                 store.add(f"pulse{rank}", 1)
+                if rank and store.add("stopping", 0):
+                    self._die(None)
+                    return
                 for other, (before, since) in seen.items():
                     count = store.add(f"pulse{other}", 0)
                     if count != before:
                         seen[other] = (count, time.monotonic())
                     elif count and time.monotonic() - since > PATIENCE:
                         host = store.get(f"host{other}").decode()
+                        store.add("stopping", 1)
+                        time.sleep(2 * PULSE)  # until all have seen that
                         self._lost(other, world_size, f" on {host}")
                         return
         except RuntimeError:  # the connection is lost, and with it rank 0
@@ -80,6 +86,7 @@ class ProcessWatch(pl.Callback):
             )
 
 
-def _exit(sentence: str) -> None:
-    print(f"d2ir: {sentence}", file=sys.stderr, flush=True)
+def _exit(sentence: str | None) -> None:
+    if sentence is not None:
+        print(f"d2ir: {sentence}", file=sys.stderr, flush=True)
     os._exit(1)  # the main thread may be waiting for the dead process

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from d2ir_pl.image_io import write_png
+from d2ir_pl.image_io import is_draft, write_png
 
 WHITE_STD = 0.1
 """The standard deviation in [0, 1] that is white in a picture of the uncertainty."""
@@ -108,6 +108,10 @@ class ResultFolder:
     def metrics(self) -> Path:
         return self.root / "metrics.csv"
 
+    @property
+    def _metrics_draft(self) -> Path:
+        return self.metrics.with_suffix(".csv.tmp")
+
     def prepare(self) -> None:
         """Create the folder.
 
@@ -124,6 +128,14 @@ class ResultFolder:
                 f"--output {self.root} cannot be written to ({error.strerror}): choose another "
                 "folder"
             ) from None
+
+    def sweep(self) -> None:
+        """Remove what a run that was killed has left half-written; call it under the lock."""
+        self._metrics_draft.unlink(missing_ok=True)
+        for folder in ("restored", "degradation", "degraded", "uncertainty"):
+            for path in (self.root / folder).rglob("*.tmp"):
+                if is_draft(path) or (folder == "degradation" and path.match("*.json.tmp")):
+                    path.unlink(missing_ok=True)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -236,8 +248,11 @@ class ResultFolder:
         names = sorted(str(p.relative_to(folder))[: -len(".json")] for p in folder.rglob("*.json"))
         records = self.records(names)
         fields = list(Record("", "restored", "", "").row())
-        temporary = self.metrics.with_suffix(".csv.tmp")
-        with self._writing(), temporary.open("w", newline="", encoding="utf-8") as file:
+        temporary = self._metrics_draft
+        with (
+            self._writing(),
+            temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+        ):
             writer = csv.DictWriter(file, fields)
             writer.writeheader()
             writer.writerows(r.row() for r in records)
@@ -248,7 +263,7 @@ class ResultFolder:
         path = _parent(self.json(record.name))
         temporary = path.with_name(path.name + ".tmp")
         text = json.dumps(asdict(record), ensure_ascii=False, indent=1)
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
         temporary.replace(path)
 
 

@@ -17,6 +17,7 @@ from d2ir_pl.data import (
     find_items,
     group_by_size,
     read_sample,
+    result_names,
     unique_names,
 )
 from d2ir_pl.image_io import EXTENSIONS, read_image
@@ -105,6 +106,49 @@ def test_names_with_spaces_and_letters_of_any_language(tmp_path: Path) -> None:
 
 
 # ---- Names of results ----
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("line\nbreak.png", "line%0Abreak"),
+        ("bytes\udcff\udcfe.png", "bytes%FF%FE"),
+        ("bell\a/x.png", "bell%07/x"),
+        ("Straße – é.png", "Straße – é"),
+        ("-dash [1] back\\slash.png", "-dash [1] back\\slash"),
+    ],
+)
+def test_results_have_names_that_every_system_can_write(key: str, name: str) -> None:
+    assert result_names([key]) == [name]
+
+
+def test_long_names_are_cut_and_stay_different() -> None:
+    keys = [f"{'é' * 122}{end}.png" for end in "abc"]
+    names = result_names([*keys, f"{'d' * 250}/x.png"])
+    assert len(set(names)) == 4
+    assert all(len(part.encode()) <= 240 for name in names for part in name.split("/"))
+
+
+def test_an_escaped_name_does_not_meet_another() -> None:
+    names = result_names(["a\n.png", "a%0A.png"])
+    assert names[0] == "a%0A"
+    assert names[1].startswith("a%0A~")
+
+
+def test_links_in_circles_are_not_followed(tmp_path: Path) -> None:
+    save_all(tmp_path, ["a.png", "sub/b.png"])
+    for loop in ("sub/one", "sub/two"):  # two are enough to never come to an end
+        (tmp_path / loop).symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "self.png").symlink_to("self.png")
+    for inputs in (tmp_path, tmp_path / "**" / "*.png", tmp_path / "**"):
+        assert {i.key for i in find_items(str(inputs), None)} == {"a.png", "sub/b.png"}
+
+
+@pytest.mark.parametrize("pattern", ["*/../../out/*.png", "**/../*.png"])
+def test_a_pattern_that_goes_up_is_refused(tmp_path: Path, pattern: str) -> None:
+    save_all(tmp_path, ["in/sub/a.png", "out/b.png"])
+    with pytest.raises(InputError, match="goes up behind a wildcard: name the folder"):
+        find_items(str(tmp_path / "in" / pattern), None)
 
 
 def test_files_that_differ_in_extension_only_keep_it() -> None:

@@ -14,7 +14,16 @@ LAYERS = (
     {"sampling"},
     {"restoration"},
     {"api"},
-    {"data", "module", "attempts", "callbacks", "results", "prior_data", "prior_training"},
+    {
+        "data",
+        "module",
+        "attempts",
+        "process_watch",
+        "callbacks",
+        "results",
+        "prior_data",
+        "prior_training",
+    },
     {"commands"},
     {"cli"},
 )

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import importlib
 import json
+import os
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -26,6 +27,7 @@ from d2ir_pl.degradations import GaussianBlur
 from d2ir_pl.memory import keep_freed_memory
 from d2ir_pl.module import RestorationModule
 from d2ir_pl.priors.registry import prior_files
+from d2ir_pl.process_watch import ProcessWatch
 from d2ir_pl.restoration import D2IR
 from d2ir_pl.results import OutputError, Record, ResultFolder
 
@@ -141,6 +143,7 @@ def _run(cli: RestorationCLI) -> int:
     with contextlib.ExitStack() as stack:
         if trainer.is_global_zero:
             stack.enter_context(folder.lock())
+            folder.sweep()
         fingerprint = _fingerprint(config)
         skipped = _plan(data, folder, fingerprint, config.overwrite)
         console = Console(stderr=True)
@@ -158,12 +161,17 @@ def _run(cli: RestorationCLI) -> int:
         if config.tensorboard:
             callbacks.append(TrajectoryLogger(folder.root / "tensorboard"))
         callbacks.append(RestorationProgress(len(data.pending), console))
+        watch = ProcessWatch()
+        callbacks.append(watch)
         if data.pending:
+            # In processes started from here, PyTorch's own account of a lost one is a C++ trace.
+            os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
             try:
                 trainer.predict(module, data, return_predictions=False)
             except SystemExit:  # what Lightning makes of Ctrl-C
                 raise KeyboardInterrupt from None
             trainer.strategy.barrier()
+            watch.stop()
         if not trainer.is_global_zero:
             # Rank 0 reports for all: a child that exits with an error would have it killed.
             return 0

@@ -1,7 +1,7 @@
 """Photos in and out: image files to tensors in [-1, 1], and such tensors to PNG files."""
 
 from d2ir_pl.image_io.photo import ImageError, Photo
-from d2ir_pl.image_io.png import write_png
+from d2ir_pl.image_io.png import is_draft, write_png
 from d2ir_pl.image_io.reading import EXTENSIONS, MAX_PIXELS, image_size, read_image
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "ImageError",
     "Photo",
     "image_size",
+    "is_draft",
     "read_image",
     "write_png",
 ]

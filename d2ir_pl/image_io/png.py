@@ -1,6 +1,7 @@
 """Tensors to PNG files."""
 
 import os
+import re
 import secrets
 import struct
 import zlib
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 _COMPRESSION_LEVEL = 6
+_DRAFT = re.compile(r"\.[0-9a-f]{16}\.tmp")
 
 
 def write_png(
@@ -64,6 +66,11 @@ def _with_profile(png: bytes, icc_profile: bytes) -> bytes:
     body = b"iCCPICC profile\0\0" + zlib.compress(icc_profile, _COMPRESSION_LEVEL)
     chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
     return png[:33] + chunk + png[33:]
+
+
+def is_draft(path: Path) -> bool:
+    """Whether a file is one that `write_png` has not finished, or never will."""
+    return _DRAFT.fullmatch(path.name) is not None
 
 
 def _replace_file(path: Path, data: bytes) -> None:

@@ -1,0 +1,173 @@
+"""Processes that are killed at the worst moment, and names that try to leave the folder."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from photos import files, save_all
+from PIL import Image
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+QUICK = [
+    *("--model.method.estimation.steps", "2"),
+    *("--model.method.latent.iterations", "2", "--model.method.latent.ddim_steps", "2"),
+    *("--model.method.latent.discrepancy", "0"),
+    *("--trainer.accelerator", "cpu", "--trainer.precision", "32-true"),
+]
+
+KILL = "os.kill(os.getpid(), signal.SIGKILL)"
+# What a process does at the moment in question; `b` is the second image.
+MOMENTS = {
+    "stage 2": f"""
+from d2ir_pl.restoration import latent_optimization
+chain, calls = latent_optimization.ddim_chain, []
+def killed(*arguments):
+    calls.append(1)
+    if len(calls) == 5:  # each image takes three
+        {KILL}
+    return chain(*arguments)
+latent_optimization.ddim_chain = killed
+""",
+    "a file": f"""
+fsync = os.fsync
+def half(descriptor):
+    where = os.readlink(f"/proc/self/fd/{{descriptor}}")
+    if "/restored/" in where and os.path.exists(os.path.dirname(where) + "/a.png"):
+        os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
+        {KILL}
+    fsync(descriptor)
+os.fsync = half
+""",
+    "the table": f"""
+import csv
+writerows = csv.DictWriter.writerows
+def half(self, rows):
+    writerows(self, list(rows)[:1])
+    self.writer = None
+    {KILL}
+csv.DictWriter.writerows = half
+""",
+}
+
+
+def command(tmp_path: Path, *options: str, before: str = "") -> list[str]:
+    script = tmp_path / "run.py"
+    script.write_text(
+        f"import os, signal, sys\n{before}\nfrom d2ir_pl.cli import main\nsys.exit(main())\n"
+    )
+    where = ["--data.inputs", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
+    return [sys.executable, str(script), "predict", *where, *QUICK, *options]
+
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        arguments, capture_output=True, text=True, env=ENVIRONMENT, timeout=240, check=False
+    )
+
+
+def restored(tmp_path: Path) -> dict[str, int]:
+    folder = tmp_path / "out" / "restored"
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.png")}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_what_a_killed_run_leaves_is_whole_and_the_next_run_does_the_rest(
+    tmp_path: Path, moment: str
+) -> None:
+    save_all(tmp_path / "in", ["a.png", "b.png", "c.png"])
+    killed = run(command(tmp_path, before=MOMENTS[moment]))
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    before = restored(tmp_path)
+    assert set(before) == ({"a.png", "b.png", "c.png"} if moment == "the table" else {"a.png"})
+    assert not (tmp_path / "out" / "metrics.csv").exists()
+    again = run(command(tmp_path))
+    assert again.returncode == 0, again.stderr
+    assert f"{len(before)} of 3 images are complete: skipped" in again.stderr
+    after = restored(tmp_path)
+    assert set(after) == {"a.png", "b.png", "c.png"}
+    assert before.items() <= after.items()
+    for name in after:
+        Image.open(tmp_path / "out" / "restored" / name).load()
+    assert not [name for name in files(tmp_path / "out") if name.endswith(".tmp")]
+    assert len((tmp_path / "out" / "metrics.csv").read_text().splitlines()) == 4
+
+
+@pytest.fixture
+def two_processes(tmp_path: Path) -> Iterator[tuple["subprocess.Popen[str]", int]]:
+    """A run in the middle of its work: the first process, and the number of the second."""
+    save_all(tmp_path / "in", [f"{i}.png" for i in range(16)])
+    arguments = command(tmp_path, "--trainer.devices", "2")
+    with (tmp_path / "log").open("w") as log:
+        first = subprocess.Popen(arguments, stderr=log, text=True, env=ENVIRONMENT)
+        try:
+            deadline = time.monotonic() + 120
+            while len(restored(tmp_path)) < 3:
+                assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+                assert first.poll() is None, (tmp_path / "log").read_text()
+                time.sleep(0.1)
+            children = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
+            yield first, int(children[0])
+        finally:
+            first.kill()
+            first.wait()
+
+
+def alive(process: int) -> bool:
+    try:
+        status = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.parametrize("victim", ["rank 0", "rank 1"])
+def test_when_a_process_dies_the_run_stops_names_it_and_can_be_continued(
+    tmp_path: Path, two_processes: tuple["subprocess.Popen[str]", int], victim: str
+) -> None:
+    first, second = two_processes
+    os.kill(first.pid if victim == "rank 0" else second, signal.SIGKILL)
+    first.wait(60)
+    deadline = time.monotonic() + 60
+    while alive(second):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    last = (tmp_path / "log").read_text().splitlines()[-1]
+    assert last.startswith("d2ir: ")
+    assert victim in last.replace("rank: ", "rank ")
+    assert last.endswith("finished images are kept, and the same command does the rest")
+    before = restored(tmp_path)
+    assert 3 <= len(before) < 16
+    again = run(command(tmp_path))
+    assert again.returncode == 0, again.stderr
+    assert len(restored(tmp_path)) == 16
+    assert before.items() <= restored(tmp_path).items()
+
+
+def test_processes_without_work_are_legal(tmp_path: Path) -> None:
+    save_all(tmp_path / "in", ["a.png", "b.png"])
+    four = run(command(tmp_path, "--trainer.devices", "4"))
+    assert four.returncode == 0, four.stderr
+    assert four.stderr.count("2 restored, 0 failed") == 1
+    assert set(restored(tmp_path)) == {"a.png", "b.png"}
+
+
+def test_hostile_names_stay_inside_the_output_folder(tmp_path: Path) -> None:
+    names = ["line\nbreak.png", "back\\slash.png", "n" * 250 + ".png", "up%2F..%2F...png"]
+    save_all(tmp_path / "in", ["a.png", *names])
+    os.link(tmp_path / "in" / "a.png", os.fsencode(tmp_path / "in") + b"/\xff\xfe.png")
+    before = files(tmp_path)
+    hostile = run(command(tmp_path))
+    assert hostile.returncode == 0, hostile.stderr
+    assert "6 restored, 0 failed" in hostile.stderr
+    new = files(tmp_path) - before - {"run.py"}
+    assert all(name.startswith("out/") for name in new)
+    assert len(restored(tmp_path)) == 6
