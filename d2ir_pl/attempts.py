@@ -9,9 +9,9 @@ from pytorch_lightning.utilities.memory import garbage_collection_cuda, is_oom_e
 from d2ir_pl.priors import NetworkPrior
 from d2ir_pl.restoration import Restoration, RestorationMethod
 
-WORST_RESIDUAL = 4.0
-"""Mean squared difference between a black and a white image in the units of [-1, 1]: a restoration
-that leaves more unexplained is no image."""
+WORST_RESIDUAL = 1e3
+"""In the units of [-1, 1], where black for white leaves 4. Methods that start from noise stay below
+it, even when they are stopped early; what has exploded does not."""
 
 Restore = Callable[[Sequence[int], RestorationMethod], Restoration]
 
@@ -23,7 +23,7 @@ class Attempts:
       each by itself.
     - Where memory runs out, the batch is halved, and a single image is predicted on tiles of half
       the side. What fitted is remembered for the batches that follow.
-    - An image whose restoration is not finite, or explains the photo worse than any image could, is
+    - An image whose restoration is not finite, or leaves more than `WORST_RESIDUAL` unexplained, is
       restored once more by itself, with a tenth of the method's step sizes and a prior that
       computes in float32. The other images of its batch keep their results.
 

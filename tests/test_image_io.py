@@ -3,7 +3,9 @@
 import errno
 import io
 import os
+import resource
 import struct
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -685,6 +687,24 @@ def test_hostile_bytes_are_read_or_refused_in_silence(
     assert capfd.readouterr() == ("", "")
     assert not caplog.records
     assert not recwarn.list
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_damaged_files_leave_nothing_in_memory(tmp_path: Path) -> None:
+    def pages() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1])
+
+    path = tmp_path / "damaged.png"
+    Image.fromarray(noise(36, 48, 3)).save(path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+    for i in range(1500):
+        with pytest.raises(ImageError):
+            read_image(path)
+        if i == 500:
+            before = pages()
+    assert (pages() - before) * resource.getpagesize() < 2e6
 
 
 # ---- Writing ----

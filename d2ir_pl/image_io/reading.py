@@ -183,6 +183,8 @@ def _read_other(stream: BinaryIO, max_pixels: int) -> Raster:
         kind = "multi-picture" if image.format == "MPO" else "animated"
         notes.append(f"{kind}: the first of {frames} frames is used")
     if isinstance(image, PngImagePlugin.PngImageFile):
+        # Pillow refuses what is damaged; imagecodecs, which keeps 16 bits, would leak memory there.
+        image.load()
         stream.seek(0)
         samples = imagecodecs.png_decode(stream.read())
         bit_depth = 8 * samples.dtype.itemsize

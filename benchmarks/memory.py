@@ -1,0 +1,125 @@
+"""What a run takes in memory: a large photo, stage 2, and many photos one after the other.
+
+    python benchmarks/memory.py
+    python benchmarks/memory.py --soak 500
+
+Each line is a process of its own: the peak is the most that it had in memory (Linux and macOS).
+--soak restores so many tiny photos in one process, and compares what it has after 50 and at the
+end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import torch
+from tasks import make
+
+from d2ir_pl.degradations import GaussianBlur
+from d2ir_pl.image_io import read_image, write_png
+from d2ir_pl.memory import keep_freed_memory
+from d2ir_pl.noise import image_generator
+from d2ir_pl.priors import load_prior
+from d2ir_pl.restoration import D2IR, LatentOptimization
+
+EXAMPLES = Path(__file__).parent.parent / "examples" / "blurred"
+CLI = Path(__file__).parent.parent / "cli.py"
+SETTLED = 50
+"""Photos after which a long run has everything that it needs."""
+
+
+def restore(height: int, width: int) -> None:
+    """The default method on a photo of so many pixels, made by repeating a bundled one."""
+    photo = read_image(EXAMPLES / "coffee.png").pixels
+    down, right = -(-height // photo.shape[-2]), -(-width // photo.shape[-1])
+    y = photo.repeat(1, down, right)[:, :height, :width]
+    D2IR().restore(y[None], GaussianBlur(), load_prior(), [image_generator(0, "a")])
+
+
+def latent(ddim_steps: int) -> None:
+    """Stage 2 with the gradient through the network, one iteration."""
+    settings = LatentOptimization(
+        iterations=1, ddim_steps=ddim_steps, gradient="full", start="noise", discrepancy=0.0
+    )
+    method = D2IR(latent=settings, stages="latent")
+    y = make("blur_gaussian", 256).y[:1]
+    method.restore(y, GaussianBlur(), load_prior(), [image_generator(0, "a")])
+
+
+JOBS = {"restore": restore, "latent": latent}
+
+
+def measure(job: str, *numbers: int) -> tuple[float, float]:
+    """Peak memory in GB and seconds of a job in a process of its own."""
+    start = time.perf_counter()
+    command = [sys.executable, __file__, "--job", job, *map(str, numbers)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return float(output) / (1e6 if sys.platform == "linux" else 1e9), time.perf_counter() - start
+
+
+def soak(count: int) -> None:
+    """Restore `count` photos of 24x24 pixels in one process, and print what it has in memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        photos, output = Path(folder) / "photos", Path(folder) / "results"
+        photos.mkdir()
+        pixels = read_image(EXAMPLES / "coffee.png").pixels
+        for i in range(count):
+            corner = slice(i % 97, i % 97 + 24), slice(i % 89, i % 89 + 24)
+            write_png(photos / f"{i:04}.png", pixels[:, *corner])
+        command = [sys.executable, str(CLI), "predict", "--data.inputs", str(photos)]
+        command += ["--output", str(output), "--trainer.accelerator", "cpu"]
+        run = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        sizes: dict[int, float] = {}
+        while run.poll() is None:
+            done = sum(1 for _ in output.glob("restored/*.png"))
+            try:
+                pages = Path(f"/proc/{run.pid}/statm").read_text(encoding="ascii").split()[1]
+            except (OSError, IndexError):
+                continue
+            if pages != "0":
+                sizes[done] = int(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
+            time.sleep(0.05)
+    settled = sizes[min(n for n in sizes if n >= min(SETTLED, count))]
+    end = sizes[max(sizes)]
+    print("| photos | memory after 50, MB | at the end, MB | growth | exit status |")
+    print("|---|---|---|---|---|")
+    print(f"| {max(sizes)} | {settled:.0f} | {end:.0f} | {end / settled - 1:.1%} ", end="")
+    print(f"| {run.returncode} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--soak", type=int, metavar="COUNT", help="restore COUNT tiny photos")
+    parser.add_argument("--job", nargs="+", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.job:
+        warnings.simplefilter("ignore")
+        keep_freed_memory()
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
+        JOBS[options.job[0]](*map(int, options.job[1:]))
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        return
+    if options.soak:
+        soak(options.soak)
+        return
+    print("| photo | peak memory GB | s with start-up |")
+    print("|---|---|---|")
+    for height, width in ((256, 256), (768, 1024)):
+        peak, seconds = measure("restore", height, width)
+        print(f"| {width}x{height} | {peak:.2f} | {seconds:.0f} |", flush=True)
+    print("\n| DDIM steps of stage 2, full gradient, 256x256 | peak memory GB |")
+    print("|---|---|")
+    for steps in (5, 10, 20):
+        print(f"| {steps} | {measure('latent', steps)[0]:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
