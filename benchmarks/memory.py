@@ -3,7 +3,8 @@
     python benchmarks/memory.py
     python benchmarks/memory.py --soak 500
 
-Each line is a process of its own: the peak is the most that it had in memory (Linux and macOS).
+Each line is a process of its own: the peak is the most that it had in memory (Linux and macOS),
+with what its allocator kept; tensors are counted as they are created and freed.
 --soak restores so many tiny photos in one process, and compares what it has after 50 and at the
 end.
 """
@@ -25,7 +26,7 @@ from tasks import make
 
 from d2ir_pl.degradations import GaussianBlur
 from d2ir_pl.image_io import read_image, write_png
-from d2ir_pl.memory import keep_freed_memory
+from d2ir_pl.memory import AllocationCounter, keep_freed_memory
 from d2ir_pl.noise import image_generator
 from d2ir_pl.priors import load_prior
 from d2ir_pl.restoration import D2IR, LatentOptimization
@@ -36,33 +37,39 @@ SETTLED = 50
 """Photos after which a long run has everything that it needs."""
 
 
-def restore(height: int, width: int) -> None:
-    """The default method on a photo of so many pixels, made by repeating a bundled one."""
+def restore(height: int, width: int) -> int:
+    """Bytes of tensors of the default method on a photo that repeats a bundled one."""
     photo = read_image(EXAMPLES / "coffee.png").pixels
     down, right = -(-height // photo.shape[-2]), -(-width // photo.shape[-1])
     y = photo.repeat(1, down, right)[:, :height, :width]
-    D2IR().restore(y[None], GaussianBlur(), load_prior(), [image_generator(0, "a")])
+    with AllocationCounter() as counter:
+        D2IR().restore(y[None], GaussianBlur(), load_prior(), [image_generator(0, "a")])
+    return counter.peak
 
 
-def latent(ddim_steps: int) -> None:
-    """Stage 2 with the gradient through the network, one iteration."""
+def latent(ddim_steps: int) -> int:
+    """Bytes of tensors in stage 2 with the gradient through the network, one iteration."""
     settings = LatentOptimization(
         iterations=1, ddim_steps=ddim_steps, gradient="full", start="noise", discrepancy=0.0
     )
     method = D2IR(latent=settings, stages="latent")
     y = make("blur_gaussian", 256).y[:1]
-    method.restore(y, GaussianBlur(), load_prior(), [image_generator(0, "a")])
+    with AllocationCounter() as counter:
+        method.restore(y, GaussianBlur(), load_prior(), [image_generator(0, "a")])
+    return counter.peak
 
 
 JOBS = {"restore": restore, "latent": latent}
 
 
-def measure(job: str, *numbers: int) -> tuple[float, float]:
-    """Peak memory in GB and seconds of a job in a process of its own."""
+def measure(job: str, *numbers: int) -> tuple[float, float, float]:
+    """GB of tensors, peak memory in GB and seconds of a job in a process of its own."""
     start = time.perf_counter()
     command = [sys.executable, __file__, "--job", job, *map(str, numbers)]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return float(output) / (1e6 if sys.platform == "linux" else 1e9), time.perf_counter() - start
+    tensors, peak = map(float, output.split())
+    unit = 1e6 if sys.platform == "linux" else 1e9
+    return tensors / 1e9, peak / unit, time.perf_counter() - start
 
 
 def soak(count: int) -> None:
@@ -104,21 +111,22 @@ def main() -> None:
         warnings.simplefilter("ignore")
         keep_freed_memory()
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
-        JOBS[options.job[0]](*map(int, options.job[1:]))
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        tensors = JOBS[options.job[0]](*map(int, options.job[1:]))
+        print(tensors, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         return
     if options.soak:
         soak(options.soak)
         return
-    print("| photo | peak memory GB | s with start-up |")
-    print("|---|---|---|")
+    print("| photo | tensors GB | peak memory GB | s with start-up |")
+    print("|---|---|---|---|")
     for height, width in ((256, 256), (768, 1024)):
-        peak, seconds = measure("restore", height, width)
-        print(f"| {width}x{height} | {peak:.2f} | {seconds:.0f} |", flush=True)
-    print("\n| DDIM steps of stage 2, full gradient, 256x256 | peak memory GB |")
-    print("|---|---|")
+        tensors, peak, seconds = measure("restore", height, width)
+        print(f"| {width}x{height} | {tensors:.2f} | {peak:.2f} | {seconds:.0f} |", flush=True)
+    print("\n| DDIM steps of stage 2, full gradient, 256x256 | tensors GB | peak memory GB |")
+    print("|---|---|---|")
     for steps in (5, 10, 20):
-        print(f"| {steps} | {measure('latent', steps)[0]:.2f} |", flush=True)
+        tensors, peak, _ = measure("latent", steps)
+        print(f"| {steps} | {tensors:.3f} | {peak:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

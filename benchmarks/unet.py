@@ -2,6 +2,7 @@
 
     python benchmarks/unet.py
     python benchmarks/unet.py --prior imagenet-256 --size 256 --runs 3
+    python benchmarks/unet.py --compile
 
 The published architecture is timed with random weights: nothing is downloaded. Both networks have
 the same weights and are evaluated in turn; the ratio is the median of those of neighbours. The
@@ -22,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from d2ir_pl.memory import keep_freed_memory
 from d2ir_pl.priors import UNetFlags, load_prior
-from d2ir_pl.priors.guided_diffusion import UNetPrior, build_unet
+from d2ir_pl.priors.guided_diffusion import UNetPrior
 
 MATRIX = 2048
 """Side of the matrices whose product tells the rate of multiply-adds."""
@@ -44,23 +45,28 @@ def main() -> None:
     parser.add_argument("--prior", default="natural-small", help="or imagenet-256, random weights")
     parser.add_argument("--size", type=int, default=128, help="height and width in pixels")
     parser.add_argument("--runs", type=int, default=9)
+    parser.add_argument("--compile", action="store_true", help="with torch.compile")
     options = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.backends.cudnn.allow_tf32 = False  # as in products of matrices
     if options.prior == "imagenet-256":
-        config = UNetFlags().config()
-        ours = build_unet(config)
-        for weights in ours.parameters():
+        flags = UNetFlags()
+        unet = flags.build()
+        for weights in unet.parameters():
             if not weights.any():  # what starts at zero would hide what comes before it
                 torch.nn.init.normal_(weights, std=0.02)
+        prior = UNetPrior(unet, flags.config(), flags.schedule_config())
     else:
-        prior = load_prior(options.prior)
-        if not isinstance(prior, UNetPrior):
+        loaded = load_prior(options.prior)
+        if not isinstance(loaded, UNetPrior):
             parser.error(f"{options.prior} is no U-Net of guided_diffusion: name one that is")
-        config, ours = prior.config, prior.unet
-    theirs = UNetModel(**config)
-    theirs.load_state_dict(ours.state_dict())
-    networks = [network.to(device).eval() for network in (theirs, ours)]
+        prior = loaded
+    theirs = UNetModel(**prior.config)
+    theirs.load_state_dict(prior.unet.state_dict())
+    prior.to(device).prepare(gradient=False)
+    if options.compile:
+        prior.unet.compile()
+    networks = [theirs.to(device).eval(), prior.unet]
     x = torch.randn(1, 3, options.size, options.size, device=device)
     t = torch.full((1,), 100, device=device)
     seconds: list[list[float]] = [[], []]

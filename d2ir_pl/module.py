@@ -95,6 +95,8 @@ class RestorationModule(pl.LightningModule):
             trained on, or less where memory does not hold that.
         num_samples: restorations of each photo; their mean is the result, and their standard
             deviation a map of where it is uncertain.
+        compile: compile the prior's network with torch.compile. It takes minutes at the start and
+            for every new size of photos.
         label: class of every prediction, 0..999 for ImageNet, where the prior is
             class-conditional.
     """
@@ -110,6 +112,7 @@ class RestorationModule(pl.LightningModule):
         tile: Tile = "auto",
         label: int | None = None,
         num_samples: int = 1,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         if num_samples < 1:
@@ -120,6 +123,8 @@ class RestorationModule(pl.LightningModule):
         self.method = D2IR() if method is None else method
         self.prior = load_prior(prior, prior_flags, tile, label)
         self.method.check(self.degradation, self.prior)
+        if compile:
+            self.prior.unet.compile()
         self.seed = seed
         self.sigma_y = sigma_y
         self.num_samples = num_samples

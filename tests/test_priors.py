@@ -169,6 +169,18 @@ def test_memory_counted_in_a_small_image_is_enough_for_a_large_one(embedded):
     assert large < embedded.bytes_per_pixel(gradient=False) < 2 * large
 
 
+def test_the_order_of_the_weights_changes_nothing_but_rounding(embedded):
+    x = torch.randn(1, 3, 32, 40)
+    with torch.no_grad():
+        before = embedded.eps(x, 100)
+        embedded.prepare(gradient=False)
+        assert not next(p for p in embedded.unet.parameters() if p.ndim == 4).is_contiguous()
+        assert torch.allclose(embedded.eps(x, 100), before, atol=1e-4)
+        embedded.prepare(gradient=True)
+        assert all(p.is_contiguous() for p in embedded.unet.parameters())
+        assert torch.equal(embedded.eps(x, 100), before)
+
+
 def test_float32_is_left_as_it_was_found():
     prior = load_prior().cast(torch.bfloat16)
     before = {name: value.clone() for name, value in prior.state_dict().items()}

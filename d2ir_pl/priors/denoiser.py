@@ -218,10 +218,18 @@ class NetworkPrior(Prior):
             self.cast(dtype)
 
     def prepare(self, gradient: bool) -> None:
-        """Choose an automatic tile: as large as it may be, and as the device's memory allows."""
+        """Choose an automatic tile, and the order of the weights that is faster on a CPU.
+
+        The tile is as large as it may be, and as the device's memory allows.
+        """
+        device = next(self.unet.parameters()).device
+        if device.type == "cpu":
+            order = torch.contiguous_format if gradient else torch.channels_last
+            for kernel in self.unet.parameters():
+                if kernel.ndim == 4:
+                    kernel.data = kernel.data.contiguous(memory_format=order)
         if self._largest_tile is None:
             return
-        device = next(self.unet.parameters()).device
         weights = sum(p.nbytes for p in self.unet.parameters())
         share = MEMORY_SHARE.get(device.type, 0.6)
         memory = share * max(0, total_memory(device) - weights)
