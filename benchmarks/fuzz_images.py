@@ -130,11 +130,15 @@ def memory() -> float:
         return int(file.read().split()[1]) * 4096 / 1e6
 
 
+class Late(BaseException):
+    """Not an Exception: the reader makes an ImageError of every one."""
+
+
 def read_all(seed: int, start: int, count: int, results: Connection) -> None:
     """Read files from `start` on, and send (number, kind, outcome, memory) of each."""
 
     def late(*arguments: object) -> None:
-        raise TimeoutError(f"longer than {LIMIT} s")
+        raise Late(f"longer than {LIMIT} s")
 
     signal.signal(signal.SIGALRM, late)
     warnings.simplefilter("ignore")
@@ -145,15 +149,22 @@ def read_all(seed: int, start: int, count: int, results: Connection) -> None:
                 continue
             path.write_bytes(content)
             signal.alarm(LIMIT)
+            outcome, photo = "read", None
             try:
                 photo = read_image(path, max_pixels=MAX_PIXELS)
-                sound = photo.pixels.shape == (3, *image_size(path))
-                outcome = "read" if sound else "another size than its header says"
-            except ImageError:
-                outcome = "refused"
+            except ImageError as error:
+                # Decoders raise anything; what is wrong in the reader itself would be one of these.
+                mistake = isinstance(error.__cause__, AssertionError | AttributeError | NameError)
+                outcome = f"refused after {error.__cause__!r}" if mistake else "refused"
             except BaseException as error:
                 outcome = f"{type(error).__name__}: {error}"
             signal.alarm(0)
+            if photo is not None:
+                try:
+                    if photo.pixels.shape != (3, *image_size(path)):
+                        outcome = "another size than its header says"
+                except Exception as error:
+                    outcome = f"read, but its size is refused: {error}"
             results.send((i, kind, outcome, memory()))
     results.close()
 
@@ -178,6 +189,8 @@ def main() -> int:
         kinds = list(originals())
         try:
             while start < options.count:
+                if not receiver.poll(3 * LIMIT):  # an alarm does not interrupt a decoder's C code
+                    process.kill()
                 i, kind, outcome, size = receiver.recv()
                 start = i + 1
                 sizes.append(size)

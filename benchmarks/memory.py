@@ -94,12 +94,13 @@ def soak(count: int) -> None:
             if pages != "0":
                 sizes[done] = int(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
             time.sleep(0.05)
+    if run.returncode or not any(n >= min(SETTLED, count) for n in sizes):
+        sys.exit(f"the run ended with {run.returncode} after {max(sizes, default=0)} photos")
     settled = sizes[min(n for n in sizes if n >= min(SETTLED, count))]
     end = sizes[max(sizes)]
-    print("| photos | memory after 50, MB | at the end, MB | growth | exit status |")
-    print("|---|---|---|---|---|")
-    print(f"| {max(sizes)} | {settled:.0f} | {end:.0f} | {end / settled - 1:.1%} ", end="")
-    print(f"| {run.returncode} |")
+    print("| photos | memory after 50, MB | at the end, MB | growth |")
+    print("|---|---|---|---|")
+    print(f"| {max(sizes)} | {settled:.0f} | {end:.0f} | {end / settled - 1:.1%} |")
 
 
 def main() -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
+import torch
 from pytorch_lightning.utilities.memory import garbage_collection_cuda, is_oom_error
 
+from d2ir_pl.precision import trainer_name
 from d2ir_pl.priors import NetworkPrior
 from d2ir_pl.restoration import Restoration, RestorationMethod
+from d2ir_pl.results import OutputError
 
 WORST_RESIDUAL = 1e3
 """In the units of [-1, 1], where black for white leaves 4. Methods that start from noise stay below
@@ -16,16 +20,38 @@ it, even when they are stopped early; what has exploded does not."""
 Restore = Callable[[Sequence[int], RestorationMethod], Restoration]
 
 
+class Outcome:
+    """What became of each image of a batch, by its position.
+
+    Attributes:
+        restored: a restoration of that image alone.
+        failed: the reason.
+        notes: what had to be done differently.
+        tiles: largest side that the prior saw at once.
+        precisions: what the prior computed in, in Lightning's words.
+    """
+
+    def __init__(self) -> None:
+        self.restored: dict[int, Restoration] = {}
+        self.failed: dict[int, str] = {}
+        self.notes: dict[int, list[str]] = {}
+        self.tiles: dict[int, int] = {}
+        self.precisions: dict[int, str] = {}
+
+    def note(self, image: int, text: str) -> None:
+        self.notes.setdefault(image, []).append(text)
+
+
 class Attempts:
     """Restores images together where that works, and otherwise in smaller parts, or more gently.
 
-    - Where the degradation or the method refuses an image (ValueError), the others are restored
-      each by itself.
     - Where memory runs out, the batch is halved, and a single image is predicted on tiles of half
-      the side. What fitted is remembered for the batches that follow.
-    - An image whose restoration is not finite, or leaves more than `WORST_RESIDUAL` unexplained, is
-      restored once more by itself, with a tenth of the method's step sizes and a prior that
-      computes in float32. The other images of its batch keep their results.
+      the side. What fitted is remembered for later batches of images at least as large.
+    - Where the degradation or the method refuses an image (ValueError), or a computation fails, the
+      others are restored each by itself.
+    - An image whose restoration fails so, is not finite, or leaves more than `WORST_RESIDUAL`
+      unexplained, is restored once more by itself, with a tenth of the method's step sizes and a
+      prior that computes in float32. The other images of its batch keep their results.
 
     Args:
         prior: that of the method.
@@ -34,6 +60,8 @@ class Attempts:
     def __init__(self, prior: NetworkPrior) -> None:
         self.prior = prior
         self._fitting_pixels: int | None = None
+        self._small_tile: tuple[int, int] | None = None
+        """Pixels of an image that memory did not hold, and the tile on which it did."""
 
     def __call__(
         self, restore: Restore, method: RestorationMethod, count: int, pixels: int
@@ -47,99 +75,115 @@ class Attempts:
             pixels: of each of them.
         """
         outcome = Outcome()
-        self._within_memory(restore, method, list(range(count)), pixels, outcome)
-        diverged = [b for b, restoration in outcome.restored.items() if not _sound(restoration)]
-        for b in diverged:
-            del outcome.restored[b]
-            with self.prior.in_float32():
-                self._within_memory(restore, method.gentler(), [b], pixels, outcome)
-            if b not in outcome.restored:
-                continue
-            if _sound(outcome.restored[b]):
-                outcome.note(b, "diverged at first: restored with a tenth of the step sizes")
-            else:
-                del outcome.restored[b]
-                outcome.failed[b] = (
-                    "the restoration diverged, with a tenth of the step sizes as well: try another "
-                    "--seed"
-                )
+        with self.prior.same_tiles_afterwards():
+            if self._small_tile is not None and pixels >= self._small_tile[0]:
+                self.prior.fix_tile(self._small_tile[1])
+            broken = self._together(restore, method, list(range(count)), pixels, outcome)
+        for b, restoration in list(outcome.restored.items()):
+            if not _sound(restoration):
+                broken[b] = "the restoration diverged"
+        for b, reason in broken.items():
+            outcome.restored.pop(b, None)
+            with self.prior.same_tiles_afterwards():
+                self._again(restore, method, b, reason, pixels, outcome)
         return outcome
 
-    def _within_memory(
+    def _again(
+        self,
+        restore: Restore,
+        method: RestorationMethod,
+        image: int,
+        reason: str,
+        pixels: int,
+        outcome: Outcome,
+    ) -> None:
+        """Restore an image more gently than before, if there is a way to."""
+        gentler, half = method.gentler(), self.prior.compute_dtype != torch.float32
+        ways = ["with a tenth of the step sizes"] * (gentler is not None) + ["in float32"] * half
+        how = " and ".join(ways)
+        remedy = "try another --seed"
+        if not ways:
+            outcome.failed[image] = f"{reason}: {remedy}"
+            return
+        try:
+            with self.prior.in_float32() if half else nullcontext():
+                broken = self._together(restore, gentler or method, [image], pixels, outcome)
+        except RuntimeError as error:  # a network in float32 takes twice the memory
+            if not out_of_memory(error):
+                raise
+            broken = {image: "memory ran out"}
+        if image in outcome.failed:
+            return
+        if not broken and _sound(outcome.restored[image]):
+            outcome.note(image, f"{reason} at first: restored {how}")
+            return
+        outcome.restored.pop(image, None)
+        outcome.failed[image] = f"{reason}, {how} as well: {remedy}"
+
+    def _together(
         self,
         restore: Restore,
         method: RestorationMethod,
         images: list[int],
         pixels: int,
         outcome: Outcome,
-    ) -> None:
-        waiting, tight, tiled = list(images), set[int](), ""
+    ) -> dict[int, str]:
+        """Restore images together as far as memory allows; those that failed, and why."""
+        waiting, alone, tiled = list(images), False, ""
+        broken: dict[int, str] = {}
         while waiting:
-            count = len(waiting)
+            count = 1 if alone else len(waiting)
             if self._fitting_pixels is not None:
                 count = min(count, max(1, self._fitting_pixels // pixels))
             part, waiting = waiting[:count], waiting[count:]
+            restoration, refusal, failure = None, "", ""
             try:
                 restoration = restore(part, method)
+            except OutputError:
+                raise
             except ValueError as error:
-                if len(part) == 1:
-                    outcome.failed[part[0]] = str(error)
-                for b in part if len(part) > 1 else ():
-                    self._within_memory(restore, method, [b], pixels, outcome)
-                continue
-            except (MemoryError, RuntimeError) as error:
-                if not out_of_memory(error):
-                    raise
-                restoration = None  # and go on outside, where the error no longer holds tensors
+                refusal = str(error)
+            except (MemoryError, RuntimeError, IndexError, ArithmeticError) as error:
+                # And go on outside, where the error no longer holds tensors.
+                failure = "" if out_of_memory(error) else f"a computation failed ({error!r:.200})"
             if restoration is not None:
-                outcome.add(part, restoration)
-                for b in tight.intersection(part):
-                    outcome.note(b, f"memory ran out: restored {len(part)} at a time{tiled}")
-                continue
-            garbage_collection_cuda()
-            tight.update(part)
-            waiting = [*part, *waiting]
-            if len(part) > 1:
-                self._fitting_pixels = len(part) // 2 * pixels
-            elif self.prior.halve_tile():
-                tiled = f", on tiles of {self.prior.tile} pixels"
+                small = len(part) < len(images) and not alone
+                for i, b in enumerate(part):
+                    outcome.restored[b] = restoration.select([i])
+                    outcome.tiles[b] = self.prior.tile
+                    outcome.precisions[b] = trainer_name(self.prior.compute_dtype)
+                    if small or tiled:
+                        outcome.note(b, f"memory ran out: restored {len(part)} at a time{tiled}")
+            elif refusal or failure:
+                if len(part) > 1:
+                    waiting, alone = [*part, *waiting], True
+                elif refusal:
+                    outcome.failed[part[0]] = refusal
+                else:
+                    broken[part[0]] = failure
             else:
-                outcome.failed[part[0]] = (
-                    f"memory ran out, on tiles of {self.prior.tile} pixels as well: make the photo "
-                    "smaller"
-                )
-                waiting = waiting[1:]
-
-
-class Outcome:
-    """What became of each image of a batch.
-
-    Attributes:
-        restored: position in the batch -> a restoration of that image alone.
-        failed: position -> the reason.
-        notes: position -> what had to be done differently.
-    """
-
-    def __init__(self) -> None:
-        self.restored: dict[int, Restoration] = {}
-        self.failed: dict[int, str] = {}
-        self.notes: dict[int, list[str]] = {}
-
-    def add(self, images: Sequence[int], restoration: Restoration) -> None:
-        for i, b in enumerate(images):
-            self.restored[b] = restoration.select([i])
-
-    def note(self, image: int, text: str) -> None:
-        self.notes.setdefault(image, []).append(text)
+                garbage_collection_cuda()
+                waiting = [*part, *waiting]
+                if len(part) > 1:
+                    self._fitting_pixels = len(part) // 2 * pixels
+                elif self.prior.halve_tile():
+                    self._small_tile = pixels, self.prior.tile
+                    tiled = f", on tiles of {self.prior.tile} pixels"
+                else:
+                    outcome.failed[waiting.pop(0)] = (
+                        f"memory ran out, on tiles of {self.prior.tile} pixels as well: make the "
+                        "photo smaller"
+                    )
+        return broken
 
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that a device, or the machine, has no memory left."""
     if isinstance(error, MemoryError) or is_oom_error(error):
         return True
-    # What Lightning does not know: Apple's GPUs, and allocations on other systems' CPUs.
+    # What Lightning does not know: Apple's GPUs, other systems' CPUs, and libraries of CUDA.
     text = str(error)
-    return "out of memory" in text or "not enough memory" in text
+    return any(part in text for part in ("out of memory", "not enough memory", "ALLOC_FAILED"))
 
 
 def _sound(restoration: Restoration) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from torch import Tensor
@@ -84,7 +85,6 @@ def records(result: BatchResult, module: RestorationModule, fingerprint: str) ->
     described = module.degradation.describe(r.phi)
     drawn = result.scene.true_phi
     side = max(module.degradation.image_size((result.scene.y.shape[-2], result.scene.y.shape[-1])))
-    tile = module.prior.tile if side > module.prior.tile else None
     true_phi = None if drawn is None else module.degradation.describe(drawn)
     return [
         Record(
@@ -101,8 +101,8 @@ def records(result: BatchResult, module: RestorationModule, fingerprint: str) ->
             nfe=r.nfe[b],
             num_samples=module.num_samples,
             std=None if r.std is None else float(r.std[b].square().mean().sqrt()) / 2,
-            precision=str(module.trainer.precision),
-            tile=tile,
+            precision=result.precisions[b],
+            tile=result.tiles[b] if side > result.tiles[b] else None,
             seconds=round(result.seconds, 3),
             losses={stage: [v / 4 for v in losses[b]] for stage, losses in r.losses.items()},
             phi=described[b],
@@ -118,6 +118,60 @@ def records(result: BatchResult, module: RestorationModule, fingerprint: str) ->
     ]
 
 
+class Previews(pl.Callback):
+    """Keeps the pictures of each image that the report shows: the photo, and x0 along the way.
+
+    Comes before `ImageWriter`, whose restored picture is the mark that all of an image is there.
+
+    Args:
+        folder: where they go.
+        height: of the pictures along the way, in pixels.
+        largest: longest side of the photo's picture.
+        frames: pictures along the way at most, and the last.
+    """
+
+    def __init__(
+        self, folder: ResultFolder, height: int = 96, largest: int = 640, frames: int = 12
+    ) -> None:
+        self.folder = folder
+        self.height = height
+        self.largest = largest
+        self.frames = frames
+        self._frames: dict[int, dict[tuple[str, int], Tensor]] = {}
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, RestorationModule)
+        pl_module.observers.append(self.observe)
+
+    def observe(self, step: Step) -> None:
+        every = -(-step.total // self.frames)
+        if step.sample or (step.index % every and step.index + 1 != step.total):
+            return
+        x0 = step.x0()
+        size = (self.height, max(1, round(x0.shape[-1] * self.height / x0.shape[-2])))
+        small = F.interpolate(x0.float(), size, mode="bilinear", antialias=True)
+        for i, b in enumerate(step.images):
+            self._frames.setdefault(b, {})[step.stage, step.index] = _unit(small[i])
+
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        assert isinstance(outputs, BatchResult)
+        for b, position in enumerate(outputs.positions):
+            before = _image(_unit(outputs.shown[b]))
+            before.thumbnail((self.largest, self.largest))
+            frames = list(self._frames.get(position, {}).values())
+            strip = _image(torch.cat(frames, 2)) if frames else None
+            self.folder.write_previews(outputs.samples[b].item.name, before, strip)
+        self._frames = {}
+
+
 class TrajectoryLogger(pl.Callback):
     """TensorBoard curves of every step and pictures along the way; one run per image.
 
@@ -131,12 +185,12 @@ class TrajectoryLogger(pl.Callback):
     in place of the old one.
 
     Args:
-        folder: where the event files go.
+        folder: the results, in which event files go to `tensorboard/`.
         images_every: a picture at every so many steps, and at the last; 0 for none. Stages of
             more than 20 times as many steps get 20 pictures.
     """
 
-    def __init__(self, folder: Path, images_every: int = 5) -> None:
+    def __init__(self, folder: ResultFolder, images_every: int = 5) -> None:
         if images_every < 0:
             raise ValueError(f"images_every {images_every} must be at least 0")
         self.folder = folder
@@ -159,10 +213,11 @@ class TrajectoryLogger(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self._runs = [self.folder / s.item.name for s in batch.samples]
+        self._runs = [self.folder.root / "tensorboard" / s.item.name for s in batch.samples]
         self._seen = set()
-        for b in range(len(self._runs)):
-            self._begin(b)
+        with self.folder.writing():
+            for b in range(len(self._runs)):
+                self._begin(b)
 
     def _begin(self, image: int) -> None:
         """A new run for an image, in place of an old one."""
@@ -174,8 +229,11 @@ class TrajectoryLogger(pl.Callback):
         self._seen = {seen for seen in self._seen if seen[0] != image}
 
     def observe(self, step: Step) -> None:
-        if step.sample:
-            return
+        if not step.sample:
+            with self.folder.writing():
+                self._log(step)
+
+    def _log(self, step: Step) -> None:
         for b in step.images:
             if (b, step.stage, step.index) in self._seen:  # it is being restored again
                 self._begin(b)
@@ -211,6 +269,11 @@ class TrajectoryLogger(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         assert isinstance(outputs, BatchResult)
+        assert self._degradation is not None
+        with self.folder.writing():
+            self._finish(outputs)
+
+    def _finish(self, outputs: BatchResult) -> None:
         assert self._degradation is not None
         restoration = outputs.restoration
         for b, position in enumerate(outputs.positions):
@@ -353,6 +416,11 @@ def _resized(alpha: Tensor | None, image: Tensor) -> Tensor | None:
 
 def _unit(image: Tensor) -> Tensor:
     return ((image.float().cpu() + 1) / 2).nan_to_num().clamp(0, 1)
+
+
+def _image(unit: Tensor) -> Image.Image:
+    """A picture of `(3, h, w)` in [0, 1]."""
+    return Image.fromarray((unit * 255).round().byte().permute(1, 2, 0).numpy())
 
 
 def _enlarge(picture: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from d2ir_pl.commands import priors
 from d2ir_pl.commands.fit import fit
 from d2ir_pl.commands.options import UsageError
 from d2ir_pl.commands.predict import predict
+from d2ir_pl.commands.report import report
 from d2ir_pl.data import InputError
 from d2ir_pl.image_io import ImageError
 from d2ir_pl.prior_training import TrainingError
@@ -30,6 +31,7 @@ _EXPECTED = (
 
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "predict": (predict, "restore degraded photos"),
+    "report": (report, "show the results of a run on one page"),
     "fit": (fit, "train a prior on your own photographs"),
     "download": (priors.download, "fetch a published prior"),
     "export-prior": (priors.export, "make a prior of a training checkpoint"),

@@ -275,7 +275,7 @@ def unique_names(keys: Sequence[str]) -> list[str]:
 
 
 def result_names(keys: Sequence[str]) -> list[str]:
-    """`unique_names`, changed where they could not be names of results on every system.
+    """`unique_names`, changed where a file system or a terminal could not take them.
 
     Control characters and bytes that are no text become `%0A`, `%FF` and so on, and names too long
     for what is appended to them are cut, with a digest of the whole at the end.
@@ -284,8 +284,9 @@ def result_names(keys: Sequence[str]) -> list[str]:
     taken = set()
     for name in unique_names(keys):
         safe = "/".join(map(_safe_part, name.split("/")))
-        if safe in taken:
-            safe = f"{safe}~{_digest(name)}"
+        if safe in taken:  # a file has the very name that another one was changed to
+            safe = _safe_part(f"{_digest(name)}~{safe.rpartition('/')[2]}")
+            safe = "/".join([*map(_safe_part, name.split("/")[:-1]), safe])
         taken.add(safe)
         names.append(safe)
     return names

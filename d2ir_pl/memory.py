@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-# Where Linux says how much memory a container may take, by version of its control groups.
-_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+# Where Linux says how much memory a group of processes may take, by version of its control groups.
+_GROUPS, _FIRST_VERSION = "/sys/fs/cgroup", "/sys/fs/cgroup/memory/memory.limit_in_bytes"
 
 # Numbers of <malloc.h>.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
@@ -49,12 +49,24 @@ def total_memory(device: str | torch.device) -> int:
     if device.type == "mps":
         return int(torch.mps.recommended_max_memory())
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for path in _LIMITS:
+    for path in _limits():
         try:
-            total = min(total, int(Path(path).read_text(encoding="ascii")))
-        except (OSError, ValueError):  # another system, or no limit
+            total = min(total, int(path.read_text(encoding="ascii")))
+        except (OSError, ValueError):  # no limit
             continue
     return total
+
+
+def _limits() -> list[Path]:
+    """The files with the limits of this process's control group and those around it."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:  # another system
+        return []
+    group = next((line[3:] for line in lines if line.startswith("0::")), "/")
+    folder = Path(_GROUPS + group)
+    around = [folder, *folder.parents][: len(folder.parents) - 2]
+    return [*(path / "memory.max" for path in around), Path(_FIRST_VERSION)]
 
 
 class AllocationCounter(TorchDispatchMode):
@@ -77,6 +89,9 @@ class AllocationCounter(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
+        for value in tree_leaves((args, kwargs)):
+            if isinstance(value, Tensor):  # what was there before, such as weights
+                self._known.add(value.untyped_storage())
         output = func(*args, **(kwargs or {}))
         for value in tree_leaves(output):
             if isinstance(value, Tensor):

@@ -44,6 +44,16 @@ class Scene:
             None if self.true_phi is None else select(self.true_phi, rows),
         )
 
+    @staticmethod
+    def join(parts: Sequence[Scene]) -> Scene:
+        references = [part.reference for part in parts if part.reference is not None]
+        drawn = [part.true_phi for part in parts if part.true_phi is not None]
+        return Scene(
+            torch.cat([part.y for part in parts]),
+            torch.cat(references) if references else None,
+            {k: torch.cat([phi[k] for phi in drawn]) for k in drawn[0]} if drawn else None,
+        )
+
     def cpu(self) -> Scene:
         return Scene(
             self.y.cpu(),
@@ -60,6 +70,8 @@ class BatchResult:
         samples: the images that were restored.
         positions: where in the batch they stood.
         notes: what had to be done differently for each of them.
+        tiles: largest side in pixels that the prior saw at once.
+        precisions: what the prior computed in.
         failures: the others, with reasons.
         scene: the degraded images.
         shown: `(B, 3, H', W')`, them (or a first guess from them) at the size of the restored ones.
@@ -71,6 +83,8 @@ class BatchResult:
     samples: list[Sample]
     positions: list[int]
     notes: list[list[str]]
+    tiles: list[int]
+    precisions: list[str]
     failures: list[Failure]
     scene: Scene
     shown: Tensor
@@ -91,7 +105,7 @@ class RestorationModule(pl.LightningModule):
         sigma_y: standard deviation of the photos' noise in [0, 1]; estimated if null.
         prior_flags: guided-diffusion's flags of a `.pt` state dict given as `prior`.
         tile: largest side in pixels that the prior sees at once; larger photos are predicted on
-            overlapping tiles. `auto` is four times the size of the images that the prior was
+            overlapping tiles. `auto` is five times the size of the images that the prior was
             trained on, or less where memory does not hold that.
         num_samples: restorations of each photo; their mean is the result, and their standard
             deviation a map of where it is uncertain.
@@ -150,15 +164,17 @@ class RestorationModule(pl.LightningModule):
         exact = torch.autocast(self.device.type, enabled=False)
         with torch.inference_mode(False), torch.enable_grad(), exact:
             positions, failures = self._fitting(batch)
-            samples = [batch.samples[b] for b in positions]
-            if not samples:
+            scenes = {}
+            for b in positions:
+                sample = batch.samples[b]
+                try:
+                    scenes[b] = self._scene(batch.y[b : b + 1], sample)
+                except ValueError as error:  # such as a mask that is missing
+                    failures.append(Failure(sample.item, str(error), sample.digest))
+            if not scenes:
                 return _failed(failures)
-            try:
-                scene = self._scene(batch.y[positions], samples)
-            except ValueError as error:
-                # Such as a size that the degradation cannot handle; others may still do.
-                refused = [Failure(s.item, str(error), s.digest) for s in samples]
-                return _failed(failures + refused)
+            positions, samples = list(scenes), [batch.samples[b] for b in scenes]
+            scene = Scene.join(list(scenes.values()))
             outcome = self._restore(scene, samples, positions)
             for b, reason in outcome.failed.items():
                 failures.append(Failure(samples[b].item, reason, samples[b].digest))
@@ -179,6 +195,8 @@ class RestorationModule(pl.LightningModule):
             [samples[b] for b in restored],
             [positions[b] for b in restored],
             [outcome.notes.get(b, []) for b in restored],
+            [outcome.tiles[b] for b in restored],
+            [outcome.precisions[b] for b in restored],
             failures,
             scene,
             shown,
@@ -201,11 +219,11 @@ class RestorationModule(pl.LightningModule):
             failures.append(Failure(sample.item, reason, sample.digest))
         return keep, failures
 
-    def _scene(self, y: Tensor, samples: Sequence[Sample]) -> Scene:
+    def _scene(self, y: Tensor, sample: Sample) -> Scene:
         if self.degrade_noise is not None:
-            return self._degrade(y.clone(), self._degradation(samples), samples)
-        references = [s.reference for s in samples if s.reference is not None]
-        return Scene(y.clone(), torch.stack(references).to(y) if references else None)
+            return self._degrade(y.clone(), self._degradation([sample]), [sample])
+        reference = sample.reference
+        return Scene(y.clone(), None if reference is None else reference[None].to(y))
 
     def _degradation(self, samples: Sequence[Sample]) -> Degradation:
         paths, keys = [s.item.path for s in samples], [s.item.key for s in samples]
@@ -260,7 +278,7 @@ class RestorationModule(pl.LightningModule):
 
 def _failed(failures: list[Failure]) -> BatchResult:
     nothing = torch.empty(0, 3, 1, 1)
-    return BatchResult([], [], [], failures, Scene(nothing), nothing, None, {}, 0.0)
+    return BatchResult([], [], [], [], [], failures, Scene(nothing), nothing, None, {}, 0.0)
 
 
 def _scores(scene: Scene, shown: Tensor, restoration: Restoration) -> dict[str, list[float]]:

@@ -26,8 +26,9 @@ class ProcessWatch(pl.Callback):
 
     Without it the rest would work on, and then wait for the dead one for as long as the process
     group allows. Signs are counters in the store through which the processes found each other:
-    rank 0 looks at those of all others, and these at rank 0's, which keeps the store. Whether the
-    processes were started here, on other machines, by torchrun or by SLURM makes no difference.
+    rank 0, which (or whose torchrun) keeps the store, looks at those of all others, and these at
+    rank 0's. Whether the processes were started here, on other machines, by torchrun or by SLURM
+    makes no difference. A process that is alive, but whose computation hangs, is not noticed.
 
     Args:
         die: how a process ends; called with a sentence that names the dead one, or with None where
@@ -37,6 +38,7 @@ class ProcessWatch(pl.Callback):
     def __init__(self, die: Callable[[str | None], None] | None = None) -> None:
         self._die = die or _exit
         self._stopped = threading.Event()
+        self._answered = time.monotonic()
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         strategy = trainer.strategy
@@ -47,7 +49,9 @@ class ProcessWatch(pl.Callback):
         address, port = environment.main_address, environment.main_port
         # A connection of its own: that of the process group may be waiting for others.
         store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=PATIENCE))
-        arguments = (PrefixStore("d2ir", store), trainer.global_rank, trainer.world_size)
+        # The store of torchrun is the same when it starts the processes once more.
+        prefix = f"d2ir-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+        arguments = (PrefixStore(prefix, store), trainer.global_rank, trainer.world_size)
         threading.Thread(target=self.watch, args=arguments, daemon=True).start()
 
     def stop(self) -> None:
@@ -56,6 +60,9 @@ class ProcessWatch(pl.Callback):
 
     def watch(self, store: Store, rank: int, world_size: int) -> None:
         """Give signs of life and look at those of others until `stop` is called."""
+        if rank:
+            self._answered = time.monotonic()
+            threading.Thread(target=self._wait_for_answers, args=[world_size], daemon=True).start()
         others = range(1, world_size) if rank == 0 else [0]
         seen = {other: (0, time.monotonic()) for other in others}
         try:
@@ -63,7 +70,7 @@ class ProcessWatch(pl.Callback):
             while not self._stopped.wait(PULSE):
                 store.add(f"pulse{rank}", 1)
                 if rank and store.add("stopping", 0):
-                    self._die(None)
+                    self._end(None)
                     return
                 for other, (before, since) in seen.items():
                     count = store.add(f"pulse{other}", 0)
@@ -75,15 +82,27 @@ class ProcessWatch(pl.Callback):
                         time.sleep(2 * PULSE)  # until all have seen that
                         self._lost(other, world_size, f" on {host}")
                         return
+                self._answered = time.monotonic()
         except RuntimeError:  # the connection is lost, and with it rank 0
             self._lost(0, world_size, "")
 
+    def _wait_for_answers(self, world_size: int) -> None:
+        """A store whose machine is frozen or gone does not answer, and is waited for in vain."""
+        while not self._stopped.wait(PULSE):
+            if time.monotonic() - self._answered > PATIENCE + 2 * PULSE:
+                self._lost(0, world_size, "")
+                return
+
     def _lost(self, rank: int, world_size: int, where: str) -> None:
+        self._end(
+            f"process {rank + 1} of {world_size} (rank {rank}{where}) has died: the run stops; "
+            "finished images are kept, and the same command does the rest"
+        )
+
+    def _end(self, sentence: str | None) -> None:
         if not self._stopped.is_set():
-            self._die(
-                f"process {rank + 1} of {world_size} (rank {rank}{where}) has died: the run stops; "
-                "finished images are kept, and the same command does the rest"
-            )
+            self._stopped.set()
+            self._die(sentence)
 
 
 def _exit(sentence: str | None) -> None:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from PIL import Image
 from torch import Tensor
 
 from d2ir_pl.image_io import is_draft, write_png
@@ -101,6 +102,18 @@ class ResultFolder:
     def uncertainty(self, name: str) -> Path:
         return self.root / "uncertainty" / f"{name}.png"
 
+    def preview(self, name: str) -> Path:
+        """The photo as it came in, at the size of the restored one, for the report."""
+        return self.root / "preview" / f"{name}.input.jpg"
+
+    def film_strip(self, name: str) -> Path:
+        """Estimates of the image along the way, side by side, for the report."""
+        return self.root / "preview" / f"{name}.steps.jpg"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
+
     def json(self, name: str) -> Path:
         return self.root / "degradation" / f"{name}.json"
 
@@ -131,14 +144,17 @@ class ResultFolder:
 
     def sweep(self) -> None:
         """Remove what a run that was killed has left half-written; call it under the lock."""
-        self._metrics_draft.unlink(missing_ok=True)
-        for folder in ("restored", "degradation", "degraded", "uncertainty"):
-            for path in (self.root / folder).rglob("*.tmp"):
-                if is_draft(path) or (folder == "degradation" and path.match("*.json.tmp")):
-                    path.unlink(missing_ok=True)
+        with self.writing():
+            for draft in (self._metrics_draft, self.report.with_suffix(".html.tmp")):
+                draft.unlink(missing_ok=True)
+            for folder in ("restored", "degradation", "degraded", "uncertainty"):
+                for path in (self.root / folder).rglob("*.tmp"):
+                    if is_draft(path) or (folder == "degradation" and path.match("*.json.tmp")):
+                        path.unlink(missing_ok=True)
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def writing(self) -> Iterator[None]:
+        """Say in one sentence which file cannot be written inside."""
         try:
             yield
         except OSError as error:
@@ -211,7 +227,7 @@ class ResultFolder:
             std: `(1, H, W)`, standard deviation between samples in the units of `restored`.
         """
         name = record.name
-        with self._writing():
+        with self.writing():
             # What is left from other settings must not pass for the new record's.
             for place in (self.restored, self.picture, self.degraded, self.uncertainty):
                 place(name).unlink(missing_ok=True)
@@ -235,22 +251,40 @@ class ResultFolder:
 
     def write_failure(self, record: Record) -> None:
         """Record that an image could not be restored."""
-        with self._writing():
+        with self.writing():
             self._write_json(record)
 
     def records(self, names: Iterable[str]) -> list[Record]:
         """The records of the images that have one."""
         return [r for r in map(self.read, names) if r is not None]
 
+    def names(self) -> list[str]:
+        """The names of all images that have a record, in their order."""
+        folder = self.root / "degradation"
+        return sorted(str(p.relative_to(folder))[: -len(".json")] for p in folder.rglob("*.json"))
+
+    def write_previews(self, name: str, before: Image.Image, steps: Image.Image | None) -> None:
+        """Write the pictures that the report shows beside the results."""
+        with self.writing():
+            before.save(_parent(self.preview(name)), quality=88)
+            self.film_strip(name).unlink(missing_ok=True)
+            if steps is not None:
+                steps.save(self.film_strip(name), quality=88)
+
+    def write_page(self, page: str) -> None:
+        """Write `report.html`, the old one or all of the new one."""
+        draft = self.report.with_suffix(".html.tmp")
+        with self.writing():
+            draft.write_text(page, encoding="utf-8", errors="backslashreplace")
+            draft.replace(self.report)
+
     def write_metrics(self) -> list[Record]:
         """Rebuild `metrics.csv` from all records in the folder, and return them."""
-        folder = self.root / "degradation"
-        names = sorted(str(p.relative_to(folder))[: -len(".json")] for p in folder.rglob("*.json"))
-        records = self.records(names)
+        records = self.records(self.names())
         fields = list(Record("", "restored", "", "").row())
         temporary = self._metrics_draft
         with (
-            self._writing(),
+            self.writing(),
             temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
         ):
             writer = csv.DictWriter(file, fields)

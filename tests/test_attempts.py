@@ -10,6 +10,7 @@ from d2ir_pl.priors import NetworkPrior, load_prior
 from d2ir_pl.restoration import D2IR, DegradationEstimation, LatentOptimization, Restoration
 from d2ir_pl.restoration.base import RestorationMethod
 from d2ir_pl.restoration.baselines import BIRD, DDRM, DPS, GDP, FastDiffusionEM
+from d2ir_pl.results import OutputError
 
 
 def restored(images: Sequence[int], value: float = 0.0, residual: float = 0.1) -> Restoration:
@@ -63,22 +64,31 @@ def test_a_batch_is_halved_until_it_fits_and_the_next_one_is_split_at_once(
 
 def test_a_single_image_is_tiled_until_that_is_impossible(prior: NetworkPrior) -> None:
     outcome = Attempts(prior)(Fails(prior, fits=1, tile=64), D2IR(), 1, 100)
-    assert prior.tile == 64
     assert outcome.notes[0] == ["memory ran out: restored 1 at a time, on tiles of 64 pixels"]
+    assert outcome.tiles == {0: 64}
     outcome = Attempts(prior)(Fails(prior, fits=0), D2IR(), 2, 100)
     assert not outcome.restored
-    assert prior.tile == prior.smallest_tile == 32
     assert set(outcome.failed) == {0, 1}
     assert "memory ran out, on tiles of 32 pixels as well" in outcome.failed[0]
+
+
+def test_the_tiles_of_an_image_do_not_depend_on_larger_ones_before_it(prior: NetworkPrior) -> None:
+    attempts, restore = Attempts(prior), Fails(prior, fits=1, tile=64)
+    attempts(restore, D2IR(), 1, 1000)
+    assert prior.tile == 128
+    restore.tile = 10**6
+    assert attempts(restore, D2IR(), 1, 100).tiles == {0: 128}
+    assert attempts(restore, D2IR(), 1, 1000).tiles == {0: 64}  # at once, without another failure
+    assert prior.tile == 128
 
 
 def test_an_automatic_tile_that_was_halved_stays_so() -> None:
     prior = load_prior()
     prior.prepare(gradient=False)
-    assert prior.tile == 256
+    assert prior.tile == 320
     prior.halve_tile()
     prior.prepare(gradient=False)
-    assert prior.tile == 128
+    assert prior.tile == 160
 
 
 @pytest.mark.parametrize(
@@ -103,7 +113,9 @@ def test_what_diverges_is_restored_again_alone_gently_and_in_float32(
     assert prior.compute_dtype == torch.bfloat16
     assert set(outcome.restored) == {0, 1, 2}
     assert not outcome.failed
-    assert set(outcome.notes) == {1}
+    how = "with a tenth of the step sizes and in float32"
+    assert outcome.notes == {1: [f"the restoration diverged at first: restored {how}"]}
+    assert outcome.precisions == {0: "bf16-mixed", 1: "32-true", 2: "bf16-mixed"}
 
 
 def test_what_diverges_twice_fails_alone(prior: NetworkPrior) -> None:
@@ -126,12 +138,45 @@ def test_a_refused_image_does_not_cost_its_neighbours(prior: NetworkPrior) -> No
     assert outcome.failed == {1: "nothing of it is visible"}
 
 
-def test_other_errors_are_not_hidden(prior: NetworkPrior) -> None:
-    def restore(images: Sequence[int], method: RestorationMethod) -> Restoration:
-        raise RuntimeError("a mistake in the program")
+def test_a_computation_that_fails_is_tried_once_more_and_costs_no_neighbour(
+    prior: NetworkPrior,
+) -> None:
+    calls: list[list[int]] = []
 
-    with pytest.raises(RuntimeError, match="mistake"):
+    def restore(images: Sequence[int], method: RestorationMethod) -> Restoration:
+        calls.append(list(images))
+        if 1 in images:
+            raise RuntimeError("svd did not converge")
+        return restored(images)
+
+    outcome = Attempts(prior)(restore, D2IR(), 3, 100)
+    assert calls == [[0, 1, 2], [0], [1], [2], [1]]
+    assert set(outcome.restored) == {0, 2}
+    assert "svd did not converge" in outcome.failed[1]
+
+
+def test_a_full_disk_is_no_fault_of_an_image(prior: NetworkPrior) -> None:
+    def restore(images: Sequence[int], method: RestorationMethod) -> Restoration:
+        raise OutputError("tensorboard cannot be written")
+
+    with pytest.raises(OutputError):
         Attempts(prior)(restore, D2IR(), 2, 100)
+
+
+def test_nothing_is_tried_again_in_the_same_way(prior: NetworkPrior) -> None:
+    calls: list[list[int]] = []
+
+    def restore(images: Sequence[int], method: RestorationMethod) -> Restoration:
+        calls.append(list(images))
+        return restored(images, torch.nan)
+
+    outcome = Attempts(prior)(restore, DDRM(), 1, 100)
+    assert calls == [[0]]
+    assert outcome.failed[0] == "the restoration diverged: try another --seed"
+    prior.cast(torch.bfloat16)
+    outcome = Attempts(prior)(restore, DDRM(), 1, 100)
+    assert len(calls) == 3
+    assert outcome.failed[0] == "the restoration diverged, in float32 as well: try another --seed"
 
 
 @pytest.mark.parametrize(
@@ -142,6 +187,7 @@ def test_other_errors_are_not_hidden(prior: NetworkPrior) -> None:
         (RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"), True),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 99"), True),
         (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9"), True),
+        (RuntimeError("cuFFT error: CUFFT_ALLOC_FAILED"), True),
         (RuntimeError("shapes do not match"), False),
     ],
 )
@@ -167,7 +213,9 @@ def test_a_gentler_method_takes_a_tenth_of_the_steps(
     method: RestorationMethod, setting: Callable[[RestorationMethod], float]
 ) -> None:
     before = setting(method)
-    assert setting(method.gentler()) == pytest.approx(before / 10)
+    gentler = method.gentler()
+    assert gentler is not None
+    assert setting(gentler) == pytest.approx(before / 10)
     assert setting(method) == before
 
 

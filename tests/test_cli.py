@@ -96,7 +96,8 @@ def test_a_run_writes_what_is_promised_and_nothing_else(finished: Path) -> None:
         *(f"restored/{name}.png" for name in NAMES),
         *(f"degradation/{name}.png" for name in NAMES),
         *(f"degradation/{name}.json" for name in NAMES),
-        *("metrics.csv", "config.yaml", ".lock"),
+        *(f"preview/{name}.{kind}.jpg" for name in NAMES for kind in ("input", "steps")),
+        *("metrics.csv", "config.yaml", "report.html", ".lock"),
     }
 
 
@@ -320,6 +321,29 @@ def dark_bright_dark(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("degradation", ["Blur", "GaussianBlur", "MotionBlur", "Light"])
+def test_nan_in_any_degradation_costs_no_neighbour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, degradation: str
+) -> None:
+    inputs = dark_bright_dark(tmp_path / "in")
+    diverge_above(monkeypatch, 0.0)
+    options = ("--data.batch_size", "3", "--model.degradation", degradation)
+    assert predict(inputs, tmp_path / "out", *options) == 1
+    assert files(tmp_path / "out" / "restored") >= {"a.png", "c.png"}
+
+
+def test_one_mask_that_is_missing_costs_no_neighbour(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = save_all(tmp_path / "in", ["a.png", "b.png", "c.png"])
+    masks = save_all(tmp_path / "masks", ["a.png", "c.png"])
+    mask = ("--model.degradation", "Mask", "--model.degradation.source", str(masks))
+    options = ("--data.batch_size", "3", "--data.degrade", "true", *mask)
+    assert predict(inputs, tmp_path / "out", *options) == 1
+    assert "failed: b: " in capsys.readouterr().err
+    assert files(tmp_path / "out" / "restored") == {"a.png", "c.png"}
+
+
 def test_an_image_that_diverges_is_restored_once_more_and_its_neighbours_are_untouched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -329,12 +353,14 @@ def test_an_image_that_diverges_is_restored_once_more_and_its_neighbours_are_unt
     capsys.readouterr()
     diverge_above(monkeypatch, 0.005)
     assert predict(inputs, tmp_path / "out", *batch) == 0
-    assert capsys.readouterr().err.count("(diverged at first: restored with a tenth") == 1
+    assert capsys.readouterr().err.count("(the restoration diverged at first: restored with") == 1
     for name in ("a.png", "c.png"):
         before, after = (tmp_path / run / "restored" / name for run in ("before", "out"))
         assert before.read_bytes() == after.read_bytes()
     record = json.loads((tmp_path / "out" / "degradation" / "b.json").read_text())
-    assert record["notes"] == ["diverged at first: restored with a tenth of the step sizes"]
+    assert record["notes"] == [
+        "the restoration diverged at first: restored with a tenth of the step sizes"
+    ]
     assert all(np.isfinite(record["losses"]["estimation"]))
     # Of the two attempts, the curves are those of the second.
     run = EventAccumulator(str(tmp_path / "out" / "tensorboard" / "b"))

@@ -21,6 +21,7 @@ LAYERS = (
         "process_watch",
         "callbacks",
         "results",
+        "report",
         "prior_data",
         "prior_training",
     },

@@ -69,6 +69,22 @@ def test_a_lost_store_is_a_dead_first_process() -> None:
     assert process.said[0].startswith("process 1 of 2 (rank 0) has died")
 
 
+def test_a_store_that_does_not_answer_is_a_dead_first_process() -> None:
+    answer = threading.Event()
+
+    class Frozen(HashStore):
+        def add(self, key: str, amount: int) -> int:
+            answer.wait()
+            return 0
+
+    process = Process(Frozen(), 1, 2)
+    time.sleep(1)
+    assert process.said[0] is not None
+    assert process.said[0].startswith("process 1 of 2 (rank 0) has died")
+    answer.set()
+    process.end()
+
+
 def test_after_the_end_processes_may_leave() -> None:
     process = Process(HashStore(), 0, 2)
     process.end()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import difflib
 import inspect
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import pytorch_lightning as pl
 import torch
@@ -26,6 +27,13 @@ from d2ir_pl.restoration import RestorationMethod
 
 class UsageError(ValueError):
     """An option is wrong; the message is one sentence that names it."""
+
+
+class PlainParser(argparse.ArgumentParser):
+    """Of commands without a trainer: what is wrong is a `UsageError`."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see '{self.prog} --help'")
 
 
 class _Parser(LightningArgumentParser):

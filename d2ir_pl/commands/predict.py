@@ -19,7 +19,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from rich.console import Console
 
 import d2ir_pl
-from d2ir_pl.callbacks import ImageWriter, RestorationProgress, TrajectoryLogger
+from d2ir_pl.callbacks import ImageWriter, Previews, RestorationProgress, TrajectoryLogger
 from d2ir_pl.commands.options import CommandCLI, parse, resolve_precision, slow_precision
 from d2ir_pl.commands.quiet import quiet
 from d2ir_pl.data import RestorationDataModule, file_digest
@@ -28,6 +28,7 @@ from d2ir_pl.memory import keep_freed_memory
 from d2ir_pl.module import RestorationModule
 from d2ir_pl.priors.registry import prior_files
 from d2ir_pl.process_watch import ProcessWatch
+from d2ir_pl.report import write_report
 from d2ir_pl.restoration import D2IR
 from d2ir_pl.results import OutputError, Record, ResultFolder
 
@@ -89,6 +90,12 @@ class RestorationCLI(CommandCLI):
             type=bool,
             default=True,
             help="write curves and pictures of every step under --output/tensorboard",
+        )
+        parser.add_argument(
+            "--report",
+            type=bool,
+            default=True,
+            help="write --output/report.html, a page with all pictures, curves and numbers",
         )
         parser.link_arguments("seed", "model.seed")
         parser.set_defaults(
@@ -157,9 +164,11 @@ def _run(cli: RestorationCLI) -> int:
             if warning is not None and data.pending:
                 console.print(warning, markup=False, highlight=False, soft_wrap=True)
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        if config.report:
+            callbacks.append(Previews(folder))
         callbacks.append(ImageWriter(folder, fingerprint))
         if config.tensorboard:
-            callbacks.append(TrajectoryLogger(folder.root / "tensorboard"))
+            callbacks.append(TrajectoryLogger(folder))
         callbacks.append(RestorationProgress(len(data.pending), console))
         watch = ProcessWatch()
         callbacks.append(watch)
@@ -175,6 +184,8 @@ def _run(cli: RestorationCLI) -> int:
         if not trainer.is_global_zero:
             # Rank 0 reports for all: a child that exits with an error would have it killed.
             return 0
+        if config.report:
+            write_report(folder)
         return _report(folder, [item.name for item in data.items], console)
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, get_args
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 
-from d2ir_pl.commands.options import UsageError
+from d2ir_pl.commands.options import PlainParser
 from d2ir_pl.priors.checkpoints import load_safetensors
 from d2ir_pl.priors.denoiser import NetworkPrior, PriorError
 from d2ir_pl.priors.diffusers import load_folder
@@ -19,11 +18,6 @@ from d2ir_pl.priors.download import file_sha256
 from d2ir_pl.priors.export import Dtype, export_prior
 from d2ir_pl.priors.published import PUBLISHED
 from d2ir_pl.priors.registry import fetch, prior_file
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see '{self.prog} --help'")
 
 
 def download(arguments: list[str]) -> int:
@@ -55,7 +49,7 @@ def download(arguments: list[str]) -> int:
 
 def export(arguments: list[str]) -> int:
     """Write the averaged weights of a training checkpoint as a prior."""
-    parser = _Parser("d2ir export-prior", description="Make a prior of a training checkpoint.")
+    parser = PlainParser("d2ir export-prior", description="Make a prior of a training checkpoint.")
     parser.add_argument("checkpoint", type=Path, help="what 'd2ir fit' wrote")
     parser.add_argument("output", type=Path, help="the .safetensors file to write")
     parser.add_argument(
@@ -70,7 +64,9 @@ def export(arguments: list[str]) -> int:
 
 def inspect(arguments: list[str]) -> int:
     """Tell what a prior is and how it was made."""
-    parser = _Parser("d2ir inspect-prior", description="Tell what a prior is, and its training.")
+    parser = PlainParser(
+        "d2ir inspect-prior", description="Tell what a prior is, and its training."
+    )
     parser.add_argument("prior", help="a name, a file, or a folder of the diffusers library")
     path = prior_file(parser.parse_args(arguments).prior)
     about: dict[str, Any] = {"file": path}

@@ -187,7 +187,7 @@ class Blur(ConvolutionalBlur):
     def canonicalize(self, phi: Phi) -> Phi:
         """Re-centre: y cannot tell a shifted kernel from a shifted image."""
         kernel = self.kernel(phi)
-        offset = kernel_centroid(kernel).round().long()
+        offset = kernel_centroid(kernel).nan_to_num().round().long()
         logits = phi["logits"]
         rows = []
         for image, (dx, dy) in zip(logits, offset.tolist(), strict=True):

@@ -19,12 +19,12 @@ from d2ir_pl.schedules import Schedule
 Tile = int | Literal["auto"]
 """Largest side in pixels that a prior sees at once; `auto` is its own choice."""
 
-AUTO_TILE = 4
+AUTO_TILE = 5
 """An automatic tile is this many times as wide as the images that the network was trained on: wide
 enough that overlaps cost little, and not so wide that its attention is at a loss."""
 
-MEMORY_SHARE = {"cpu": 0.25}
-"""The share of a device's memory that one evaluation on an automatic tile may take."""
+CPU_SHARE, GPU_SHARE = 0.25, 0.6
+"""The share of a device's memory that one evaluation may take."""
 
 
 class PriorError(ValueError):
@@ -52,6 +52,8 @@ class Prior(nn.Module, ABC):
         self.schedule = schedule
         self.multiple = multiple
         self.use_tiles(tile, overlap)
+        self.pixels: int | None = None
+        """How many pixels, of all images of a batch, are predicted at once; None for any number."""
         self.nfe = 0
         """Evaluations so far: calls of `eps` or `x0`, each on a whole batch of whole images."""
 
@@ -102,14 +104,29 @@ class Prior(nn.Module, ABC):
     def evaluate(self, x_t: Tensor, t: int) -> Tensor:
         """`eps` without counting it, for what a backward pass computes a second time."""
         h, w = x_t.shape[-2:]
-        if h <= self.tile and w <= self.tile:
-            return self._padded(x_t, t)
-        return self._tiled(x_t, t)
+        if h > self.tile or w > self.tile:
+            return self._tiled(x_t, t)
+        return self._in_parts(x_t, t)
 
     def x0(self, x_t: Tensor, t: int) -> Tensor:
         """Posterior mean of x_0 by Tweedie's formula, (x_t - sqrt(1 - ab_t) eps) / sqrt(ab_t)."""
         ab = self.schedule.level(t)
         return (x_t - math.sqrt(1 - ab) * self.eps(x_t, t)) / math.sqrt(ab)
+
+    def _in_parts(self, x_t: Tensor, t: int) -> Tensor:
+        """A batch in as many parts as memory asks for, one at a time in the backward pass too."""
+        h, w = x_t.shape[-2:]
+        count = len(x_t) if self.pixels is None else max(1, self.pixels // (h * w))
+        if count >= len(x_t):
+            return self._padded(x_t, t)
+        return torch.cat([self._checkpointed(part, t) for part in x_t.split(count)])
+
+    def _checkpointed(self, x_t: Tensor, t: int) -> Tensor:
+        if not (torch.is_grad_enabled() and x_t.requires_grad):
+            return self._padded(x_t, t)
+        eps = checkpoint(self._padded, x_t, t, use_reentrant=False, preserve_rng_state=False)
+        assert isinstance(eps, Tensor)
+        return eps
 
     def _padded(self, x_t: Tensor, t: int) -> Tensor:
         h, w = x_t.shape[-2:]
@@ -120,18 +137,13 @@ class Prior(nn.Module, ABC):
         """Predictions on overlapping tiles, blended with weights that fall to the tile's edge."""
         total = torch.zeros_like(x_t)
         weight = x_t.new_zeros(x_t.shape[-2:])
-        gradient = torch.is_grad_enabled() and x_t.requires_grad
         for top, height in self._spans(x_t.shape[-2]):
             for left, width in self._spans(x_t.shape[-1]):
                 window = torch.outer(self._ramp(height), self._ramp(width)).to(x_t)
                 rows, columns = slice(top, top + height), slice(left, left + width)
-                part = x_t[..., rows, columns]
-                # One tile at a time in memory, in the backward pass as well.
-                eps = (
-                    checkpoint(self._padded, part, t, use_reentrant=False, preserve_rng_state=False)
-                    if gradient
-                    else self._padded(part, t)
-                )
+                tile = x_t[..., rows, columns]
+                count = len(x_t) if self.pixels is None else max(1, self.pixels // (height * width))
+                eps = torch.cat([self._checkpointed(part, t) for part in tile.split(count)])
                 total[..., rows, columns] += window * eps
                 weight[rows, columns] += window
         return total / weight
@@ -162,7 +174,7 @@ class NetworkPrior(Prior):
         schedule: alpha_bar of each timestep.
         levels: resolutions of the U-Net; it halves the image `levels - 1` times.
         trained_size: side in pixels of the images that it was trained on.
-        tile: largest side in pixels that is predicted at once; `auto` is four times
+        tile: largest side in pixels that is predicted at once; `auto` is five times
             `trained_size`, or less where the device's memory does not hold that.
         classes: how many classes the U-Net is conditioned on; None if on none.
         label: the class of every prediction, in 0..classes - 1.
@@ -189,6 +201,7 @@ class NetworkPrior(Prior):
         self.label = label
         self.compute_dtype = torch.float32
         self._largest_tile = largest if tile == "auto" else None
+        self._footprints: dict[tuple[torch.device, torch.dtype, bool], float] = {}
 
     def cast(self, dtype: torch.dtype) -> Self:
         """Evaluate the U-Net in `dtype` from now on; inputs, outputs and the schedule stay float32.
@@ -211,16 +224,17 @@ class NetworkPrior(Prior):
     def in_float32(self) -> Iterator[None]:
         """Evaluate the U-Net in float32 inside, as for what does not fit into half precision."""
         dtype = self.compute_dtype
-        self.cast(torch.float32)
         try:
+            self.cast(torch.float32)
             yield
         finally:
             self.cast(dtype)
 
     def prepare(self, gradient: bool) -> None:
-        """Choose an automatic tile, and the order of the weights that is faster on a CPU.
+        """Choose an automatic tile, how many images at once, and the order of the weights.
 
-        The tile is as large as it may be, and as the device's memory allows.
+        The tile is as large as it may be, and as the device's memory allows for one image: it does
+        not depend on the batch, which is predicted in parts where it has to be.
         """
         device = next(self.unet.parameters()).device
         if device.type == "cpu":
@@ -228,22 +242,37 @@ class NetworkPrior(Prior):
             for kernel in self.unet.parameters():
                 if kernel.ndim == 4:
                     kernel.data = kernel.data.contiguous(memory_format=order)
-        if self._largest_tile is None:
-            return
         weights = sum(p.nbytes for p in self.unet.parameters())
-        share = MEMORY_SHARE.get(device.type, 0.6)
+        share = CPU_SHARE if device.type == "cpu" else GPU_SHARE
         memory = share * max(0, total_memory(device) - weights)
-        side = math.isqrt(int(memory / self.bytes_per_pixel(gradient)))
-        side = min(self._largest_tile, side // self.multiple * self.multiple)
-        self.use_tiles(max(self.smallest_tile, side))
+        key = device, self.compute_dtype, gradient
+        if key not in self._footprints:
+            self._footprints[key] = self.bytes_per_pixel(gradient)
+        self.pixels = int(memory / self._footprints[key])
+        if self._largest_tile is not None:
+            side = min(self._largest_tile, math.isqrt(self.pixels))
+            self.use_tiles(max(self.smallest_tile, side))
+
+    def fix_tile(self, tile: int) -> None:
+        """Predict on tiles of this side from now on, whatever memory allows."""
+        self._largest_tile = None
+        self.use_tiles(tile)
 
     def halve_tile(self) -> bool:
         """Predict on tiles of half the side from now on; False if they are as small as they get."""
         if self.tile <= self.smallest_tile:
             return False
-        self._largest_tile = None
-        self.use_tiles(max(self.smallest_tile, self.tile // 2))
+        self.fix_tile(max(self.smallest_tile, self.tile // 2))
         return True
+
+    @contextmanager
+    def same_tiles_afterwards(self) -> Iterator[None]:
+        """Whatever is done to the tiles inside is undone at the end."""
+        before = self.tile, self.overlap, self._largest_tile
+        try:
+            yield
+        finally:
+            self.tile, self.overlap, self._largest_tile = before
 
     def bytes_per_pixel(self, gradient: bool) -> float:
         """Memory that an evaluation takes for each pixel of an image, as counted in a small one.

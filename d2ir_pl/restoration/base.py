@@ -196,8 +196,13 @@ class RestorationMethod(ABC):
         """Raise ValueError with the remedy if the method does not fit the degradation or prior."""
         return None
 
-    def gentler(self) -> Self:
-        """The same with a tenth of its step sizes, for an image on which it has diverged."""
+    def gentler(self) -> Self | None:
+        """The same with a tenth of its step sizes, for an image on which it has diverged.
+
+        None if it has no step sizes.
+        """
+        if not self.step_sizes:
+            return None
         method = copy.copy(self)
         for name in self.step_sizes:
             setattr(method, name, GENTLER * getattr(self, name))

@@ -1,0 +1,22 @@
+"""`report`: a page with the results of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from d2ir_pl.commands.options import PlainParser
+from d2ir_pl.report import DETAILED, write_report
+from d2ir_pl.results import ResultFolder
+
+
+def report(arguments: list[str]) -> int:
+    """Write `report.html` into a folder of results."""
+    parser = PlainParser("d2ir report", description="Show all results of a run on one page.")
+    parser.add_argument("results", type=Path, help="the --output of 'd2ir predict'")
+    parser.add_argument(
+        "--photos", type=int, default=DETAILED, help="how many are shown with all their pictures"
+    )
+    options = parser.parse_args(arguments)
+    folder = ResultFolder(options.results)
+    print(write_report(folder, options.photos))
+    return 0

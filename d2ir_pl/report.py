@@ -1,0 +1,271 @@
+"""One page that shows all results of a folder, in a file that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+from PIL import Image
+
+from d2ir_pl.image_io import ImageError, read_image
+from d2ir_pl.results import OutputError, Record, ResultFolder
+from d2ir_pl.spectrum import MAX_WIDTH
+
+LARGEST = 640
+"""Longest side in pixels of a picture on the page."""
+
+DETAILED = 200
+"""Photos that are shown with all their pictures; of further ones the table has the numbers."""
+
+UNEXPLAINED = 1.5
+"""What is left of the photo, in multiples of its noise, from which the page warns."""
+
+COLUMNS = ["photo", "status", "width", "height", "noise", "residual / noise", "PSNR dB", "gain dB"]
+COLUMNS += ["SSIM", "evaluations", "seconds"]
+
+
+def write_report(folder: ResultFolder, detailed: int = DETAILED) -> Path:
+    """Write `report.html`, and return its path.
+
+    Args:
+        folder: what `predict` has written.
+        detailed: how many photos are shown with pictures and curves.
+
+    Raises:
+        OutputError: if there are no results, or the page cannot be written.
+    """
+    records = folder.records(folder.names())
+    if not records:
+        raise OutputError(f"{folder.root} holds no results: name the --output of a run")
+    shown = [r for r in records if r.status == "restored"][:detailed]
+    anchors = {record.name: f"photo-{i}" for i, record in enumerate(shown)}
+    photos = [_photo(folder, record, anchors[record.name]) for record in shown]
+    thumbnails = {photo["name"]: photo["thumbnail"] for photo in photos}
+    restored = sum(r.status == "restored" for r in records)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    template = resources.files("d2ir_pl").joinpath("report.html.j2").read_text(encoding="utf-8")
+    settings = folder.root / "config.yaml"
+    page = environment.from_string(template).render(
+        title=f"Restored photos: {folder.root.resolve().name}",
+        summary=_summary(records),
+        columns=COLUMNS,
+        rows=[_row(r, anchors.get(r.name), thumbnails.get(r.name)) for r in records],
+        photos=photos,
+        left_out=restored - len(shown),
+        settings=settings.read_text(encoding="utf-8") if settings.is_file() else "",
+    )
+    folder.write_page(page)
+    return folder.report
+
+
+def _summary(records: Sequence[Record]) -> str:
+    restored = [r for r in records if r.status == "restored"]
+    text = f"{len(restored)} restored, {len(records) - len(restored)} failed."
+    gains = [g for r in restored if (g := _gain(r)) is not None]
+    if gains:
+        text += f" Mean gain {sum(gains) / len(gains):+.2f} dB, the smallest {min(gains):+.2f} dB."
+    warned = sum(bool(warnings(r)) for r in restored)
+    return text + (f" {warned} with a warning." if warned else "")
+
+
+def _gain(record: Record) -> float | None:
+    if record.psnr is None or record.input_psnr is None:
+        return None
+    return record.psnr - record.input_psnr
+
+
+def _ratio(record: Record) -> float | None:
+    """RMS of what is unexplained over the noise."""
+    if record.residual is None or not record.sigma_y:
+        return None
+    return math.sqrt(record.residual) / record.sigma_y
+
+
+def warnings(record: Record) -> list[str]:
+    """Sentences about a restored photo that its owner should know."""
+    found = list(record.notes)
+    ratio = _ratio(record)
+    if ratio is not None and ratio > UNEXPLAINED:
+        found.append(
+            f"{ratio:.1f} times the noise is left unexplained: this kind of degradation may not be "
+            "the photo's"
+        )
+    if record.stopped_by == "iterations":
+        found.append("stage 2 ended before the photo was explained to its noise")
+    for name in ("width_major_px", "width_px"):
+        width = record.phi.get(name)
+        if isinstance(width, float) and width > 0.98 * MAX_WIDTH:
+            found.append(f"the width is at its bound of {MAX_WIDTH:g} pixels: it may be larger")
+    return found
+
+
+def _row(record: Record, anchor: str | None, thumbnail: str | None) -> dict[str, Any]:
+    values = (
+        (record.width, "d"),
+        (record.height, "d"),
+        (record.sigma_y, ".4f"),
+        (_ratio(record), ".2f"),
+        (record.psnr, ".2f"),
+        (_gain(record), "+.2f"),
+        (record.ssim, ".3f"),
+        (record.nfe, "d"),
+        (record.seconds, ".1f"),
+    )
+    return {
+        "name": record.name,
+        "anchor": anchor,
+        "thumbnail": thumbnail,
+        "status": f"failed: {record.reason}" if record.status == "failed" else record.status,
+        "failed": record.status == "failed",
+        "cells": [
+            {"value": value, "text": "" if value is None else format(value, form)}
+            for value, form in values
+        ],
+    }
+
+
+def _photo(folder: ResultFolder, record: Record, anchor: str) -> dict[str, Any]:
+    name = record.name
+    numbers = [
+        ("size", f"{record.width}x{record.height}"),
+        ("noise", None if record.sigma_y is None else f"{record.sigma_y:.4f} of the range"),
+        ("residual / noise", None if (r := _ratio(record)) is None else f"{r:.2f}"),
+        ("PSNR", None if record.psnr is None else f"{record.psnr:.2f} dB"),
+        ("before", None if record.input_psnr is None else f"{record.input_psnr:.2f} dB"),
+        ("SSIM", None if record.ssim is None else f"{record.ssim:.4f}"),
+        ("reblur PSNR", None if record.reblur_psnr is None else f"{record.reblur_psnr:.2f} dB"),
+        ("U-Net evaluations", record.nfe),
+        ("samples", record.num_samples if record.num_samples > 1 else None),
+        ("tile", None if record.tile is None else f"{record.tile} pixels"),
+        ("stopped by", record.stopped_by or None),
+        ("precision", record.precision or None),
+        ("seed", record.seed),
+        ("seconds", record.seconds),
+    ]
+    restored = _picture(folder.restored(name))
+    return {
+        "name": name,
+        "anchor": anchor,
+        "warnings": warnings(record),
+        "restored": _uri(restored),
+        "thumbnail": _uri(restored, side=96),
+        "before": _uri(_picture(folder.preview(name))),
+        "strip": _uri(_picture(folder.film_strip(name)), side=4096),
+        "degradation": _uri(_picture(folder.picture(name)), format="PNG"),
+        "uncertainty": _uri(_picture(folder.uncertainty(name))),
+        "phi": list(_readable(record.phi)),
+        "numbers": [(name, value) for name, value in numbers if value is not None],
+        "chart": _chart(record),
+    }
+
+
+def _readable(phi: dict[str, Any], prefix: str = "") -> Sequence[tuple[str, str]]:
+    """Names and numbers; tables such as a kernel are in the picture."""
+    rows: list[tuple[str, str]] = []
+    for name, value in phi.items():
+        if isinstance(value, dict):
+            rows += _readable(value, f"{prefix}{name}.")
+        elif not isinstance(value, list):
+            text = f"{value:.4g}" if isinstance(value, float) else str(value)
+            rows.append((prefix + name.replace("_", " "), text))
+        elif len(value) <= 4 and not any(isinstance(v, list | dict) for v in value):
+            rows.append((prefix + name.replace("_", " "), ", ".join(map(str, value))))
+    return rows
+
+
+def _picture(path: Path) -> Image.Image | None:
+    try:
+        pixels = read_image(path).pixels
+    except ImageError:
+        return None
+    return Image.fromarray(((pixels + 1) * 127.5).round().byte().permute(1, 2, 0).numpy())
+
+
+def _uri(image: Image.Image | None, side: int = LARGEST, format: str = "JPEG") -> str:
+    """A picture as the address of an image, no larger than `side`; empty if there is none."""
+    if image is None:
+        return ""
+    image = image.copy()
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    image.save(stream, format, **({"quality": 88} if format == "JPEG" else {}))
+    kind = format.lower()
+    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+def _chart(record: Record) -> Markup | None:
+    """The residual at each step of all stages on a logarithmic axis, and the noise."""
+    stages = {stage: losses for stage, losses in record.losses.items() if losses}
+    values = [v for losses in stages.values() for v in losses if math.isfinite(v) and v > 0]
+    if not values:
+        return None
+    floor = None if record.sigma_y is None else record.sigma_y**2
+    levels = [*values, floor] if floor else values
+    low, high = math.log10(min(levels)) - 0.1, math.log10(max(levels)) + 0.1
+    width, height, left, top, bottom = 480, 220, 46, 22, 190
+    count = sum(map(len, stages.values()))
+
+    def x(step: float) -> float:
+        return left + (width - left - 10) * (step + 0.5) / count
+
+    def y(value: float) -> float:
+        return bottom - (bottom - top) * (math.log10(value) - low) / (high - low)
+
+    parts = []
+    for exponent in range(math.ceil(low), math.floor(high) + 1):
+        at = y(10.0**exponent)
+        parts.append(
+            Markup('<line x1="{0}" x2="{1}" y1="{2:.1f}" y2="{2:.1f}" {3}/>').format(
+                left, width - 10, at, Markup('stroke="currentColor" stroke-opacity=".2"')
+            )
+        )
+        parts.append(
+            Markup('<text x="{}" y="{:.1f}" text-anchor="end">1e{}</text>').format(
+                left - 4, at + 4, exponent
+            )
+        )
+    start = 0
+    for stage, losses in stages.items():
+        points = [(x(start + i), y(v)) for i, v in enumerate(losses) if math.isfinite(v) and v > 0]
+        line = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
+        parts.append(
+            Markup('<polyline points="{}" fill="none" stroke="{}" {}/>').format(
+                line, "#d9480f" if start else "#1971c2", Markup('stroke-width="2"')
+            )
+        )
+        for a, b in points:
+            parts.append(
+                Markup('<circle cx="{:.1f}" cy="{:.1f}" r="2.5" fill="{}"/>').format(
+                    a, b, "#d9480f" if start else "#1971c2"
+                )
+            )
+        parts.append(
+            Markup('<text x="{:.1f}" y="{}">{}</text>').format(x(start) - 4, bottom + 18, stage)
+        )
+        start += len(losses)
+    if floor:
+        parts.append(
+            Markup('<line x1="{0}" x2="{1}" y1="{2:.1f}" y2="{2:.1f}" {3}/>').format(
+                left, width - 10, y(floor), Markup('stroke="currentColor" stroke-dasharray="5 4"')
+            )
+        )
+        parts.append(
+            Markup('<text x="{}" y="{:.1f}" text-anchor="end">noise</text>').format(
+                width - 12, y(floor) - 4
+            )
+        )
+    label = f"Mean squared residual in {count} steps, from {values[0]:.2g} to {values[-1]:.2g}"
+    if floor:
+        label += f"; the noise is at {floor:.2g}"
+    return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
+        width, height, label, Markup("").join(parts)
+    )
