@@ -221,16 +221,21 @@ def _chart(record: Record) -> Markup | None:
         return bottom - (bottom - top) * (math.log10(value) - low) / (high - low)
 
     parts = []
-    for exponent in range(math.ceil(low), math.floor(high) + 1):
-        at = y(10.0**exponent)
+    decades = range(math.floor(low), math.ceil(high) + 1)
+    ticks = [digit * 10.0**exponent for exponent in decades for digit in (1, 2, 5)]
+    ticks = [tick for tick in ticks if low <= math.log10(tick) <= high]
+    if len(ticks) > 6:
+        ticks = [10.0**exponent for exponent in decades if low <= exponent <= high]
+    for tick in ticks:
+        at = y(tick)
         parts.append(
             Markup('<line x1="{0}" x2="{1}" y1="{2:.1f}" y2="{2:.1f}" {3}/>').format(
                 left, width - 10, at, Markup('stroke="currentColor" stroke-opacity=".2"')
             )
         )
         parts.append(
-            Markup('<text x="{}" y="{:.1f}" text-anchor="end">1e{}</text>').format(
-                left - 4, at + 4, exponent
+            Markup('<text x="{}" y="{:.1f}" text-anchor="end">{:.0e}</text>').format(
+                left - 4, at + 4, tick
             )
         )
     start = 0
