@@ -8,7 +8,6 @@ from contextlib import nullcontext
 import torch
 from pytorch_lightning.utilities.memory import garbage_collection_cuda, is_oom_error
 
-from d2ir_pl.precision import trainer_name
 from d2ir_pl.priors import NetworkPrior
 from d2ir_pl.restoration import Restoration, RestorationMethod
 from d2ir_pl.results import OutputError
@@ -28,7 +27,7 @@ class Outcome:
         failed: the reason.
         notes: what had to be done differently.
         tiles: largest side that the prior saw at once.
-        precisions: what the prior computed in, in Lightning's words.
+        in_float32: images for which the prior computed in float32 instead of the run's precision.
     """
 
     def __init__(self) -> None:
@@ -36,7 +35,7 @@ class Outcome:
         self.failed: dict[int, str] = {}
         self.notes: dict[int, list[str]] = {}
         self.tiles: dict[int, int] = {}
-        self.precisions: dict[int, str] = {}
+        self.in_float32: set[int] = set()
 
     def note(self, image: int, text: str) -> None:
         self.notes.setdefault(image, []).append(text)
@@ -116,6 +115,7 @@ class Attempts:
             return
         if not broken and _sound(outcome.restored[image]):
             outcome.note(image, f"{reason} at first: restored {how}")
+            outcome.in_float32.update([image] * half)
             return
         outcome.restored.pop(image, None)
         outcome.failed[image] = f"{reason}, {how} as well: {remedy}"
@@ -151,7 +151,6 @@ class Attempts:
                 for i, b in enumerate(part):
                     outcome.restored[b] = restoration.select([i])
                     outcome.tiles[b] = self.prior.tile
-                    outcome.precisions[b] = trainer_name(self.prior.compute_dtype)
                     if small or tiled:
                         outcome.note(b, f"memory ran out: restored {len(part)} at a time{tiled}")
             elif refusal or failure:

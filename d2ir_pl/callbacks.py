@@ -101,7 +101,7 @@ def records(result: BatchResult, module: RestorationModule, fingerprint: str) ->
             nfe=r.nfe[b],
             num_samples=module.num_samples,
             std=None if r.std is None else float(r.std[b].square().mean().sqrt()) / 2,
-            precision=result.precisions[b],
+            precision="32-true" if result.in_float32[b] else str(module.trainer.precision),
             tile=result.tiles[b] if side > result.tiles[b] else None,
             seconds=round(result.seconds, 3),
             losses={stage: [v / 4 for v in losses[b]] for stage, losses in r.losses.items()},

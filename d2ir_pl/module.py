@@ -71,7 +71,7 @@ class BatchResult:
         positions: where in the batch they stood.
         notes: what had to be done differently for each of them.
         tiles: largest side in pixels that the prior saw at once.
-        precisions: what the prior computed in.
+        in_float32: whether the prior computed in float32 instead of the run's precision.
         failures: the others, with reasons.
         scene: the degraded images.
         shown: `(B, 3, H', W')`, them (or a first guess from them) at the size of the restored ones.
@@ -84,7 +84,7 @@ class BatchResult:
     positions: list[int]
     notes: list[list[str]]
     tiles: list[int]
-    precisions: list[str]
+    in_float32: list[bool]
     failures: list[Failure]
     scene: Scene
     shown: Tensor
@@ -196,7 +196,7 @@ class RestorationModule(pl.LightningModule):
             [positions[b] for b in restored],
             [outcome.notes.get(b, []) for b in restored],
             [outcome.tiles[b] for b in restored],
-            [outcome.precisions[b] for b in restored],
+            [b in outcome.in_float32 for b in restored],
             failures,
             scene,
             shown,

@@ -65,11 +65,6 @@ def compute_dtype(name: str) -> torch.dtype:
     return DTYPES[_TRAINER_NAMES[name]]
 
 
-def trainer_name(dtype: torch.dtype) -> str:
-    """What Lightning calls it when a network computes in `dtype`."""
-    return next(name for name, short in _TRAINER_NAMES.items() if DTYPES[short] == dtype)
-
-
 def computes_in_bfloat16(device: str | torch.device) -> bool:
     """Whether a device has arithmetic for bfloat16, instead of a slow substitute."""
     if _type(device) == "cuda":

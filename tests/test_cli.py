@@ -321,7 +321,7 @@ def dark_bright_dark(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("degradation", ["Blur", "GaussianBlur", "MotionBlur", "Light"])
+@pytest.mark.parametrize("degradation", ["Blur", "GaussianBlur", "MotionBlur", "d2ir_pl.degradations.Light"])
 def test_nan_in_any_degradation_costs_no_neighbour(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, degradation: str
 ) -> None:
@@ -906,7 +906,7 @@ def test_a_mistake_is_one_sentence_before_any_work(
     [
         (["predict"], "no input is given: add --data.inputs"),
         (["predcit"], "'predcit' is not a command: did you mean predict?"),
-        (["paint"], "'paint' is not a command: use one of predict, fit, download"),
+        (["paint"], "'paint' is not a command: use one of predict, report, fit, download"),
         (["download", "imagenet"], "'imagenet' is unknown"),
         (["download", "natural-small"], "natural-small is part of the package"),
     ],
