@@ -321,7 +321,9 @@ def dark_bright_dark(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("degradation", ["Blur", "GaussianBlur", "MotionBlur", "d2ir_pl.degradations.Light"])
+@pytest.mark.parametrize(
+    "degradation", ["Blur", "GaussianBlur", "MotionBlur", "d2ir_pl.degradations.Light"]
+)
 def test_nan_in_any_degradation_costs_no_neighbour(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, degradation: str
 ) -> None:
