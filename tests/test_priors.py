@@ -343,6 +343,10 @@ def test_wrong_files_are_refused_with_the_reason(tmp_path):
     torch.save({**weights, "extra.weight": torch.zeros(1)}, tmp_path / "extra.pt")
     with pytest.raises(PriorError, match=r"unexpected extra\.weight"):
         load_prior(str(tmp_path / "extra.pt"), TINY)
+    torch.save({**missing, "extra.weight": torch.zeros(1)}, tmp_path / "both.pt")
+    both = rf"lacks {name} \(1 such\) and has an unexpected extra\.weight \(1 such\)"
+    with pytest.raises(PriorError, match=both):
+        load_prior(str(tmp_path / "both.pt"), TINY)
     torch.save({**weights, name: weights[name] * torch.nan}, tmp_path / "nan.pt")
     with pytest.raises(PriorError, match="NaN"):
         load_prior(str(tmp_path / "nan.pt"), TINY)

@@ -46,18 +46,17 @@ def fill(network: nn.Module, weights: dict[str, Tensor]) -> None:
         UnusableWeights: if names or shapes differ from the network's, or a value is not finite.
     """
     expected = network.state_dict()
-    for problem, names in (
+    differences = (
         ("lacks", [n for n in expected if n not in weights]),
         ("has an unexpected", [n for n in weights if n not in expected]),
         (
             "has another shape for",
             [n for n in expected if n in weights and expected[n].shape != weights[n].shape],
         ),
-    ):
-        if names:
-            raise UnusableWeights(
-                f"{problem} {names[0]} ({len(names)} such), so it belongs to another architecture"
-            )
+    )
+    found = [f"{what} {names[0]} ({len(names)} such)" for what, names in differences if names]
+    if found:
+        raise UnusableWeights(f"{' and '.join(found)}, so it belongs to another architecture")
     broken = next((n for n, w in weights.items() if not bool(w.isfinite().all())), None)
     if broken is not None:
         raise UnusableWeights(f"has NaN or infinite weights in {broken}")
