@@ -800,6 +800,14 @@ def test_a_line_an_image_where_there_is_no_terminal(
     assert lines[2] == f"2 restored, 0 failed; results in {tmp_path / 'out'}"
 
 
+def test_without_progress_only_the_summary_is_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = save_all(tmp_path / "in", ["a.png", "b.png"])
+    assert predict(inputs, tmp_path / "out", "--progress", "none") == 0
+    assert capsys.readouterr().err == f"2 restored, 0 failed; results in {tmp_path / 'out'}\n"
+
+
 def test_a_terminal_shows_image_stage_step_and_loss(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 from jsonargparse import Namespace, lazy_instance
@@ -92,6 +92,12 @@ class RestorationCLI(CommandCLI):
             help="write curves and pictures of every step under --output/tensorboard",
         )
         parser.add_argument(
+            "--progress",
+            type=Literal["auto", "none"],
+            default="auto",
+            help="a bar in a terminal, a line an image elsewhere; none for the summary alone",
+        )
+        parser.add_argument(
             "--report",
             type=bool,
             default=True,
@@ -169,7 +175,8 @@ def _run(cli: RestorationCLI) -> int:
         callbacks.append(ImageWriter(folder, fingerprint))
         if config.tensorboard:
             callbacks.append(TrajectoryLogger(folder))
-        callbacks.append(RestorationProgress(len(data.pending), console))
+        if config.progress == "auto":
+            callbacks.append(RestorationProgress(len(data.pending), console))
         watch = ProcessWatch()
         callbacks.append(watch)
         if data.pending:
