@@ -55,7 +55,8 @@ def read_tables(path: Path) -> FileTables | None:
         path: the file; what counts is its contents.
     """
     try:
-        with path.open("rb") as stream, JpegImagePlugin.JpegImageFile(stream) as image:
+        with path.open("rb") as stream:
+            image = JpegImagePlugin.JpegImageFile(stream)
             # A component is (name, horizontal factor, vertical factor, number of its table).
             components, steps = image.layer, image.quantization
             orientation = Image.Image.getexif(image).get(ORIENTATION_TAG, 1)
@@ -80,8 +81,11 @@ def estimate_quality(y: Tensor) -> int:
 
         o + (1 - o) q N(c - q round(c / q); 0, s^2),
 
-    where q counts how few places a coarse lattice leaves. Summed in logarithms over the luminance.
-    Photos that never were JPEG files, or ones of the best qualities, come out near 100.
+    where q counts how few places a coarse lattice leaves. Zero is a multiple of every q, so that
+    coefficients near it say nothing, and one that is not zero but whose nearest multiple is, is off
+    the lattice. Summed in logarithms over the luminance. Photos that never were JPEG files, or ones
+    of the best qualities, come out near 100. The means of blocks are left out: flat images have
+    nothing else.
 
     Args:
         y: `(3, H, W)` decoded photo in [-1, 1], its blocks starting at the top left.
@@ -94,11 +98,13 @@ def estimate_quality(y: Tensor) -> int:
     score = torch.zeros(len(steps), dtype=blocks.dtype, device=y.device)
     for vertical in range(BLOCK):
         for horizontal in range(BLOCK):
+            if vertical == horizontal == 0:
+                continue
             c, s = blocks[:, vertical, horizontal], deviation[vertical, horizontal]
-            # Zero is a multiple of everything.
-            c = c[c.abs() > 2 * s]
+            c = c[c.abs() > 3 * s]
             step = steps[:, vertical, horizontal, None]
             density = step / (s * math.sqrt(2 * math.pi)) * _closeness(c, step, s)
+            density = torch.where(2 * c.abs() < step, 0, density)
             score += (OUTLIERS + (1 - OUTLIERS) * density).log().sum(1)
     # Of equals, such as for a flat image, the best quality: it asks for the least change.
     return len(score) - int(score.flip(0).argmax())
@@ -192,25 +198,42 @@ def _laplace_error(level: Tensor, steps: Tensor) -> Tensor:
     radius = torch.hypot(k[:, None], k[None, :]).flatten()[1:]
     q = steps.double().flatten()[1:]
     level = level.flatten(1)[:, 1:].double()
-    zeros, total = (level == 0).sum(0), level.sum(0)
-    others = len(level) - zeros
     scale = torch.logspace(-2, 4, 61, dtype=q.dtype, device=q.device)[:, None, None]
     exponent = torch.linspace(0.5, 4, 15, dtype=q.dtype, device=q.device)[:, None]
     b = scale * radius**-exponent
-    # A level n != 0 has the probability (1 - u^2) u^(2 |n| - 1) / 2, and 0 has 1 - u.
-    log_u = -q / (2 * b)
-    likelihood = (
-        zeros * torch.log1p(-log_u.exp())
-        + others * torch.log1p(-(2 * log_u).exp())
-        + (2 * total - others) * log_u
-    )
-    best = likelihood.sum(2).flatten().argmax()
+    best = laplace_log_likelihood(level, q, b).flatten().argmax()
     b = b.flatten(0, 1)[best]
     z = q / (2 * b)
     # Beyond 50, sinh overflows and the error is the variance.
     z = z.clamp(1e-3, 50)
     error = 2 * b**2 * (1 - z / z.sinh())
     return torch.cat([steps.flatten()[:1].double() ** 2 / 12, error]).view_as(steps).to(steps)
+
+
+def laplace_log_likelihood(level: Tensor, steps: Tensor, b: Tensor) -> Tensor:
+    """Log-likelihood of levels to which coefficients of Laplace laws of scale b were rounded.
+
+    With u = exp(-q / 2b), a level n != 0 has the probability (1 - u^2) u^(2 |n| - 1) / 2, and 0 has
+    1 - u.
+
+    Args:
+        level: `(N, K)` magnitudes of K coefficients of N blocks, in steps.
+        steps: `(K,)` q.
+        b: `(..., K)`.
+
+    Returns:
+        `(...)` sums over the blocks and coefficients, but for a constant.
+    """
+    zeros, total = (level == 0).sum(0), level.sum(0)
+    others = len(level) - zeros
+    # Scales far below a step would give -inf for levels that are never reached.
+    log_u = (-steps / (2 * b)).clamp_min(-700)
+    likelihood = (
+        zeros * torch.log1p(-log_u.exp())
+        + others * torch.log1p(-(2 * log_u).exp())
+        + (2 * total - others) * log_u
+    )
+    return likelihood.sum(-1)
 
 
 def _unclipped(y: Tensor, factors: Factors) -> Tensor:

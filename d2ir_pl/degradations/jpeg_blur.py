@@ -1,0 +1,75 @@
+"""The width of a blur that a photo had before JPEG compressed it.
+
+Rounding to zero takes away what a blur has left of the high frequencies, so that the spectrum of
+the decoded photo says little. The rounded coefficients still do. For an image whose power falls as
+in `spectrum.py`, P(f) = c |f|^-a exp(-4 pi^2 w^2 |f|^2), the DCT coefficient k of a block has the
+variance
+
+    v_k = sum_f P(f) |B_k(f)|^2,
+
+B_k the Fourier transform of its basis function. With a Laplace law of that variance, the
+likelihood of the levels to which the coefficients were rounded gives the most likely w. Blocks are
+flat or busy: each of GROUPS has a c of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from d2ir_pl.degradations.jpeg_estimation import GROUPS, laplace_log_likelihood
+from d2ir_pl.degradations.jpeg_transform import BLOCK, analyze
+from d2ir_pl.spectrum import EXPONENT, MIN_WIDTH
+
+# Widths in pixels that are compared: beyond the last, blocks of 8 pixels are flat.
+MAX_WIDTH = 4.0
+STEP = 0.05
+# Side in pixels of the periodic image whose frequencies the sum runs over.
+PERIOD = 256
+
+
+def width_before_jpeg(y: Tensor, table: Tensor) -> float:
+    """Width in pixels of the isotropic Gaussian blur that the coefficients of a JPEG show.
+
+    Args:
+        y: `(3, H, W)` decoded photo in [-1, 1], turned as it was stored.
+        table: `(8, 8)` quantisation steps of the luminance in grey levels.
+
+    Returns:
+        A width from MIN_WIDTH (sharp) to MAX_WIDTH. Noise that was there before the compression is
+        not modelled, and makes photos look sharper.
+    """
+    steps = table.double().cpu()
+    level = (analyze(y.double().cpu(), (1, 1)).luma.flatten(0, 1) / steps).round().abs()
+    level = level.flatten(1)[:, 1:]
+    order = level.sum(1).argsort(stable=True)
+    widths, shape = _scales()
+    scale = torch.logspace(-2, 6, 97, dtype=torch.float64)[:, None, None]
+    likelihood = torch.zeros(len(widths), dtype=torch.float64)
+    for group in level[order].chunk(GROUPS):
+        likelihood += laplace_log_likelihood(group, steps.flatten()[1:], scale * shape).amax(0)
+    return float(widths[likelihood.argmax()])
+
+
+@cache
+def _scales() -> tuple[Tensor, Tensor]:
+    """Widths `(W,)`, and for each the standard deviation of 63 coefficients, `(W, 63)`.
+
+    They are relative to that of the first coefficient, all but the mean of a block.
+    """
+    f = torch.fft.fftfreq(PERIOD, dtype=torch.float64)
+    n = torch.arange(BLOCK, dtype=torch.float64)
+    basis = torch.cos((2 * n + 1) * n[:, None] * math.pi / (2 * BLOCK))
+    basis /= basis.norm(dim=1, keepdim=True)
+    wave = torch.exp(-2j * math.pi * n[:, None] * f)
+    gain = (basis.to(wave) @ wave).abs().square()
+    radius = torch.hypot(f[:, None], f)
+    law = radius.clamp_min(1 / PERIOD) ** -EXPONENT
+    law[0, 0] = 0
+    widths = torch.arange(MIN_WIDTH, MAX_WIDTH + STEP / 2, STEP, dtype=torch.float64)
+    power = law * torch.exp(-4 * math.pi**2 * (widths[:, None, None] * radius) ** 2)
+    deviation = (gain @ power @ gain.mT).flatten(1)[:, 1:].sqrt()
+    return widths, deviation / deviation[:, :1]
