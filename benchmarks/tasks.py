@@ -240,6 +240,43 @@ TASKS: dict[str, Kind] = {
 }
 
 
+def _chain(truth: Truth) -> Compose:
+    """Degradations in the order in which a camera and a program apply them."""
+    parts: list[Degradation] = []
+    if "width" in truth:
+        parts.append(GaussianBlur(width=truth["width"], border="reflect"))
+    if "gain" in truth:
+        parts.append(Light(gain=truth["gain"], map_size=0))
+    if "quality" in truth:
+        parts.append(Jpeg(truth["quality"], "4:2:0"))
+    return Compose(parts)
+
+
+def _chained(*names: str, noise: float = 0.0) -> Kind:
+    ranges = {"width": (0.8, 2.0), "gain": (0.15, 0.35), "quality": (30, 80)}
+
+    def draw(g: Generator, size: int) -> Truth:
+        truth: Truth = {name: _uniform(g, *ranges[name]) for name in names}
+        if "quality" in truth:
+            truth["quality"] = round(truth["quality"])
+        return {**truth, "noise": noise}
+
+    example = dict.fromkeys(names, 1)
+    return Kind("auto", draw, lambda: _chain(example), _known(_chain))
+
+
+# Damage that no shipped config is for, for benchmarks/auto.py.
+CHAINS = {
+    "blur_jpeg": _chained("width", "quality"),
+    "blur_low_light": _chained("width", "gain", noise=0.01),
+    "low_light_jpeg": _chained("gain", "quality"),
+    "blur_low_light_jpeg": _chained("width", "gain", "quality"),
+}
+CLEAN = Kind(
+    "denoising", lambda g, size: {"noise": 0.0}, Identity, _known(lambda truth: Identity())
+)
+
+
 def make(name: str, size: int = SIZE) -> Task:
     """Degrade the centres of the photographs, at half their size, as `TASKS` says.
 
@@ -247,7 +284,7 @@ def make(name: str, size: int = SIZE) -> Task:
     """
     import skimage
 
-    kind = TASKS[name]
+    kind = _kind(name)
     folder = Path(skimage.__file__).parent / "data"
     photographs, truths, generators = [], [], []
     names = [n for n in PHOTOGRAPHS if kind.family is not Grayscale or n not in GREY]
@@ -324,8 +361,12 @@ def on_disk(folder: Path) -> list[str]:
     return [name for name in TASKS if name in known]
 
 
+def _kind(name: str) -> Kind:
+    return {**TASKS, **CHAINS, "clean": CLEAN}[name]
+
+
 def _task(name: str, names: list[str], truths: list[Truth], clean: Tensor, y: Tensor) -> Task:
-    kind = TASKS[name]
+    kind = _kind(name)
     blurred = "kernel" in truths[0] or "sigma" in truths[0]
     kernel = torch.stack([_kernel(truth) for truth in truths]) if blurred else None
     phi = kind.phi(truths, y)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from d2ir_pl.image_io import read_image
 from d2ir_pl.noise import image_generator
 from d2ir_pl.precision import DTYPES, Precision, resolve
 from d2ir_pl.priors import Prior, load_prior
+from d2ir_pl.proposal import propose
 from d2ir_pl.restoration import D2IR, Observer, Restoration, RestorationMethod, restore_samples
 from d2ir_pl.restoration.base import silent
 
@@ -32,17 +33,19 @@ class Restored(Generic[ImageLike]):
         picture: `(h, w)` in [0, 1], the estimated degradation as a picture; None if it has none.
         parameters: the estimated degradation as numbers.
         restoration: tensors, residuals, losses; a batch of one.
+        reasons: why the degradation was chosen, where the program has done that.
     """
 
     image: ImageLike | Image.Image
     picture: Tensor | None
     parameters: dict[str, object]
     restoration: Restoration
+    reasons: tuple[str, ...] = ()
 
 
 def restore(
     image: ImageLike,
-    degradation: Degradation | None = None,
+    degradation: Degradation | Literal["auto"] | None = None,
     method: RestorationMethod | None = None,
     prior: str | Prior = "natural-small",
     *,
@@ -60,8 +63,9 @@ def restore(
         image: a path; a PIL image (RGB, RGBA with alpha kept, or grey); an array `(H, W)`,
             `(H, W, 3)` of uint8, or of floats in [0, 1]; or a tensor `(3, H, W)` or
             `(1, H, W)` of floats in [0, 1].
-        degradation: what happened to it; an unknown isotropic Gaussian blur if None.
-        method: how to restore it; `D2IR()` if None.
+        degradation: what happened to it; an unknown isotropic Gaussian blur if None; `auto` looks
+            at the image and chooses (`proposal.py`).
+        method: how to restore it; `D2IR()`, or what suits the degradation that was chosen, if None.
         prior: a name or path (loaded anew each time), or a loaded prior, which is moved to the
             device and otherwise used as it is.
         sigma_y: standard deviation of its noise in [0, 1]; estimated if None.
@@ -81,6 +85,11 @@ def restore(
     pixels = _to_pixels(image)
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    reasons: tuple[str, ...] = ()
+    if degradation == "auto":
+        proposal = propose(pixels, Path(image) if isinstance(image, (str, Path)) else None)
+        degradation, reasons = proposal.degradation, proposal.reasons
+        method = proposal.method if method is None else method
     degradation = (GaussianBlur() if degradation is None else degradation).to(device)
     method = D2IR() if method is None else method
     if isinstance(prior, str):
@@ -104,6 +113,7 @@ def restore(
         None if picture is None else picture[0],
         degradation.describe(restoration.phi)[0],
         restoration,
+        reasons,
     )
 
 

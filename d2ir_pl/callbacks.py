@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from d2ir_pl.data import Batch, Failure
-from d2ir_pl.degradations.base import Degradation, select
+from d2ir_pl.degradations.base import select
 from d2ir_pl.module import BatchResult, RestorationModule
 from d2ir_pl.restoration import Step
 from d2ir_pl.results import Record, ResultFolder, uncertainty_picture
@@ -108,6 +108,7 @@ def records(result: BatchResult, module: RestorationModule, fingerprint: str) ->
             phi=described[b],
             true_phi=None if true_phi is None else true_phi[b],
             notes=[*sample.photo.notes, *result.notes[b]],
+            reasons=result.reasons[b],
             psnr=score("psnr", b),
             ssim=score("ssim", b),
             lpips=score("lpips", b),
@@ -198,11 +199,11 @@ class TrajectoryLogger(pl.Callback):
         self._writers: dict[int, SummaryWriter] = {}
         self._runs: list[Path] = []
         self._seen: set[tuple[int, str, int]] = set()
-        self._degradation: Degradation | None = None
+        self._module: RestorationModule | None = None
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, RestorationModule)
-        self._degradation = pl_module.degradation
+        self._module = pl_module
         pl_module.observers.append(self.observe)
 
     def on_predict_batch_start(
@@ -250,9 +251,9 @@ class TrajectoryLogger(pl.Callback):
             self._pictures(step)
 
     def _pictures(self, step: Step) -> None:
-        assert self._degradation is not None
+        assert self._module is not None
         x0 = step.x0()
-        pictures = self._degradation.picture(step.phi)
+        pictures = self._module.degradation.picture(step.phi)
         for i, b in enumerate(step.images):
             self._writers[b].add_image(f"{step.stage}/x0", _unit(x0[i]), step.index)
             if pictures is not None:
@@ -269,12 +270,11 @@ class TrajectoryLogger(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         assert isinstance(outputs, BatchResult)
-        assert self._degradation is not None
         with self.folder.writing():
             self._finish(outputs)
 
     def _finish(self, outputs: BatchResult) -> None:
-        assert self._degradation is not None
+        assert self._module is not None
         restoration = outputs.restoration
         for b, position in enumerate(outputs.positions):
             assert restoration is not None
@@ -284,7 +284,7 @@ class TrajectoryLogger(pl.Callback):
                 row.append(outputs.scene.reference[b])
             tag = "input | restored | reference" if len(row) == 3 else "input | restored"
             writer.add_image(tag, _unit(torch.cat(row, 2)))
-            picture = self._degradation.picture(select(restoration.phi, [b]))
+            picture = self._module.degradation.picture(select(restoration.phi, [b]))
             if picture is not None:
                 writer.add_image("degradation", _enlarge(picture[0]))
             if restoration.std is not None:

@@ -11,6 +11,7 @@ from d2ir_pl.commands import priors
 from d2ir_pl.commands.fit import fit
 from d2ir_pl.commands.options import UsageError
 from d2ir_pl.commands.predict import predict
+from d2ir_pl.commands.propose import propose
 from d2ir_pl.commands.report import report
 from d2ir_pl.data import InputError
 from d2ir_pl.image_io import ImageError
@@ -31,6 +32,7 @@ _EXPECTED = (
 
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "predict": (predict, "restore degraded photos"),
+    "propose": (propose, "say what happened to a photo, as a config that restores it"),
     "report": (report, "show the results of a run on one page"),
     "fit": (fit, "train a prior on your own photographs"),
     "download": (priors.download, "fetch a published prior"),

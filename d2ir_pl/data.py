@@ -139,6 +139,7 @@ class RestorationDataModule(pl.LightningDataModule):
             raise InputError("--data.degrade true makes exposures itself: leave out scenes")
         if not 0 <= degrade_noise < 1:
             raise InputError(f"--data.degrade_noise {degrade_noise} must lie in [0, 1)")
+        self.scenes = scenes
         self.degrade = degrade
         self.degrade_noise = degrade_noise
         self.batch_size = batch_size

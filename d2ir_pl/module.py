@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import pytorch_lightning as pl
 import torch
@@ -19,6 +20,7 @@ from d2ir_pl.noise import image_generator, normal_like
 from d2ir_pl.precision import compute_dtype
 from d2ir_pl.priors import UNetFlags, load_prior
 from d2ir_pl.priors.denoiser import Tile
+from d2ir_pl.proposal import propose
 from d2ir_pl.restoration import D2IR, Restoration, RestorationMethod, Step, restore_samples
 
 
@@ -70,6 +72,7 @@ class BatchResult:
         samples: the images that were restored.
         positions: where in the batch they stood.
         notes: what had to be done differently for each of them.
+        reasons: why each was restored as it was, where the program has chosen that itself.
         tiles: largest side in pixels that the prior saw at once.
         in_float32: whether the prior computed in float32 instead of the run's precision.
         failures: the others, with reasons.
@@ -83,6 +86,7 @@ class BatchResult:
     samples: list[Sample]
     positions: list[int]
     notes: list[list[str]]
+    reasons: list[list[str]]
     tiles: list[int]
     in_float32: list[bool]
     failures: list[Failure]
@@ -99,8 +103,9 @@ class RestorationModule(pl.LightningModule):
     Args:
         prior: `natural-small` (embedded), a published one such as `imagenet-256` (after
             `download`), a file, or a folder of the diffusers library.
-        degradation: the family of degradations that explains the photos.
-        method: how they are restored.
+        degradation: the family of degradations that explains the photos; `auto` looks at each
+            photo and chooses one (`proposal.py`).
+        method: how they are restored; `auto` is what suits a degradation that was chosen so.
         seed: every image draws its noise from this number and its own name.
         sigma_y: standard deviation of the photos' noise in [0, 1]; estimated if null.
         prior_flags: guided-diffusion's flags of a `.pt` state dict given as `prior`.
@@ -118,8 +123,8 @@ class RestorationModule(pl.LightningModule):
     def __init__(
         self,
         prior: str = "natural-small",
-        degradation: Degradation | None = None,
-        method: RestorationMethod | None = None,
+        degradation: Degradation | Literal["auto"] | None = None,
+        method: RestorationMethod | Literal["auto"] | None = None,
         seed: int = 0,
         sigma_y: float | None = None,
         prior_flags: UNetFlags | None = None,
@@ -133,8 +138,18 @@ class RestorationModule(pl.LightningModule):
             raise ValueError(f"model.num_samples {num_samples} must be at least 1")
         if sigma_y is not None and not 0 <= sigma_y < 1:
             raise ValueError(f"model.sigma_y {sigma_y} must lie in [0, 1): grey levels / 255")
-        self.degradation = GaussianBlur() if degradation is None else degradation
-        self.method = D2IR() if method is None else method
+        if method == "auto" and degradation != "auto":
+            raise ValueError(
+                "model.method auto chooses what suits a chosen degradation: set model.degradation "
+                "to auto too, or name a method"
+            )
+        self.chooses_degradation = degradation == "auto"
+        self.chooses_method = method == "auto"
+        # Where they are chosen, these are what was chosen for the photo at hand.
+        self.degradation: Degradation = (
+            GaussianBlur() if degradation is None or degradation == "auto" else degradation
+        )
+        self.method: RestorationMethod = D2IR() if method is None or method == "auto" else method
         self.prior = load_prior(prior, prior_flags, tile, label)
         self.method.check(self.degradation, self.prior)
         if compile:
@@ -163,6 +178,7 @@ class RestorationModule(pl.LightningModule):
         # Its autocast would round blurs and scores: only the prior, which casts itself, is reduced.
         exact = torch.autocast(self.device.type, enabled=False)
         with torch.inference_mode(False), torch.enable_grad(), exact:
+            reasons = self._choose(batch) if self.chooses_degradation else []
             positions, failures = self._fitting(batch)
             scenes = {}
             for b in positions:
@@ -195,6 +211,7 @@ class RestorationModule(pl.LightningModule):
             [samples[b] for b in restored],
             [positions[b] for b in restored],
             [outcome.notes.get(b, []) for b in restored],
+            [reasons for _ in restored],
             [outcome.tiles[b] for b in restored],
             [b in outcome.in_float32 for b in restored],
             failures,
@@ -204,6 +221,18 @@ class RestorationModule(pl.LightningModule):
             scores,
             seconds,
         )
+
+    def _choose(self, batch: Batch) -> list[str]:
+        """Choose degradation and method for the photo of the batch, and say why."""
+        if len(batch.samples) > 1 or batch.y.ndim != 4 or self.degrade_noise is not None:
+            raise ValueError("model.degradation auto takes one photo at a time, already degraded")
+        if not batch.samples:
+            return []
+        proposal = propose(batch.y[0], batch.samples[0].item.path)
+        self.degradation = proposal.degradation.to(self.device)
+        if self.chooses_method:
+            self.method = proposal.method
+        return list(proposal.reasons)
 
     def _fitting(self, batch: Batch) -> tuple[list[int], list[Failure]]:
         """The positions of samples whose reference is not of a wrong size; and all failures."""
@@ -278,7 +307,7 @@ class RestorationModule(pl.LightningModule):
 
 def _failed(failures: list[Failure]) -> BatchResult:
     nothing = torch.empty(0, 3, 1, 1)
-    return BatchResult([], [], [], [], [], failures, Scene(nothing), nothing, None, {}, 0.0)
+    return BatchResult([], [], [], [], [], [], failures, Scene(nothing), nothing, None, {}, 0.0)
 
 
 def _scores(scene: Scene, shown: Tensor, restoration: Restoration) -> dict[str, list[float]]:

@@ -156,6 +156,7 @@ def _photo(folder: ResultFolder, record: Record, anchor: str) -> dict[str, Any]:
         "name": name,
         "anchor": anchor,
         "warnings": warnings(record),
+        "reasons": record.reasons,
         "restored": _uri(restored),
         "thumbnail": _uri(restored, side=96),
         "before": _uri(_picture(folder.preview(name))),

@@ -37,6 +37,7 @@ class Record:
         std: root mean square of the standard deviation between samples, if there are several.
         precision: what the prior computed in; where the settings say `auto`, what that was.
         tile: largest side in pixels that the prior saw at once, if the image was larger.
+        reasons: why the program chose this degradation, where it did.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Record:
     phi: dict[str, Any] = field(default_factory=dict)
     true_phi: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
 
     def row(self) -> dict[str, Any]:
         """The image's row of `metrics.csv`."""

@@ -13,6 +13,8 @@ LAYERS = (
     {"degradations", "priors"},
     {"sampling"},
     {"restoration"},
+    {"measurements"},
+    {"proposal"},
     {"api"},
     {
         "data",
@@ -28,7 +30,7 @@ LAYERS = (
     {"commands"},
     {"cli"},
 )
-WITHOUT_LIGHTNING = set().union(*LAYERS[:5])
+WITHOUT_LIGHTNING = set().union(*LAYERS[:7])
 MODULES = sorted(p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py"))
 
 

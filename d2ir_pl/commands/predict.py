@@ -20,7 +20,13 @@ from rich.console import Console
 
 import d2ir_pl
 from d2ir_pl.callbacks import ImageWriter, Previews, RestorationProgress, TrajectoryLogger
-from d2ir_pl.commands.options import CommandCLI, parse, resolve_precision, slow_precision
+from d2ir_pl.commands.options import (
+    CommandCLI,
+    UsageError,
+    parse,
+    resolve_precision,
+    slow_precision,
+)
 from d2ir_pl.commands.quiet import quiet
 from d2ir_pl.data import RestorationDataModule, file_digest
 from d2ir_pl.degradations import GaussianBlur
@@ -29,7 +35,7 @@ from d2ir_pl.module import RestorationModule
 from d2ir_pl.priors.registry import prior_files
 from d2ir_pl.process_watch import ProcessWatch
 from d2ir_pl.report import write_report
-from d2ir_pl.restoration import D2IR
+from d2ir_pl.restoration import D2IR, Observer
 from d2ir_pl.results import OutputError, Record, ResultFolder
 
 # Options of Lightning's trainer that mean nothing when images are restored, or are defined here.
@@ -144,12 +150,28 @@ def predict(arguments: list[str]) -> int:
     """Restore images; the exit status is 1 if any of them failed."""
     keep_freed_memory()
     with quiet():
-        return _run(parse_options(arguments))
+        return restore_inputs(parse_options(arguments), [], Console(stderr=True))
 
 
-def _run(cli: RestorationCLI) -> int:
+def restore_inputs(cli: RestorationCLI, observers: Sequence[Observer], console: Console) -> int:
+    """Restore what the options say; the exit status of `predict`.
+
+    Args:
+        cli: the parsed options.
+        observers: told of every step.
+        console: for progress and the summary.
+
+    Raises:
+        UsageError, OutputError: with one sentence, if that is impossible.
+    """
     config: Namespace = cli.config
     module, data, trainer = cli.model, cli.datamodule, cli.trainer
+    if module.chooses_degradation:
+        if data.degrade or data.scenes:
+            option = "data.degrade" if data.degrade else "data.scenes"
+            raise UsageError(f"--{option} true needs a --model.degradation other than auto")
+        data.batch_size = 1
+    module.observers.extend(observers)
     module.degrade_noise = data.degrade_noise if data.degrade else None
     folder = ResultFolder(Path(config.output))
     folder.prepare()
@@ -159,7 +181,6 @@ def _run(cli: RestorationCLI) -> int:
             folder.sweep()
         fingerprint = _fingerprint(config)
         skipped = _plan(data, folder, fingerprint, config.overwrite)
-        console = Console(stderr=True)
         if trainer.is_global_zero:
             cli.parser.save(
                 config, folder.root / "config.yaml", overwrite=True, skip_validation=True

@@ -1,0 +1,72 @@
+"""How `auto` does on photographs of which it is told nothing.
+
+They are degraded as in `tasks.py`, once or twice in a row. The table has the mean PSNR in dB of the
+input, of what the shipped config for that damage makes of it (where there is one), and of `auto`,
+and what `auto` took the damage for.
+
+    python benchmarks/auto.py [--limit 3] [--proposals]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections import Counter
+
+from quality import asked, shipped
+from tasks import CHAINS, Task, make
+
+from d2ir_pl.degradations import Degradation
+from d2ir_pl.memory import keep_freed_memory
+from d2ir_pl.metrics import psnr
+from d2ir_pl.noise import image_generator
+from d2ir_pl.priors import Prior, load_prior
+from d2ir_pl.proposal import Proposal, propose
+from d2ir_pl.restoration import RestorationMethod
+
+SINGLE = ("clean", "blur_gaussian", "blur_gaussian_noisy", "blur_anisotropic", "blur_motion")
+SINGLE += ("low_light", "jpeg", "denoising")
+
+
+def restored(
+    task: Task, degradation: Degradation, method: RestorationMethod, prior: Prior
+) -> float:
+    generators = [image_generator(0, task.names[0])]
+    return float(psnr(method.restore(task.y, degradation, prior, generators).x0, task.reference))
+
+
+def kinds(proposal: Proposal) -> str:
+    names = [part.__name__ for part, _ in proposal.parts]
+    return " + ".join(names) or "noise alone"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--limit", type=int, help="photographs of each task")
+    parser.add_argument("--proposals", action="store_true", help="restore nothing")
+    options = parser.parse_args()
+    keep_freed_memory()
+    prior = load_prior("natural-small")
+    print("| damage | images | input | its config | auto | taken for |\n|---|---|---|---|---|---|")
+    for name in (*SINGLE, *CHAINS):
+        task = make(name)
+        found: Counter[str] = Counter()
+        scores: dict[str, list[float]] = {"input": [], "config": [], "auto": []}
+        for b in range(len(task.names[: options.limit])):
+            one = task.part(slice(b, b + 1))
+            proposal = propose(one.y[0])
+            found[kinds(proposal)] += 1
+            scores["input"].append(float(psnr(one.y, one.reference)))
+            if options.proposals:
+                continue
+            found_score = restored(one, proposal.degradation, proposal.method, prior)
+            scores["auto"].append(found_score)
+            if task.config != "auto":
+                scores["config"].append(restored(one, asked(one, "d2ir"), shipped(one), prior))
+        cells = [f"{statistics.mean(v):.2f}" if v else "" for v in scores.values()]
+        taken = ", ".join(f"{kind} ({count})" for kind, count in found.most_common())
+        print(f"| {name} | {sum(found.values())} | {' | '.join(cells)} | {taken} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""`propose`: say what happened to a photo, as a config that restores it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from d2ir_pl.commands.options import PlainParser
+from d2ir_pl.image_io import read_image
+from d2ir_pl.proposal import propose as propose_for
+
+
+def propose(arguments: list[str]) -> int:
+    """Print a config for a photo, with the reasons as comments."""
+    parser = PlainParser(
+        "d2ir propose",
+        description="Look at a photo for blur, darkness, JPEG and noise, and print a config that "
+        "restores it; 'd2ir predict --config auto' does so for each photo of a folder.",
+    )
+    parser.add_argument("photo", type=Path, help="an image file")
+    photo = parser.parse_args(arguments).photo
+    proposal = propose_for(read_image(photo).pixels, photo)
+    for reason in proposal.reasons:
+        print(f"# {reason}")
+    print(yaml.safe_dump(proposal.settings(), sort_keys=False), end="")
+    return 0
