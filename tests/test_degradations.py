@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from own_degradation import Stripes
 
 from d2ir_pl.degradations import (
     Blur,
@@ -52,6 +53,7 @@ EXAMPLES: dict[str, Degradation] = {
     "Compose blur, downsampling": Compose([GaussianBlur(7), Downsampling(2)]),
     "Compose blur, mask": Compose([Blur(5), Mask([3, 5, 9, 11])]),
     "Compose of one": Compose([Grayscale()]),
+    "Stripes, the example of docs/own_degradation.md": Stripes(),
 }
 every_degradation = pytest.mark.parametrize("degradation", EXAMPLES.values(), ids=EXAMPLES)
 every_linear_one = pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import json
 import os
+import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -142,6 +143,9 @@ def parse_options(arguments: list[str]) -> RestorationCLI:
     """
     # A class can be chosen by its bare name once it is imported; nothing else here needs these.
     importlib.import_module("d2ir_pl.restoration.baselines")
+    # One's own class may lie in a file of the working directory. What is installed goes first.
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)
     about = "Restore degraded photos with a pretrained diffusion prior."
     return parse(RestorationCLI, _trainer, "predict", about, arguments)
 

@@ -1,0 +1,54 @@
+"""A restoration method of one's own: regularisation by denoising. See docs/own_method.md."""
+
+import math
+from functools import partial
+
+import torch
+
+from d2ir_pl.restoration import RestorationMethod, Step
+from d2ir_pl.restoration.base import explained, per_image, unexplained
+from d2ir_pl.restoration.data_step import data_step
+
+
+class RED(RestorationMethod):
+    """Denoise, make consistent with y, and again: a fixed point of
+
+        x = argmin_x ||y - D_phi(x)||^2 + rho ||x - f(x)||^2,  f(x) inside taken as constant,
+
+    f the prior's denoiser at one noise level: its x_0|t of sqrt(ab_t) x. Nothing is drawn, and phi
+    stays what the degradation reads off the data.
+
+    Args:
+        steps: network evaluations.
+        sigma: noise in [0, 1] that f takes for part of x.
+        weight: of the denoiser: rho = weight (sigma_y / sigma)^2.
+
+    Source: Romano, Elad and Milanfar, The little engine that could: regularization by denoising
+    (RED), 2017: its fixed-point strategy.
+    """
+
+    def __init__(self, steps: int = 10, sigma: float = 0.02, weight: float = 0.5) -> None:
+        if steps < 1 or not 0 < sigma < 1 or not weight > 0:
+            raise ValueError(f"steps {steps}, sigma {sigma} and weight {weight} must be positive")
+        self.steps, self.sigma, self.weight = steps, sigma, weight
+
+    @torch.no_grad()
+    def _restore(self, y, degradation, prior, generators, sigma_y, observer):
+        phi = degradation.init(y, sigma_y)
+        x = degradation.lift(y, phi)
+        sigma = 2 * self.sigma  # images lie in [-1, 1]
+        t = prior.schedule.nearest(sigma)
+        scale = math.sqrt(prior.schedule.level(t))
+        rho = self.weight * (per_image(sigma_y) / sigma) ** 2
+        images, losses = list(range(len(y))), []
+        for k in range(self.steps):
+            z = prior.x0(scale * x, t)
+            operator, residual = degradation.linearize(y, z, phi)
+            x, residual = data_step(operator, residual, z, rho, iterations=10)
+            loss = unexplained(degradation, residual, phi)
+            losses.append(loss)
+            shown = partial(degradation.crop, x, (y.shape[-2], y.shape[-1]))
+            observer(Step("estimation", k, self.steps, images, loss, sigma_y, shown, phi))
+        curves = {"estimation": torch.stack(losses, 1).tolist()}
+        nfe, stopped_by = [self.steps] * len(y), ["steps"] * len(y)
+        return explained(y, x, phi, degradation, sigma_y, nfe, stopped_by, curves)
