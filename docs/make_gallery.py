@@ -1,0 +1,101 @@
+"""Makes the pictures of docs/degradations.md with the shipped configs, in about five minutes.
+
+    python docs/make_gallery.py [CLASS ...]
+
+Each bundled photograph is degraded as `--data.degrade true` does it, and restored. A picture shows
+the middles of the original, the degraded photo (or all exposures) and the restored one, and what
+`Degradation.picture` makes of the estimated phi, if anything.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from d2ir_pl.commands.predict import parse_options
+from d2ir_pl.commands.quiet import quiet
+from d2ir_pl.image_io import read_image
+from d2ir_pl.metrics import psnr
+from d2ir_pl.noise import image_generator, normal_like
+
+ROOT = Path(__file__).parents[1]
+SIDE, GAP = 160, 4
+"""Pixels of each photo that are shown, and between them."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A photo of `examples/clean`, a shipped config, noise in [0, 1], and further options."""
+
+    photo: str
+    config: str
+    noise: float = 0.02
+    options: tuple[str, ...] = ()
+
+
+GALLERY = {
+    "GaussianBlur": Entry("astronaut", "blind_deblur_anisotropic"),
+    "Blur": Entry("coffee", "blind_deblur_kernel", 0.005),
+    "MotionBlur": Entry("coffee", "deblur_motion"),
+    "DefocusBlur": Entry("chelsea", "deblur_defocus"),
+    "Downsampling": Entry("chelsea", "super_resolution_blind"),
+    "Mask": Entry("astronaut", "inpainting_sparse", 0.02, ("--model.degradation.missing", "0.7")),
+    "Grayscale": Entry("coffee", "colorization", 0.0),
+    "Light": Entry("chelsea", "low_light"),
+    "Exposures": Entry("coffee", "hdr"),
+    "Jpeg": Entry("chelsea", "jpeg", 0.0, ("--model.degradation.draw_quality", "[10, 10]")),
+    "Identity": Entry("chelsea", "denoising", 0.1),
+    "Compose": Entry("astronaut", "old_photo", 0.0),
+}
+
+
+def strip(entry: Entry) -> tuple[Tensor, float, float]:
+    """The pictures side by side, `(3, SIDE, W)` in [0, 1], and the PSNR before and after."""
+    path = ROOT / "examples" / "clean" / f"{entry.photo}.png"
+    inputs = ["--data.inputs", str(path), "--trainer.accelerator", "cpu"]
+    with quiet():
+        model = parse_options(["--config", entry.config, *entry.options, *inputs]).model
+    clean, degradation = read_image(path).pixels[None], model.degradation
+    generators = [image_generator(0, entry.photo, "degrade")]
+    phi = degradation.draw(generators, clean)
+    y = degradation(degradation.embed(clean), phi)
+    n = degradation.residual(normal_like(y, generators), torch.zeros_like(y), phi)
+    y = ((y + 2 * entry.noise * n).clamp(-1, 1) * 127.5).round() / 127.5
+    found = model.method.restore(y, degradation, model.prior, [image_generator(0, entry.photo)])
+    seen = y[0] if y.ndim == 5 else y
+    if seen.shape[-2:] != clean.shape[-2:]:
+        seen = F.interpolate(seen, clean.shape[-2:], mode="nearest")
+    shown = [_middle(image) for image in (*clean, *seen, *found.x0)]
+    picture = degradation.picture(found.phi)
+    if picture is not None:
+        picture = picture[:, None].expand(-1, 3, -1, -1)
+        large = picture.shape[-1] > SIDE
+        shown.append(_middle(2 * picture[0] - 1) if large else F.interpolate(picture, SIDE)[0])
+    gap = torch.ones(3, SIDE, GAP)
+    tiles = torch.cat([part for image in shown for part in (gap, image)][1:], 2)
+    before = psnr(seen[len(seen) // 2][None].clamp(-1, 1), clean)
+    return tiles, float(before), float(psnr(found.x0, clean))
+
+
+def _middle(image: Tensor) -> Tensor:
+    """SIDE x SIDE pixels of an image in [-1, 1], in [0, 1]."""
+    top, left = ((n - SIDE) // 2 for n in image.shape[-2:])
+    return (image[:, top : top + SIDE, left : left + SIDE].clamp(-1, 1) + 1) / 2
+
+
+def main(names: list[str]) -> None:
+    folder = ROOT / "docs" / "gallery"
+    folder.mkdir(exist_ok=True)
+    for name in names or GALLERY:
+        tiles, before, after = strip(GALLERY[name])
+        pixels = (tiles * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+        Image.fromarray(pixels).save(folder / f"{name}.jpg", quality=90)
+        print(f"{name}: {before:.2f} to {after:.2f} dB", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
