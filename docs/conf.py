@@ -1,0 +1,65 @@
+"""Settings of the documentation: `sphinx-build -W -n -b html docs build/docs`."""
+
+from pathlib import Path
+
+from docutils.nodes import Element, SkipNode, document
+from docutils.utils.math import MathError
+from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.util import logging
+from sphinx.writers.html5 import HTML5Translator
+
+project = "d2ir_pl"
+extensions = ["myst_parser"]
+html_theme = "furo"
+html_title = project
+html_static_path = ["static"]
+html_css_files = ["docs.css"]
+html_copy_source = False
+html_show_copyright = False
+html_math_renderer = "mathml"
+
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_heading_anchors = 3
+
+logger = logging.getLogger(__name__)
+ROOT = Path(__file__).parents[1]
+PAGES = {
+    "README.md": "readme",
+    "CHANGELOG.md": "changelog",
+    "examples/README.md": "examples",
+    "d2ir_pl/weights/README.md": "model_card",
+}
+"""Markdown files outside this folder, and the pages that include them."""
+
+
+def link_to_pages(app: Sphinx, page: document) -> None:
+    """Links to the files of PAGES, which are right where Markdown is read as it is."""
+    targets = {str((ROOT / file).with_suffix("")): name for file, name in PAGES.items()}
+    for link in page.findall(pending_xref):
+        link["reftarget"] = targets.get(link["reftarget"], link["reftarget"])
+
+
+# Formulas as MathML, which browsers draw themselves: no script, no network, no LaTeX.
+def mathml(node: Element, as_block: bool) -> str:
+    try:
+        return str(tex2mathml(node.astext(), as_block=as_block))
+    except MathError as error:
+        logger.warning("%s", error, location=node)
+        return node.astext()
+
+
+def inline_math(translator: HTML5Translator, node: Element) -> None:
+    translator.body.append(mathml(node, as_block=False))
+    raise SkipNode
+
+
+def display_math(translator: HTML5Translator, node: Element) -> None:
+    translator.body.append(f'<div class="math">{mathml(node, as_block=True)}</div>')
+    raise SkipNode
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("doctree-read", link_to_pages)
+    app.add_html_math_renderer("mathml", (inline_math, None), (display_math, None))

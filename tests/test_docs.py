@@ -1,0 +1,99 @@
+"""The documentation says what the program has; `.ci/run` builds it and so checks its links."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from gaussian_prior import GaussianPrior
+from PIL import Image
+
+from d2ir_pl import degradations
+from d2ir_pl.commands.options import configs_folder
+from d2ir_pl.degradations import Degradation, GaussianBlur, Identity, LinearDegradation
+from d2ir_pl.noise import image_generator
+from d2ir_pl.restoration import (
+    D2IR,
+    LatentOptimization,
+    PosteriorMean,
+    RestorationMethod,
+    baselines,
+)
+
+DOCS = Path(__file__).parents[1] / "docs"
+DEGRADATIONS = [
+    cls
+    for cls in vars(degradations).values()
+    if inspect.isclass(cls) and issubclass(cls, Degradation) and not inspect.isabstract(cls)
+]
+METHODS = [D2IR, PosteriorMean, *(getattr(baselines, name) for name in baselines.__all__)]
+
+
+def sections(page: str) -> dict[str, str]:
+    """The text under each heading of the second level."""
+    parts = re.split(r"^## (.+)$", (DOCS / page).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+@pytest.mark.parametrize("cls", DEGRADATIONS, ids=lambda cls: cls.__name__)
+def test_every_degradation_is_in_the_gallery(cls: type[Degradation]) -> None:
+    text = sections("degradations.md")[cls.__name__]
+    (picture,) = re.findall(r"\]\((gallery/.+?)\)", text)
+    with Image.open(DOCS / picture) as image:
+        assert image.height == 160
+    assert "$$" in text
+    shown = re.search(r"`(\w+)`[^`]*\(shown\)", text)
+    assert shown is not None
+    named = yaml.safe_load((configs_folder() / f"{shown[1]}.yaml").read_text(encoding="utf-8"))
+    path = named["model"].get("degradation", {}).get("class_path", "GaussianBlur")
+    assert path.rpartition(".")[2] == cls.__name__
+
+
+@pytest.mark.parametrize("page", ["degradations.md", "methods.md"])
+def test_configs_in_code_spans_of_lists_and_tables_exist(page: str) -> None:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    shipped = {path.stem for path in configs_folder().glob("*.yaml")}
+    lists = re.findall(r"^- Configs?:(.+?)(?=^- |^$)", text, re.MULTILINE | re.DOTALL)
+    column = re.findall(r"^\| \[.*\| `(\w+)` \|$", text, re.MULTILINE)
+    named = {name for entry in lists for name in re.findall(r"`(\w+)`", entry)} | set(column)
+    assert named - {"PosteriorMean"} <= shipped
+    assert len(named) > 6
+
+
+@pytest.mark.parametrize("cls", METHODS, ids=lambda cls: cls.__name__)
+def test_every_method_is_compared(cls: type[RestorationMethod]) -> None:
+    assert "$$" in sections("methods.md")[cls.__name__]
+
+
+def test_degradations_that_are_not_linear_are_named() -> None:
+    text = (DOCS / "methods.md").read_text(encoding="utf-8")
+    line = re.search(r"\*Linear\* are all degradations but (.+?)\.", text, re.DOTALL)
+    assert line is not None
+    others = {cls.__name__ for cls in DEGRADATIONS if not issubclass(cls, LinearDegradation)}
+    assert set(re.findall(r"`(\w+)`", line[1])) == others
+
+
+@pytest.mark.parametrize("cls", METHODS, ids=lambda cls: cls.__name__)
+def test_evaluations_are_those_of_the_defaults(cls: type[RestorationMethod]) -> None:
+    row = re.search(rf"^\| \[{cls.__name__}\].+?\| (\d+)", (DOCS / "methods.md").read_text(), re.M)
+    assert row is not None
+    y = torch.zeros(1, 3, 64, 64) + torch.linspace(-0.5, 0.5, 64)
+    degradation: Degradation = GaussianBlur(5, width=1.0)
+    if cls is PosteriorMean:
+        degradation = Identity()
+    if cls.__name__ == "FastDiffusionEM":
+        degradation = degradations.Blur(5)
+    sigma = torch.full((1,), 0.5)  # enough for stage 2 to have nothing to do
+    found = cls().restore(y, degradation, GaussianPrior(), [image_generator(0, "")], sigma)
+    assert found.nfe == [int(row[1])]
+
+
+def test_evaluations_of_stage_2_are_at_most_those_that_are_named() -> None:
+    found = re.search(r"up to (\d+) where stage 2 runs", (DOCS / "methods.md").read_text())
+    assert found is not None
+    method = D2IR(latent=LatentOptimization(discrepancy=0))
+    y = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) - 0.5
+    result = method.restore(y, GaussianBlur(5), GaussianPrior(), [image_generator(0, "")])
+    assert result.nfe == [int(found[1])]
