@@ -1,5 +1,6 @@
 """Settings of the documentation: `sphinx-build -W -n -b html docs build/docs`."""
 
+import sys
 from pathlib import Path
 
 from docutils.nodes import Element, SkipNode, document
@@ -10,8 +11,11 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
 
+logger = logging.getLogger(__name__)
+ROOT = Path(__file__).parents[1]
+
 project = "d2ir_pl"
-extensions = ["myst_parser"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"
 html_title = project
 html_static_path = ["static"]
@@ -20,11 +24,20 @@ html_copy_source = False
 html_show_copyright = False
 html_math_renderer = "mathml"
 
-myst_enable_extensions = ["colon_fence", "dollarmath"]
+# Docstrings: names in single backticks are code; types that have no entry are no links.
+sys.path.insert(0, str(ROOT))
+default_role = "code"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_member_order = "bysource"
+nitpick_ignore_regex = [
+    (r"py:.*", r"(torch|numpy|PIL|pathlib|collections|typing)\..*"),
+    (r"py:.*", r"(.*\.)?(ImageLike|PriorError|Schedule|UNetFlags)"),
+]
+
+myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 
-logger = logging.getLogger(__name__)
-ROOT = Path(__file__).parents[1]
 PAGES = {
     "README.md": "readme",
     "CHANGELOG.md": "changelog",
