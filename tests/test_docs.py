@@ -31,9 +31,13 @@ DEGRADATIONS = [
 METHODS = [D2IR, PosteriorMean, *(getattr(baselines, name) for name in baselines.__all__)]
 
 
+def text_of(page: str) -> str:
+    return (DOCS / page).read_text(encoding="utf-8")
+
+
 def sections(page: str) -> dict[str, str]:
     """The text under each heading of the second level."""
-    parts = re.split(r"^## (.+)$", (DOCS / page).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    parts = re.split(r"^## (.+)$", text_of(page), flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
@@ -53,7 +57,7 @@ def test_every_degradation_is_in_the_gallery(cls: type[Degradation]) -> None:
 
 @pytest.mark.parametrize("page", ["degradations.md", "methods.md"])
 def test_configs_in_code_spans_of_lists_and_tables_exist(page: str) -> None:
-    text = (DOCS / page).read_text(encoding="utf-8")
+    text = text_of(page)
     shipped = {path.stem for path in configs_folder().glob("*.yaml")}
     lists = re.findall(r"^- Configs?:(.+?)(?=^- |^$)", text, re.MULTILINE | re.DOTALL)
     column = re.findall(r"^\| \[.*\| `(\w+)` \|$", text, re.MULTILINE)
@@ -68,7 +72,7 @@ def test_every_method_is_compared(cls: type[RestorationMethod]) -> None:
 
 
 def test_degradations_that_are_not_linear_are_named() -> None:
-    text = (DOCS / "methods.md").read_text(encoding="utf-8")
+    text = text_of("methods.md")
     line = re.search(r"\*Linear\* are all degradations but (.+?)\.", text, re.DOTALL)
     assert line is not None
     others = {cls.__name__ for cls in DEGRADATIONS if not issubclass(cls, LinearDegradation)}
@@ -77,7 +81,7 @@ def test_degradations_that_are_not_linear_are_named() -> None:
 
 @pytest.mark.parametrize("cls", METHODS, ids=lambda cls: cls.__name__)
 def test_evaluations_are_those_of_the_defaults(cls: type[RestorationMethod]) -> None:
-    row = re.search(rf"^\| \[{cls.__name__}\].+?\| (\d+)", (DOCS / "methods.md").read_text(), re.M)
+    row = re.search(rf"^\| \[{cls.__name__}\].+?\| (\d+)", text_of("methods.md"), re.M)
     assert row is not None
     y = torch.zeros(1, 3, 64, 64) + torch.linspace(-0.5, 0.5, 64)
     degradation: Degradation = GaussianBlur(5, width=1.0)
@@ -91,7 +95,7 @@ def test_evaluations_are_those_of_the_defaults(cls: type[RestorationMethod]) -> 
 
 
 def test_evaluations_of_stage_2_are_at_most_those_that_are_named() -> None:
-    found = re.search(r"up to (\d+) where stage 2 runs", (DOCS / "methods.md").read_text())
+    found = re.search(r"up to (\d+) where stage 2 runs", text_of("methods.md"))
     assert found is not None
     method = D2IR(latent=LatentOptimization(discrepancy=0))
     y = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) - 0.5
