@@ -13,6 +13,7 @@ from d2ir_pl.commands.options import UsageError
 from d2ir_pl.commands.predict import predict
 from d2ir_pl.commands.propose import propose
 from d2ir_pl.commands.report import report
+from d2ir_pl.commands.serve import serve
 from d2ir_pl.data import InputError
 from d2ir_pl.image_io import ImageError
 from d2ir_pl.prior_training import TrainingError
@@ -34,6 +35,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "predict": (predict, "restore degraded photos"),
     "propose": (propose, "say what happened to a photo, as a config that restores it"),
     "report": (report, "show the results of a run on one page"),
+    "serve": (serve, "a page in the browser that restores photos"),
     "fit": (fit, "train a prior on your own photographs"),
     "download": (priors.download, "fetch a published prior"),
     "export-prior": (priors.export, "make a prior of a training checkpoint"),

@@ -27,7 +27,7 @@ LAYERS = (
         "prior_data",
         "prior_training",
     },
-    {"commands"},
+    {"commands", "web"},
     {"cli"},
 )
 WITHOUT_LIGHTNING = set().union(*LAYERS[:7])
