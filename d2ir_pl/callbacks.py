@@ -18,8 +18,9 @@ from torch.utils.tensorboard import SummaryWriter
 from d2ir_pl.data import Batch, Failure
 from d2ir_pl.degradations.base import Degradation, select
 from d2ir_pl.module import BatchResult, RestorationModule
+from d2ir_pl.records import Record
 from d2ir_pl.restoration import Step
-from d2ir_pl.results import Record, ResultFolder, uncertainty_picture
+from d2ir_pl.results import ResultFolder, uncertainty_picture
 
 
 class ImageWriter(pl.Callback):

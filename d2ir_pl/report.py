@@ -15,7 +15,8 @@ from markupsafe import Markup
 from PIL import Image
 
 from d2ir_pl.image_io import ImageError, read_image
-from d2ir_pl.results import OutputError, Record, ResultFolder
+from d2ir_pl.records import Record
+from d2ir_pl.results import OutputError, ResultFolder
 from d2ir_pl.spectrum import MAX_WIDTH
 
 LARGEST = 640
@@ -70,30 +71,17 @@ def write_report(folder: ResultFolder, detailed: int = DETAILED) -> Path:
 def _summary(records: Sequence[Record]) -> str:
     restored = [r for r in records if r.status == "restored"]
     text = f"{len(restored)} restored, {len(records) - len(restored)} failed."
-    gains = [g for r in restored if (g := _gain(r)) is not None]
+    gains = [g for r in restored if (g := r.gain) is not None]
     if gains:
         text += f" Mean gain {sum(gains) / len(gains):+.2f} dB, the smallest {min(gains):+.2f} dB."
     warned = sum(bool(warnings(r)) for r in restored)
     return text + (f" {warned} with a warning." if warned else "")
 
 
-def _gain(record: Record) -> float | None:
-    if record.psnr is None or record.input_psnr is None:
-        return None
-    return record.psnr - record.input_psnr
-
-
-def _ratio(record: Record) -> float | None:
-    """RMS of what is unexplained over the noise."""
-    if record.residual is None or not record.sigma_y:
-        return None
-    return math.sqrt(record.residual) / record.sigma_y
-
-
 def warnings(record: Record) -> list[str]:
     """Sentences about a restored photo that its owner should know."""
     found = list(record.notes)
-    ratio = _ratio(record)
+    ratio = record.residual_over_sigma
     if ratio is not None and ratio > UNEXPLAINED:
         found.append(
             f"{ratio:.1f} times the noise is left unexplained: this kind of degradation may not be "
@@ -113,9 +101,9 @@ def _row(record: Record, anchor: str | None, thumbnail: str | None) -> dict[str,
         (record.width, "d"),
         (record.height, "d"),
         (record.sigma_y, ".4f"),
-        (_ratio(record), ".2f"),
+        (record.residual_over_sigma, ".2f"),
         (record.psnr, ".2f"),
-        (_gain(record), "+.2f"),
+        (record.gain, "+.2f"),
         (record.ssim, ".3f"),
         (record.nfe, "d"),
         (record.seconds, ".1f"),
@@ -138,7 +126,7 @@ def _photo(folder: ResultFolder, record: Record, anchor: str) -> dict[str, Any]:
     numbers = [
         ("size", f"{record.width}x{record.height}"),
         ("noise", None if record.sigma_y is None else f"{record.sigma_y:.4f} of the range"),
-        ("residual / noise", None if (r := _ratio(record)) is None else f"{r:.2f}"),
+        ("residual / noise", None if (r := record.residual_over_sigma) is None else f"{r:.2f}"),
         ("PSNR", None if record.psnr is None else f"{record.psnr:.2f} dB"),
         ("before", None if record.input_psnr is None else f"{record.input_psnr:.2f} dB"),
         ("SSIM", None if record.ssim is None else f"{record.ssim:.4f}"),

@@ -179,7 +179,9 @@ def test_a_second_run_skips_everything_and_touches_nothing(
     assert predict(finished_copy / "in", out, "--data.batch_size", "3") == 0
     assert [state_of(folder) for folder in kept] == before
     assert table(out) == rows
-    assert "7 of 7 images are complete: skipped" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "7 of 7 images are complete: skipped" in error
+    assert f"0 restored, 7 skipped (complete already), 0 failed; results in {out}" in error
 
 
 def test_a_second_run_does_what_is_missing_and_lists_all(finished_copy: Path) -> None:
@@ -808,6 +810,27 @@ def test_without_progress_only_the_summary_is_left(
     assert capsys.readouterr().err == f"2 restored, 0 failed; results in {tmp_path / 'out'}\n"
 
 
+def test_the_summary_tells_new_from_old_and_has_the_means_of_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = save_all(tmp_path / "in", ["a.png", "b.png"])
+    clean = ["--data.references", str(save_all(tmp_path / "clean", [f"{n}.png" for n in "bacd"]))]
+    assert predict(inputs, tmp_path / "out", *clean, "--progress", "none") == 0
+    assert "mean input_psnr " in capsys.readouterr().err
+    save(inputs / "c.png", 5)
+    (inputs / "d.png").write_text("no image")
+    assert predict(inputs, tmp_path / "out", *clean, "--progress", "none") == 1
+    first, scores, *failed = capsys.readouterr().err.splitlines()
+    counts = "1 restored, 2 skipped (complete already), 1 failed"
+    assert first == f"{counts}; results in {tmp_path / 'out'}"
+    rows = [row for row in table(tmp_path / "out").values() if row["status"] == "restored"]
+    mean = np.mean([float(row["psnr"]) for row in rows])
+    assert scores.startswith("mean of all 3, those skipped included: input_psnr ")
+    assert f", psnr {mean:.2f}, " in scores
+    assert len(failed) == 1
+    assert failed[0].startswith("failed: d: ")
+
+
 def test_a_terminal_shows_image_stage_step_and_loss(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1026,7 +1049,7 @@ def test_two_processes_share_the_images_and_report_once(tmp_path: Path) -> None:
         timeout=120,
     )
     assert run.returncode == 1, run.stderr
-    assert run.stderr.count("3 restored, 1 failed") == 1
+    assert run.stderr.count("2 restored, 1 skipped (complete already), 1 failed") == 1
     assert "c.png is not a PNG" in run.stderr
     assert "Traceback" not in run.stderr
     after = state_of(folder)

@@ -20,6 +20,7 @@ LAYERS = (
         "attempts",
         "process_watch",
         "callbacks",
+        "records",
         "results",
         "report",
         "prior_data",

@@ -13,8 +13,9 @@ from photos import photo
 from PIL import Image
 
 from d2ir_pl.cli import main
+from d2ir_pl.records import Record
 from d2ir_pl.report import warnings, write_report
-from d2ir_pl.results import OutputError, Record, ResultFolder
+from d2ir_pl.results import OutputError, ResultFolder
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
