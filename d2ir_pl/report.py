@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
 from PIL import Image
 
-from d2ir_pl.image_io import ImageError, read_image
+from d2ir_pl.chart import loss_chart
+from d2ir_pl.image_io import ImageError, as_picture, read_image
 from d2ir_pl.records import Record
 from d2ir_pl.results import OutputError, ResultFolder
 from d2ir_pl.spectrum import MAX_WIDTH
@@ -152,7 +151,7 @@ def _photo(folder: ResultFolder, record: Record, anchor: str) -> dict[str, Any]:
         "uncertainty": _uri(_picture(folder.uncertainty(name))),
         "phi": list(_readable(record.phi)),
         "numbers": [(name, value) for name, value in numbers if value is not None],
-        "chart": _chart(record),
+        "chart": loss_chart(record.losses, record.sigma_y),
     }
 
 
@@ -172,10 +171,9 @@ def _readable(phi: dict[str, Any], prefix: str = "") -> Sequence[tuple[str, str]
 
 def _picture(path: Path) -> Image.Image | None:
     try:
-        pixels = read_image(path).pixels
+        return as_picture(read_image(path).pixels)
     except ImageError:
         return None
-    return Image.fromarray(((pixels + 1) * 127.5).round().byte().permute(1, 2, 0).numpy())
 
 
 def _uri(image: Image.Image | None, side: int = LARGEST, format: str = "JPEG") -> str:
@@ -188,77 +186,3 @@ def _uri(image: Image.Image | None, side: int = LARGEST, format: str = "JPEG") -
     image.save(stream, format, **({"quality": 88} if format == "JPEG" else {}))
     kind = format.lower()
     return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
-
-
-def _chart(record: Record) -> Markup | None:
-    """The residual at each step of all stages on a logarithmic axis, and the noise."""
-    stages = {stage: losses for stage, losses in record.losses.items() if losses}
-    values = [v for losses in stages.values() for v in losses if math.isfinite(v) and v > 0]
-    if not values:
-        return None
-    floor = None if record.sigma_y is None else record.sigma_y**2
-    levels = [*values, floor] if floor else values
-    low, high = math.log10(min(levels)) - 0.1, math.log10(max(levels)) + 0.1
-    width, height, left, top, bottom = 480, 220, 46, 22, 190
-    count = sum(map(len, stages.values()))
-
-    def x(step: float) -> float:
-        return left + (width - left - 10) * (step + 0.5) / count
-
-    def y(value: float) -> float:
-        return bottom - (bottom - top) * (math.log10(value) - low) / (high - low)
-
-    parts = []
-    decades = range(math.floor(low), math.ceil(high) + 1)
-    ticks = [digit * 10.0**exponent for exponent in decades for digit in (1, 2, 5)]
-    ticks = [tick for tick in ticks if low <= math.log10(tick) <= high]
-    if len(ticks) > 6:
-        ticks = [10.0**exponent for exponent in decades if low <= exponent <= high]
-    for tick in ticks:
-        at = y(tick)
-        parts.append(
-            Markup('<line x1="{0}" x2="{1}" y1="{2:.1f}" y2="{2:.1f}" {3}/>').format(
-                left, width - 10, at, Markup('stroke="currentColor" stroke-opacity=".2"')
-            )
-        )
-        parts.append(
-            Markup('<text x="{}" y="{:.1f}" text-anchor="end">{:.0e}</text>').format(
-                left - 4, at + 4, tick
-            )
-        )
-    start = 0
-    for stage, losses in stages.items():
-        points = [(x(start + i), y(v)) for i, v in enumerate(losses) if math.isfinite(v) and v > 0]
-        line = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
-        parts.append(
-            Markup('<polyline points="{}" fill="none" stroke="{}" {}/>').format(
-                line, "#d9480f" if start else "#1971c2", Markup('stroke-width="2"')
-            )
-        )
-        for a, b in points:
-            parts.append(
-                Markup('<circle cx="{:.1f}" cy="{:.1f}" r="2.5" fill="{}"/>').format(
-                    a, b, "#d9480f" if start else "#1971c2"
-                )
-            )
-        parts.append(
-            Markup('<text x="{:.1f}" y="{}">{}</text>').format(x(start) - 4, bottom + 18, stage)
-        )
-        start += len(losses)
-    if floor:
-        parts.append(
-            Markup('<line x1="{0}" x2="{1}" y1="{2:.1f}" y2="{2:.1f}" {3}/>').format(
-                left, width - 10, y(floor), Markup('stroke="currentColor" stroke-dasharray="5 4"')
-            )
-        )
-        parts.append(
-            Markup('<text x="{}" y="{:.1f}" text-anchor="end">noise</text>').format(
-                width - 12, y(floor) - 4
-            )
-        )
-    label = f"Mean squared residual in {count} steps, from {values[0]:.2g} to {values[-1]:.2g}"
-    if floor:
-        label += f"; the noise is at {floor:.2g}"
-    return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        width, height, label, Markup("").join(parts)
-    )

@@ -22,6 +22,7 @@ LAYERS = (
         "callbacks",
         "records",
         "results",
+        "chart",
         "report",
         "prior_data",
         "prior_training",

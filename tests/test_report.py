@@ -1,17 +1,20 @@
 """The page with all results: what it says, that it needs nothing else, and how it behaves."""
 
 import json
+import math
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import torch
 from photos import photo
 from PIL import Image
 
+from d2ir_pl.chart import loss_chart
 from d2ir_pl.cli import main
 from d2ir_pl.records import Record
 from d2ir_pl.report import warnings, write_report
@@ -104,6 +107,22 @@ def test_warnings(values: dict[str, Any], expected: list[str]) -> None:
     found = warnings(record("a", **values))
     assert len(found) == len(expected)
     assert all(part in sentence for part, sentence in zip(expected, found, strict=True))
+
+
+def test_the_chart_draws_every_step_of_all_stages() -> None:
+    drawn = loss_chart({"estimation": [1e-2, math.nan, 1e-4], "latent": [5e-5]}, 0.01)
+    assert drawn is not None
+    svg = ElementTree.fromstring(drawn)
+    heights = {float(mark.attrib["cx"]): float(mark.attrib["cy"]) for mark in svg.iter("circle")}
+    assert len(heights) == 3
+    assert sorted(heights.values()) == list(heights.values()), "a falling loss falls"
+    (noise,) = (
+        float(mark.attrib["y1"]) for mark in svg.iter("line") if mark.get("class") == "noise"
+    )
+    assert noise == pytest.approx(list(heights.values())[1], abs=0.1), "1e-4 is 0.01 squared"
+    words = {mark.text for mark in svg.iter("text")}
+    assert {"estimation", "latent", "noise"} <= words
+    assert loss_chart({"estimation": []}, 0.01) is None
 
 
 @pytest.fixture
