@@ -48,7 +48,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> ResultFolder:
     image = Image.new("RGB", (32, 24), "red")
     for i, name in enumerate(("b/ü <script>alert(1)</script>", "a2", "a10")):
         folder.write_previews(name, image, image)
-        folder.write(record(name, psnr=30.0 - 9 * i), photo(i), torch.rand(21, 21))
+        numbers = {"psnr": 30.0 - 9 * i, "notes": ["of 3 frames"] * i}
+        folder.write(record(name, **numbers), photo(i), torch.rand(21, 21))
     folder.write_failure(Record("c", "failed", "settings", "", reason="is empty"))
     (folder.root / "config.yaml").write_text("seed: 0\n")
     write_report(folder)
@@ -173,6 +174,19 @@ def test_in_a_browser(page: Any, folder: ResultFolder) -> None:
     assert page.evaluate(broken) == 0
     requests = [text for text in page.problems if not text.startswith("data:")]
     assert requests == [folder.report.as_uri()[:60]]
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everyone_can_use_it(page: Any, width: int, scheme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=scheme)
+    page.locator("summary").click()  # what is folded away is not checked
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(28, 28, 30)"}[scheme]
+    found = axe.Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
 
 
 def test_predict_writes_the_page_unless_told_not_to(tmp_path: Path) -> None:
