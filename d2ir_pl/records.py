@@ -19,6 +19,8 @@ class Record:
         input_sha256: digest of the input file.
         std: root mean square of the standard deviation between samples, if there are several.
         precision: what the prior computed in; where the settings say `auto`, what that was.
+        phi_change: how far phi moved at each step of stage 1 after the first, see
+            `Degradation.change`.
         tile: largest side in pixels that the prior saw at once, if the image was larger.
     """
 
@@ -46,6 +48,7 @@ class Record:
     reblur_psnr: float | None = None
     losses: dict[str, list[float]] = field(default_factory=dict)
     phi: dict[str, Any] = field(default_factory=dict)
+    phi_change: list[float | None] = field(default_factory=list)
     true_phi: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
 

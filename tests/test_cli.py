@@ -366,6 +366,7 @@ def test_an_image_that_diverges_is_restored_once_more_and_its_neighbours_are_unt
         "the restoration diverged at first: restored with a tenth of the step sizes"
     ]
     assert all(np.isfinite(record["losses"]["estimation"]))
+    assert len(record["phi_change"]) == len(record["losses"]["estimation"]) - 1
     # Of the two attempts, the curves are those of the second.
     run = EventAccumulator(str(tmp_path / "out" / "tensorboard" / "b"))
     run.Reload()
@@ -411,7 +412,9 @@ def test_a_batch_that_memory_does_not_hold_is_halved_then_tiled(
     assert sizes == [4, 2]
     shown = capsys.readouterr().err
     assert shown.count("(memory ran out: restored 1 at a time, on tiles of 64 pixels)") == 4
-    assert json.loads((tmp_path / "out" / "degradation" / "d.json").read_text())["tile"] == 64
+    record = json.loads((tmp_path / "out" / "degradation" / "d.json").read_text())
+    assert record["tile"] == 64
+    assert len(record["phi_change"]) == 1, "only those of the attempt that fitted"
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 30), (3, 5), (64, 9)])
@@ -477,6 +480,11 @@ def test_alone_in_a_batch_and_in_another_order_the_result_is_the_same(
     monkeypatch.setattr(both_stages.method, "stages", stages)
     save_all(tmp_path, ["a.png", "b.png", "c.png", "d.png"])
     items = RestorationDataModule(str(tmp_path)).items
+    moved = both_stages.predict_step(batch_of(items)).phi_change
+    for b, item in enumerate(items):
+        (alone_moved,) = both_stages.predict_step(batch_of([item])).phi_change
+        assert len(alone_moved) == 7
+        np.testing.assert_allclose(moved[b], alone_moved, atol=1e-4)
     together = both_stages.predict_step(batch_of(items)).restoration
     reverse = both_stages.predict_step(batch_of(items[::-1])).restoration
     assert together is not None
@@ -721,7 +729,7 @@ def test_curves_of_every_step_are_logged(events: Path, name: str) -> None:
     log = accumulate(events / "tensorboard" / name)
     record = json.loads((events / "degradation" / f"{name}.json").read_text())
     assert set(log.Tags()["scalars"]) == {
-        *("estimation/loss", "estimation/residual_over_sigma"),
+        *("estimation/loss", "estimation/residual_over_sigma", "estimation/phi_change"),
         *("latent/loss", "latent/residual_over_sigma", "latent/x_T_rms"),
         *("score/psnr", "score/input_psnr", "score/ssim", "score/reblur_psnr"),
     }
@@ -733,6 +741,9 @@ def test_curves_of_every_step_are_logged(events: Path, name: str) -> None:
         np.sqrt(record["losses"]["estimation"]) / record["sigma_y"],
         rtol=1e-4,
     )
+    moved = log.Scalars("estimation/phi_change")
+    assert [point.step for point in moved] == list(range(1, 7))
+    np.testing.assert_allclose([p.value for p in moved], record["phi_change"], rtol=1e-5)
     latent = [p.value for p in log.Scalars("latent/loss")]
     assert len(latent) == 3
     assert set(np.float32(latent)) <= set(np.float32(record["losses"]["latent"]))

@@ -18,6 +18,7 @@ LAYERS = (
         "data",
         "module",
         "attempts",
+        "phi_trace",
         "process_watch",
         "callbacks",
         "records",

@@ -23,8 +23,9 @@ class TrajectoryLogger(pl.Callback):
     """TensorBoard curves of every step and pictures along the way; one run per image.
 
     Scalars: `estimation/loss` and `latent/loss` (mean squared residual in [0, 1]),
-    `.../residual_over_sigma` (1: explained to the noise), `latent/x_T_rms` (1: white noise), and
-    at the end `score/reblur_psnr`, with a reference also `score/psnr`, `score/ssim` and so on.
+    `.../residual_over_sigma` (1: explained to the noise), `latent/x_T_rms` (1: white noise),
+    `estimation/phi_change` (how far the degradation moved since the step before), and at the end
+    `score/reblur_psnr`, with a reference also `score/psnr`, `score/ssim` and so on.
     Pictures: `estimation/x0` and `estimation/degradation` (a kernel), the same of `latent`, from
     the first step on, and at the end `degradation` and `input | restored | reference` (or
     `input | restored`). Where several samples are drawn, the steps are those of the first, and
@@ -136,6 +137,9 @@ class TrajectoryLogger(pl.Callback):
                 writer.add_image("degradation", _enlarge(picture[0]))
             if restoration.std is not None:
                 writer.add_image("uncertainty", uncertainty_picture(restoration.std[b]))
+            for i, change in enumerate(outputs.phi_change[b]):
+                if change is not None:
+                    writer.add_scalar("estimation/phi_change", change, i + 1)
             for name, values in outputs.scores.items():
                 writer.add_scalar(f"score/{name}", values[b])
         for writer in self._writers.values():

@@ -99,6 +99,7 @@ def records(result: BatchResult, module: RestorationModule, fingerprint: str) ->
             seconds=round(result.seconds, 3),
             losses={stage: [v / 4 for v in losses[b]] for stage, losses in r.losses.items()},
             phi=described[b],
+            phi_change=result.phi_change[b],
             true_phi=None if true_phi is None else true_phi[b],
             notes=[*sample.photo.notes, *result.notes[b]],
             psnr=score("psnr", b),
