@@ -7,6 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+METRICS: tuple[str, ...] = ("psnr", "ssim", "lpips", "input_psnr", "gain", "reblur_psnr")
+METRICS += ("residual_over_sigma", "nfe", "seconds")
+"""What a run is judged by: attributes of `Record`, and the names they have in TensorBoard."""
+
 
 @dataclass
 class Record:
@@ -17,6 +21,7 @@ class Record:
         status: `restored` or `failed`.
         fingerprint: digest of all settings and of the prior.
         input_sha256: digest of the input file.
+        reference_sha256: digest of the clean image of the scores; empty if there is none.
         std: root mean square of the standard deviation between samples, if there are several.
         precision: what the prior computed in; where the settings say `auto`, what that was.
         phi_change: how far phi moved at each step of stage 1 after the first, see
@@ -28,6 +33,7 @@ class Record:
     status: Literal["restored", "failed"]
     fingerprint: str
     input_sha256: str
+    reference_sha256: str = ""
     reason: str = ""
     height: int | None = None
     width: int | None = None

@@ -22,6 +22,8 @@ LAYERS = (
         "process_watch",
         "callbacks",
         "records",
+        "settings",
+        "hparams",
         "results",
         "chart",
         "report",

@@ -11,11 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from d2ir_pl.callbacks.writing import records
 from d2ir_pl.data import Batch
 from d2ir_pl.degradations.base import Degradation, select
 from d2ir_pl.image_io import eight_bits
 from d2ir_pl.module import BatchResult, RestorationModule
-from d2ir_pl.restoration import Step
+from d2ir_pl.records import METRICS
+from d2ir_pl.restoration import Restoration, Step
 from d2ir_pl.results import ResultFolder, uncertainty_picture
 
 
@@ -25,7 +27,7 @@ class TrajectoryLogger(pl.Callback):
     Scalars: `estimation/loss` and `latent/loss` (mean squared residual in [0, 1]),
     `.../residual_over_sigma` (1: explained to the noise), `latent/x_T_rms` (1: white noise),
     `estimation/phi_change` (how far the degradation moved since the step before), and at the end
-    `score/reblur_psnr`, with a reference also `score/psnr`, `score/ssim` and so on.
+    `score/` with each of `METRICS` that the image has, such as `score/psnr`.
     Pictures: `estimation/x0` and `estimation/degradation` (a kernel), the same of `latent`, from
     the first step on, and at the end `degradation` and `input | restored | reference` (or
     `input | restored`). Where several samples are drawn, the steps are those of the first, and
@@ -117,22 +119,26 @@ class TrajectoryLogger(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         assert isinstance(outputs, BatchResult)
-        assert self._degradation is not None
+        assert isinstance(pl_module, RestorationModule)
         with self.folder.writing():
-            self._finish(outputs)
+            if outputs.restoration is not None:
+                self._finish(outputs, outputs.restoration, pl_module)
+            for writer in self._writers.values():
+                writer.close()
+        self._writers = {}
 
-    def _finish(self, outputs: BatchResult) -> None:
-        assert self._degradation is not None
-        restoration = outputs.restoration
+    def _finish(
+        self, outputs: BatchResult, restoration: Restoration, module: RestorationModule
+    ) -> None:
+        scored = records(outputs, module, fingerprint="")
         for b, position in enumerate(outputs.positions):
-            assert restoration is not None
             writer = self._writers[position]
             row = [outputs.shown[b], restoration.x0[b]]
             if outputs.scene.reference is not None:
                 row.append(outputs.scene.reference[b])
             tag = "input | restored | reference" if len(row) == 3 else "input | restored"
             writer.add_image(tag, eight_bits(torch.cat(row, 2)))
-            picture = self._degradation.picture(select(restoration.phi, [b]))
+            picture = module.degradation.picture(select(restoration.phi, [b]))
             if picture is not None:
                 writer.add_image("degradation", _enlarge(picture[0]))
             if restoration.std is not None:
@@ -140,11 +146,9 @@ class TrajectoryLogger(pl.Callback):
             for i, change in enumerate(outputs.phi_change[b]):
                 if change is not None:
                     writer.add_scalar("estimation/phi_change", change, i + 1)
-            for name, values in outputs.scores.items():
-                writer.add_scalar(f"score/{name}", values[b])
-        for writer in self._writers.values():
-            writer.close()
-        self._writers = {}
+            for name in METRICS:
+                if (value := getattr(scored[b], name)) is not None:
+                    writer.add_scalar(f"score/{name}", value)
 
 
 def _enlarge(picture: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch.nn.functional as F
 from torch import Tensor
 
-from d2ir_pl.data import Batch, Failure
+from d2ir_pl.data import Batch, Failure, Sample, file_digest
 from d2ir_pl.module import BatchResult, RestorationModule
 from d2ir_pl.records import Record
 from d2ir_pl.results import ResultFolder
@@ -85,6 +85,7 @@ def records(result: BatchResult, module: RestorationModule, fingerprint: str) ->
             status="restored",
             fingerprint=fingerprint,
             input_sha256=sample.digest,
+            reference_sha256=_reference_digest(sample, drawn is not None),
             height=r.x0.shape[-2],
             width=r.x0.shape[-1],
             seed=module.seed,
@@ -110,6 +111,13 @@ def records(result: BatchResult, module: RestorationModule, fingerprint: str) ->
         )
         for b, sample in enumerate(result.samples)
     ]
+
+
+def _reference_digest(sample: Sample, degraded: bool) -> str:
+    """Of the clean image: the input itself where the program degraded it."""
+    if degraded:
+        return sample.digest
+    return "" if sample.item.reference is None else file_digest(sample.item.reference)
 
 
 def _resized(alpha: Tensor | None, image: Tensor) -> Tensor | None:

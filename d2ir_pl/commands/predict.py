@@ -24,6 +24,7 @@ from d2ir_pl.commands.quiet import quiet
 from d2ir_pl.commands.summary import report_summary
 from d2ir_pl.data import RestorationDataModule, file_digest
 from d2ir_pl.degradations import GaussianBlur
+from d2ir_pl.hparams import write_session
 from d2ir_pl.memory import keep_freed_memory
 from d2ir_pl.module import RestorationModule
 from d2ir_pl.priors.registry import prior_files
@@ -193,7 +194,10 @@ def _run(cli: RestorationCLI) -> int:
             return 0
         if config.report:
             write_report(folder)
-        return report_summary(folder, [item.name for item in data.items], skipped, console)
+        names = [item.name for item in data.items]
+        if config.tensorboard:
+            write_session(folder, folder.records(names))
+        return report_summary(folder, names, skipped, console)
 
 
 def _plan(
