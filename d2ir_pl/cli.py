@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import d2ir_pl
 from d2ir_pl.commands import priors
+from d2ir_pl.commands.compare import compare_runs
 from d2ir_pl.commands.fit import fit
 from d2ir_pl.commands.options import UsageError
 from d2ir_pl.commands.predict import predict
@@ -31,6 +32,7 @@ _EXPECTED = (
 
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "predict": (predict, "restore degraded photos"),
+    "compare": (compare_runs, "compare the results of runs, image by image"),
     "report": (report, "show the results of a run on one page"),
     "fit": (fit, "train a prior on your own photographs"),
     "download": (priors.download, "fetch a published prior"),

@@ -24,6 +24,8 @@ LAYERS = (
         "records",
         "settings",
         "hparams",
+        "comparison",
+        "comparison_pictures",
         "results",
         "chart",
         "report",
