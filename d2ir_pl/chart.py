@@ -56,7 +56,9 @@ def loss_chart(losses: dict[str, list[float]], sigma_y: float | None) -> Markup 
     noise = None if not sigma_y else sigma_y**2
     levels = [*values, noise] if noise else values
     low, high = math.log10(min(levels)) - 0.1, math.log10(max(levels)) + 0.1
-    axes = _Axes(sum(map(len, stages.values())), low, high)
+    # At least a decade, so that some ticks are there.
+    margin = max(0.0, (1 - (high - low)) / 2)
+    axes = _Axes(sum(map(len, stages.values())), low - margin, high + margin)
     label = f"Mean squared residual in {axes.count} steps, from {values[0]:.2g} to {values[-1]:.2g}"
     if noise:
         label += f"; the noise is at {noise:.2g}"

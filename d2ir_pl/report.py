@@ -145,7 +145,6 @@ def _photo(folder: ResultFolder, record: Record, anchor: str) -> dict[str, Any]:
         ("reblur PSNR", None if record.reblur_psnr is None else f"{record.reblur_psnr:.2f} dB"),
         ("U-Net evaluations", record.nfe),
         ("samples", record.num_samples if record.num_samples > 1 else None),
-        ("last change of the degradation", _percent(record.phi_change)),
         ("tile", None if record.tile is None else f"{record.tile} pixels"),
         ("stopped by", record.stopped_by or None),
         ("precision", record.precision or None),
@@ -163,7 +162,7 @@ def _photo(folder: ResultFolder, record: Record, anchor: str) -> dict[str, Any]:
         "strip": _uri(_picture(folder.film_strip(name)), side=4096),
         "degradation": _uri(_picture(folder.picture(name)), format="PNG"),
         "uncertainty": _uri(_picture(folder.uncertainty(name))),
-        "phi": list(_readable(record.phi)),
+        "phi": [*_readable(record.phi), *_last_change(record.phi_change)],
         "numbers": [(name, value) for name, value in numbers if value is not None],
         "chart": loss_chart(record.losses, record.sigma_y),
     }
@@ -183,9 +182,9 @@ def _readable(phi: dict[str, Any], prefix: str = "") -> Sequence[tuple[str, str]
     return rows
 
 
-def _percent(changes: Sequence[float | None]) -> str | None:
+def _last_change(changes: Sequence[float | None]) -> Sequence[tuple[str, str]]:
     last = changes[-1] if changes else None
-    return None if last is None else f"{100 * last:.2g}%"
+    return [] if last is None else [("change in the last step", f"{100 * last:.2g}%")]
 
 
 def _picture(path: Path) -> Image.Image | None:

@@ -131,6 +131,11 @@ def test_the_chart_draws_every_step_of_all_stages() -> None:
     assert loss_chart({"estimation": []}, 0.01) is None
 
 
+def test_the_chart_of_a_flat_curve_has_a_scale() -> None:
+    svg = ElementTree.fromstring(str(loss_chart({"estimation": [3.1e-4, 3.5e-4]}, 0.019)))
+    assert len([mark for mark in svg.iter("line") if mark.get("class") == "tick"]) >= 2
+
+
 @pytest.fixture
 def page(folder: ResultFolder) -> Iterator[Any]:
     api = pytest.importorskip("playwright.sync_api")
