@@ -952,7 +952,7 @@ def test_a_mistake_is_one_sentence_before_any_work(
     [
         (["predict"], "no input is given: add --data.inputs"),
         (["predcit"], "'predcit' is not a command: did you mean predict?"),
-        (["paint"], "'paint' is not a command: use one of predict, report, fit, download"),
+        (["paint"], "'paint' is not a command: use one of predict, compare, report, fit"),
         (["download", "imagenet"], "'imagenet' is unknown"),
         (["download", "natural-small"], "natural-small is part of the package"),
     ],
@@ -1071,3 +1071,4 @@ def test_two_processes_share_the_images_and_report_once(tmp_path: Path) -> None:
         # Within 1e-4 of the range, and the rounding of 16 bits.
         assert (read_image(folder / name).pixels - before[name][0]).abs().max() <= 2e-4 + 4e-5
     assert set(table(tmp_path / "out")) == set("abcd")
+    assert len(list((tmp_path / "out" / "tensorboard" / "means").iterdir())) == 1

@@ -104,6 +104,7 @@ def test_old_results_without_previews_are_shown(folder: ResultFolder, tmp_path: 
         ({"phi_change": [0.04]}, ["did not settle"]),
         ({"phi_change": [0.04, 0.04, 0.01]}, []),
         ({"phi_change": [0.04, 0.01, 0.04]}, []),
+        ({"phi_change": [0.04, 0.023, 0.023]}, []),
         ({"phi_change": [0.01, None]}, []),
         ({"notes": ["first of 3 frames"]}, ["first of 3 frames"]),
         ({"sigma_y": None, "residual": None, "losses": {}}, []),
