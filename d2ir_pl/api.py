@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from d2ir_pl.degradations import Degradation, GaussianBlur
-from d2ir_pl.image_io import read_image
+from d2ir_pl.image_io import as_picture, read_image
 from d2ir_pl.noise import image_generator
 from d2ir_pl.precision import DTYPES, Precision, resolve
 from d2ir_pl.priors import Prior, load_prior
@@ -168,7 +168,7 @@ def _like(image: ImageLike, x0: Tensor, keeps_grey: bool) -> ImageLike | Image.I
     else:
         grey = image.mode == "L"
         alpha = np.array(image)[..., 3] / 255 if image.mode == "RGBA" else None
-    picture = Image.fromarray((unit.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy())
+    picture = as_picture(x0)
     if grey and keeps_grey:
         picture = picture.convert("L")
     if alpha is not None:

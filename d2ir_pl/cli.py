@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import d2ir_pl
 from d2ir_pl.commands import priors
+from d2ir_pl.commands.compare import compare_runs
 from d2ir_pl.commands.fit import fit
 from d2ir_pl.commands.options import UsageError
 from d2ir_pl.commands.predict import predict
@@ -34,6 +35,7 @@ _EXPECTED = (
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "predict": (predict, "restore degraded photos"),
     "propose": (propose, "say what happened to a photo, as a config that restores it"),
+    "compare": (compare_runs, "compare the results of runs, image by image"),
     "report": (report, "show the results of a run on one page"),
     "serve": (serve, "a page in the browser that restores photos"),
     "fit": (fit, "train a prior on your own photographs"),

@@ -17,6 +17,7 @@ from d2ir_pl.data import Batch, Failure, Sample
 from d2ir_pl.degradations import Degradation, GaussianBlur, Phi
 from d2ir_pl.degradations.base import Size, select
 from d2ir_pl.noise import image_generator, normal_like
+from d2ir_pl.phi_trace import PhiTrace
 from d2ir_pl.precision import compute_dtype
 from d2ir_pl.priors import UNetFlags, load_prior
 from d2ir_pl.priors.denoiser import Tile
@@ -78,6 +79,8 @@ class BatchResult:
         failures: the others, with reasons.
         scene: the degraded images.
         shown: `(B, 3, H', W')`, them (or a first guess from them) at the size of the restored ones.
+        phi_change: how far the degradation's parameters moved from step to step of stage 1, see
+            `Degradation.change`; empty where they are known, or there was no such step.
         restoration: None if no image of the batch could be read.
         scores: name -> one number per image.
         seconds: time spent on each image.
@@ -92,6 +95,7 @@ class BatchResult:
     failures: list[Failure]
     scene: Scene
     shown: Tensor
+    phi_change: list[list[float | None]]
     restoration: Restoration | None
     scores: dict[str, list[float]]
     seconds: float
@@ -161,6 +165,7 @@ class RestorationModule(pl.LightningModule):
         """Set by the program where the inputs are clean images to be degraded first."""
         self.observers: list[Callable[[Step], None]] = []
         self._attempts = Attempts(self.prior)
+        self._trace = PhiTrace(self.degradation)
 
     def setup(self, stage: str) -> None:
         # Once, before the strategy wraps the module: converted later, the weights would be
@@ -195,6 +200,7 @@ class RestorationModule(pl.LightningModule):
             for b, reason in outcome.failed.items():
                 failures.append(Failure(samples[b].item, reason, samples[b].digest))
             restored = sorted(outcome.restored)
+            phi_change = self._trace.take([positions[b] for b in restored])
             if not restored:
                 return _failed(failures)
             seconds = (time.perf_counter() - start) / len(samples)
@@ -217,6 +223,7 @@ class RestorationModule(pl.LightningModule):
             failures,
             scene,
             shown,
+            phi_change,
             restoration,
             scores,
             seconds,
@@ -230,6 +237,7 @@ class RestorationModule(pl.LightningModule):
             return []
         proposal = propose(batch.y[0], batch.samples[0].item.path)
         self.degradation = proposal.degradation.to(self.device)
+        self._trace = PhiTrace(self.degradation)
         if self.chooses_method:
             self.method = proposal.method
         return list(proposal.reasons)
@@ -284,6 +292,7 @@ class RestorationModule(pl.LightningModule):
         return self._attempts(restore, self.method, len(samples), height * width)
 
     def _observe(self, step: Step) -> None:
+        self._trace(step)
         for observer in self.observers:
             observer(step)
 
@@ -307,7 +316,7 @@ class RestorationModule(pl.LightningModule):
 
 def _failed(failures: list[Failure]) -> BatchResult:
     nothing = torch.empty(0, 3, 1, 1)
-    return BatchResult([], [], [], [], [], [], failures, Scene(nothing), nothing, None, {}, 0.0)
+    return BatchResult([], [], [], [], [], [], failures, Scene(nothing), nothing, [], None, {}, 0.0)
 
 
 def _scores(scene: Scene, shown: Tensor, restoration: Restoration) -> dict[str, list[float]]:

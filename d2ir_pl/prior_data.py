@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from d2ir_pl.data import InputError, find_items
-from d2ir_pl.image_io import ImageError, image_size, read_image
+from d2ir_pl.image_io import ImageError, eight_bits, image_size, read_image
 from d2ir_pl.noise import image_generator
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
@@ -229,7 +229,7 @@ def _read(path: Path) -> Tensor | None:
         return None
     if photo.bit_depth > 8:
         return photo.pixels
-    return ((photo.pixels + 1) * 127.5).round().to(torch.uint8)
+    return eight_bits(photo.pixels)
 
 
 def _to_float(patch: Tensor) -> Tensor:

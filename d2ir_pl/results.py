@@ -8,14 +8,15 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from PIL import Image
 from torch import Tensor
 
 from d2ir_pl.image_io import is_draft, write_png
+from d2ir_pl.records import Record
 
 WHITE_STD = 0.1
 """The standard deviation in [0, 1] that is white in a picture of the uncertainty."""
@@ -23,63 +24,6 @@ WHITE_STD = 0.1
 
 class OutputError(ValueError):
     """The output folder cannot be used; the message is one sentence with the remedy."""
-
-
-@dataclass
-class Record:
-    """What `degradation/<name>.json` says about one image; noise and losses refer to [0, 1].
-
-    Attributes:
-        name: relative path without extension (with it where two inputs differ only in that).
-        status: `restored` or `failed`.
-        fingerprint: digest of all settings and of the prior.
-        input_sha256: digest of the input file.
-        std: root mean square of the standard deviation between samples, if there are several.
-        precision: what the prior computed in; where the settings say `auto`, what that was.
-        tile: largest side in pixels that the prior saw at once, if the image was larger.
-        reasons: why the program chose this degradation, where it did.
-    """
-
-    name: str
-    status: Literal["restored", "failed"]
-    fingerprint: str
-    input_sha256: str
-    reason: str = ""
-    height: int | None = None
-    width: int | None = None
-    seed: int | None = None
-    sigma_y: float | None = None
-    residual: float | None = None
-    stopped_by: str = ""
-    nfe: int | None = None
-    num_samples: int = 1
-    std: float | None = None
-    precision: str = ""
-    tile: int | None = None
-    seconds: float | None = None
-    psnr: float | None = None
-    ssim: float | None = None
-    lpips: float | None = None
-    input_psnr: float | None = None
-    reblur_psnr: float | None = None
-    losses: dict[str, list[float]] = field(default_factory=dict)
-    phi: dict[str, Any] = field(default_factory=dict)
-    true_phi: dict[str, Any] | None = None
-    notes: list[str] = field(default_factory=list)
-    reasons: list[str] = field(default_factory=list)
-
-    def row(self) -> dict[str, Any]:
-        """The image's row of `metrics.csv`."""
-        row: dict[str, Any] = {"name": self.name, "status": self.status, "reason": self.reason}
-        for key in ("height", "width", "seed", "sigma_y"):
-            row[key] = getattr(self, key)
-        for stage in ("estimation", "latent"):
-            losses: list[float] | list[None] = self.losses.get(stage) or [None]
-            row[f"{stage}_first_loss"], row[f"{stage}_last_loss"] = losses[0], losses[-1]
-        account = ("residual", "stopped_by", "nfe", "num_samples", "std", "tile", "seconds")
-        for key in (*account, "psnr", "ssim", "lpips"):
-            row[key] = getattr(self, key)
-        return {**row, "input_psnr": self.input_psnr, "reblur_psnr": self.reblur_psnr}
 
 
 class ResultFolder:

@@ -90,8 +90,9 @@ NAMES = {"colour", "sub/größer 2", "grey", "alpha", "deep", "same.jpg", "same.
 def test_a_run_writes_what_is_promised_and_nothing_else(finished: Path) -> None:
     written = files(finished / "out")
     events = {name for name in written if name.startswith("tensorboard/")}
-    assert {name.rpartition("/")[0] for name in events} == {f"tensorboard/{n}" for n in NAMES}
-    assert len(events) == len(NAMES)
+    runs = {*NAMES, "means"}
+    assert {name.rpartition("/")[0] for name in events} == {f"tensorboard/{n}" for n in runs}
+    assert len(events) == len(runs)
     assert written - events == {
         *(f"restored/{name}.png" for name in NAMES),
         *(f"degradation/{name}.png" for name in NAMES),
@@ -173,13 +174,15 @@ def test_a_second_run_skips_everything_and_touches_nothing(
     finished_copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = finished_copy / "out"
-    kept = [out / "restored", out / "degradation", out / "tensorboard"]
+    kept = [out / "restored", out / "degradation", *(out / "tensorboard" / n for n in NAMES)]
     before = [state_of(folder) for folder in kept]
     rows = table(out)
     assert predict(finished_copy / "in", out, "--data.batch_size", "3") == 0
     assert [state_of(folder) for folder in kept] == before
     assert table(out) == rows
-    assert "7 of 7 images are complete: skipped" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "7 of 7 images are complete: skipped" in error
+    assert f"0 restored, 7 skipped (complete already), 0 failed; results in {out}" in error
 
 
 def test_a_second_run_does_what_is_missing_and_lists_all(finished_copy: Path) -> None:
@@ -364,6 +367,7 @@ def test_an_image_that_diverges_is_restored_once_more_and_its_neighbours_are_unt
         "the restoration diverged at first: restored with a tenth of the step sizes"
     ]
     assert all(np.isfinite(record["losses"]["estimation"]))
+    assert len(record["phi_change"]) == len(record["losses"]["estimation"]) - 1
     # Of the two attempts, the curves are those of the second.
     run = EventAccumulator(str(tmp_path / "out" / "tensorboard" / "b"))
     run.Reload()
@@ -409,7 +413,9 @@ def test_a_batch_that_memory_does_not_hold_is_halved_then_tiled(
     assert sizes == [4, 2]
     shown = capsys.readouterr().err
     assert shown.count("(memory ran out: restored 1 at a time, on tiles of 64 pixels)") == 4
-    assert json.loads((tmp_path / "out" / "degradation" / "d.json").read_text())["tile"] == 64
+    record = json.loads((tmp_path / "out" / "degradation" / "d.json").read_text())
+    assert record["tile"] == 64
+    assert len(record["phi_change"]) == 1, "only those of the attempt that fitted"
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 30), (3, 5), (64, 9)])
@@ -475,6 +481,11 @@ def test_alone_in_a_batch_and_in_another_order_the_result_is_the_same(
     monkeypatch.setattr(both_stages.method, "stages", stages)
     save_all(tmp_path, ["a.png", "b.png", "c.png", "d.png"])
     items = RestorationDataModule(str(tmp_path)).items
+    moved = both_stages.predict_step(batch_of(items)).phi_change
+    for b, item in enumerate(items):
+        (alone_moved,) = both_stages.predict_step(batch_of([item])).phi_change
+        assert len(alone_moved) == 7
+        np.testing.assert_allclose(moved[b], alone_moved, atol=1e-4)
     together = both_stages.predict_step(batch_of(items)).restoration
     reverse = both_stages.predict_step(batch_of(items[::-1])).restoration
     assert together is not None
@@ -719,9 +730,10 @@ def test_curves_of_every_step_are_logged(events: Path, name: str) -> None:
     log = accumulate(events / "tensorboard" / name)
     record = json.loads((events / "degradation" / f"{name}.json").read_text())
     assert set(log.Tags()["scalars"]) == {
-        *("estimation/loss", "estimation/residual_over_sigma"),
+        *("estimation/loss", "estimation/residual_over_sigma", "estimation/phi_change"),
         *("latent/loss", "latent/residual_over_sigma", "latent/x_T_rms"),
-        *("score/psnr", "score/input_psnr", "score/ssim", "score/reblur_psnr"),
+        *("score/psnr", "score/ssim", "score/reblur_psnr", "score/residual_over_sigma"),
+        *("score/nfe", "score/seconds"),
     }
     curve = log.Scalars("estimation/loss")
     assert [point.step for point in curve] == list(range(7))
@@ -731,6 +743,9 @@ def test_curves_of_every_step_are_logged(events: Path, name: str) -> None:
         np.sqrt(record["losses"]["estimation"]) / record["sigma_y"],
         rtol=1e-4,
     )
+    moved = log.Scalars("estimation/phi_change")
+    assert [point.step for point in moved] == list(range(1, 7))
+    np.testing.assert_allclose([p.value for p in moved], record["phi_change"], rtol=1e-5)
     latent = [p.value for p in log.Scalars("latent/loss")]
     assert len(latent) == 3
     assert set(np.float32(latent)) <= set(np.float32(record["losses"]["latent"]))
@@ -806,6 +821,27 @@ def test_without_progress_only_the_summary_is_left(
     inputs = save_all(tmp_path / "in", ["a.png", "b.png"])
     assert predict(inputs, tmp_path / "out", "--progress", "none") == 0
     assert capsys.readouterr().err == f"2 restored, 0 failed; results in {tmp_path / 'out'}\n"
+
+
+def test_the_summary_tells_new_from_old_and_has_the_means_of_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = save_all(tmp_path / "in", ["a.png", "b.png"])
+    clean = ["--data.references", str(save_all(tmp_path / "clean", [f"{n}.png" for n in "bacd"]))]
+    assert predict(inputs, tmp_path / "out", *clean, "--progress", "none") == 0
+    assert "mean input_psnr " in capsys.readouterr().err
+    save(inputs / "c.png", 5)
+    (inputs / "d.png").write_text("no image")
+    assert predict(inputs, tmp_path / "out", *clean, "--progress", "none") == 1
+    first, scores, *failed = capsys.readouterr().err.splitlines()
+    counts = "1 restored, 2 skipped (complete already), 1 failed"
+    assert first == f"{counts}; results in {tmp_path / 'out'}"
+    rows = [row for row in table(tmp_path / "out").values() if row["status"] == "restored"]
+    mean = np.mean([float(row["psnr"]) for row in rows])
+    assert scores.startswith("mean of all 3, those skipped included: input_psnr ")
+    assert f", psnr {mean:.2f}, " in scores
+    assert len(failed) == 1
+    assert failed[0].startswith("failed: d: ")
 
 
 def test_a_terminal_shows_image_stage_step_and_loss(
@@ -916,7 +952,7 @@ def test_a_mistake_is_one_sentence_before_any_work(
     [
         (["predict"], "no input is given: add --data.inputs"),
         (["predcit"], "'predcit' is not a command: did you mean predict?"),
-        (["paint"], "'paint' is not a command: use one of predict, report, fit, download"),
+        (["paint"], "'paint' is not a command: use one of predict, propose, compare, report, serve, fit"),
         (["download", "imagenet"], "'imagenet' is unknown"),
         (["download", "natural-small"], "natural-small is part of the package"),
     ],
@@ -1026,7 +1062,7 @@ def test_two_processes_share_the_images_and_report_once(tmp_path: Path) -> None:
         timeout=120,
     )
     assert run.returncode == 1, run.stderr
-    assert run.stderr.count("3 restored, 1 failed") == 1
+    assert run.stderr.count("2 restored, 1 skipped (complete already), 1 failed") == 1
     assert "c.png is not a PNG" in run.stderr
     assert "Traceback" not in run.stderr
     after = state_of(folder)
@@ -1035,3 +1071,4 @@ def test_two_processes_share_the_images_and_report_once(tmp_path: Path) -> None:
         # Within 1e-4 of the range, and the rounding of 16 bits.
         assert (read_image(folder / name).pixels - before[name][0]).abs().max() <= 2e-4 + 4e-5
     assert set(table(tmp_path / "out")) == set("abcd")
+    assert len(list((tmp_path / "out" / "tensorboard" / "means").iterdir())) == 1

@@ -98,6 +98,39 @@ def test_images_of_a_batch_are_independent(degradation: Degradation) -> None:
 
 
 @every_degradation
+def test_change_is_how_far_each_image_has_moved(degradation: Degradation) -> None:
+    _, _, phi, _ = scene(degradation)
+    free = degradation.free(phi)
+    if not free:
+        pytest.skip("nothing is estimated")
+    assert torch.equal(degradation.change(phi, phi), torch.zeros(3, dtype=torch.float64))
+    # A step for the second image, and one twice as long for the third.
+    length = torch.tensor([0.0, 1e-4, 2e-4], dtype=torch.float64)
+    moved = dict(phi)
+    for name in free:
+        direction = torch.randn_like(phi[name])
+        direction[2] = direction[1]
+        moved[name] = phi[name] + length.view(3, *[1] * (phi[name].ndim - 1)) * direction
+    change = degradation.change(moved, phi)
+    assert change[0] == 0
+    assert (change[1:] > 0).all()
+    assert (change < 0.01).all()
+    for b in range(3):
+        alone = degradation.change(select(moved, [b]), select(phi, [b]))
+        assert torch.allclose(alone[0], change[b], rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("degradation", [GaussianBlur(21), Compose([GaussianBlur(21), Jpeg(80)])])
+def test_change_of_a_width_does_not_depend_on_the_width(degradation: Degradation) -> None:
+    name = "log_width" if isinstance(degradation, GaussianBlur) else "0.log_width"
+    _, _, phi, _ = scene(degradation, 2)
+    width = torch.tensor([[1.5], [2.5]], dtype=torch.float64).log().expand_as(phi[name])
+    then, now = ({**phi, name: width + step} for step in (0.0, 0.01))
+    # Of a Gaussian in two dimensions that is one percent wider.
+    assert degradation.change(now, then) == pytest.approx(0.01 * 2**0.5, rel=0.05)
+
+
+@every_degradation
 def test_the_truth_leaves_no_residual(degradation: Degradation) -> None:
     _, x, phi, y = scene(degradation)
     assert float(degradation.residual(y, degradation(x, phi), phi).abs().max()) == 0

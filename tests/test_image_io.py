@@ -17,7 +17,16 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageFile
 
-from d2ir_pl.image_io import EXTENSIONS, ImageError, Photo, image_size, read_image, write_png
+from d2ir_pl.image_io import (
+    EXTENSIONS,
+    ImageError,
+    Photo,
+    as_picture,
+    eight_bits,
+    image_size,
+    read_image,
+    write_png,
+)
 
 ORIENTATIONS = range(1, 9)
 ORIENTATION_TAG = 274
@@ -833,3 +842,15 @@ def test_wrong_arguments_write_nothing(
     with pytest.raises(ValueError, match=message):
         write_png(tmp_path / "out.png", pixels, **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_pictures_for_the_eye_are_those_of_the_file(tmp_path: Path) -> None:
+    pixels = torch.linspace(-1.2, 1.2, 3 * 20 * 30).reshape(3, 20, 30)
+    write_png(tmp_path / "a.png", pixels)
+    with Image.open(tmp_path / "a.png") as file:
+        np.testing.assert_array_equal(np.asarray(as_picture(pixels)), np.asarray(file))
+
+
+def test_eight_bits_of_broken_values() -> None:
+    values = torch.tensor([torch.nan, torch.inf, -torch.inf, -1.0, 0.0, 1.0])
+    assert eight_bits(values).tolist() == [0, 255, 0, 0, 128, 255]

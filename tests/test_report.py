@@ -1,20 +1,24 @@
 """The page with all results: what it says, that it needs nothing else, and how it behaves."""
 
 import json
+import math
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import torch
 from photos import photo
 from PIL import Image
 
+from d2ir_pl.chart import loss_chart
 from d2ir_pl.cli import main
+from d2ir_pl.records import Record
 from d2ir_pl.report import warnings, write_report
-from d2ir_pl.results import OutputError, Record, ResultFolder
+from d2ir_pl.results import OutputError, ResultFolder
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -44,7 +48,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> ResultFolder:
     image = Image.new("RGB", (32, 24), "red")
     for i, name in enumerate(("b/ü <script>alert(1)</script>", "a2", "a10")):
         folder.write_previews(name, image, image)
-        folder.write(record(name, psnr=30.0 - 9 * i), photo(i), torch.rand(21, 21))
+        numbers = {"psnr": 30.0 - 9 * i, "notes": ["of 3 frames"] * i}
+        folder.write(record(name, **numbers), photo(i), torch.rand(21, 21))
     folder.write_failure(Record("c", "failed", "settings", "", reason="is empty"))
     (folder.root / "config.yaml").write_text("seed: 0\n")
     write_report(folder)
@@ -95,6 +100,12 @@ def test_old_results_without_previews_are_shown(folder: ResultFolder, tmp_path: 
         ({"residual": 0.0016}, ["2.0 times the noise"]),
         ({"stopped_by": "iterations"}, ["stage 2 ended before"]),
         ({"phi": {"width_major_px": 6.0}}, ["at its bound of 6 pixels"]),
+        ({"phi_change": [0.04, 0.04, 0.035]}, ["did not settle: it still changed by 4%"]),
+        ({"phi_change": [0.04]}, ["did not settle"]),
+        ({"phi_change": [0.04, 0.04, 0.01]}, []),
+        ({"phi_change": [0.04, 0.01, 0.04]}, []),
+        ({"phi_change": [0.04, 0.023, 0.023]}, []),
+        ({"phi_change": [0.01, None]}, []),
         ({"notes": ["first of 3 frames"]}, ["first of 3 frames"]),
         ({"sigma_y": None, "residual": None, "losses": {}}, []),
     ],
@@ -103,6 +114,27 @@ def test_warnings(values: dict[str, Any], expected: list[str]) -> None:
     found = warnings(record("a", **values))
     assert len(found) == len(expected)
     assert all(part in sentence for part, sentence in zip(expected, found, strict=True))
+
+
+def test_the_chart_draws_every_step_of_all_stages() -> None:
+    drawn = loss_chart({"estimation": [1e-2, math.nan, 1e-4], "latent": [5e-5]}, 0.01)
+    assert drawn is not None
+    svg = ElementTree.fromstring(drawn)
+    heights = {float(mark.attrib["cx"]): float(mark.attrib["cy"]) for mark in svg.iter("circle")}
+    assert len(heights) == 3
+    assert sorted(heights.values()) == list(heights.values()), "a falling loss falls"
+    (noise,) = (
+        float(mark.attrib["y1"]) for mark in svg.iter("line") if mark.get("class") == "noise"
+    )
+    assert noise == pytest.approx(list(heights.values())[1], abs=0.1), "1e-4 is 0.01 squared"
+    words = {mark.text for mark in svg.iter("text")}
+    assert {"estimation", "latent", "noise"} <= words
+    assert loss_chart({"estimation": []}, 0.01) is None
+
+
+def test_the_chart_of_a_flat_curve_has_a_scale() -> None:
+    svg = ElementTree.fromstring(str(loss_chart({"estimation": [3.1e-4, 3.5e-4]}, 0.019)))
+    assert len([mark for mark in svg.iter("line") if mark.get("class") == "tick"]) >= 2
 
 
 @pytest.fixture
@@ -153,6 +185,19 @@ def test_in_a_browser(page: Any, folder: ResultFolder) -> None:
     assert page.evaluate(broken) == 0
     requests = [text for text in page.problems if not text.startswith("data:")]
     assert requests == [folder.report.as_uri()[:60]]
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everyone_can_use_it(page: Any, width: int, scheme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=scheme)
+    page.locator("summary").click()  # what is folded away is not checked
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(28, 28, 30)"}[scheme]
+    found = axe.Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
 
 
 def test_predict_writes_the_page_unless_told_not_to(tmp_path: Path) -> None:

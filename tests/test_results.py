@@ -19,7 +19,8 @@ from photos import files, photo
 
 from d2ir_pl import results
 from d2ir_pl.image_io import read_image
-from d2ir_pl.results import OutputError, Record, ResultFolder
+from d2ir_pl.records import Record, means
+from d2ir_pl.results import OutputError, ResultFolder
 
 
 @pytest.fixture
@@ -186,6 +187,16 @@ def test_table_holds_every_record_in_the_folder(folder: ResultFolder) -> None:
 def test_every_number_of_a_record_is_in_its_row() -> None:
     numbers = {k for k, v in asdict(record()).items() if v is None} - {"true_phi"}
     assert numbers <= set(record().row())
+
+
+def test_means_are_over_the_images_that_have_a_number() -> None:
+    records = [
+        record("a", psnr=30.0, input_psnr=25.0, residual=4e-4, sigma_y=0.02),
+        record("b", psnr=20.0, residual=4e-4, sigma_y=0.01),
+        record("c", sigma_y=0.0, residual=1e-4),
+    ]
+    found = means(records, ("psnr", "gain", "residual_over_sigma", "ssim"))
+    assert found == pytest.approx({"psnr": 25.0, "gain": 5.0, "residual_over_sigma": 1.5})
 
 
 # ---- The lock ----

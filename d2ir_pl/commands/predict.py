@@ -29,15 +29,17 @@ from d2ir_pl.commands.options import (
     slow_precision,
 )
 from d2ir_pl.commands.quiet import quiet
+from d2ir_pl.commands.summary import report_summary
 from d2ir_pl.data import RestorationDataModule, file_digest
 from d2ir_pl.degradations import GaussianBlur
+from d2ir_pl.hparams import write_session
 from d2ir_pl.memory import keep_freed_memory
 from d2ir_pl.module import RestorationModule
 from d2ir_pl.priors.registry import prior_files
 from d2ir_pl.process_watch import ProcessWatch
 from d2ir_pl.report import write_report
 from d2ir_pl.restoration import D2IR, Observer
-from d2ir_pl.results import OutputError, Record, ResultFolder
+from d2ir_pl.results import OutputError, ResultFolder
 
 # Options of Lightning's trainer that mean nothing when images are restored, or are defined here.
 _TRAINING_ONLY = {
@@ -189,7 +191,7 @@ def restore_inputs(cli: RestorationCLI, observers: Sequence[Observer], console: 
             cli.parser.save(
                 config, folder.root / "config.yaml", overwrite=True, skip_validation=True
             )
-            if skipped:
+            if skipped and config.progress == "auto":
                 console.print(f"{skipped} of {len(data.items)} images are complete: skipped")
             warning = slow_precision(config.trainer.precision, trainer)
             if warning is not None and data.pending:
@@ -218,7 +220,10 @@ def restore_inputs(cli: RestorationCLI, observers: Sequence[Observer], console: 
             return 0
         if config.report:
             write_report(folder)
-        return _report(folder, [item.name for item in data.items], console)
+        names = [item.name for item in data.items]
+        if config.tensorboard:
+            write_session(folder, folder.records(names))
+        return report_summary(folder, names, skipped, console)
 
 
 def _plan(
@@ -269,32 +274,3 @@ def _files(tree: Any) -> list[Path]:
         return []
     named = Path(tree)
     return [named] if named.is_file() else sorted(p for p in named.rglob("*") if p.is_file())
-
-
-def _report(folder: ResultFolder, names: list[str], console: Console) -> int:
-    folder.write_metrics()
-    records = folder.records(names)
-    failed = [r for r in records if r.status == "failed"]
-    missing = len(names) - len(records)
-
-    def line(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-    restored = len(records) - len(failed)
-    line(f"{restored} restored, {len(failed) + missing} failed; results in {folder.root}")
-    if means := _means(records):
-        line("mean " + ", ".join(f"{name} {value:.2f}" for name, value in means.items()))
-    for record in failed:
-        line(f"failed: {record.name}: {record.reason}")
-    if missing:
-        line(f"failed: {missing} images have no result: run the same command again")
-    return 1 if failed or missing else 0
-
-
-def _means(records: Sequence[Record]) -> dict[str, float]:
-    means = {}
-    for name in ("input_psnr", "psnr", "ssim"):
-        values = [v for r in records if (v := getattr(r, name)) is not None]
-        if values:
-            means[name] = sum(values) / len(values)
-    return means

@@ -154,6 +154,23 @@ class Degradation(nn.Module, ABC):
         """
         return torch.zeros(len(next(iter(phi.values()))), device=next(iter(phi.values())).device)
 
+    def change(self, phi: Phi, before: Phi) -> Tensor:
+        """`(B,)` how far phi is from `before`, as a share of it.
+
+        The distance of the pictures (brought to sum 1) by the size of the newer one, in the mean
+        square; without a picture, `parameter_change`.
+        """
+        now, then = self.picture(phi), self.picture(before)
+        if now is None or then is None:
+            return self.parameter_change(phi, before)
+        now, then = (p.flatten(1) / p.flatten(1).sum(1, keepdim=True) for p in (now, then))
+        return (now - then).norm(dim=1) / now.norm(dim=1)
+
+    def parameter_change(self, phi: Phi, before: Phi) -> Tensor:
+        """`(B,)` RMS change of the free parameters, most of which are logarithms."""
+        moved = [(phi[name] - before[name]).view(len(phi[name]), -1) for name in self.free(phi)]
+        return torch.cat(moved, 1).square().mean(1).sqrt()
+
     def canonicalize(self, phi: Phi) -> Phi:
         """The representative of phi among the parameters that data cannot tell apart."""
         return phi

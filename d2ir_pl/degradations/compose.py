@@ -149,6 +149,15 @@ class Compose(Degradation):
         parts = enumerate(self.parts)
         return torch.stack([part.anchor(_own(i, phi), _own(i, start)) for i, part in parts]).sum(0)
 
+    def change(self, phi: Phi, before: Phi) -> Tensor:
+        """That of the part that changed most."""
+        parts = [
+            (part, _own(i, phi), _own(i, before))
+            for i, part in enumerate(self.parts)
+            if part.free(_own(i, phi))
+        ]
+        return torch.stack([part.change(now, then) for part, now, then in parts]).amax(0)
+
     def canonicalize(self, phi: Phi) -> Phi:
         canonical: Phi = {}
         for i, part in enumerate(self.parts):

@@ -120,6 +120,10 @@ class Light(Degradation):
         ]
         return torch.stack([change.square().mean(1) for change in changes]).sum(0)
 
+    def change(self, phi: Phi, before: Phi) -> Tensor:
+        # The picture of a map is stretched to the whole range, however flat the map is.
+        return self.parameter_change(phi, before)
+
     def picture(self, phi: Phi) -> Tensor | None:
         """The grid of M, from its least (0) to its largest value (1)."""
         if not self.map_size:

@@ -1,5 +1,6 @@
 """Photos in and out: image files to tensors in [-1, 1], and such tensors to PNG files."""
 
+from d2ir_pl.image_io.eight_bits import as_picture, eight_bits
 from d2ir_pl.image_io.photo import ImageError, Photo
 from d2ir_pl.image_io.png import is_draft, write_png
 from d2ir_pl.image_io.reading import EXTENSIONS, MAX_PIXELS, image_size, read_image
@@ -9,6 +10,8 @@ __all__ = [
     "MAX_PIXELS",
     "ImageError",
     "Photo",
+    "as_picture",
+    "eight_bits",
     "image_size",
     "is_draft",
     "read_image",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import queue
 import shutil
 import threading
@@ -20,12 +19,13 @@ from torch import Tensor
 from d2ir_pl.commands.options import configs_folder
 from d2ir_pl.commands.predict import parse_options, restore_inputs
 from d2ir_pl.commands.quiet import quiet
-from d2ir_pl.image_io import read_image
+from d2ir_pl.image_io import as_picture, read_image
 from d2ir_pl.module import RestorationModule
 from d2ir_pl.proposal import propose
+from d2ir_pl.records import Record
 from d2ir_pl.report import warnings
 from d2ir_pl.restoration import Step
-from d2ir_pl.results import Record, ResultFolder
+from d2ir_pl.results import ResultFolder
 
 SHOWN = 512
 """Longest side in pixels of what is shown on the way."""
@@ -122,9 +122,8 @@ class Job:
         """A line about the result."""
         record = self.record()
         text = f"Restored {record.width}x{record.height} pixels in {record.seconds:.0f} s."
-        if record.residual is not None and record.sigma_y:
-            noises = math.sqrt(record.residual) / record.sigma_y
-            text += f" {noises:.2f} times the noise is left unexplained."
+        if record.residual_over_sigma is not None:
+            text += f" {record.residual_over_sigma:.2f} times the noise is left unexplained."
         found = (f"{warning[:1].upper()}{warning[1:]}." for warning in warnings(record))
         return " ".join([text, *found])
 
@@ -241,8 +240,7 @@ def _small(x0: Tensor) -> Image.Image:
 def _picture(x: Tensor, size: tuple[int, ...]) -> Image.Image:
     """`(3, H, W)` in [-1, 1] at a width and height."""
     x = F.interpolate(x[None].float(), size[::-1], mode="bilinear", antialias=True)[0]
-    pixels = ((x.clamp(-1, 1) + 1) * 127.5).round().byte()
-    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
+    return as_picture(x)
 
 
 def _enlarged(picture: Tensor) -> Image.Image:

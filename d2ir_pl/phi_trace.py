@@ -1,0 +1,44 @@
+"""The walk of the degradation's parameters over stage 1: whether they settle."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from d2ir_pl.degradations import Degradation, Phi
+from d2ir_pl.restoration import Step
+
+
+class PhiTrace:
+    """An observer that keeps how far phi moves from step to step of stage 1, image by image.
+
+    Of several samples it follows the first. An image that is restored again starts afresh.
+
+    Args:
+        degradation: the family that phi belongs to.
+    """
+
+    def __init__(self, degradation: Degradation) -> None:
+        self.degradation = degradation
+        self._changes: dict[int, list[float | None]] = {}
+        self._before: tuple[list[int], Phi] = ([], {})
+
+    @torch.no_grad()
+    def __call__(self, step: Step) -> None:
+        if step.stage != "estimation" or step.sample or not self.degradation.free(step.phi):
+            return
+        if step.index == 0:
+            self._changes.update((b, []) for b in step.images)
+        elif step.images == self._before[0]:
+            changes = self.degradation.change(step.phi, self._before[1]).tolist()
+            for b, change in zip(step.images, changes, strict=True):
+                self._changes[b].append(round(change, 6) if math.isfinite(change) else None)
+        self._before = step.images, step.phi
+
+    def take(self, images: Sequence[int]) -> list[list[float | None]]:
+        """The changes of some images of a batch; afterwards nothing is left of the batch."""
+        taken = [self._changes.get(b, []) for b in images]
+        self._changes, self._before = {}, ([], {})
+        return taken

@@ -1,0 +1,98 @@
+"""What is known about each restored image, and the means of a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+METRICS: tuple[str, ...] = ("psnr", "ssim", "lpips", "input_psnr", "gain", "reblur_psnr")
+METRICS += ("residual_over_sigma", "nfe", "seconds")
+"""What a run is judged by: attributes of `Record`, and the names they have in TensorBoard."""
+
+
+@dataclass
+class Record:
+    """What `degradation/<name>.json` says about one image; noise and losses refer to [0, 1].
+
+    Attributes:
+        name: relative path without extension (with it where two inputs differ only in that).
+        status: `restored` or `failed`.
+        fingerprint: digest of all settings and of the prior.
+        input_sha256: digest of the input file.
+        reference_sha256: digest of the clean image of the scores; empty if there is none.
+        std: root mean square of the standard deviation between samples, if there are several.
+        precision: what the prior computed in; where the settings say `auto`, what that was.
+        phi_change: how far phi moved at each step of stage 1 after the first, see
+            `Degradation.change`.
+        tile: largest side in pixels that the prior saw at once, if the image was larger.
+        reasons: why the program chose this degradation, where it did.
+    """
+
+    name: str
+    status: Literal["restored", "failed"]
+    fingerprint: str
+    input_sha256: str
+    reference_sha256: str = ""
+    reason: str = ""
+    height: int | None = None
+    width: int | None = None
+    seed: int | None = None
+    sigma_y: float | None = None
+    residual: float | None = None
+    stopped_by: str = ""
+    nfe: int | None = None
+    num_samples: int = 1
+    std: float | None = None
+    precision: str = ""
+    tile: int | None = None
+    seconds: float | None = None
+    psnr: float | None = None
+    ssim: float | None = None
+    lpips: float | None = None
+    input_psnr: float | None = None
+    reblur_psnr: float | None = None
+    losses: dict[str, list[float]] = field(default_factory=dict)
+    phi: dict[str, Any] = field(default_factory=dict)
+    phi_change: list[float | None] = field(default_factory=list)
+    true_phi: dict[str, Any] | None = None
+    notes: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+
+    def row(self) -> dict[str, Any]:
+        """The image's row of `metrics.csv`."""
+        row: dict[str, Any] = {"name": self.name, "status": self.status, "reason": self.reason}
+        for key in ("height", "width", "seed", "sigma_y"):
+            row[key] = getattr(self, key)
+        for stage in ("estimation", "latent"):
+            losses: list[float] | list[None] = self.losses.get(stage) or [None]
+            row[f"{stage}_first_loss"], row[f"{stage}_last_loss"] = losses[0], losses[-1]
+        account = ("residual", "stopped_by", "nfe", "num_samples", "std", "tile", "seconds")
+        for key in (*account, "psnr", "ssim", "lpips"):
+            row[key] = getattr(self, key)
+        return {**row, "input_psnr": self.input_psnr, "reblur_psnr": self.reblur_psnr}
+
+    @property
+    def gain(self) -> float | None:
+        """PSNR after minus before, in dB."""
+        if self.psnr is None or self.input_psnr is None:
+            return None
+        return self.psnr - self.input_psnr
+
+    @property
+    def residual_over_sigma(self) -> float | None:
+        """RMS of what is unexplained over the noise; 1 where the photo is explained to it."""
+        if self.residual is None or not self.sigma_y:
+            return None
+        return math.sqrt(self.residual) / self.sigma_y
+
+
+def means(records: Iterable[Record], names: Sequence[str]) -> dict[str, float]:
+    """The means of attributes of records, each over the images that have it."""
+    columns: dict[str, list[float]] = {name: [] for name in names}
+    for record in records:
+        for name, values in columns.items():
+            if (value := getattr(record, name)) is not None:
+                values.append(float(value))
+    return {name: sum(values) / len(values) for name, values in columns.items() if values}
