@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import tempfile
@@ -43,6 +44,8 @@ Buttons = list[Literal["download", "share", "fullscreen"] | gr.Button]
 BUTTONS: Buttons = ["download", "fullscreen"]
 """Of pictures: not the one that would upload them elsewhere."""
 
+CACHE_SECONDS = (600, 3600)
+"""How often what was uploaded and shown is looked through, and the age at which it is deleted."""
 MAX_FILE_SIZE = "50mb"
 """Of a photo that is uploaded."""
 
@@ -59,6 +62,8 @@ class Visitors:
         self._options = options
         self._max_pixels = max_pixels
         self._root = tempfile.TemporaryDirectory(prefix="d2ir-")
+        # Where Gradio keeps what is uploaded and shown, once the page is made.
+        os.environ["GRADIO_TEMP_DIR"] = str(Path(self._root.name) / "gradio")
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
 
@@ -109,7 +114,7 @@ def page(visitors: Visitors) -> gr.Blocks:
     with gr.Blocks(
         title="d2ir: blind image restoration",
         analytics_enabled=False,
-        delete_cache=(3600, 86400),
+        delete_cache=CACHE_SECONDS,
     ) as blocks:
         gr.Markdown(
             "# Blind image restoration\nDrop a photo, say what is wrong with it, restore it."
