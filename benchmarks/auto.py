@@ -4,7 +4,7 @@ They are degraded as in `tasks.py`, once or twice in a row. The table has the me
 input, of what the shipped config for that damage makes of it (where there is one), and of `auto`,
 and what `auto` took the damage for.
 
-    python benchmarks/auto.py [--limit 3] [--proposals]
+    python benchmarks/auto.py [--limit 3] [--proposals] [--data FOLDER]
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections import Counter
+from pathlib import Path
 
 from quality import asked, shipped
-from tasks import CHAINS, Task, make
+from tasks import CHAINS, Task, make, on_disk, read
 
 from d2ir_pl.degradations import Degradation
 from d2ir_pl.memory import keep_freed_memory
@@ -43,13 +44,17 @@ def kinds(proposal: Proposal) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--limit", type=int, help="photographs of each task")
+    parser.add_argument("--data", type=Path, help="a degraded set on disk, see tasks.read")
     parser.add_argument("--proposals", action="store_true", help="restore nothing")
     options = parser.parse_args()
     keep_freed_memory()
     prior = load_prior("natural-small")
     print("| damage | images | input | its config | auto | taken for |\n|---|---|---|---|---|---|")
-    for name in (*SINGLE, *CHAINS):
-        task = make(name)
+    names = [*SINGLE, *CHAINS]
+    if options.data is not None:
+        names = [name for name in on_disk(options.data) if name in SINGLE]
+    for name in names:
+        task = make(name) if options.data is None else read(name, options.data)
         found: Counter[str] = Counter()
         scores: dict[str, list[float]] = {"input": [], "config": [], "auto": []}
         for b in range(len(task.names[: options.limit])):

@@ -115,11 +115,16 @@ class Prior(nn.Module, ABC):
 
     def _in_parts(self, x_t: Tensor, t: int) -> Tensor:
         """A batch in as many parts as memory asks for, one at a time in the backward pass too."""
-        h, w = x_t.shape[-2:]
-        count = len(x_t) if self.pixels is None else max(1, self.pixels // (h * w))
-        if count >= len(x_t):
+        parts = self._parts(x_t)
+        if len(parts) == 1:
             return self._padded(x_t, t)
-        return torch.cat([self._checkpointed(part, t) for part in x_t.split(count)])
+        return torch.cat([self._checkpointed(part, t) for part in parts])
+
+    def _parts(self, x_t: Tensor) -> tuple[Tensor, ...]:
+        """The images that fit into memory at once, and so on."""
+        h, w = x_t.shape[-2:]
+        count = len(x_t) if self.pixels is None else self.pixels // (h * w)
+        return x_t.split(max(1, count))
 
     def _checkpointed(self, x_t: Tensor, t: int) -> Tensor:
         if not (torch.is_grad_enabled() and x_t.requires_grad):
@@ -142,8 +147,7 @@ class Prior(nn.Module, ABC):
                 window = torch.outer(self._ramp(height), self._ramp(width)).to(x_t)
                 rows, columns = slice(top, top + height), slice(left, left + width)
                 tile = x_t[..., rows, columns]
-                count = len(x_t) if self.pixels is None else max(1, self.pixels // (height * width))
-                eps = torch.cat([self._checkpointed(part, t) for part in tile.split(count)])
+                eps = torch.cat([self._checkpointed(part, t) for part in self._parts(tile)])
                 total[..., rows, columns] += window * eps
                 weight[rows, columns] += window
         return total / weight
