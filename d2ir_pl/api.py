@@ -87,7 +87,7 @@ def restore(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     reasons: tuple[str, ...] = ()
     if degradation == "auto":
-        proposal = propose(pixels, Path(image) if isinstance(image, (str, Path)) else None)
+        proposal = propose(pixels, Path(image) if isinstance(image, (str, Path)) else None, sigma_y)
         degradation, reasons = proposal.degradation, proposal.reasons
         method = proposal.method if method is None else method
     degradation = (GaussianBlur() if degradation is None else degradation).to(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,14 +35,22 @@ def write_pictures(output: Path, comparisons: Mapping[Path, Sequence[Comparison]
             are several.
 
     Raises:
-        OutputError: if the folder cannot be written to.
+        OutputError: if the folder cannot be written to, lies in one of the runs, or two of the new
+            ones have the same name.
     """
+    names = Counter(new.resolve().name for new in comparisons)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise OutputError(f"two runs are called {twice[0]}: compare them one at a time")
+    for comparison in (c for tasks in comparisons.values() for c in tasks):
+        for run in (comparison.base.root.resolve(), comparison.new.root.resolve()):
+            if run in (output.resolve(), *output.resolve().parents):
+                raise OutputError(f"--output {output} lies in the run {run}: choose another folder")
     folder = ResultFolder(output)
     folder.prepare()
     with folder.writing():
         for new, tasks in comparisons.items():
             for comparison in tasks:
-                root = output / new.name if len(comparisons) > 1 else output
+                root = output / new.resolve().name if len(comparisons) > 1 else output
                 _write(root / comparison.task, comparison)
 
 

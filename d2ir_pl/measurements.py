@@ -20,7 +20,7 @@ from d2ir_pl.noise import estimate_sigma
 from d2ir_pl.restoration.base import MIN_SIGMA
 from d2ir_pl.spectrum import gaussian_covariance
 
-SHARP_WIDTH = 0.65
+SHARP_WIDTH = 0.72
 """Width in pixels, the same in all directions, that spectra of sharp photos stay below."""
 KERNEL_SIZE = 21
 """Side in pixels of the kernel that a photo's edges are asked for."""
@@ -55,23 +55,31 @@ class Measurements:
     brightness: float
 
 
-def measure(y: Tensor, path: Path | None = None) -> Measurements:
+def measure(y: Tensor, path: Path | None = None, sigma_y: float | None = None) -> Measurements:
     """Measure a photo.
+
+    Blurs are measured on its grey image: the colours of a JPEG are coarser than its brightness, and
+    so is their noise.
 
     Args:
         y: `(3, H, W)` in [-1, 1].
         path: the file it was read from, for the tables of a JPEG.
+        sigma_y: standard deviation of its noise in [0, 1]; estimated if None.
     """
     y = y.float().cpu()
     read = None if path is None else read_tables(path)
     file = _tables_of_pixels(y) if read is None else read
     quality = _nearest_quality(file.tables[0])
-    sigma = estimate_sigma(y[None]).clamp_min(MIN_SIGMA)
-    width = math.sqrt(float(gaussian_covariance(y[None], sigma)[0, 0, 0]))
-    covariance = gaussian_covariance(y[None], sigma, isotropic=False)
+    grey = y.mean(0, keepdim=True).expand_as(y)[None].contiguous()
+    # Half a grey level at least, and where the noise is given, its share in the grey image.
+    found, in_grey = (estimate_sigma(image).clamp_min(MIN_SIGMA) for image in (y[None], grey))
+    sigma = found if sigma_y is None else torch.full((1,), 2 * sigma_y).clamp_min(MIN_SIGMA)
+    in_grey = sigma * (in_grey / found).clamp(3**-0.5, 1)
+    width = math.sqrt(float(gaussian_covariance(grey, in_grey)[0, 0, 0]))
+    covariance = gaussian_covariance(grey, in_grey, isotropic=False)
     major, minor, angle = principal_widths(covariance[0])
     jpeg_width = 0.0
-    if quality < 100:
+    if read is not None or quality < 100:
         jpeg_width = width_before_jpeg(stored(y, file.orientation), file.tables[0])
     values = ((y + 1) / 2).flatten()
     return Measurements(
@@ -79,7 +87,7 @@ def measure(y: Tensor, path: Path | None = None) -> Measurements:
         width=width,
         widths=(major, minor),
         angle=angle,
-        shaken=_shaken(y, sigma, covariance) if width > SHARP_WIDTH else 0.0,
+        shaken=_shaken(grey, in_grey, covariance) if width > SHARP_WIDTH else 0.0,
         jpeg_width=jpeg_width,
         quality=quality,
         from_file=read is not None,
@@ -88,11 +96,11 @@ def measure(y: Tensor, path: Path | None = None) -> Measurements:
 
 
 def _shaken(y: Tensor, sigma: Tensor, covariance: Tensor) -> float:
-    edges = edge_kernel(y, KERNEL_SIZE)
+    edges = edge_kernel(y[0], KERNEL_SIZE)
     if edges is None:
         return 0.0
     kernels = torch.stack([gaussian_kernel(covariance, KERNEL_SIZE)[0], edges.to(y)])
-    gaussian, free = spectral_misfit(y[None], sigma, kernels[None])[0].tolist()
+    gaussian, free = spectral_misfit(y, sigma, kernels[None])[0].tolist()
     return float(gaussian - free)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from d2ir_pl import metrics
 from d2ir_pl.attempts import Attempts, Outcome
 from d2ir_pl.data import Batch, Failure, Sample
-from d2ir_pl.degradations import Degradation, GaussianBlur, Phi
+from d2ir_pl.degradations import Compose, Degradation, GaussianBlur, Jpeg, Light, Phi
 from d2ir_pl.degradations.base import Size, select
 from d2ir_pl.noise import image_generator, normal_like
 from d2ir_pl.phi_trace import PhiTrace
@@ -23,6 +23,7 @@ from d2ir_pl.priors import UNetFlags, load_prior
 from d2ir_pl.priors.denoiser import Tile
 from d2ir_pl.proposal import propose
 from d2ir_pl.restoration import D2IR, Restoration, RestorationMethod, Step, restore_samples
+from d2ir_pl.restoration.base import naming
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,9 @@ class RestorationModule(pl.LightningModule):
         self.method: RestorationMethod = D2IR() if method is None or method == "auto" else method
         self.prior = load_prior(prior, prior_flags, tile, label)
         self.method.check(self.degradation, self.prior)
+        if self.chooses_degradation and not self.chooses_method:
+            with naming("model.degradation auto needs a method for all that it may choose"):
+                self.method.check(Compose([GaussianBlur(), Light(), Jpeg()]), self.prior)
         if compile:
             self.prior.unet.compile()
         self.seed = seed
@@ -183,7 +187,12 @@ class RestorationModule(pl.LightningModule):
         # Its autocast would round blurs and scores: only the prior, which casts itself, is reduced.
         exact = torch.autocast(self.device.type, enabled=False)
         with torch.inference_mode(False), torch.enable_grad(), exact:
-            reasons = self._choose(batch) if self.chooses_degradation else []
+            try:
+                reasons = self._choose(batch) if self.chooses_degradation else []
+            except (MemoryError, RuntimeError) as error:
+                reason = f"its damage could not be measured ({error!r:.200}): name a degradation"
+                lost = [Failure(s.item, reason, s.digest) for s in batch.samples]
+                return _failed([*batch.failures, *lost])
             positions, failures = self._fitting(batch)
             scenes = {}
             for b in positions:
@@ -235,7 +244,7 @@ class RestorationModule(pl.LightningModule):
             raise ValueError("model.degradation auto takes one photo at a time, already degraded")
         if not batch.samples:
             return []
-        proposal = propose(batch.y[0], batch.samples[0].item.path)
+        proposal = propose(batch.y[0], batch.samples[0].item.path, self.sigma_y)
         self.degradation = proposal.degradation.to(self.device)
         self._trace = PhiTrace(self.degradation)
         if self.chooses_method:

@@ -18,6 +18,8 @@ from d2ir_pl.restoration.degradation_estimation import DegradationEstimation
 # What tells damaged photos from others, on photographs of the training set (docs/experiments.md).
 SHARP_JPEG_WIDTH = 0.85
 """Width in pixels of a blur that the coefficients of sharp JPEGs stay below."""
+TRUSTED = 0.75
+"""Of the width that the coefficients of a JPEG show, what its spectrum has to show to count."""
 MAX_RATIO = 1.5
 """Ratio of the widths from which a blur counts as stronger in one direction."""
 SHAKEN = 75.0
@@ -36,7 +38,7 @@ class Proposal:
     """What happened to a photo, and how to restore it.
 
     Attributes:
-        reasons: a sentence each on blur, darkness, JPEG and noise.
+        reasons: what the photo is taken for, and a sentence each on blur, darkness, JPEG and noise.
         parts: the degradations in the order in which they happened; none where there is only noise.
         estimation: settings of D2IR's first stage.
         model_error: of D2IR.
@@ -76,14 +78,15 @@ class Proposal:
         return self.parts or ((Identity, {}),)
 
 
-def propose(y: Tensor, path: Path | None = None) -> Proposal:
+def propose(y: Tensor, path: Path | None = None, sigma_y: float | None = None) -> Proposal:
     """Look at a photo and say what happened to it.
 
     Args:
         y: `(3, H, W)` in [-1, 1].
         path: the file it was read from, for the tables of a JPEG.
+        sigma_y: standard deviation of its noise in [0, 1]; estimated if None.
     """
-    return explain(measure(y, path))
+    return explain(measure(y, path, sigma_y))
 
 
 def explain(seen: Measurements) -> Proposal:
@@ -92,8 +95,11 @@ def explain(seen: Measurements) -> Proposal:
     parts = tuple(part for _, part in findings if part is not None)
     kinds = [kind for kind, _ in parts]
     reasons = [reason for reason, _ in findings]
-    if Jpeg not in kinds:
-        reasons.append(f"noise: {seen.sigma_y:.3f} of the range")
+    if Jpeg in kinds:
+        reasons.append("noise: what there is beside the rounding of JPEG is counted with it")
+    else:
+        reasons.append(f"noise: about {seen.sigma_y:.3f} of the range")
+    reasons.insert(0, "taken for: " + (" + ".join(k.__name__ for k in kinds) or "noise alone"))
     estimation: dict[str, Any] = {}
     if kinds == [Jpeg]:
         estimation = {"start": 150, "data_weight": 0.3}
@@ -111,47 +117,49 @@ def explain(seen: Measurements) -> Proposal:
 def _blur(seen: Measurements) -> tuple[str, Part | None]:
     """What the spectrum, the edges and, of a JPEG, the coefficients show.
 
-    The spectrum and the coefficients of a JPEG may miss a blur, and neither sees one where there is
-    none: the wider counts. Such widths are kept, because a walk would not improve them.
+    The spectrum of a JPEG misses most of a blur, unless the quality is of the best; the
+    coefficients do not, but know no direction. Widths of JPEGs are kept, because the walk would
+    start from the spectrum.
     """
     (major, minor), angle = seen.widths, seen.angle
-    compressed = seen.quality < MAX_QUALITY
-    if seen.jpeg_width > max(seen.width, SHARP_JPEG_WIDTH):
+    compressed, is_jpeg = seen.quality < MAX_QUALITY, seen.jpeg_width > 0
+    if seen.jpeg_width > SHARP_JPEG_WIDTH and seen.width < TRUSTED * seen.jpeg_width:
         width = round(seen.jpeg_width, 2)
         return (
-            f"blur: its JPEG coefficients fall as after one {width:.2f} pixels wide; sharp photos "
-            f"show less than {SHARP_JPEG_WIDTH}",
+            f"blur: about {width:.1f} pixels wide by its JPEG coefficients; sharp photos show less "
+            f"than {SHARP_JPEG_WIDTH}",
             (GaussianBlur, {"width": width}),
         )
     if seen.width <= SHARP_WIDTH:
         return (
-            f"no blur: its spectrum falls as after one {seen.width:.2f} pixels wide; sharp photos "
-            f"show less than {SHARP_WIDTH}",
+            f"no blur: {seen.width:.2f} pixels wide by its spectrum; sharp photos show less than "
+            f"{SHARP_WIDTH}",
             None,
         )
     if seen.shaken > SHAKEN and not compressed:
         return (
-            "blur of any shape, such as a shake: the kernel that its edges show explains its "
-            "spectrum better than a Gaussian",
+            f"blur of any shape, such as a shake: the kernel that its edges show explains its "
+            f"spectrum better than a Gaussian, by {seen.shaken:.0f}, where {SHAKEN:.0f} is enough",
             (Blur, {}),
         )
     if major > MAX_RATIO * minor:
         known = {"width": [round(major, 2), round(minor, 2)], "angle": round(angle, 2)}
         return (
-            f"blur: {major:.2f} by {minor:.2f} pixels wide, at {math.degrees(angle):.0f} degrees",
-            (GaussianBlur, {"isotropic": False, **(known if compressed else {})}),
+            f"blur: about {major:.1f} by {minor:.1f} pixels wide, at "
+            f"{math.degrees(angle):.0f} degrees",
+            (GaussianBlur, {"isotropic": False, **(known if is_jpeg else {})}),
         )
     return (
-        f"blur: {seen.width:.2f} pixels wide; sharp photos show less than {SHARP_WIDTH}",
-        (GaussianBlur, {"width": round(seen.width, 2)} if compressed else {}),
+        f"blur: about {seen.width:.2f} pixels wide; sharp photos show less than {SHARP_WIDTH}",
+        (GaussianBlur, {"width": round(seen.width, 2)} if is_jpeg else {}),
     )
 
 
 def _darkness(seen: Measurements) -> tuple[str, Part | None]:
     bright = f"its brightest 1 % begin at {seen.brightness:.2f}"
     if seen.brightness < DARK:
-        return f"too dark: {bright}, where {BRIGHT:.2f} is usual", (Light, {"map_size": 0})
-    return f"not too dark: {bright}; below {DARK:.2f} would be", None
+        return f"too dark: {bright}; {BRIGHT:.2f} is usual", (Light, {"map_size": 0})
+    return f"not too dark: {bright}; those of dark photos begin below {DARK:.2f}", None
 
 
 def _compression(seen: Measurements) -> tuple[str, Part | None]:

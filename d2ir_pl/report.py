@@ -175,6 +175,9 @@ def _readable(phi: dict[str, Any], prefix: str = "") -> Sequence[tuple[str, str]
     for name, value in phi.items():
         if isinstance(value, dict):
             rows += _readable(value, f"{prefix}{name}.")
+        elif name == "parts":
+            for i, part in enumerate(value):
+                rows += _readable(part, f"{i + 1}. ")
         elif not isinstance(value, list):
             text = f"{value:.4g}" if isinstance(value, float) else str(value)
             rows.append((prefix + name.replace("_", " "), text))

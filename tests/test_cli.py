@@ -952,7 +952,10 @@ def test_a_mistake_is_one_sentence_before_any_work(
     [
         (["predict"], "no input is given: add --data.inputs"),
         (["predcit"], "'predcit' is not a command: did you mean predict?"),
-        (["paint"], "'paint' is not a command: use one of predict, propose, compare, report, serve, fit"),
+        (
+            ["paint"],
+            "'paint' is not a command: use one of predict, propose, compare, report, serve, fit",
+        ),
         (["download", "imagenet"], "'imagenet' is unknown"),
         (["download", "natural-small"], "natural-small is part of the package"),
     ],

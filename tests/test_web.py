@@ -16,6 +16,7 @@ import pytest
 from photos import save
 from PIL import Image
 
+import d2ir_pl
 from d2ir_pl.cli import main
 from d2ir_pl.image_io import read_image, write_png
 from d2ir_pl.web.job import Job, Order, RefusedError, StoppedError, View
@@ -23,6 +24,7 @@ from d2ir_pl.web.job import Job, Order, RefusedError, StoppedError, View
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 BLURRED = Path(__file__).parents[1] / "examples" / "blurred"
 OPTIONS = ["--trainer.accelerator", "cpu", "--trainer.precision", "32-true"]
+OPTIONS += ["--model.prior", "natural-small"]
 MAX_PIXELS = 128 * 128
 
 
@@ -35,7 +37,7 @@ def job(folder: Path, photo: Path, task: str = "blind_deblur", **order: Any) -> 
     ("task", "order"),
     [
         ("auto", {"preset": "", "seed": 3}),
-        ("denoising", {"sigma_y": 0.1}),
+        ("denoising", {"sigma_y": 0.1, "preset": "best"}),
         ("blind_deblur_anisotropic", {"preset": "fast"}),
     ],
 )
@@ -75,6 +77,41 @@ def test_what_cannot_be_restored_is_said_in_one_sentence(tmp_path: Path) -> None
         with pytest.raises(RefusedError, match=message) as error:
             list(restoration.watch())
         assert str(tmp_path) not in str(error.value)
+
+
+def test_visitors_are_not_told_where_the_servers_files_are(tmp_path: Path) -> None:
+    secret = tmp_path / "secret" / "prior.safetensors"
+    secret.parent.mkdir()
+    embedded = Path(d2ir_pl.__file__).parent / "weights" / "natural_small.safetensors"
+    shutil.copyfile(embedded, secret)
+    photo = save(tmp_path / "photo.png", 1, 32, 32)
+    (tmp_path / "job").mkdir()
+    options = [*OPTIONS[:4], "--model.prior", str(secret)]
+    restoration = Job(Order(photo, "denoising"), tmp_path / "job", options, MAX_PIXELS)
+    list(restoration.watch())
+    for file in restoration.downloads()[1:]:
+        assert "prior.safetensors" in file.read_text()
+        assert "secret" not in file.read_text()
+    secret.unlink()
+    (tmp_path / "next").mkdir()
+    restoration = Job(Order(photo, "denoising"), tmp_path / "next", options, MAX_PIXELS)
+    with pytest.raises(RefusedError, match=r"the server failed \(PriorError\)"):
+        list(restoration.watch())
+
+
+def test_what_a_visitor_leaves_is_deleted(tmp_path: Path) -> None:
+    photo = save(tmp_path / "photo.png", 1, 40, 40)
+    restoration = job(tmp_path / "job", photo)
+    watching = restoration.watch()
+    next(watching)
+    restoration.discard()
+    with pytest.raises(StoppedError):
+        list(watching)
+    assert not restoration.folder.exists()
+    finished = job(tmp_path / "finished", photo, "denoising")
+    list(finished.watch())
+    finished.discard()
+    assert not finished.folder.exists()
 
 
 def test_a_restoration_that_is_stopped_or_left_makes_way(tmp_path: Path) -> None:
@@ -195,7 +232,7 @@ def test_a_visitor_restores_a_photo(page: Any, tmp_path: Path) -> None:
             link.click()
         saved[download.value.suggested_filename] = tmp_path / download.value.suggested_filename
         download.value.save_as(saved[download.value.suggested_filename])
-    assert set(saved) == {"photo-restored.png", "photo.yaml", "report.html"}
+    assert set(saved) == {"photo-restored.png", "photo.yaml", "photo-report.html"}
     with Image.open(saved["photo-restored.png"]) as image:
         assert image.size == (112, 128)
     config = ["--config", str(saved["photo.yaml"]), "--data.inputs", str(photo)]
@@ -207,6 +244,15 @@ def test_a_visitor_restores_a_photo(page: Any, tmp_path: Path) -> None:
 def test_bad_files_and_hostile_names_are_answered(page: Any, tmp_path: Path) -> None:
     page.click("#restore")
     status(page, "Drop a photo first.")
+    page.get_by_text("More").click()
+    assert page.input_value("#noise input, #noise textarea") == ""
+    page.fill("#noise input, #noise textarea", "much")
+    drop(page, save(tmp_path / "photo.png", 1))
+    page.click("#restore")
+    status(page, "The noise 'much' is no number")
+    page.fill("#noise input, #noise textarea", "5")
+    page.click("#restore")
+    status(page, "model.sigma_y 5")
     broken = tmp_path / "<img src=x onerror=alert(1)>.png"
     broken.write_bytes(b"no image")
     dialogs: list[Any] = []

@@ -46,7 +46,9 @@ class Previews(pl.Callback):
         if step.sample or (step.index % every and step.index + 1 != step.total):
             return
         x0 = step.x0()
-        size = (self.height, max(1, round(x0.shape[-1] * self.height / x0.shape[-2])))
+        width = round(x0.shape[-1] * self.height / x0.shape[-2])
+        # Many side by side have to be one picture, also those of a long, thin photo.
+        size = (self.height, min(max(1, width), 4 * self.height))
         small = F.interpolate(x0.float(), size, mode="bilinear", antialias=True)
         for i, b in enumerate(step.images):
             self._frames.setdefault(b, {})[step.stage, step.index] = small[i].cpu()

@@ -99,7 +99,10 @@ class RestorationProgress(pl.Callback):
                 else ""
             )
             number = f"{self.done + b + 1}/{self.total}"
-            notes = "".join(f" ({note})" for note in (*sample.photo.notes, *outputs.notes[b]))
+            notes = "".join(
+                f" ({note})"
+                for note in (*sample.photo.notes, *outputs.notes[b], *outputs.reasons[b][:1])
+            )
             self._line(
                 f"restored {number}: {sample.item.name} in {outputs.seconds:.1f} s{gain}{notes}"
             )

@@ -270,6 +270,8 @@ def _sentence(message: str, prog: str, known: Iterable[str] = ()) -> str:
     if (path := re.search(r"Expected a dot import path string: (\S+)", text)) and key in _CLASSES:
         names = ", ".join(sorted(_concrete_classes(_CLASSES[key])))
         return f"--{key} {path[1]} is unknown: use auto, {names}, or the import path of a class"
+    if key in _CLASSES and text.startswith("Not a valid subclass"):
+        return f"--{key}: its options need a class: name one instead of auto, such as --{key} D2IR"
     text = re.sub(r"(?:<class '(\w+)'>|typing\.(Literal))", r"\1\2", text)
     text = text.replace("Expected a ", "expected ").replace(". Got value: ", ", not ")
     return f"--{key}: {text}" if key else text

@@ -218,6 +218,7 @@ def restore_inputs(cli: RestorationCLI, observers: Sequence[Observer], console: 
         if not trainer.is_global_zero:
             # Rank 0 reports for all: a child that exits with an error would have it killed.
             return 0
+        folder.write_metrics()
         if config.report:
             write_report(folder)
         names = [item.name for item in data.items]

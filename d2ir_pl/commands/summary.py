@@ -13,7 +13,7 @@ from d2ir_pl.results import ResultFolder
 def report_summary(
     folder: ResultFolder, names: Sequence[str], skipped: int, console: Console
 ) -> int:
-    """Rebuild the table, say what became of all images, and return the exit status.
+    """Say what became of all images, and return the exit status.
 
     Args:
         folder: the results.
@@ -21,7 +21,6 @@ def report_summary(
         skipped: how many of them were complete before.
         console: where to say it.
     """
-    folder.write_metrics()
     records = folder.records(names)
     failed = [r for r in records if r.status == "failed"]
     complete = [r for r in records if r.status == "restored"]

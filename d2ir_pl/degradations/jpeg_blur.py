@@ -7,9 +7,10 @@ variance
 
     v_k = sum_f P(f) |B_k(f)|^2,
 
-B_k the Fourier transform of its basis function. With a Laplace law of that variance, the
-likelihood of the levels to which the coefficients were rounded gives the most likely w. Blocks are
-flat or busy: each of GROUPS has a c of its own.
+B_k the Fourier transform of its basis function, and white noise that was there before the
+compression adds n^2 to each. With a Laplace law of that variance, the likelihood of the levels to
+which the coefficients were rounded gives the most likely w and n. Blocks are flat or busy: each of
+GROUPS has a c of its own.
 """
 
 from __future__ import annotations
@@ -26,7 +27,11 @@ from d2ir_pl.spectrum import EXPONENT, MIN_WIDTH
 
 # Widths in pixels that are compared: beyond the last, blocks of 8 pixels are flat.
 MAX_WIDTH = 4.0
-STEP = 0.05
+STEP = 0.1
+# Standard deviations in grey levels of the noise that are compared.
+NOISES = (0.0, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0, 12.0)
+# Most blocks that are looked at.
+MAX_BLOCKS = 8192
 # Side in pixels of the periodic image whose frequencies the sum runs over.
 PERIOD = 256
 
@@ -39,19 +44,21 @@ def width_before_jpeg(y: Tensor, table: Tensor) -> float:
         table: `(8, 8)` quantisation steps of the luminance in grey levels.
 
     Returns:
-        A width from MIN_WIDTH (sharp) to MAX_WIDTH. Noise that was there before the compression is
-        not modelled, and makes photos look sharper.
+        A width from MIN_WIDTH (sharp) to MAX_WIDTH.
     """
     steps = table.double().cpu()
-    level = (analyze(y.double().cpu(), (1, 1)).luma.flatten(0, 1) / steps).round().abs()
-    level = level.flatten(1)[:, 1:]
+    blocks = analyze(y.double().cpu(), (1, 1)).luma.flatten(0, 1)
+    level = (blocks[:: -(-len(blocks) // MAX_BLOCKS)] / steps).round().abs().flatten(1)[:, 1:]
     order = level.sum(1).argsort(stable=True)
     widths, shape = _scales()
-    scale = torch.logspace(-2, 6, 97, dtype=torch.float64)[:, None, None]
-    likelihood = torch.zeros(len(widths), dtype=torch.float64)
+    scale = torch.logspace(-2, 6, 49, dtype=torch.float64)[:, None, None]
+    variance = 2 * (scale * shape).square()
+    likelihood = torch.zeros(len(NOISES), len(widths), dtype=torch.float64)
     for group in level[order].chunk(GROUPS):
-        likelihood += laplace_log_likelihood(group, steps.flatten()[1:], scale * shape).amax(0)
-    return float(widths[likelihood.argmax()])
+        for i, noise in enumerate(NOISES):
+            b = ((variance + noise**2) / 2).sqrt()
+            likelihood[i] += laplace_log_likelihood(group, steps.flatten()[1:], b).amax(0)
+    return float(widths[likelihood.amax(0).argmax()])
 
 
 @cache

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import logging
 import queue
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +18,18 @@ from PIL import Image
 from rich.console import Console
 from torch import Tensor
 
-from d2ir_pl.commands.options import configs_folder
+from d2ir_pl.commands.options import UsageError, configs_folder
 from d2ir_pl.commands.predict import parse_options, restore_inputs
 from d2ir_pl.commands.quiet import quiet
-from d2ir_pl.image_io import as_picture, read_image
+from d2ir_pl.image_io import ImageError, as_picture, read_image
 from d2ir_pl.module import RestorationModule
 from d2ir_pl.proposal import propose
 from d2ir_pl.records import Record
 from d2ir_pl.report import warnings
 from d2ir_pl.restoration import Step
 from d2ir_pl.results import ResultFolder
+
+logger = logging.getLogger(__name__)
 
 SHOWN = 512
 """Longest side in pixels of what is shown on the way."""
@@ -76,7 +80,7 @@ class Job:
     Args:
         order: what is asked for.
         folder: an empty folder for everything about it.
-        options: further options of `predict`, such as the prior.
+        options: further options of `predict`, `--model.prior` among them.
         max_pixels: the most pixels of a photo.
     """
 
@@ -87,11 +91,26 @@ class Job:
         self.reasons: tuple[str, ...] = ()
         self.folder = folder
         self._options = options
+        self._prior = options[options.index("--model.prior") + 1]
         self._max_pixels = max_pixels
         self._stopped = threading.Event()
         self._views: queue.SimpleQueue[View | None] = queue.SimpleQueue()
         self._error: Exception | None = None
         self._module: RestorationModule | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._unwanted = False
+        self.begun = time.monotonic()
+
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
+    def discard(self) -> None:
+        """Stop, and delete everything about it as soon as nothing writes there any more."""
+        self.stop()
+        self._unwanted = True
+        if not self.running:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def stop(self) -> None:
         """End at the next step."""
@@ -103,14 +122,17 @@ class Job:
         Raises:
             RefusedError, StoppedError: if there is no result.
         """
-        thread = threading.Thread(target=self._run, daemon=True)
-        thread.start()
+        self._thread.start()
         try:
             while (view := self._views.get()) is not None:
                 yield view
         finally:
             self.stop()
-            thread.join()
+            self._thread.join()
+            if self._unwanted:
+                self.discard()
+        if self._unwanted:
+            raise StoppedError
         if self._error is not None:
             raise self._error
 
@@ -152,8 +174,8 @@ class Job:
         settings.write_text(self.settings(), encoding="utf-8")
         # The report shows the settings, in which files of the server are named.
         page = self.results.report.read_text(encoding="utf-8")
-        report = folder / "report.html"
-        report.write_text(page.replace(f"{self.folder}/", ""), encoding="utf-8")
+        report = folder / f"{stem}-report.html"
+        report.write_text(self._without_paths(page), encoding="utf-8")
         return [picture, settings, report]
 
     def settings(self) -> str:
@@ -166,29 +188,46 @@ class Job:
         lines += [
             "#   python cli.py predict --config THIS_FILE --data.inputs PHOTO --output results"
         ]
-        return "\n".join(lines) + "\n" + yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
+        return "\n".join(lines) + "\n" + self._without_paths(text)
 
     def _run(self) -> None:
         try:
             with _worker:
                 self._restore()
-        except ValueError as error:
-            # It names a file of the server's.
-            self._error = RefusedError(str(error).replace(str(self.order.photo), self.name))
-        except Exception as error:
+        except (ImageError, UsageError) as error:  # of the photo, or what is asked for
+            self._error = RefusedError(self._without_paths(str(error)))
+        except StoppedError as error:
             self._error = error
+        except Exception as error:
+            # The visitor cannot help it, and need not know what files there are.
+            logger.exception("a restoration failed")
+            self._error = RefusedError(
+                f"the server failed ({type(error).__name__}): try again later"
+            )
         finally:
+            self._module = None
             self._views.put(None)
+
+    def _without_paths(self, text: str) -> str:
+        """Names of the server's files without the folders in which they lie."""
+        paths = (self.order.photo, self.folder / "-", Path(self._prior))
+        folders = {str(path.parent) for path in paths if len(path.parts) > 1}
+        for folder in sorted(folders, key=len, reverse=True):  # one may lie in another
+            text = text.replace(f"{folder}/", "")
+        return text
 
     def _restore(self) -> None:
         if self._stopped.is_set():
             raise StoppedError
+        if not self.order.photo.is_file():
+            raise ImageError("the photo is no longer here: drop it again")
         config = self._config()
         inputs = self.folder / "inputs" / self.name
         inputs.parent.mkdir()
         shutil.copyfile(self.order.photo, inputs)
         arguments = ["--config", str(config)]
-        if self.order.preset:
+        if self.order.preset and _has_stages(config):
             arguments += ["--config", self.order.preset]
         if self.order.sigma_y is not None:
             arguments += ["--model.sigma_y", str(self.order.sigma_y)]
@@ -198,16 +237,18 @@ class Job:
             cli = parse_options([*arguments, *self._options])
             self._module = cli.model
             restore_inputs(cli, [self._observe], Console(file=io.StringIO()))
+        if self._stopped.is_set():
+            raise StoppedError
         record = self.record()
         if record.status != "restored":
-            raise RefusedError(f"{self.name}: {record.reason}")
+            raise ImageError(f"{self.name}: {record.reason}")
 
     def _config(self) -> Path:
         """The config of the task, or the one that is proposed for the photo."""
         pixels = read_image(self.order.photo, max_pixels=self._max_pixels).pixels
         if self.order.task != "auto":
             return configs_folder() / f"{self.order.task}.yaml"
-        proposal = propose(pixels, self.order.photo)
+        proposal = propose(pixels, self.order.photo, self.order.sigma_y)
         self.reasons = proposal.reasons
         file = self.folder / "proposed.yaml"
         file.write_text(yaml.safe_dump(proposal.settings()), encoding="utf-8")
@@ -230,6 +271,12 @@ class Job:
                 None if picture is None else _enlarged(picture[0]),
             )
         )
+
+
+def _has_stages(config: Path) -> bool:
+    """Whether a config is for D2IR, whose settings presets change."""
+    model = yaml.safe_load(config.read_text(encoding="utf-8"))["model"]
+    return str(model.get("method", {}).get("class_path", "D2IR")).endswith("D2IR")
 
 
 def _small(x0: Tensor) -> Image.Image:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -83,25 +83,35 @@ class Visitors:
     def begin(self, visitor: str, order: Order) -> Job:
         """A new restoration in place of a visitor's old one."""
         self.leave(visitor)
+        with self._lock:  # of those whose leaving was never told
+            now = time.monotonic()
+            old = [
+                name
+                for name, job in self._jobs.items()
+                if not job.running and now - job.begun > CACHE_SECONDS[1]
+            ]
+        for name in old:
+            self.leave(name)
         folder = Path(tempfile.mkdtemp(dir=self._root.name))
         with self._lock:
             self._jobs[visitor] = Job(order, folder, self._options, self._max_pixels)
         return self._jobs[visitor]
 
-    def stop(self, visitor: str) -> None:
-        """End a visitor's restoration, if there is one."""
+    def stop(self, visitor: str) -> bool:
+        """End a visitor's restoration; whether there was one to end."""
         with self._lock:
             job = self._jobs.get(visitor)
-        if job is not None:
-            job.stop()
+        if job is None or not job.running:
+            return False
+        job.stop()
+        return True
 
     def leave(self, visitor: str) -> None:
         """Forget a visitor."""
         with self._lock:
             job = self._jobs.pop(visitor, None)
         if job is not None:
-            job.stop()
-            shutil.rmtree(job.folder, ignore_errors=True)
+            job.discard()
 
 
 Shown = tuple[Any, ...]
@@ -132,11 +142,9 @@ def page(visitors: Visitors) -> gr.Blocks:
                 )
                 preset = gr.Dropdown(list(PRESETS), value="usual", label="Effort", elem_id="preset")
                 with gr.Accordion("More", open=False):
-                    sigma_y = gr.Number(
-                        label="Noise, 0 to 1 (empty: estimated)",
-                        value=None,
-                        minimum=0,
-                        maximum=0.99,
+                    # A field for numbers would turn an empty one into 0.
+                    sigma_y = gr.Textbox(
+                        label="Noise, 0 to 1 (empty: estimated)", max_lines=1, elem_id="noise"
                     )
                     seed = gr.Number(label="Seed", value=0, precision=0)
                 with gr.Row():
@@ -181,17 +189,25 @@ def page(visitors: Visitors) -> gr.Blocks:
             photo: str | None,
             task: str,
             preset: str,
-            sigma_y: float | None,
+            noise: str | None,
             seed: float | None,
             request: gr.Request,
         ) -> Iterator[Shown]:
             if photo is None:
                 yield _message("Drop a photo first.")
                 return
+            try:
+                sigma_y = float(noise.replace(",", ".")) if noise else None
+            except ValueError:
+                yield _message(f"The noise {noise!r} is no number: give one from 0 to 1, or none.")
+                return
             order = Order(Path(photo), task, PRESETS[preset], sigma_y, int(seed or 0))
             yield from _restoration(visitors.begin(str(request.session_hash), order))
 
-        event = restore.click(
+        wait = restore.click(
+            lambda: "Waiting for your turn.", None, status, queue=False, api_visibility="private"
+        )
+        event = wait.then(
             run,
             [photo, task, preset, sigma_y, seed],
             outputs,
@@ -202,9 +218,9 @@ def page(visitors: Visitors) -> gr.Blocks:
             api_visibility="private",
         )
 
-        def halt(request: gr.Request) -> str:
-            visitors.stop(str(request.session_hash))
-            return "Stopped."
+        def halt(request: gr.Request) -> Any:
+            stopped = visitors.stop(str(request.session_hash))
+            return "Stopped." if stopped else gr.skip()
 
         stop.click(halt, None, status, queue=False, cancels=[event], api_visibility="private")
 
