@@ -4,7 +4,7 @@ They are degraded as in `tasks.py`, once or twice in a row. The table has the me
 input, of what the shipped config for that damage makes of it (where there is one), and of `auto`,
 and what `auto` took the damage for.
 
-    python benchmarks/auto.py [--limit 3] [--proposals] [--data FOLDER]
+    python benchmarks/auto.py [--limit 3] [--proposals] [--data FOLDER] [--tasks jpeg,clean]
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--limit", type=int, help="photographs of each task")
     parser.add_argument("--data", type=Path, help="a degraded set on disk, see tasks.read")
+    parser.add_argument("--tasks", help="some of them, with commas between")
     parser.add_argument("--proposals", action="store_true", help="restore nothing")
     options = parser.parse_args()
     keep_freed_memory()
@@ -53,6 +54,8 @@ def main() -> None:
     names = [*SINGLE, *CHAINS]
     if options.data is not None:
         names = [name for name in on_disk(options.data) if name in SINGLE]
+    if options.tasks is not None:
+        names = [name for name in names if name in options.tasks.split(",")]
     for name in names:
         task = make(name) if options.data is None else read(name, options.data)
         found: Counter[str] = Counter()

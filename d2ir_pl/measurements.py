@@ -58,8 +58,8 @@ class Measurements:
 def measure(y: Tensor, path: Path | None = None, sigma_y: float | None = None) -> Measurements:
     """Measure a photo.
 
-    Blurs are measured on its grey image: the colours of a JPEG are coarser than its brightness, and
-    so is their noise.
+    The blur of a JPEG is measured on its grey image: its colours are coarser than its brightness,
+    so that the noise of its channels is not independent.
 
     Args:
         y: `(3, H, W)` in [-1, 1].
@@ -70,24 +70,24 @@ def measure(y: Tensor, path: Path | None = None, sigma_y: float | None = None) -
     read = None if path is None else read_tables(path)
     file = _tables_of_pixels(y) if read is None else read
     quality = _nearest_quality(file.tables[0])
-    grey = y.mean(0, keepdim=True).expand_as(y)[None].contiguous()
-    # Half a grey level at least, and where the noise is given, its share in the grey image.
-    found, in_grey = (estimate_sigma(image).clamp_min(MIN_SIGMA) for image in (y[None], grey))
+    found = estimate_sigma(y[None]).clamp_min(MIN_SIGMA)
     sigma = found if sigma_y is None else torch.full((1,), 2 * sigma_y).clamp_min(MIN_SIGMA)
-    in_grey = sigma * (in_grey / found).clamp(3**-0.5, 1)
-    width = math.sqrt(float(gaussian_covariance(grey, in_grey)[0, 0, 0]))
-    covariance = gaussian_covariance(grey, in_grey, isotropic=False)
-    major, minor, angle = principal_widths(covariance[0])
-    jpeg_width = 0.0
+    image, in_image, jpeg_width = y[None], sigma, 0.0
     if read is not None or quality < 100:
+        image = y.mean(0, keepdim=True).expand_as(y)[None].contiguous()
+        share = estimate_sigma(image).clamp_min(MIN_SIGMA) / found
+        in_image = sigma * share.clamp(3**-0.5, 1)
         jpeg_width = width_before_jpeg(stored(y, file.orientation), file.tables[0])
+    width = math.sqrt(float(gaussian_covariance(image, in_image)[0, 0, 0]))
+    covariance = gaussian_covariance(image, in_image, isotropic=False)
+    major, minor, angle = principal_widths(covariance[0])
     values = ((y + 1) / 2).flatten()
     return Measurements(
         sigma_y=float(sigma) / 2,
         width=width,
         widths=(major, minor),
         angle=angle,
-        shaken=_shaken(grey, in_grey, covariance) if width > SHARP_WIDTH else 0.0,
+        shaken=_shaken(image, in_image, covariance) if width > SHARP_WIDTH else 0.0,
         jpeg_width=jpeg_width,
         quality=quality,
         from_file=read is not None,
