@@ -53,12 +53,14 @@ def serve(arguments: list[str]) -> int:
             f"{options.host}:{options.port} cannot be served ({error}): choose another --host or "
             "--port"
         ) from None
-    print(f"Open {address} in a browser; Ctrl-C ends it.", flush=True)
-    if not _local(options.host):
-        print(f"Everyone who reaches {options.host} can use it.", file=sys.stderr, flush=True)
     signal.signal(signal.SIGTERM, _end)
     try:
+        print(f"Open {address} in a browser; Ctrl-C ends it.", flush=True)
+        if not _local(options.host):
+            print(f"Everyone who reaches {options.host} can use it.", file=sys.stderr, flush=True)
         blocks.block_thread()
+    except KeyboardInterrupt:
+        blocks.close()
     finally:
         visitors.close()
     return 0
