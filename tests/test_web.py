@@ -20,6 +20,7 @@ import d2ir_pl
 from d2ir_pl.cli import main
 from d2ir_pl.image_io import read_image, write_png
 from d2ir_pl.web.job import Job, Order, RefusedError, StoppedError, View
+from d2ir_pl.web.visitors import Visitors
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 BLURRED = Path(__file__).parents[1] / "examples" / "blurred"
@@ -139,7 +140,7 @@ def test_a_restoration_that_is_stopped_or_left_makes_way(tmp_path: Path) -> None
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     pytest.importorskip("gradio")
-    from d2ir_pl.web.page import Visitors, launch, page
+    from d2ir_pl.web.page import launch, page
 
     visitors = Visitors(OPTIONS, MAX_PIXELS)
     blocks = page(visitors)

@@ -8,6 +8,7 @@ import sys
 
 from d2ir_pl.commands.options import PlainParser, UsageError
 from d2ir_pl.memory import keep_freed_memory
+from d2ir_pl.web.visitors import Visitors
 
 
 def serve(arguments: list[str]) -> int:
@@ -34,16 +35,16 @@ def serve(arguments: list[str]) -> int:
             raise UsageError(f"--{name} {getattr(options, name)} must be at least 1")
     if not 0 < options.port < 65536:
         raise UsageError(f"--port {options.port} must lie between 1 and 65535")
+    shared = ["--model.prior", options.prior, "--trainer.precision", options.precision]
+    shared += ["--trainer.accelerator", options.accelerator, "--trainer.devices", "1"]
+    visitors = Visitors(shared, options.max_pixels)
     try:
-        from d2ir_pl.web.page import Visitors, launch, page
+        from d2ir_pl.web.page import launch, page
     except ImportError as error:
         raise UsageError(
             f"the page needs Gradio ({error}): install it with pip install 'd2ir_pl[demo]'"
         ) from None
     keep_freed_memory()
-    shared = ["--model.prior", options.prior, "--trainer.precision", options.precision]
-    shared += ["--trainer.accelerator", options.accelerator, "--trainer.devices", "1"]
-    visitors = Visitors(shared, options.max_pixels)
     visitors.try_options()
     blocks = page(visitors).queue(max_size=options.max_waiting)
     try:
