@@ -22,7 +22,7 @@ from d2ir_pl.memory import keep_freed_memory
 from d2ir_pl.metrics import psnr
 from d2ir_pl.noise import image_generator
 from d2ir_pl.priors import Prior, load_prior
-from d2ir_pl.proposal import Proposal, propose
+from d2ir_pl.proposal import propose
 from d2ir_pl.restoration import RestorationMethod
 
 SINGLE = ("clean", "blur_gaussian", "blur_gaussian_noisy", "blur_anisotropic", "blur_motion")
@@ -34,11 +34,6 @@ def restored(
 ) -> float:
     generators = [image_generator(0, task.names[0])]
     return float(psnr(method.restore(task.y, degradation, prior, generators).x0, task.reference))
-
-
-def kinds(proposal: Proposal) -> str:
-    names = [part.__name__ for part, _ in proposal.parts]
-    return " + ".join(names) or "noise alone"
 
 
 def main() -> None:
@@ -63,7 +58,7 @@ def main() -> None:
         for b in range(len(task.names[: options.limit])):
             one = task.part(slice(b, b + 1))
             proposal = propose(one.y[0])
-            found[kinds(proposal)] += 1
+            found[proposal.kinds] += 1
             scores["input"].append(float(psnr(one.y, one.reference)))
             if options.proposals:
                 continue

@@ -38,16 +38,26 @@ class Proposal:
     """What happened to a photo, and how to restore it.
 
     Attributes:
-        reasons: what the photo is taken for, and a sentence each on blur, darkness, JPEG and noise.
+        findings: a sentence each on blur, darkness, JPEG and noise.
         parts: the degradations in the order in which they happened; none where there is only noise.
         estimation: settings of D2IR's first stage.
         model_error: of D2IR.
     """
 
-    reasons: tuple[str, ...]
+    findings: tuple[str, ...]
     parts: tuple[Part, ...]
     estimation: dict[str, Any]
     model_error: float = 0.0
+
+    @property
+    def kinds(self) -> str:
+        """The degradations by name."""
+        return " + ".join(kind.__name__ for kind, _ in self.parts) or "noise alone"
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """What the photo is taken for, and the findings."""
+        return f"taken for: {self.kinds}", *self.findings
 
     @property
     def degradation(self) -> Degradation:
@@ -99,7 +109,6 @@ def explain(seen: Measurements) -> Proposal:
         reasons.append("noise: what there is beside the rounding of JPEG is counted with it")
     else:
         reasons.append(f"noise: about {seen.sigma_y:.3f} of the range")
-    reasons.insert(0, "taken for: " + (" + ".join(k.__name__ for k in kinds) or "noise alone"))
     estimation: dict[str, Any] = {}
     if kinds == [Jpeg]:
         estimation = {"start": 150, "data_weight": 0.3}

@@ -88,7 +88,7 @@ class TrajectoryLogger(pl.Callback):
             if (b, step.stage, step.index) in self._seen:  # it is being restored again
                 self._begin(b)
             self._seen.add((b, step.stage, step.index))
-        rms = (step.loss / step.sigma_y**2).sqrt().tolist()
+        rms = step.residual_over_sigma.tolist()
         for i, b in enumerate(step.images):
             writer = self._writers[b]
             writer.add_scalar(f"{step.stage}/loss", float(step.loss[i]) / 4, step.index)

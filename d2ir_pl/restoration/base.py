@@ -54,6 +54,11 @@ class Step:
     sample: int = 0
     num_samples: int = 1
 
+    @property
+    def residual_over_sigma(self) -> Tensor:
+        """`(n,)` RMS of the residual in units of the noise; 1 means explained to it."""
+        return (self.loss / self.sigma_y**2).sqrt()
+
 
 Observer = Callable[[Step], None]
 

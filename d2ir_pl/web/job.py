@@ -261,7 +261,7 @@ class Job:
             return
         assert self._module is not None
         picture = self._module.degradation.picture(step.phi)
-        noises = float((step.loss[0] / step.sigma_y[0] ** 2).sqrt())
+        noises = float(step.residual_over_sigma[0])
         sample = f"sample {step.sample + 1} of {step.num_samples}, " * (step.num_samples > 1)
         self._views.put(
             View(
