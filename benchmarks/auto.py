@@ -4,7 +4,7 @@ They are degraded as in `tasks.py`, once or twice in a row. The table has the me
 input, of what the shipped config for that damage makes of it (where there is one), and of `auto`,
 and what `auto` took the damage for.
 
-    python benchmarks/auto.py [--limit 3] [--proposals] [--data FOLDER] [--tasks jpeg,clean]
+    python -m benchmarks.auto [--limit 3] [--proposals] [--data FOLDER] [--tasks jpeg,clean]
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ import statistics
 from collections import Counter
 from pathlib import Path
 
-from quality import asked, shipped
-from tasks import CHAINS, Task, make, on_disk, read
-
+from benchmarks.quality import asked, shipped
+from benchmarks.tasks import CHAINS, Task, make, on_disk, read
 from d2ir_pl.degradations import Degradation
-from d2ir_pl.memory import keep_freed_memory
-from d2ir_pl.metrics import psnr
-from d2ir_pl.noise import image_generator
+from d2ir_pl.diagnosis.proposal import propose
 from d2ir_pl.priors import Prior, load_prior
-from d2ir_pl.proposal import propose
+from d2ir_pl.priors.memory import keep_freed_memory
+from d2ir_pl.randomness import image_generator
 from d2ir_pl.restoration import RestorationMethod
+from d2ir_pl.results.metrics import psnr
 
 SINGLE = ("clean", "blur_gaussian", "blur_gaussian_noisy", "blur_anisotropic", "blur_motion")
 SINGLE += ("low_light", "jpeg", "denoising")

@@ -16,9 +16,9 @@ from skimage.restoration import (
     richardson_lucy,
     wiener,
 )
-from tasks import Task
 from torch import Tensor
 
+from benchmarks.tasks import Task
 from d2ir_pl.degradations import Identity, Mask
 
 Image = NDArray[np.float64]

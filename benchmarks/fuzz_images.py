@@ -1,7 +1,7 @@
 """Damaged image files through the reader: every one has to be read or refused.
 
-    python benchmarks/fuzz_images.py
-    python benchmarks/fuzz_images.py --count 100000 --seed 1
+    python -m benchmarks.fuzz_images
+    python -m benchmarks.fuzz_images --count 100000 --seed 1
 
 Small PNG, JPEG and TIFF files of many kinds are changed in a few bytes, cut or repeated in part.
 Prints how many were read and refused, and how much memory the reading process gained after its

@@ -1,6 +1,6 @@
 """Makes `examples/`: public-domain photographs, clean and blurred as a camera would blur them.
 
-    python benchmarks/make_examples.py
+    python -m benchmarks.make_examples
 
 Each is blurred by a Gaussian of unknown width (drawn with a frozen seed) before it is cropped, so
 that its border is nobody's mirror, and gets noise of standard deviation 0.02.
@@ -8,8 +8,7 @@ that its border is nobody's mirror, and gets noise of standard deviation 0.02.
 
 from pathlib import Path
 
-from tasks import make
-
+from benchmarks.tasks import make
 from d2ir_pl.image_io import write_png
 
 EXAMPLES = ("astronaut", "chelsea", "coffee")

@@ -1,7 +1,7 @@
 """What a run takes in memory: a large photo, stage 2, and many photos one after the other.
 
-    python benchmarks/memory.py
-    python benchmarks/memory.py --soak 500
+    python -m benchmarks.memory
+    python -m benchmarks.memory --soak 500
 
 Each line is a process of its own: the peak is the most that it had in memory (Linux and macOS),
 with what its allocator kept; tensors are counted as they are created and freed.
@@ -22,13 +22,13 @@ import warnings
 from pathlib import Path
 
 import torch
-from tasks import make
 
+from benchmarks.tasks import make
 from d2ir_pl.degradations import GaussianBlur
 from d2ir_pl.image_io import read_image, write_png
-from d2ir_pl.memory import AllocationCounter, keep_freed_memory
-from d2ir_pl.noise import image_generator
 from d2ir_pl.priors import load_prior
+from d2ir_pl.priors.memory import AllocationCounter, keep_freed_memory
+from d2ir_pl.randomness import image_generator
 from d2ir_pl.restoration import D2IR, LatentOptimization
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "blurred"

@@ -1,7 +1,7 @@
 """The numbers and the picture of a prior's model card.
 
-    python benchmarks/model_card.py --prior natural --output docs/natural.png
-    python benchmarks/model_card.py --prior natural --data FOLDER
+    python -m benchmarks.model_card --prior natural --output docs/natural.png
+    python -m benchmarks.model_card --prior natural --data FOLDER
 
 Prints the error of the predicted noise on public-domain photographs, or on the images of FOLDER,
 and draws samples from pure noise (first row), and the first images noisy and denoised at t = 200
@@ -15,14 +15,14 @@ import math
 from pathlib import Path
 
 import torch
-from tasks import make
 from torch import Tensor
 
-from d2ir_pl.data import find_items
+from benchmarks.tasks import make
+from d2ir_pl.diffusion.sampling import ancestral_sigma, ddim_step, predict_eps
 from d2ir_pl.image_io import read_image, write_png
-from d2ir_pl.noise import image_generator, normal_like
+from d2ir_pl.inputs.finding import find_items
 from d2ir_pl.priors import Prior, load_prior
-from d2ir_pl.sampling import ancestral_sigma, ddim_step, predict_eps
+from d2ir_pl.randomness import image_generator, normal_like
 
 LEVELS = (50, 200, 400, 600, 800)
 SAMPLES = 6

@@ -1,11 +1,11 @@
 """Restoration quality: one table over tasks and methods.
 
-    python benchmarks/quality.py                          # D2IR on public-domain photographs
-    python benchmarks/quality.py --tasks all --methods all
-    python benchmarks/quality.py --tasks blur_gaussian --methods d2ir,d2ir_known
-    python benchmarks/quality.py --size 64 --methods d2ir,gdp_x0,bird
-    python benchmarks/quality.py --sweep --tasks blur_gaussian,super_resolution_x2_blind
-    python benchmarks/quality.py --data FOLDER            # a degraded set of your own
+    python -m benchmarks.quality                          # D2IR on public-domain photographs
+    python -m benchmarks.quality --tasks all --methods all
+    python -m benchmarks.quality --tasks blur_gaussian --methods d2ir,d2ir_known
+    python -m benchmarks.quality --size 64 --methods d2ir,gdp_x0,bird
+    python -m benchmarks.quality --sweep --tasks blur_gaussian,super_resolution_x2_blind
+    python -m benchmarks.quality --data FOLDER            # a degraded set of your own
 
 Prints Markdown, and writes a CSV file and a picture of all results a task under --output. An
 interrupted run goes on where it stopped when the same command is given again.
@@ -26,24 +26,24 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from classical import CLASSICAL
-from plot import draw
 from scipy.stats import spearmanr
-from tasks import SIZE, TASKS, Task, make, on_disk, read
 from torch import Tensor
 
-from d2ir_pl.commands.options import configs_folder
+from benchmarks.classical import CLASSICAL
+from benchmarks.plot import draw
+from benchmarks.tasks import SIZE, TASKS, Task, make, on_disk, read
 from d2ir_pl.commands.predict import parse_options
-from d2ir_pl.commands.quiet import quiet
+from d2ir_pl.console import quiet
 from d2ir_pl.degradations import Blur, Degradation, Downsampling, GaussianBlur, Phi
 from d2ir_pl.image_io import read_image, write_png
-from d2ir_pl.memory import keep_freed_memory
-from d2ir_pl.metrics import kernel_similarity, psnr, ssim
-from d2ir_pl.noise import image_generator
-from d2ir_pl.precision import DTYPES, resolve
 from d2ir_pl.priors import Prior, load_prior
+from d2ir_pl.priors.memory import keep_freed_memory
+from d2ir_pl.priors.precision import DTYPES, resolve
+from d2ir_pl.randomness import image_generator
 from d2ir_pl.restoration import D2IR, RestorationMethod, restore_samples
 from d2ir_pl.restoration.baselines import BIRD, DDRM, DPS, GDP, DiffPIR, FastDiffusionEM
+from d2ir_pl.restoration.configs import configs_folder
+from d2ir_pl.results.metrics import kernel_similarity, psnr, ssim
 
 LIGHT = ("low_light", "hdr")
 """Tasks whose degradation GDP estimates itself."""

@@ -1,7 +1,7 @@
 """What a folder of photos costs on many GPUs, on paper.
 
-    python benchmarks/scaling.py
-    python benchmarks/scaling.py --images 1000 --size 256 --tflops 312
+    python -m benchmarks.scaling
+    python -m benchmarks.scaling --images 1000 --size 256 --tflops 312
 
 Nothing is run: the operations of the published ImageNet-256 U-Net are counted on tensors without
 contents, and divided by the rate of the card in half precision (by default that of an H100: 989
@@ -20,9 +20,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from d2ir_pl.degradations import GaussianBlur
-from d2ir_pl.memory import AllocationCounter
 from d2ir_pl.priors import UNetFlags
 from d2ir_pl.priors.guided_diffusion import empty_prior
+from d2ir_pl.priors.memory import AllocationCounter
 from d2ir_pl.restoration import D2IR
 
 HALF = 0.75

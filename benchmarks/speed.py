@@ -1,6 +1,6 @@
 """Where the time of a restoration goes.
 
-    python benchmarks/speed.py --size 256
+    python -m benchmarks.speed --size 256
 
 Restores the astronaut, blurred and noisy, with the default method; the median run of several is
 reported, start-up apart. Ratios can be compared between machines, seconds cannot.
@@ -18,14 +18,14 @@ from collections.abc import Callable
 from typing import Any, get_args
 
 import torch
-from tasks import make
 from torch import Tensor
 
+from benchmarks.tasks import make
 from d2ir_pl.degradations import GaussianBlur
-from d2ir_pl.memory import keep_freed_memory
-from d2ir_pl.noise import image_generator
-from d2ir_pl.precision import DTYPES, Precision, resolve
 from d2ir_pl.priors import load_prior
+from d2ir_pl.priors.memory import keep_freed_memory
+from d2ir_pl.priors.precision import DTYPES, Precision, resolve
+from d2ir_pl.randomness import image_generator
 from d2ir_pl.restoration import D2IR
 
 STARTUP = "import d2ir_pl.cli, d2ir_pl.priors as p; p.load_prior()"

@@ -33,9 +33,9 @@ from d2ir_pl.degradations import (
     Phi,
 )
 from d2ir_pl.degradations.base import select
-from d2ir_pl.degradations.kernels import gaussian_kernel
 from d2ir_pl.image_io import read_image
-from d2ir_pl.noise import image_generator, normal_like
+from d2ir_pl.operators.kernels import gaussian_kernel
+from d2ir_pl.randomness import image_generator, normal_like
 
 # Photographs in the public domain (or CC0) that scikit-image's wheel carries.
 PHOTOGRAPHS = ("astronaut", "camera", "chelsea", "coffee", "coins", "gravel", "hubble_deep_field")

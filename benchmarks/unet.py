@@ -1,8 +1,8 @@
 """The U-Net as it is evaluated here against that of guided_diffusion, and against the machine.
 
-    python benchmarks/unet.py
-    python benchmarks/unet.py --prior imagenet-256 --size 256 --runs 3
-    python benchmarks/unet.py --compile
+    python -m benchmarks.unet
+    python -m benchmarks.unet --prior imagenet-256 --size 256 --runs 3
+    python -m benchmarks.unet --compile
 
 The published architecture is timed with random weights: nothing is downloaded. Both networks have
 the same weights and are evaluated in turn; the ratio is the median of those of neighbours. The
@@ -18,12 +18,12 @@ import warnings
 
 import torch
 from guided_diffusion.unet import UNetModel
-from speed import now
 from torch.utils.flop_counter import FlopCounterMode
 
-from d2ir_pl.memory import keep_freed_memory
+from benchmarks.speed import now
 from d2ir_pl.priors import UNetFlags, load_prior
 from d2ir_pl.priors.guided_diffusion import UNetPrior
+from d2ir_pl.priors.memory import keep_freed_memory
 
 MATRIX = 2048
 """Side of the matrices whose product tells the rate of multiply-adds."""

@@ -13,13 +13,13 @@ from PIL import Image
 from torch import Tensor
 
 from d2ir_pl.degradations import Degradation, GaussianBlur
+from d2ir_pl.diagnosis.proposal import propose
 from d2ir_pl.image_io import as_picture, read_image
-from d2ir_pl.noise import image_generator
-from d2ir_pl.precision import DTYPES, Precision, resolve
 from d2ir_pl.priors import Prior, load_prior
-from d2ir_pl.proposal import propose
+from d2ir_pl.priors.precision import DTYPES, Precision, resolve
+from d2ir_pl.randomness import image_generator
 from d2ir_pl.restoration import D2IR, Observer, Restoration, RestorationMethod, restore_samples
-from d2ir_pl.restoration.base import silent
+from d2ir_pl.restoration.step import silent
 
 ImageLike = TypeVar("ImageLike", Tensor, NDArray[np.generic], Image.Image, Path, str)
 

@@ -10,27 +10,11 @@ import d2ir_pl
 from d2ir_pl.commands import priors
 from d2ir_pl.commands.compare import compare_runs
 from d2ir_pl.commands.fit import fit
-from d2ir_pl.commands.options import UsageError
 from d2ir_pl.commands.predict import predict
 from d2ir_pl.commands.propose import propose
 from d2ir_pl.commands.report import report
 from d2ir_pl.commands.serve import serve
-from d2ir_pl.data import InputError
-from d2ir_pl.image_io import ImageError
-from d2ir_pl.prior_training import TrainingError
-from d2ir_pl.priors import PriorError
-from d2ir_pl.priors.download import DownloadError
-from d2ir_pl.results import OutputError
-
-_EXPECTED = (
-    UsageError,
-    InputError,
-    OutputError,
-    PriorError,
-    TrainingError,
-    DownloadError,
-    ImageError,
-)
+from d2ir_pl.errors import UserError
 
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "predict": (predict, "restore degraded photos"),
@@ -70,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"{name!r} is not a command: {hint}")
     try:
         return COMMANDS[name][0](rest)
-    except _EXPECTED as error:
+    except UserError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
         return _fail(f"stopped; {REMEDIES.get(name, 'run the same command again')}", 130)

@@ -17,10 +17,10 @@ from PIL import Image
 from torch import Tensor
 
 from d2ir_pl.commands.predict import parse_options
-from d2ir_pl.commands.quiet import quiet
+from d2ir_pl.console import quiet
 from d2ir_pl.image_io import read_image
-from d2ir_pl.metrics import psnr
-from d2ir_pl.noise import image_generator, normal_like
+from d2ir_pl.randomness import image_generator, normal_like
+from d2ir_pl.results.metrics import psnr
 
 ROOT = Path(__file__).parents[1]
 SIDE, GAP = 160, 4

@@ -5,9 +5,10 @@ from functools import partial
 
 import torch
 
+from d2ir_pl.operators.linear import per_image
 from d2ir_pl.restoration import RestorationMethod, Step
-from d2ir_pl.restoration.base import explained, per_image, unexplained
 from d2ir_pl.restoration.data_step import data_step
+from d2ir_pl.restoration.result import explained, unexplained
 
 
 class RED(RestorationMethod):

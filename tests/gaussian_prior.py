@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from d2ir_pl.diffusion.schedule import Schedule
 from d2ir_pl.priors import Prior
-from d2ir_pl.schedules import Schedule
 
 
 class GaussianPrior(Prior):

@@ -2,18 +2,17 @@
 
 import inspect
 import re
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from gaussian_prior import GaussianPrior
 from PIL import Image
+from repository import DOCS
 
 from d2ir_pl import degradations
-from d2ir_pl.commands.options import configs_folder
 from d2ir_pl.degradations import Degradation, GaussianBlur, Identity, LinearDegradation
-from d2ir_pl.noise import image_generator
+from d2ir_pl.randomness import image_generator
 from d2ir_pl.restoration import (
     D2IR,
     LatentOptimization,
@@ -21,8 +20,8 @@ from d2ir_pl.restoration import (
     RestorationMethod,
     baselines,
 )
+from d2ir_pl.restoration.configs import configs_folder
 
-DOCS = Path(__file__).parents[1] / "docs"
 DEGRADATIONS = [
     cls
     for cls in vars(degradations).values()

@@ -11,8 +11,8 @@ from rich.table import Table, box
 from rich.text import Text
 
 from d2ir_pl.commands.options import PlainParser
-from d2ir_pl.comparison import TIED, Comparison, compare
-from d2ir_pl.comparison_pictures import write_pictures
+from d2ir_pl.reports.comparison import TIED, Comparison, compare
+from d2ir_pl.reports.tensorboard import write_pictures
 
 _COLUMNS = {
     "psnr": ("PSNR, dB", ".2f"),

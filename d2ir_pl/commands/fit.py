@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
-import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,18 +14,15 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
-from d2ir_pl.commands.options import (
-    CommandCLI,
-    UsageError,
-    parse,
-    resolve_precision,
-    slow_precision,
-)
-from d2ir_pl.commands.quiet import quiet
-from d2ir_pl.memory import keep_freed_memory
-from d2ir_pl.prior_data import PriorDataModule
-from d2ir_pl.prior_training import PriorTrainingModule
-from d2ir_pl.results import OutputError, ResultFolder
+from d2ir_pl.commands.options import CommandCLI, parse, resolve_precision
+from d2ir_pl.console import quiet, say
+from d2ir_pl.errors import UsageError
+from d2ir_pl.priors.memory import keep_freed_memory
+from d2ir_pl.priors.precision import slow_precision
+from d2ir_pl.results.folder import ResultFolder
+from d2ir_pl.training.callbacks import Checkpoints, TrainingProgress
+from d2ir_pl.training.data import PriorDataModule
+from d2ir_pl.training.module import PriorTrainingModule
 
 # Options of Lightning's trainer that do not fit an endless stream of patches, or are set here.
 _NOT_OFFERED = {
@@ -90,89 +85,6 @@ class TrainingCLI(CommandCLI):
         )
 
 
-class Checkpoints(pl.Callback):
-    """Writes `last.ckpt` at intervals of time, at the end, and where a run is stopped.
-
-    Args:
-        path: the file; it is replaced as a whole or not at all.
-        interval: time between two checkpoints.
-    """
-
-    def __init__(self, path: Path, interval: timedelta) -> None:
-        self.path = path
-        self.interval = interval.total_seconds()
-        self._due = 0.0
-        self._saved_step = -1
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._due = time.monotonic() + self.interval
-        self._saved_step = trainer.global_step
-
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        complete = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        # All processes have to take part: the clock of the first one decides.
-        if complete and trainer.strategy.broadcast(time.monotonic() >= self._due):
-            self._save(trainer)
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._save(trainer)
-
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
-        # After any other error the weights may be broken, or another process dead.
-        if isinstance(exception, KeyboardInterrupt | SIGTERMException) and trainer.world_size == 1:
-            self._save(trainer)
-
-    def _save(self, trainer: pl.Trainer) -> None:
-        self._due = time.monotonic() + self.interval
-        if trainer.global_step != self._saved_step:
-            try:
-                trainer.save_checkpoint(self.path)
-            except OSError as error:
-                raise OutputError(
-                    f"{self.path} cannot be written ({error.strerror or error}): make room for it "
-                    "and go on with --ckpt_path last"
-                ) from error
-            self._saved_step = trainer.global_step
-
-
-class TrainingProgress(pl.Callback):
-    """A line at every validation: step, losses, speed and the time that is left."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self._begun, self._first = 0.0, 0
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._begun, self._first = time.monotonic(), trainer.global_step
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.sanity_checking or not trainer.is_global_zero:
-            return
-        assert isinstance(pl_module, PriorTrainingModule)
-        step, steps = trainer.global_step, max(trainer.global_step - self._first, 1)
-        pace = (time.monotonic() - self._begun) / steps
-        left = timedelta(seconds=round(pace * max(trainer.max_steps - step, 0)))
-        scores = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
-        levels = ", ".join(f"{v:.4f}" for k, v in scores.items() if k != "val/loss")
-        # Unknown before the first step that is logged.
-        known = math.isfinite(pl_module.last_loss)
-        loss = f"loss {pl_module.last_loss:.4f}, " if known else ""
-        _line(
-            self.console,
-            f"step {step} of {trainer.max_steps}: {loss}validation {levels}; "
-            f"{pace:.2f} s a step, {left} left",
-        )
-
-
 def fit(arguments: list[str]) -> int:
     """Train a prior; checkpoints and curves go to --output."""
     keep_freed_memory()
@@ -221,8 +133,10 @@ def _run(cli: TrainingCLI) -> int:
         start = _start(config.ckpt_path, last)
         if trainer.is_global_zero:
             _announce(module, data, trainer.precision, console)
-            if warning := slow_precision(config.trainer.precision, trainer):
-                _line(console, warning)
+            if warning := slow_precision(
+                config.trainer.precision, trainer.precision, trainer.strategy.root_device
+            ):
+                say(console, warning)
             cli.parser.save(
                 config, folder.root / "config.yaml", overwrite=True, skip_validation=True
             )
@@ -235,7 +149,7 @@ def _run(cli: TrainingCLI) -> int:
         except (SystemExit, SIGTERMException):  # what Lightning makes of Ctrl-C and of a signal
             raise KeyboardInterrupt from None
     if trainer.is_global_zero:
-        _line(
+        say(
             console,
             f"trained {trainer.global_step} steps; export the prior with "
             f"'d2ir export-prior {last} prior.safetensors'",
@@ -247,19 +161,15 @@ def _announce(
     module: PriorTrainingModule, data: PriorDataModule, precision: str, console: Console
 ) -> None:
     for reason in data.skipped[:5]:
-        _line(console, f"left out: {reason}")
+        say(console, f"left out: {reason}")
     if len(data.skipped) > 5:
-        _line(console, f"left out: {len(data.skipped) - 5} more")
+        say(console, f"left out: {len(data.skipped) - 5} more")
     millions = sum(p.numel() for p in module.unet.parameters()) / 1e6
-    _line(
+    say(
         console,
         f"training on {len(data.train_paths)} photographs, validating on {len(data.val_paths)}; "
         f"{millions:.1f} million parameters in {precision}",
     )
-
-
-def _line(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _start(ckpt_path: str | None, last: Path) -> Path | None:

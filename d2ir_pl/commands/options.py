@@ -12,21 +12,17 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 import pytorch_lightning as pl
-import torch
 from jsonargparse import SUPPRESS, ActionConfigFile, ArgumentError, _typehints
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 import d2ir_pl
-from d2ir_pl.data import InputError
 from d2ir_pl.degradations import Degradation
-from d2ir_pl.precision import trainer_precision
+from d2ir_pl.errors import InputError, UsageError
 from d2ir_pl.priors import PriorError
+from d2ir_pl.priors.precision import device_type, trainer_precision
 from d2ir_pl.restoration import RestorationMethod
-
-
-class UsageError(ValueError):
-    """An option is wrong; the message is one sentence that names it."""
+from d2ir_pl.restoration.configs import configs_folder
 
 
 class PlainParser(argparse.ArgumentParser):
@@ -169,30 +165,8 @@ def resolve_precision(arguments: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: if it is none of those that are supported.
     """
-    device = _device_type(arguments["accelerator"])
+    device = device_type(arguments["accelerator"])
     return {**arguments, "precision": trainer_precision(arguments["precision"], device)}
-
-
-def slow_precision(asked: str, trainer: pl.Trainer) -> str | None:
-    """One sentence where the user asks for a precision that the CPU has no arithmetic for."""
-    device = trainer.strategy.root_device
-    best = trainer_precision("auto", device)
-    # Lightning takes bf16-mixed in place of 16-mixed on a CPU.
-    if device.type != "cpu" or (best, trainer.precision) != ("32-true", "bf16-mixed"):
-        return None
-    return (
-        f"--trainer.precision {asked} will be very slow, as this CPU has no arithmetic for half "
-        "precision: use auto or 32-true"
-    )
-
-
-def _device_type(accelerator: Any) -> str:
-    """What Lightning computes on under an accelerator: `cpu`, `cuda`, `mps` or another."""
-    if accelerator not in ("auto", "gpu"):
-        return str(accelerator)
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _require_classes_first(arguments: list[str]) -> None:
@@ -229,13 +203,6 @@ def _shipped_config(argument: str, before: str) -> str:
         f"config {name} does not exist: {', '.join(known[:4])} and {len(known) - 4} more lie in "
         f"{folder}"
     )
-
-
-def configs_folder() -> Path:
-    """Where the shipped YAML files lie: inside an installed package, or beside a checkout's."""
-    package = Path(__file__).parents[1]
-    installed = package / "configs"
-    return installed if installed.is_dir() else package.parent / "configs"
 
 
 def _sentence(message: str, prog: str, known: Iterable[str] = ()) -> str:

@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 
 from d2ir_pl.commands.options import PlainParser
+from d2ir_pl.errors import PriorError
 from d2ir_pl.priors.checkpoints import load_safetensors
-from d2ir_pl.priors.denoiser import NetworkPrior, PriorError
 from d2ir_pl.priors.diffusers import load_folder
 from d2ir_pl.priors.download import file_sha256
 from d2ir_pl.priors.export import Dtype, export_prior
+from d2ir_pl.priors.network import NetworkPrior
 from d2ir_pl.priors.published import PUBLISHED
 from d2ir_pl.priors.registry import fetch, prior_file
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from d2ir_pl.commands.options import PlainParser
-from d2ir_pl.report import DETAILED, write_report
-from d2ir_pl.results import ResultFolder
+from d2ir_pl.reports.page import DETAILED, write_report
+from d2ir_pl.results.folder import ResultFolder
 
 
 def report(arguments: list[str]) -> int:

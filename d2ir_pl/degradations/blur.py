@@ -11,11 +11,12 @@ from typing import Any, Literal
 import torch
 from torch import Generator, Tensor
 
-from d2ir_pl.degradations.base import LinearDegradation, Phi, Size
-from d2ir_pl.degradations.convolution import Border, ConvolutionOperator
-from d2ir_pl.degradations.edge_kernel import edge_kernel
-from d2ir_pl.degradations.kernel_search import spectral_misfit
-from d2ir_pl.degradations.kernels import (
+from d2ir_pl.degradations.base import LinearDegradation, Phi
+from d2ir_pl.estimators.edge_kernel import edge_kernel
+from d2ir_pl.estimators.kernel_search import spectral_misfit
+from d2ir_pl.estimators.spectrum import MAX_WIDTH, MIN_WIDTH, gaussian_covariance
+from d2ir_pl.operators.convolution import Border, ConvolutionOperator
+from d2ir_pl.operators.kernels import (
     gaussian_kernel,
     kernel_centroid,
     kernel_covariance,
@@ -23,8 +24,8 @@ from d2ir_pl.degradations.kernels import (
     read_kernel,
     shake_kernel,
 )
-from d2ir_pl.padding import pad
-from d2ir_pl.spectrum import MAX_WIDTH, MIN_WIDTH, gaussian_covariance
+from d2ir_pl.operators.linear import Size
+from d2ir_pl.operators.padding import pad
 
 # Scatter of the logarithm of a width read off the spectrum (docs/experiments.md).
 LOG_WIDTH_SCATTER = 0.08

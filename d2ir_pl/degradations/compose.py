@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from d2ir_pl.degradations.base import Degradation, LinearOperator, Phi, Size
+from d2ir_pl.degradations.base import Degradation, Phi
+from d2ir_pl.operators.linear import LinearOperator, Size
 
 _PROBE: Size = (240, 240)  # divisible by every usual factor of a downsampling
 

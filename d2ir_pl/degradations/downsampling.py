@@ -9,12 +9,13 @@ from typing import Any, Literal
 import torch
 from torch import Generator, Tensor
 
-from d2ir_pl.degradations.base import LinearDegradation, Phi, Size
-from d2ir_pl.degradations.convolution import Border
-from d2ir_pl.degradations.interpolation import cubic, cubic_interpolation
-from d2ir_pl.degradations.separable import SeparableOperator
-from d2ir_pl.padding import PadMode, pad, pad_index
-from d2ir_pl.spectrum import gaussian_covariance
+from d2ir_pl.degradations.base import LinearDegradation, Phi
+from d2ir_pl.estimators.spectrum import gaussian_covariance
+from d2ir_pl.operators.convolution import Border
+from d2ir_pl.operators.interpolation import cubic, cubic_interpolation
+from d2ir_pl.operators.linear import Size
+from d2ir_pl.operators.padding import PadMode, pad, pad_index
+from d2ir_pl.operators.separable import SeparableOperator
 
 Kernel = Literal["bicubic", "area", "gaussian"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from d2ir_pl.degradations.base import Degradation, Phi
-from d2ir_pl.noise import estimate_sigma
+from d2ir_pl.estimators.noise_level import estimate_sigma
 
 # Scatter of the logarithm of a ratio of exposures that is read off two noisy photos.
 LOG_GAIN_SCATTER = 0.02

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from d2ir_pl.degradations.base import LinearDegradation, Phi, Size
+from d2ir_pl.degradations.base import LinearDegradation, Phi
+from d2ir_pl.operators.linear import Size
 
 BT601 = (0.299, 0.587, 0.114)
 """Luma of R'G'B' values (ITU-R BT.601, section 2.5.1), which most programs convert with."""

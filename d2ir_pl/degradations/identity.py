@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Generator, Tensor
 
-from d2ir_pl.degradations.base import LinearDegradation, Phi, Size
+from d2ir_pl.degradations.base import LinearDegradation, Phi
+from d2ir_pl.operators.linear import Size
 
 
 class IdentityOperator:

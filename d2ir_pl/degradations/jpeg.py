@@ -10,8 +10,9 @@ from typing import Any, Literal
 import torch
 from torch import Generator, Tensor
 
-from d2ir_pl.degradations.base import Degradation, LinearOperator, Phi, Size
-from d2ir_pl.degradations.jpeg_estimation import (
+from d2ir_pl.degradations.base import Degradation, Phi
+from d2ir_pl.degradations.jpeg_operator import WhitenedCoefficients, compressions
+from d2ir_pl.estimators.jpeg_tables import (
     SUBSAMPLINGS,
     FileTables,
     estimate_factors,
@@ -20,18 +21,14 @@ from d2ir_pl.degradations.jpeg_estimation import (
     read_tables,
     rms_error,
 )
-from d2ir_pl.degradations.jpeg_operator import (
-    WhitenedCoefficients,
-    compressions,
-    stored,
-    upright,
-)
-from d2ir_pl.degradations.jpeg_transform import (
+from d2ir_pl.operators.jpeg_transform import (
     analyze,
     clip_straight_through,
     standard_tables,
     synthesize,
 )
+from d2ir_pl.operators.linear import LinearOperator, Size
+from d2ir_pl.operators.orientation import stored, upright
 
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from d2ir_pl.degradations.base import Phi, Size
-from d2ir_pl.degradations.jpeg_transform import (
+from d2ir_pl.degradations.base import Phi
+from d2ir_pl.operators.jpeg_transform import (
     BLOCK,
     Coefficients,
     Factors,
@@ -22,7 +22,8 @@ from d2ir_pl.degradations.jpeg_transform import (
     colour_matrix,
     shrink,
 )
-from d2ir_pl.image_io.photo import FLIPS
+from d2ir_pl.operators.linear import Size
+from d2ir_pl.operators.orientation import stored, stored_size, upright
 
 
 class WhitenedCoefficients:
@@ -90,23 +91,6 @@ def compressions(phi: Phi) -> list[tuple[Tensor, Factors, int]]:
     """Tables `(2, 8, 8)`, chroma subsampling and EXIF orientation of each image."""
     factors = [(int(v), int(h)) for v, h in phi["factors"].tolist()]
     return list(zip(phi["tables"], factors, phi["orientation"].tolist(), strict=True))
-
-
-def stored(x: Tensor, orientation: int) -> Tensor:
-    """`(..., H, W)` turned from upright to how a file of that EXIF orientation stores it."""
-    x = x.flip([axis - 2 for axis in FLIPS.get(orientation, ())])
-    return x.mT if orientation >= 5 else x
-
-
-def upright(x: Tensor, orientation: int) -> Tensor:
-    """The inverse of `stored`."""
-    x = x.mT if orientation >= 5 else x
-    return x.flip([axis - 2 for axis in FLIPS.get(orientation, ())])
-
-
-def stored_size(size: Size, orientation: int) -> Size:
-    """Size in the file of an image that is `size` when upright."""
-    return (size[1], size[0]) if orientation >= 5 else size
 
 
 def _unflatten(row: Tensor, size: Size, factors: Factors) -> Coefficients:

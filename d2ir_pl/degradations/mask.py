@@ -9,13 +9,10 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from d2ir_pl.degradations.base import Degradation, LinearDegradation, Phi, Size
-from d2ir_pl.degradations.observed_pixels import (
-    estimate_sigma_of_observed,
-    not_black,
-    pull_push,
-)
+from d2ir_pl.degradations.base import Degradation, LinearDegradation, Phi
+from d2ir_pl.estimators.observed_pixels import estimate_sigma_of_observed, not_black, pull_push
 from d2ir_pl.image_io import EXTENSIONS, image_size, read_image
+from d2ir_pl.operators.linear import Size
 
 
 class MaskOperator:

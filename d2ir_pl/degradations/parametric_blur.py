@@ -12,8 +12,8 @@ from torch import Generator, Tensor
 
 from d2ir_pl.degradations.base import Phi
 from d2ir_pl.degradations.blur import ConvolutionalBlur
-from d2ir_pl.degradations.convolution import Border
-from d2ir_pl.degradations.kernel_search import most_likely_kernel
+from d2ir_pl.estimators.kernel_search import most_likely_kernel
+from d2ir_pl.operators.convolution import Border
 
 # A moving point is drawn with a Gaussian as wide as linear interpolation (standard deviation of a
 # triangle of base 2), the edge of a disk is as soft as a pixel (of a box of side 1). Both stay

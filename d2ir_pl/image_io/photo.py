@@ -16,10 +16,6 @@ ORIENTATION_TAG = 274
 FLIPS: dict[int, tuple[int, ...]] = {2: (1,), 3: (0, 1), 4: (0,), 6: (1,), 7: (0, 1), 8: (0,)}
 
 
-class ImageError(ValueError):
-    """A file cannot be read as an image; the message names the file, the reason and the remedy."""
-
-
 class RefusedError(Exception):
     """The rest of an `ImageError`'s sentence, from where the file's name is not known."""
 

@@ -28,10 +28,10 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from d2ir_pl.errors import ImageError
 from d2ir_pl.image_io.photo import (
     FLIPS,
     ORIENTATION_TAG,
-    ImageError,
     Photo,
     Raster,
     RefusedError,

@@ -10,13 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
 
-from d2ir_pl.image_io.photo import (
-    ORIENTATION_TAG,
-    Raster,
-    RefusedError,
-    check_size,
-    cmyk_to_srgb,
-)
+from d2ir_pl.image_io.photo import ORIENTATION_TAG, Raster, RefusedError, check_size, cmyk_to_srgb
 
 TIFF = re.compile(rb"II[*+]\0|MM\0[*+]")
 

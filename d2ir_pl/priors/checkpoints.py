@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from d2ir_pl.priors.denoiser import PriorError, Tile
+from d2ir_pl.errors import PriorError
 from d2ir_pl.priors.guided_diffusion import UNetFlags, UNetPrior, empty_prior
+from d2ir_pl.priors.network import Tile
 from d2ir_pl.priors.state_dict import UnusableWeights, check_archive, fill, read_state_dict
 
 

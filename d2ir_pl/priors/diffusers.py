@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from d2ir_pl.priors.denoiser import NetworkPrior, PriorError, Tile
+from d2ir_pl.diffusion.schedule import Schedule
+from d2ir_pl.errors import PriorError
+from d2ir_pl.priors.network import NetworkPrior, Tile
 from d2ir_pl.priors.state_dict import UnusableWeights, fill, first_line, read_state_dict
-from d2ir_pl.schedules import Schedule
 
 if TYPE_CHECKING:
     from diffusers import UNet2DModel

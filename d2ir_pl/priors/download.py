@@ -15,16 +15,14 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import BinaryIO
 
+from d2ir_pl.errors import DownloadError
+
 Progress = Callable[[int, int], None]
 Problem = Callable[[Path], str | None]
 
 _TIMEOUT_S = 30.0
 _RETRY_PAUSES_S = (1.0, 3.0)  # three attempts in all
 _CHUNK_BYTES = 1 << 20
-
-
-class DownloadError(RuntimeError):
-    """One sentence: what went wrong with which address or path, and the remedy."""
 
 
 class _Interrupted(Exception):

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import torch
 from safetensors.torch import save_file
 
+from d2ir_pl.errors import PriorError
 from d2ir_pl.priors.checkpoints import load_safetensors
-from d2ir_pl.priors.denoiser import PriorError
 from d2ir_pl.priors.guided_diffusion import UNetPrior, build_unet
 
 CHECKPOINT_KEY = "d2ir_pl_prior"

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from d2ir_pl.priors.denoiser import NetworkPrior, Tile
-from d2ir_pl.schedules import Schedule
+from d2ir_pl.diffusion.schedule import Schedule
+from d2ir_pl.priors.network import NetworkPrior, Tile
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -9,17 +9,13 @@ from typing import Literal
 from torch import Generator, Tensor
 
 from d2ir_pl.degradations import Degradation
-from d2ir_pl.priors.denoiser import Prior
-from d2ir_pl.restoration.base import (
-    GENTLER,
-    Observer,
-    Restoration,
-    RestorationMethod,
-    explained,
-    naming,
-)
+from d2ir_pl.diffusion.prior import Prior
+from d2ir_pl.errors import naming
+from d2ir_pl.restoration.base import GENTLER, RestorationMethod
 from d2ir_pl.restoration.degradation_estimation import DegradationEstimation
 from d2ir_pl.restoration.latent_optimization import LatentOptimization
+from d2ir_pl.restoration.result import Restoration, explained
+from d2ir_pl.restoration.step import Observer
 
 
 class D2IR(RestorationMethod):

@@ -12,12 +12,14 @@ import torch
 from torch import Generator, Tensor
 
 from d2ir_pl.degradations import Degradation, Phi
-from d2ir_pl.noise import normal_like
-from d2ir_pl.priors.denoiser import Prior
-from d2ir_pl.restoration.base import Observer, Step, per_image, unexplained
+from d2ir_pl.diffusion.prior import Prior
+from d2ir_pl.diffusion.sampling import ancestral_sigma, ddim_step, predict_eps
+from d2ir_pl.diffusion.schedule import Schedule, Spacing
+from d2ir_pl.operators.linear import per_image
+from d2ir_pl.randomness import normal_like
 from d2ir_pl.restoration.data_step import data_step
-from d2ir_pl.sampling import ancestral_sigma, ddim_step, predict_eps
-from d2ir_pl.schedules import Schedule, Spacing
+from d2ir_pl.restoration.result import unexplained
+from d2ir_pl.restoration.step import Observer, Step
 
 
 @dataclass

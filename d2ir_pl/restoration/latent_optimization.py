@@ -13,11 +13,12 @@ from torch import Generator, Tensor
 
 from d2ir_pl.degradations import Degradation, Phi
 from d2ir_pl.degradations.base import select
-from d2ir_pl.noise import normal_like
-from d2ir_pl.priors.denoiser import Prior
-from d2ir_pl.restoration.base import Observer, Step, unexplained
-from d2ir_pl.sampling import Gradient, ddim_chain, ddim_inversion
-from d2ir_pl.schedules import Schedule
+from d2ir_pl.diffusion.prior import Prior
+from d2ir_pl.diffusion.sampling import Gradient, ddim_chain, ddim_inversion
+from d2ir_pl.diffusion.schedule import Schedule
+from d2ir_pl.randomness import normal_like
+from d2ir_pl.restoration.result import unexplained
+from d2ir_pl.restoration.step import Observer, Step
 
 # Adam takes steps of the sign of a gradient, however small. Where it is far below the gradient of a
 # residual at the noise (about 1e-2), rounding would decide, and with it the make-up of the batch.

@@ -11,16 +11,12 @@ from torch import Generator, Tensor
 
 from d2ir_pl.degradations import Degradation, Identity
 from d2ir_pl.degradations.base import select
-from d2ir_pl.noise import is_grey, normal_like
-from d2ir_pl.priors.denoiser import Prior
-from d2ir_pl.restoration.base import (
-    Observer,
-    Restoration,
-    RestorationMethod,
-    Step,
-    explained,
-    unexplained,
-)
+from d2ir_pl.diffusion.prior import Prior
+from d2ir_pl.estimators.noise_level import is_grey
+from d2ir_pl.randomness import normal_like
+from d2ir_pl.restoration.base import RestorationMethod
+from d2ir_pl.restoration.result import Restoration, explained, unexplained
+from d2ir_pl.restoration.step import Observer, Step
 
 
 class PosteriorMean(RestorationMethod):

@@ -9,8 +9,10 @@ import torch
 from torch import Generator, Tensor
 
 from d2ir_pl.degradations import Degradation
-from d2ir_pl.priors.denoiser import Prior
-from d2ir_pl.restoration.base import Observer, Restoration, RestorationMethod, silent, unexplained
+from d2ir_pl.diffusion.prior import Prior
+from d2ir_pl.restoration.base import RestorationMethod
+from d2ir_pl.restoration.result import Restoration, unexplained
+from d2ir_pl.restoration.step import Observer, silent
 
 
 def restore_samples(

@@ -18,16 +18,18 @@ from PIL import Image
 from rich.console import Console
 from torch import Tensor
 
-from d2ir_pl.commands.options import UsageError, configs_folder
-from d2ir_pl.commands.predict import parse_options, restore_inputs
-from d2ir_pl.commands.quiet import quiet
+from d2ir_pl.commands.predict import parse_options
+from d2ir_pl.console import quiet
+from d2ir_pl.diagnosis.proposal import propose
+from d2ir_pl.errors import UsageError
 from d2ir_pl.image_io import ImageError, as_picture, read_image
-from d2ir_pl.module import RestorationModule
-from d2ir_pl.proposal import propose
-from d2ir_pl.records import Record
-from d2ir_pl.report import warnings
+from d2ir_pl.prediction.module import RestorationModule
+from d2ir_pl.prediction.run import run
 from d2ir_pl.restoration import Step
-from d2ir_pl.results import ResultFolder
+from d2ir_pl.restoration.configs import configs_folder
+from d2ir_pl.results.folder import ResultFolder
+from d2ir_pl.results.record import Record
+from d2ir_pl.results.warnings import warnings
 
 logger = logging.getLogger(__name__)
 
@@ -236,7 +238,14 @@ class Job:
         with quiet():
             cli = parse_options([*arguments, *self._options])
             self._module = cli.model
-            restore_inputs(cli, [self._observe], Console(file=io.StringIO()))
+            run(
+                cli.model,
+                cli.datamodule,
+                cli.trainer,
+                cli.run_settings(),
+                [self._observe],
+                Console(file=io.StringIO()),
+            )
         if self._stopped.is_set():
             raise StoppedError
         record = self.record()

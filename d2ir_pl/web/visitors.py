@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from d2ir_pl.commands.predict import parse_options
-from d2ir_pl.commands.quiet import quiet
+from d2ir_pl.console import quiet
 from d2ir_pl.web.job import Job, Order
 
 CACHE_SECONDS = (600, 3600)

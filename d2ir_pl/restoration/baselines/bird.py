@@ -12,19 +12,15 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from d2ir_pl.degradations import Blur, Degradation, Phi
-from d2ir_pl.noise import normal_like
-from d2ir_pl.priors.denoiser import Prior
-from d2ir_pl.restoration.base import (
-    Observer,
-    Restoration,
-    RestorationMethod,
-    Step,
-    naming,
-    unexplained,
-)
+from d2ir_pl.diffusion.prior import Prior
+from d2ir_pl.diffusion.sampling import ddim_chain
+from d2ir_pl.errors import naming
+from d2ir_pl.randomness import normal_like
+from d2ir_pl.restoration.base import RestorationMethod
 from d2ir_pl.restoration.baselines.result import restoration
 from d2ir_pl.restoration.latent_optimization import ADAM_EPS
-from d2ir_pl.sampling import ddim_chain
+from d2ir_pl.restoration.result import Restoration, unexplained
+from d2ir_pl.restoration.step import Observer, Step
 
 KERNEL_INPUT, KERNEL_HIDDEN = 200, 1000
 """Widths of the network that makes a kernel."""

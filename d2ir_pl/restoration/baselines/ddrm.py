@@ -10,19 +10,15 @@ import torch
 from torch import Generator, Tensor
 
 from d2ir_pl.degradations import Degradation
-from d2ir_pl.noise import normal_like
-from d2ir_pl.priors.denoiser import Prior
-from d2ir_pl.restoration.base import (
-    Observer,
-    Restoration,
-    RestorationMethod,
-    Step,
-    naming,
-    per_image,
-    unexplained,
-)
+from d2ir_pl.diffusion.prior import Prior
+from d2ir_pl.errors import naming
+from d2ir_pl.operators.linear import per_image
+from d2ir_pl.randomness import normal_like
+from d2ir_pl.restoration.base import RestorationMethod
 from d2ir_pl.restoration.baselines.result import restoration
 from d2ir_pl.restoration.baselines.spectral import require_svd, spectral
+from d2ir_pl.restoration.result import Restoration, unexplained
+from d2ir_pl.restoration.step import Observer, Step
 
 
 class DDRM(RestorationMethod):

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.degradations import Degradation, Phi
-from d2ir_pl.priors.denoiser import Prior
-from d2ir_pl.restoration.base import mean_square, unexplained
+from d2ir_pl.diffusion.prior import Prior
 from d2ir_pl.restoration.baselines.guided_sampling import Guidance, GuidedSampling
+from d2ir_pl.restoration.result import mean_square, unexplained
 
 PUBLISHED_SIZE = 256
 """Height and width of the images for which the scales are published."""

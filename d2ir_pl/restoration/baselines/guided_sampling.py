@@ -12,17 +12,14 @@ import torch
 from torch import Generator, Tensor
 
 from d2ir_pl.degradations import Degradation, Phi
-from d2ir_pl.noise import normal_like
-from d2ir_pl.priors.denoiser import Prior
-from d2ir_pl.restoration.base import (
-    Observer,
-    Restoration,
-    RestorationMethod,
-    Step,
-    naming,
-)
+from d2ir_pl.diffusion.prior import Prior
+from d2ir_pl.diffusion.sampling import ancestral_sigma, ddim_step, predict_eps
+from d2ir_pl.errors import naming
+from d2ir_pl.randomness import normal_like
+from d2ir_pl.restoration.base import RestorationMethod
 from d2ir_pl.restoration.baselines.result import restoration
-from d2ir_pl.sampling import ancestral_sigma, ddim_step, predict_eps
+from d2ir_pl.restoration.result import Restoration
+from d2ir_pl.restoration.step import Observer, Step
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from d2ir_pl.degradations import Blur, Phi
-from d2ir_pl.padding import pad
+from d2ir_pl.operators.padding import pad
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from d2ir_pl.degradations import Degradation, Phi
-from d2ir_pl.restoration.base import Restoration, explained
+from d2ir_pl.restoration.result import Restoration, explained
 
 
 def restoration(

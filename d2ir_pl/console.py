@@ -1,0 +1,45 @@
+"""What the program says in a terminal, and what it keeps Lightning from saying there."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# Where Lightning says that a process it started has died, before it kills all others.
+_LAUNCHER = "lightning_fabric.strategies.launchers.subprocess_script"
+
+
+def say(console: Console, text: str) -> None:
+    """Print a line as it is: square brackets are no markup, and the terminal breaks it."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep to one's own lines: Lightning's tips and hints are for people who write modules."""
+    for library in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    launcher = logging.getLogger(_LAUNCHER)
+    launcher.setLevel(logging.INFO)
+    launcher.addFilter(_in_own_words)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        warnings.filterwarnings("ignore", message=".*lightning_utilities.*")
+        yield
+
+
+def _in_own_words(record: logging.LogRecord) -> bool:
+    text, dies, _ = record.getMessage().partition(" Forcefully")
+    if dies:
+        record.msg, record.args = (
+            f"d2ir: {text} The run stops; finished images are kept, and the same command does the "
+            "rest",
+            (),
+        )
+    return True

@@ -1,0 +1,1 @@
+"""What is wrong with a photo, and how to restore it."""

@@ -1,0 +1,114 @@
+"""What a photo shows of the damage that was done to it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from d2ir_pl.estimators.edge_kernel import edge_kernel
+from d2ir_pl.estimators.jpeg_blur import width_before_jpeg
+from d2ir_pl.estimators.jpeg_tables import FileTables, estimate_quality, read_tables
+from d2ir_pl.estimators.kernel_search import spectral_misfit
+from d2ir_pl.estimators.noise_level import MIN_SIGMA, estimate_sigma
+from d2ir_pl.estimators.spectrum import gaussian_covariance
+from d2ir_pl.operators.jpeg_transform import standard_tables
+from d2ir_pl.operators.kernels import gaussian_kernel, principal_widths
+from d2ir_pl.operators.orientation import stored
+
+SHARP_WIDTH = 0.72
+"""Width in pixels, the same in all directions, that spectra of sharp photos stay below."""
+KERNEL_SIZE = 21
+"""Side in pixels of the kernel that a photo's edges are asked for."""
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What a photo shows.
+
+    Attributes:
+        sigma_y: standard deviation of its noise in [0, 1].
+        width: in pixels, of the blur that its spectrum shows if it is the same in all directions.
+        widths: major and minor width, if it is not.
+        angle: direction of the major axis in radians, from the x axis toward the y axis.
+        shaken: by how much the kernel of the edges explains the spectrum better than that Gaussian,
+            in the units of `spectral_misfit`; 0 for sharp photos.
+        jpeg_width: width of the blur that the coefficients of a JPEG show; 0 where there are none.
+        quality: of the JPEG: of the standard tables nearest to those of the file, or found in the
+            pixels; 100 where they show none.
+        from_file: whether the quality was read from a file.
+        brightness: 99th percentile of the intensities, in [0, 1].
+    """
+
+    sigma_y: float
+    width: float
+    widths: tuple[float, float]
+    angle: float
+    shaken: float
+    jpeg_width: float
+    quality: int
+    from_file: bool
+    brightness: float
+
+
+def measure(y: Tensor, path: Path | None = None, sigma_y: float | None = None) -> Measurements:
+    """Measure a photo.
+
+    The blur of a JPEG is measured on its grey image: its colours are coarser than its brightness,
+    so that the noise of its channels is not independent.
+
+    Args:
+        y: `(3, H, W)` in [-1, 1].
+        path: the file it was read from, for the tables of a JPEG.
+        sigma_y: standard deviation of its noise in [0, 1]; estimated if None.
+    """
+    y = y.float().cpu()
+    read = None if path is None else read_tables(path)
+    file = _tables_of_pixels(y) if read is None else read
+    quality = _nearest_quality(file.tables[0])
+    found = estimate_sigma(y[None]).clamp_min(MIN_SIGMA)
+    sigma = found if sigma_y is None else torch.full((1,), 2 * sigma_y).clamp_min(MIN_SIGMA)
+    image, in_image, jpeg_width = y[None], sigma, 0.0
+    if read is not None or quality < 100:
+        image = y.mean(0, keepdim=True).expand_as(y)[None].contiguous()
+        share = estimate_sigma(image).clamp_min(MIN_SIGMA) / found
+        in_image = sigma * share.clamp(3**-0.5, 1)
+        jpeg_width = width_before_jpeg(stored(y, file.orientation), file.tables[0])
+    width = math.sqrt(float(gaussian_covariance(image, in_image)[0, 0, 0]))
+    covariance = gaussian_covariance(image, in_image, isotropic=False)
+    major, minor, angle = principal_widths(covariance[0])
+    values = ((y + 1) / 2).flatten()
+    return Measurements(
+        sigma_y=float(sigma) / 2,
+        width=width,
+        widths=(major, minor),
+        angle=angle,
+        shaken=_shaken(image, in_image, covariance) if width > SHARP_WIDTH else 0.0,
+        jpeg_width=jpeg_width,
+        quality=quality,
+        from_file=read is not None,
+        brightness=float(values.kthvalue(max(1, round(0.99 * len(values)))).values),
+    )
+
+
+def _shaken(y: Tensor, sigma: Tensor, covariance: Tensor) -> float:
+    edges = edge_kernel(y[0], KERNEL_SIZE)
+    if edges is None:
+        return 0.0
+    kernels = torch.stack([gaussian_kernel(covariance, KERNEL_SIZE)[0], edges.to(y)])
+    gaussian, free = spectral_misfit(y, sigma, kernels[None])[0].tolist()
+    return float(gaussian - free)
+
+
+def _tables_of_pixels(y: Tensor) -> FileTables:
+    return FileTables(standard_tables(torch.tensor(estimate_quality(y))), (1, 1), 1)
+
+
+def _nearest_quality(table: Tensor) -> int:
+    """Of the standard tables, the one whose logarithms are nearest to those of a file's."""
+    standard = standard_tables(torch.arange(1, 101))[:, 0]
+    distance = (standard.log() - table.log()).square().flatten(1).sum(1)
+    return len(distance) - int(distance.flip(0).argmin())

@@ -1,0 +1,1 @@
+"""What a diffusion prior is, and how to step with one."""

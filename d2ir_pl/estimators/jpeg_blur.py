@@ -1,0 +1,82 @@
+"""The width of a blur that a photo had before JPEG compressed it.
+
+Rounding to zero takes away what a blur has left of the high frequencies, so that the spectrum of
+the decoded photo says little. The rounded coefficients still do. For an image whose power falls as
+in `spectrum.py`, P(f) = c |f|^-a exp(-4 pi^2 w^2 |f|^2), the DCT coefficient k of a block has the
+variance
+
+    v_k = sum_f P(f) |B_k(f)|^2,
+
+B_k the Fourier transform of its basis function, and white noise that was there before the
+compression adds n^2 to each. With a Laplace law of that variance, the likelihood of the levels to
+which the coefficients were rounded gives the most likely w and n. Blocks are flat or busy: each of
+GROUPS has a c of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from d2ir_pl.estimators.jpeg_tables import GROUPS, laplace_log_likelihood
+from d2ir_pl.estimators.spectrum import EXPONENT, MIN_WIDTH
+from d2ir_pl.operators.jpeg_transform import BLOCK, analyze
+
+# Widths in pixels that are compared: beyond the last, blocks of 8 pixels are flat.
+MAX_WIDTH = 4.0
+STEP = 0.1
+# Standard deviations in grey levels of the noise that are compared.
+NOISES = (0.0, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0, 12.0)
+# Most blocks that are looked at.
+MAX_BLOCKS = 8192
+# Side in pixels of the periodic image whose frequencies the sum runs over.
+PERIOD = 256
+
+
+def width_before_jpeg(y: Tensor, table: Tensor) -> float:
+    """Width in pixels of the isotropic Gaussian blur that the coefficients of a JPEG show.
+
+    Args:
+        y: `(3, H, W)` decoded photo in [-1, 1], turned as it was stored.
+        table: `(8, 8)` quantisation steps of the luminance in grey levels.
+
+    Returns:
+        A width from MIN_WIDTH (sharp) to MAX_WIDTH.
+    """
+    steps = table.double().cpu()
+    blocks = analyze(y.double().cpu(), (1, 1)).luma.flatten(0, 1)
+    level = (blocks[:: -(-len(blocks) // MAX_BLOCKS)] / steps).round().abs().flatten(1)[:, 1:]
+    order = level.sum(1).argsort(stable=True)
+    widths, shape = _scales()
+    scale = torch.logspace(-2, 6, 49, dtype=torch.float64)[:, None, None]
+    variance = 2 * (scale * shape).square()
+    likelihood = torch.zeros(len(NOISES), len(widths), dtype=torch.float64)
+    for group in level[order].chunk(GROUPS):
+        for i, noise in enumerate(NOISES):
+            b = ((variance + noise**2) / 2).sqrt()
+            likelihood[i] += laplace_log_likelihood(group, steps.flatten()[1:], b).amax(0)
+    return float(widths[likelihood.amax(0).argmax()])
+
+
+@cache
+def _scales() -> tuple[Tensor, Tensor]:
+    """Widths `(W,)`, and for each the standard deviation of 63 coefficients, `(W, 63)`.
+
+    They are relative to that of the first coefficient, all but the mean of a block.
+    """
+    f = torch.fft.fftfreq(PERIOD, dtype=torch.float64)
+    n = torch.arange(BLOCK, dtype=torch.float64)
+    basis = torch.cos((2 * n + 1) * n[:, None] * math.pi / (2 * BLOCK))
+    basis /= basis.norm(dim=1, keepdim=True)
+    wave = torch.exp(-2j * math.pi * n[:, None] * f)
+    gain = (basis.to(wave) @ wave).abs().square()
+    radius = torch.hypot(f[:, None], f)
+    law = radius.clamp_min(1 / PERIOD) ** -EXPONENT
+    law[0, 0] = 0
+    widths = torch.arange(MIN_WIDTH, MAX_WIDTH + STEP / 2, STEP, dtype=torch.float64)
+    power = law * torch.exp(-4 * math.pi**2 * (widths[:, None, None] * radius) ** 2)
+    deviation = (gain @ power @ gain.mT).flatten(1)[:, 1:].sqrt()
+    return widths, deviation / deviation[:, :1]

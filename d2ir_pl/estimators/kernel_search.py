@@ -1,0 +1,169 @@
+"""Parameters of a blur of any shape, read off the power spectrum of the blurred photo.
+
+Natural images have a power spectrum close to a power law of the spatial frequency f. A kernel with
+transfer function K multiplies it by |K(f)|^2, and white noise adds a constant:
+
+    P(f) = c |f|^-a |K(f)|^2 + n.
+
+The periodogram, averaged over cells of the frequency plane with m values each, I, follows P but for
+two errors of its logarithm: chance, with variance 1 / m, and what sets one photo apart from the
+law, with variance tau^2. The kernel and c minimise
+
+    sum_cells (log I - log P)^2 / (tau^2 + 1 / m).
+
+Whittle's likelihood (see `spectrum.py`) has no tau. A few cells at the zeros of K then decide, and
+it read one path in fifteen at half its length. The zeros also give the sum many local minima, so a
+grid is searched first, and then the surroundings of its best points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from d2ir_pl.estimators.noise_level import grey_variance
+from d2ir_pl.estimators.spectrum import MIN_FREQUENCY, cell_means, periodogram
+
+# How often the spacing of the grid is halved around its best point.
+REFINEMENTS = 5
+# How many points of the grid are refined.
+STARTS = 10
+# Iterations that fit the scale c; more change nothing.
+SCALE_ITERATIONS = 3
+# tau: how far the logarithm of a photo's power strays from the law.
+LAW_SCATTER = 0.5
+
+
+def most_likely_kernel(
+    y: Tensor,
+    sigma_y: Tensor,
+    candidates: Sequence[Tensor],
+    kernel: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """The parameters whose kernel best explains each image's power spectrum.
+
+    Args:
+        y: `(B, C, H, W)` blurred, noisy images.
+        sigma_y: `(B,)` standard deviation of the noise of one channel, in the units of y.
+        candidates: for each of P parameters, evenly spaced values, or a single known one. The
+            first ones stand for a sharp image: an image that says nothing gets them.
+        kernel: from parameters `(N, P)` in double precision to kernels `(N, k, k)`, k odd.
+
+    Returns:
+        `(B, P)` parameters, less than one spacing away from a candidate.
+
+    Source: the law, Field 1987, and Whittle 1953, as in `spectrum.py`.
+    """
+    columns = [values.double() for values in candidates]
+    grid = torch.cartesian_prod(*columns).view(-1, len(columns))
+    if len(grid) == 1:
+        return grid.to(y).expand(len(y), -1).clone()
+    kernels = kernel(grid)
+    # On the CPU: there is little to compute, and not every accelerator has double precision.
+    spectra = _spectra(y.detach().cpu(), sigma_y.cpu(), 3 * kernels.shape[-1] + 1)
+    found = []
+    for spectrum in spectra:
+        if not spectrum.shows_signal():
+            found.append(grid[0])
+            continue
+        cost = spectrum.cost(kernels).view(len(columns[0]), -1)
+        # One start for each value of the first parameter: grid points next to each other lead to
+        # the same minimum, and a narrow minimum may look shallow from a point of the grid.
+        lowest = cost.amin(1).argsort(stable=True)[:STARTS]
+        starts = grid.view(*cost.shape, -1)[lowest, cost.argmin(1)[lowest]]
+        found.append(_refined(starts, columns, spectrum, kernel))
+    return torch.stack(found).to(y)
+
+
+def spectral_misfit(y: Tensor, sigma_y: Tensor, kernels: Tensor) -> Tensor:
+    """`(B, N)`: how badly each of N kernels for each image explains the image's power spectrum.
+
+    Only comparisons between the kernels of one image mean something. A spectrum does not see the
+    phase of a kernel's transfer function.
+
+    Args:
+        y: `(B, C, H, W)` blurred, noisy images.
+        sigma_y: `(B,)` standard deviation of the noise of one channel, in the units of y.
+        kernels: `(B, N, k, k)`, k odd.
+    """
+    spectra = _spectra(y.detach().cpu(), sigma_y.cpu(), 3 * kernels.shape[-1] + 1)
+    rows = kernels.double().cpu()
+    return torch.stack([s.cost(k) for s, k in zip(spectra, rows, strict=True)]).to(y)
+
+
+def _refined(
+    points: Tensor,
+    columns: Sequence[Tensor],
+    spectrum: _Spectrum,
+    kernel: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """`(P,)`: the best that descents from some points `(M, P)` of a grid lead to."""
+    spacing = torch.stack([v[1] - v[0] if len(v) > 1 else v.new_zeros(()) for v in columns])
+    # The point itself is the first of its neighbours, to win ties.
+    axis = torch.tensor([0.0, -1.0, 1.0], dtype=points.dtype)
+    offsets = torch.cartesian_prod(*[axis] * len(columns)).view(-1, len(columns)) * spacing
+    rows = torch.arange(len(points))
+    for i in range(1, REFINEMENTS + 1):
+        near = points[:, None] + offsets / 2**i
+        costs = spectrum.cost(kernel(near.flatten(0, 1))).view(len(points), -1)
+        points = near[rows, costs.argmin(1)]
+    return points[costs.amin(1).argmin()]
+
+
+@dataclass(frozen=True)
+class _Spectrum:
+    """Power of one image, averaged over the cells of a coarse grid of frequencies.
+
+    Attributes:
+        power: `(F,)` mean of the periodogram in each cell, and `count` how many values it has.
+        law: `(F,)` mean of |f|^-a in each cell.
+        cell: `(F,)` position of each cell in the flattened `rfft2` of `size` x `size` values.
+        size: cells are 1 / size cycles a pixel wide.
+        noise: the constant n.
+    """
+
+    power: Tensor
+    count: Tensor
+    law: Tensor
+    cell: Tensor
+    size: int
+    noise: Tensor
+
+    def shows_signal(self) -> bool:
+        """Whether there is more than noise: four times the standard error of its mean power."""
+        excess = (self.count * (self.power - self.noise)).sum()
+        return len(self.power) >= 8 and bool(excess > 4 * self.noise * self.count.sum().sqrt())
+
+    def cost(self, kernels: Tensor) -> Tensor:
+        """`(N,)` misfits of kernels `(N, k, k)`, each at its best c, by Gauss-Newton in log c."""
+        transfer = torch.fft.rfft2(kernels, s=(self.size, self.size)).flatten(1)[:, self.cell]
+        shape = self.law * (transfer.real**2 + transfer.imag**2)
+        weight = 1 / (LAW_SCATTER**2 + 1 / self.count)
+        log_power = self.power.clamp_min(1e-30).log()
+        c = ((self.power - self.noise).sum() / shape.sum(1, keepdim=True)).clamp_min(1e-12)
+        for _ in range(SCALE_ITERATIONS):
+            model = c * shape + self.noise
+            slope = c * shape / model
+            step = (slope * (log_power - model.log())) @ weight / (slope**2 @ weight)
+            # A large step would leave the range in which it is a good one.
+            c = c * step.clamp(-1, 1).exp()[:, None]
+        return (log_power - (c * shape + self.noise).log()) ** 2 @ weight
+
+
+def _spectra(y: Tensor, sigma_y: Tensor, size: int) -> list[_Spectrum]:
+    """The spectrum of each image on cells of 1 / size cycles a pixel."""
+    power, frequency = periodogram(y)
+    keep = frequency.norm(dim=1) > MIN_FREQUENCY
+    power, frequency = power[:, keep], frequency[keep]
+    power, law, count, place = cell_means(power, frequency, size)
+    cell = place[:, 1] % size * (size // 2 + 1) + place[:, 0]  # 1/2 and -1/2 are the same
+    noise = grey_variance(y, sigma_y)
+    # A floor keeps the likelihood finite where there is neither signal nor noise.
+    floor = 1e-4 * power.mean(1) + 1e-14
+    return [
+        _Spectrum(p, count, law, cell, size, n)
+        for p, n in zip(power, noise.clamp_min(floor), strict=True)
+    ]

@@ -1,0 +1,1 @@
+"""Linear maps on images, without parameters of a degradation."""

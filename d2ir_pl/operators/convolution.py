@@ -1,0 +1,102 @@
+"""Correlation with a kernel per image as a linear operator, by FFT, at any border."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from d2ir_pl.operators.linear import Size
+from d2ir_pl.operators.padding import PadMode, pad, pad_adjoint
+
+Border = Literal["extend", "reflect", "replicate", "circular"]
+
+
+class ConvolutionOperator:
+    """A: correlation of every channel with one kernel per image, `(A x)(u) = sum_v k(v) x(u + v)`.
+
+    With border `extend`, x is larger than y by the kernel's radius on each side (at least): y is
+    the part of the correlation in which the kernel stays inside x, so nothing is assumed about
+    what lies outside the photo. With the others x has the size of y and is continued past its
+    border as named.
+
+    Everything runs by FFT, on a circle large enough that it never wraps into y.
+
+    Args:
+        kernel: `(B, k, k)`, k odd.
+        image_size: (H, W) of x.
+        observed: (H, W) of y.
+        border: what lies outside.
+    """
+
+    def __init__(self, kernel: Tensor, image_size: Size, observed: Size, border: Border) -> None:
+        radius = kernel.shape[-1] // 2
+        self._mode: PadMode | None = None if border == "extend" else border
+        # How far x is continued at its top and left; with `extend` it is large enough itself.
+        before = 0 if border == "extend" else radius
+        self._circle = (_fast(image_size[0] + 2 * before), _fast(image_size[1] + 2 * before))
+        self._pads = _margins(self._circle, image_size, before)
+        # Where y lies on the circle: a kernel's radius from the top and left.
+        self._margins = _margins(self._circle, observed, radius)
+        self._transfer = transfer_function(kernel, self._circle)
+        self._gain = self._transfer.abs() ** 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = _zero_pad(x, *self._pads) if self._mode is None else pad(x, *self._pads, self._mode)
+        return _trim(self._filter(x, self._transfer), *self._margins)
+
+    def adjoint(self, r: Tensor) -> Tensor:
+        x = self._filter(_zero_pad(r, *self._margins), self._transfer.conj())
+        if self._mode is None:
+            return _trim(x, *self._pads)
+        return pad_adjoint(x, *self._pads, self._mode)
+
+    def precondition(self, g: Tensor, rho: Tensor) -> Tensor:
+        """The exact inverse were the image periodic; close to it away from the borders."""
+        return _trim(self._filter(_zero_pad(g, *self._pads), 1 / (self._gain + rho)), *self._pads)
+
+    def _filter(self, x: Tensor, transfer: Tensor) -> Tensor:
+        return torch.fft.irfft2(torch.fft.rfft2(x) * transfer, s=self._circle)
+
+
+def transfer_function(kernel: Tensor, circle: Size) -> Tensor:
+    """`(B, 1, H, W/2 + 1)`: what correlation with the kernel multiplies a spectrum by."""
+    size = kernel.shape[-1]
+    rows = (torch.arange(size, device=kernel.device) - size // 2) % circle[0]
+    columns = (torch.arange(size, device=kernel.device) - size // 2) % circle[1]
+    index = (rows[:, None] * circle[1] + columns[None, :]).flatten()
+    canvas = kernel.new_zeros(len(kernel), circle[0] * circle[1])
+    canvas = canvas.index_add(1, index, kernel.flatten(1))
+    return torch.fft.rfft2(canvas.view(-1, 1, *circle)).conj()
+
+
+def _margins(outer: Size, inner: Size, before: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(top, bottom) and (left, right) margins of `inner` placed `before` into `outer`."""
+    return (
+        (before, outer[0] - inner[0] - before),
+        (before, outer[1] - inner[1] - before),
+    )
+
+
+def _zero_pad(x: Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
+    return F.pad(x, (*columns, *rows))
+
+
+def _trim(x: Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
+    """Cut the margins off: the transpose of `_zero_pad`."""
+    h, w = x.shape[-2:]
+    return x[..., rows[0] : h - rows[1], columns[0] : w - columns[1]]
+
+
+def _fast(n: int) -> int:
+    """The next length whose only prime factors are 2, 3, 5 and 7, for which FFTs are fast."""
+    while True:
+        m = n
+        for p in (2, 3, 5, 7):
+            while m % p == 0:
+                m //= p
+        if m == 1:
+            return n
+        n += 1

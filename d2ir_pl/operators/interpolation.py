@@ -1,0 +1,34 @@
+"""Cubic interpolation as a matrix."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from d2ir_pl.operators.padding import pad_index
+
+
+def cubic(t: Tensor) -> Tensor:
+    """Keys' cubic convolution kernel with a = -1/2, the one that reproduces quadratics.
+
+    Source: Keys, Cubic convolution interpolation for digital image processing, 1981, eq. 15.
+    """
+    t = t.abs()
+    near = 1.5 * t**3 - 2.5 * t**2 + 1
+    far = -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2
+    return torch.where(t < 1, near, torch.where(t < 2, far, 0.0))
+
+
+def cubic_interpolation(position: Tensor, m: int) -> Tensor:
+    """`(n, m)`: the cubic through m samples, at n positions; beyond them the samples are mirrored.
+
+    Args:
+        position: `(n,)` in units of samples, 0 at the first and m - 1 at the last.
+        m: number of samples.
+    """
+    neighbour = position.floor().long()[:, None] + torch.arange(-1, 3)
+    weight = cubic(position[:, None] - neighbour)
+    before = max(0, -int(neighbour.min()))
+    after = max(0, int(neighbour.max()) + 1 - m)
+    mirrored = pad_index(m, before, after, "reflect")[neighbour + before]
+    return torch.zeros(len(position), m, dtype=weight.dtype).scatter_add(1, mirrored, weight)

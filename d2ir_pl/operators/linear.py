@@ -1,0 +1,59 @@
+"""Linear maps on images that one can apply without seeing their matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
+
+
+class LinearOperator(Protocol):
+    """D_phi of a linear degradation with phi set: a matrix A that one can apply but not see."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A x."""
+
+    def adjoint(self, r: Tensor) -> Tensor:
+        """A^T r."""
+
+    def precondition(self, g: Tensor, rho: Tensor) -> Tensor:
+        """A cheap, symmetric positive approximation of (A^T A + rho)^-1 g, rho `(B, 1, 1, 1)`."""
+
+
+class Jacobian:
+    """The derivative of a map at a point, by automatic differentiation.
+
+    Args:
+        f: from `(B, 3, H, W)` to `(B, 3, h, w)`, image by image.
+        x: the point.
+    """
+
+    def __init__(self, f: Callable[[Tensor], Tensor], x: Tensor) -> None:
+        self._f, self._x = f, x
+        with torch.enable_grad():
+            value, self._vjp = torch.func.vjp(f, x)[:2]
+        self.value: Tensor = value.detach()
+        # How much the map amplifies a flat image, which stands for A^T A where that is hard to see.
+        flat = self.forward(torch.ones_like(x)).square().flatten(1).sum(1)
+        self._gain = (flat / x[0].numel())[:, None, None, None]
+
+    def forward(self, x: Tensor) -> Tensor:
+        tangent: Tensor = torch.func.jvp(self._f, (self._x,), (x,))[1]
+        return tangent.detach()
+
+    def adjoint(self, r: Tensor) -> Tensor:
+        gradient: Tensor = self._vjp(r)[0]
+        return gradient.detach()
+
+    def precondition(self, g: Tensor, rho: Tensor) -> Tensor:
+        return g / (self._gain + rho)
+
+
+def per_image(values: Tensor) -> Tensor:
+    """`(B,)` as `(B, 1, 1, 1)`, to scale images with."""
+    return values[:, None, None, None]

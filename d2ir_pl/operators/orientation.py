@@ -1,0 +1,25 @@
+"""Photos as a file stores them, before they are turned upright, and back."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from d2ir_pl.image_io.photo import FLIPS
+from d2ir_pl.operators.linear import Size
+
+
+def stored(x: Tensor, orientation: int) -> Tensor:
+    """`(..., H, W)` turned from upright to how a file of that EXIF orientation stores it."""
+    x = x.flip([axis - 2 for axis in FLIPS.get(orientation, ())])
+    return x.mT if orientation >= 5 else x
+
+
+def upright(x: Tensor, orientation: int) -> Tensor:
+    """The inverse of `stored`."""
+    x = x.mT if orientation >= 5 else x
+    return x.flip([axis - 2 for axis in FLIPS.get(orientation, ())])
+
+
+def stored_size(size: Size, orientation: int) -> Size:
+    """Size in the file of an image that is `size` when upright."""
+    return (size[1], size[0]) if orientation >= 5 else size

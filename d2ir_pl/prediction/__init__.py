@@ -1,0 +1,1 @@
+"""Restoration of folders through Lightning."""

@@ -1,0 +1,169 @@
+"""Restoring a batch although memory runs out, or an image of it diverges or is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+
+import torch
+from pytorch_lightning.utilities.memory import garbage_collection_cuda, is_oom_error
+
+from d2ir_pl.errors import OutputError
+from d2ir_pl.prediction.outcome import Outcome
+from d2ir_pl.priors import NetworkPrior
+from d2ir_pl.restoration import Restoration, RestorationMethod
+
+WORST_RESIDUAL = 1e3
+"""In the units of [-1, 1], where black for white leaves 4. Methods that start from noise stay below
+it, even when they are stopped early; what has exploded does not."""
+
+Restore = Callable[[Sequence[int], RestorationMethod], Restoration]
+
+
+class Attempts:
+    """Restores images together where that works, and otherwise in smaller parts, or more gently.
+
+    - Where memory runs out, the batch is halved, and a single image is predicted on tiles of half
+      the side. What fitted is remembered for later batches of images at least as large.
+    - Where the degradation or the method refuses an image (ValueError), or a computation fails, the
+      others are restored each by itself.
+    - An image whose restoration fails so, is not finite, or leaves more than `WORST_RESIDUAL`
+      unexplained, is restored once more by itself, with a tenth of the method's step sizes and a
+      prior that computes in float32. The other images of its batch keep their results.
+
+    Args:
+        prior: that of the method.
+    """
+
+    def __init__(self, prior: NetworkPrior) -> None:
+        self.prior = prior
+        self._fitting_pixels: int | None = None
+        self._small_tile: tuple[int, int] | None = None
+        """Pixels of an image that memory did not hold, and the tile on which it did."""
+
+    def __call__(
+        self, restore: Restore, method: RestorationMethod, count: int, pixels: int
+    ) -> Outcome:
+        """Restore a batch.
+
+        Args:
+            restore: how some images of the batch, given by their positions, are restored.
+            method: what it is called with, or a gentler version of it.
+            count: images in the batch.
+            pixels: of each of them.
+        """
+        outcome = Outcome()
+        with self.prior.same_tiles_afterwards():
+            if self._small_tile is not None and pixels >= self._small_tile[0]:
+                self.prior.fix_tile(self._small_tile[1])
+            broken = self._together(restore, method, list(range(count)), pixels, outcome)
+        for b, restoration in list(outcome.restored.items()):
+            if not _sound(restoration):
+                broken[b] = "the restoration diverged"
+        for b, reason in broken.items():
+            outcome.restored.pop(b, None)
+            with self.prior.same_tiles_afterwards():
+                self._again(restore, method, b, reason, pixels, outcome)
+        return outcome
+
+    def _again(
+        self,
+        restore: Restore,
+        method: RestorationMethod,
+        image: int,
+        reason: str,
+        pixels: int,
+        outcome: Outcome,
+    ) -> None:
+        """Restore an image more gently than before, if there is a way to."""
+        gentler, half = method.gentler(), self.prior.compute_dtype != torch.float32
+        ways = ["with a tenth of the step sizes"] * (gentler is not None) + ["in float32"] * half
+        how = " and ".join(ways)
+        remedy = "try another --seed"
+        if not ways:
+            outcome.failed[image] = f"{reason}: {remedy}"
+            return
+        try:
+            with self.prior.in_float32() if half else nullcontext():
+                broken = self._together(restore, gentler or method, [image], pixels, outcome)
+        except RuntimeError as error:  # a network in float32 takes twice the memory
+            if not out_of_memory(error):
+                raise
+            broken = {image: "memory ran out"}
+        if image in outcome.failed:
+            return
+        if not broken and _sound(outcome.restored[image]):
+            outcome.note(image, f"{reason} at first: restored {how}")
+            outcome.in_float32.update([image] * half)
+            return
+        outcome.restored.pop(image, None)
+        outcome.failed[image] = f"{reason}, {how} as well: {remedy}"
+
+    def _together(
+        self,
+        restore: Restore,
+        method: RestorationMethod,
+        images: list[int],
+        pixels: int,
+        outcome: Outcome,
+    ) -> dict[int, str]:
+        """Restore images together as far as memory allows; those that failed, and why."""
+        waiting, alone, tiled = list(images), False, ""
+        broken: dict[int, str] = {}
+        while waiting:
+            count = 1 if alone else len(waiting)
+            if self._fitting_pixels is not None:
+                count = min(count, max(1, self._fitting_pixels // pixels))
+            part, waiting = waiting[:count], waiting[count:]
+            restoration, refusal, failure = None, "", ""
+            try:
+                restoration = restore(part, method)
+            except OutputError:
+                raise
+            except ValueError as error:
+                refusal = str(error)
+            except (MemoryError, RuntimeError, IndexError, ArithmeticError) as error:
+                # And go on outside, where the error no longer holds tensors.
+                failure = "" if out_of_memory(error) else f"a computation failed ({error!r:.200})"
+            if restoration is not None:
+                small = len(part) < len(images) and not alone
+                for i, b in enumerate(part):
+                    outcome.restored[b] = restoration.select([i])
+                    outcome.tiles[b] = self.prior.tile
+                    if small or tiled:
+                        outcome.note(b, f"memory ran out: restored {len(part)} at a time{tiled}")
+            elif refusal or failure:
+                if len(part) > 1:
+                    waiting, alone = [*part, *waiting], True
+                elif refusal:
+                    outcome.failed[part[0]] = refusal
+                else:
+                    broken[part[0]] = failure
+            else:
+                garbage_collection_cuda()
+                waiting = [*part, *waiting]
+                if len(part) > 1:
+                    self._fitting_pixels = len(part) // 2 * pixels
+                elif self.prior.halve_tile():
+                    self._small_tile = pixels, self.prior.tile
+                    tiled = f", on tiles of {self.prior.tile} pixels"
+                else:
+                    outcome.failed[waiting.pop(0)] = (
+                        f"memory ran out, on tiles of {self.prior.tile} pixels as well: make the "
+                        "photo smaller"
+                    )
+        return broken
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device, or the machine, has no memory left."""
+    if isinstance(error, MemoryError) or is_oom_error(error):
+        return True
+    # What Lightning does not know: Apple's GPUs, other systems' CPUs, and libraries of CUDA.
+    text = str(error)
+    return any(part in text for part in ("out of memory", "not enough memory", "ALLOC_FAILED"))
+
+
+def _sound(restoration: Restoration) -> bool:
+    finite = bool(restoration.x0.isfinite().all())
+    return finite and float(restoration.residual) <= WORST_RESIDUAL

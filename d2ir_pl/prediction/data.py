@@ -1,0 +1,109 @@
+"""Folders of degraded photos as batches of equal size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from d2ir_pl.errors import InputError
+from d2ir_pl.inputs.finding import find_items, group_by_size
+from d2ir_pl.inputs.items import Failure, Item, Sample, read_sample
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of one size, and the inputs of that batch that could not be read.
+
+    Attributes:
+        y: `(B, 3, H, W)`, or `(B, S, 3, H, W)` of scenes, in [-1, 1]; B may be 0.
+    """
+
+    samples: list[Sample]
+    failures: list[Failure]
+    y: Tensor
+
+
+class RestorationDataModule(pl.LightningDataModule):
+    """The photos to restore.
+
+    Args:
+        inputs: a file, a folder (searched recursively for image files) or a glob pattern.
+        references: a folder with the clean images under the same relative paths; extensions may
+            differ.
+        scenes: every folder with photos in it is one scene, of which these are exposures.
+        degrade: the inputs are clean: degrade them with the configured degradation first, and
+            keep them as references.
+        degrade_noise: standard deviation in [0, 1] of the noise that `degrade` adds.
+        batch_size: images of equal size that are restored together.
+        limit: restore only the first so many images.
+        num_workers: processes that read images ahead.
+
+    Raises:
+        InputError: if there is nothing to restore, or the settings contradict each other.
+    """
+
+    def __init__(
+        self,
+        inputs: str | None = None,
+        references: str | None = None,
+        scenes: bool = False,
+        degrade: bool = False,
+        degrade_noise: float = 0.02,
+        batch_size: int = 1,
+        limit: int | None = None,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        if inputs is None:
+            raise InputError("no input is given: add --data.inputs with a file, folder or glob")
+        if batch_size < 1:
+            raise InputError(f"--data.batch_size {batch_size} must be at least 1")
+        if num_workers < 0:
+            raise InputError(f"--data.num_workers {num_workers} must be at least 0")
+        if limit is not None and limit < 1:
+            raise InputError(f"--data.limit {limit} must be at least 1")
+        if degrade and references is not None:
+            raise InputError("--data.degrade true makes its own references: leave out references")
+        if degrade and scenes:
+            raise InputError("--data.degrade true makes exposures itself: leave out scenes")
+        if not 0 <= degrade_noise < 1:
+            raise InputError(f"--data.degrade_noise {degrade_noise} must lie in [0, 1)")
+        self.scenes = scenes
+        self.degrade = degrade
+        self.degrade_noise = degrade_noise
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        # Where there are fewer batches than processes, some have nothing to do.
+        self.allow_zero_length_dataloader_with_multiple_devices = True
+        self.items = find_items(inputs, references, scenes)[:limit]
+        self.pending = self.items
+        """The items still to do; the program takes out those that are complete."""
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """This process's share of the batches."""
+        trainer = self.trainer
+        rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        batches = group_by_size(self.pending, self.batch_size)
+        dataset = _BatchDataset(batches[rank::world])
+        return DataLoader(dataset, batch_size=None, shuffle=False, num_workers=self.num_workers)
+
+
+class _BatchDataset(Dataset[Batch]):
+    """Whole batches as items, so that no sampler has to know about sizes or ranks."""
+
+    def __init__(self, batches: list[list[Item]]) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> Batch:
+        read = [read_sample(item) for item in self.batches[index]]
+        samples = [s for s in read if isinstance(s, Sample)]
+        failures = [s for s in read if isinstance(s, Failure)]
+        y = torch.stack([s.y for s in samples]) if samples else torch.empty(0, 3, 1, 1)
+        return Batch(samples, failures, y)

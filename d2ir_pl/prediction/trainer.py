@@ -1,0 +1,30 @@
+"""The trainer that restores."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.strategies import DDPStrategy
+
+
+def restoration_trainer(**arguments: Any) -> pl.Trainer:
+    """Lightning's trainer with what prediction needs: own sharding, no training side effects.
+
+    Args:
+        arguments: the options of `pytorch_lightning.Trainer` that a user may set, such as
+            `devices`; `precision` is one that Lightning knows.
+    """
+    trainer = pl.Trainer(
+        **arguments,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    if isinstance(trainer.strategy, DDPStrategy):
+        # Shares are uneven, and the first process to finish waits for the last one.
+        trainer.strategy._timeout = timedelta(days=7)
+    return trainer

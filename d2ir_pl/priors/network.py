@@ -1,0 +1,181 @@
+"""The interface of a diffusion prior: noise and clean-image prediction at any image size."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from d2ir_pl.diffusion.prior import Prior
+from d2ir_pl.diffusion.schedule import Schedule
+from d2ir_pl.errors import PriorError
+from d2ir_pl.priors.memory import AllocationCounter, total_memory
+
+Tile = int | Literal["auto"]
+"""Largest side in pixels that a prior sees at once; `auto` is its own choice."""
+
+AUTO_TILE = 5
+"""An automatic tile is this many times as wide as the images that the network was trained on: wide
+enough that overlaps cost little, and not so wide that its attention is at a loss."""
+
+CPU_SHARE, GPU_SHARE = 0.25, 0.6
+"""The share of a device's memory that one evaluation may take."""
+
+
+class NetworkPrior(Prior):
+    """A prior that is a frozen U-Net, which may compute in half precision.
+
+    Args:
+        unet: the network.
+        schedule: alpha_bar of each timestep.
+        levels: resolutions of the U-Net; it halves the image `levels - 1` times.
+        trained_size: side in pixels of the images that it was trained on.
+        tile: largest side in pixels that is predicted at once; `auto` is five times
+            `trained_size`, or less where the device's memory does not hold that.
+        classes: how many classes the U-Net is conditioned on; None if on none.
+        label: the class of every prediction, in 0..classes - 1.
+
+    Raises:
+        PriorError: if there is a label without classes, or the other way round.
+    """
+
+    def __init__(
+        self,
+        unet: nn.Module,
+        schedule: Schedule,
+        levels: int,
+        trained_size: int,
+        tile: Tile = "auto",
+        classes: int | None = None,
+        label: int | None = None,
+    ) -> None:
+        multiple = 2 ** (levels - 1)
+        largest = AUTO_TILE * max(multiple, trained_size)
+        super().__init__(schedule, multiple, largest if tile == "auto" else tile)
+        _check_label(label, classes)
+        self.unet = unet.eval().requires_grad_(False)
+        self.label = label
+        self.compute_dtype = torch.float32
+        self._largest_tile = largest if tile == "auto" else None
+        self._footprints: dict[tuple[torch.device, torch.dtype, bool], float] = {}
+
+    def cast(self, dtype: torch.dtype) -> Self:
+        """Evaluate the U-Net in `dtype` from now on; inputs, outputs and the schedule stay float32.
+
+        Convolutions and linear layers are converted once, so that autocast does not convert them
+        in every call; normalisation stays float32.
+
+        Raises:
+            ValueError: if `dtype` is not float32, bfloat16 or float16.
+        """
+        if dtype not in (torch.float32, torch.bfloat16, torch.float16):
+            raise ValueError(f"a prior runs in float32, bfloat16 or float16, not {dtype}")
+        for module in self.unet.modules():
+            if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Linear)):
+                module.to(dtype)
+        self.compute_dtype = dtype
+        return self
+
+    @contextmanager
+    def in_float32(self) -> Iterator[None]:
+        """Evaluate the U-Net in float32 inside, as for what does not fit into half precision."""
+        dtype = self.compute_dtype
+        try:
+            self.cast(torch.float32)
+            yield
+        finally:
+            self.cast(dtype)
+
+    def prepare(self, gradient: bool) -> None:
+        """Choose an automatic tile, how many images at once, and the order of the weights.
+
+        The tile is as large as it may be, and as the device's memory allows for one image: it does
+        not depend on the batch, which is predicted in parts where it has to be.
+        """
+        device = next(self.unet.parameters()).device
+        if device.type == "cpu":
+            order = torch.contiguous_format if gradient else torch.channels_last
+            for kernel in self.unet.parameters():
+                if kernel.ndim == 4:
+                    kernel.data = kernel.data.contiguous(memory_format=order)
+        weights = sum(p.nbytes for p in self.unet.parameters())
+        share = CPU_SHARE if device.type == "cpu" else GPU_SHARE
+        memory = share * max(0, total_memory(device) - weights)
+        key = device, self.compute_dtype, gradient
+        if key not in self._footprints:
+            self._footprints[key] = self.bytes_per_pixel(gradient)
+        self.pixels = int(memory / self._footprints[key])
+        if self._largest_tile is not None:
+            side = min(self._largest_tile, math.isqrt(self.pixels))
+            self.use_tiles(max(self.smallest_tile, side))
+
+    def fix_tile(self, tile: int) -> None:
+        """Predict on tiles of this side from now on, whatever memory allows."""
+        self._largest_tile = None
+        self.use_tiles(tile)
+
+    def halve_tile(self) -> bool:
+        """Predict on tiles of half the side from now on; False if they are as small as they get."""
+        if self.tile <= self.smallest_tile:
+            return False
+        self.fix_tile(max(self.smallest_tile, self.tile // 2))
+        return True
+
+    @contextmanager
+    def same_tiles_afterwards(self) -> Iterator[None]:
+        """Whatever is done to the tiles inside is undone at the end."""
+        before = self.tile, self.overlap, self._largest_tile
+        try:
+            yield
+        finally:
+            self.tile, self.overlap, self._largest_tile = before
+
+    def bytes_per_pixel(self, gradient: bool) -> float:
+        """Memory that an evaluation takes for each pixel of an image, as counted in a small one.
+
+        Args:
+            gradient: whether everything that a backward pass needs is kept.
+        """
+        device = next(self.unet.parameters()).device
+        side = self.smallest_tile
+        x_t = torch.zeros(1, 3, side, side, device=device, requires_grad=gradient)
+        with torch.set_grad_enabled(gradient), AllocationCounter() as counter:
+            self._network(x_t, 0)
+        return counter.peak / side**2
+
+    @abstractmethod
+    def _predict(self, x_t: Tensor, steps: Tensor, labels: Tensor | None) -> Tensor:
+        """The U-Net's output, `(B, 3 or 6, H, W)`, whose first three channels are its prediction.
+
+        Args:
+            x_t: `(B, 3, H, W)` float32.
+            steps: `(B,)` timesteps.
+            labels: `(B,)` classes; None if the U-Net knows none.
+        """
+
+    def _network(self, x_t: Tensor, t: int) -> Tensor:
+        steps = torch.full((len(x_t),), t, device=x_t.device)
+        labels = None if self.label is None else torch.full_like(steps, self.label)
+        half = self.compute_dtype != torch.float32
+        with torch.autocast(x_t.device.type, self.compute_dtype, enabled=half):
+            prediction = self._predict(x_t.float(), steps, labels)
+        return prediction[:, : x_t.shape[1]].float()
+
+
+def _check_label(label: int | None, classes: int | None) -> None:
+    if classes is None:
+        if label is not None:
+            raise PriorError(f"the prior knows no classes: leave out --model.label {label}")
+    elif label is None:
+        raise PriorError(
+            f"the prior is class-conditional: choose a class with --model.label 0..{classes - 1}"
+        )
+    elif not 0 <= label < classes:
+        raise PriorError(
+            f"--model.label {label} is not a class of the prior: choose one of 0..{classes - 1}"
+        )

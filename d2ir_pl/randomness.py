@@ -1,0 +1,35 @@
+"""Randomness that belongs to one image: its generators, and the noise that they draw."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Generator, Tensor
+
+
+def image_generator(seed: int, name: str, stream: str = "restore") -> Generator:
+    """A CPU generator that depends on the run's seed and the image's name alone.
+
+    The same image therefore draws the same noise alone, in a batch, and on any process.
+
+    Args:
+        seed: the run's seed.
+        name: the image's path relative to the input folder.
+        stream: the purpose; each has a stream of its own (`restore`, `degrade`).
+    """
+    text = f"{seed}\0{stream}\0{name}".encode("utf-8", "surrogateescape")
+    digest = hashlib.blake2b(text, digest_size=8).digest()
+    return Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
+
+
+def normal_like(x: Tensor, generators: Sequence[Generator]) -> Tensor:
+    """Standard normal noise of x's shape; row b comes from `generators[b]`.
+
+    Args:
+        x: `(B, ...)`; its shape, dtype and device are taken.
+        generators: B CPU generators.
+    """
+    rows = [torch.randn(x.shape[1:], generator=g, dtype=torch.float32) for g in generators]
+    return torch.stack(rows).to(device=x.device, dtype=x.dtype)

@@ -1,0 +1,1 @@
+"""What shows the results of runs to people."""

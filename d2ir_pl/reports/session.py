@@ -1,0 +1,43 @@
+"""A run as one row of TensorBoard's HPARAMS tab: its settings and the means of its scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from d2ir_pl.results.folder import ResultFolder
+from d2ir_pl.results.record import METRICS, Record, means
+from d2ir_pl.results.settings import read_settings
+
+_SUFFIX = ".means"
+
+
+def write_session(folder: ResultFolder, records: Iterable[Record]) -> None:
+    """Write the run's session to `tensorboard/means`, in place of an old one.
+
+    Metrics are `mean/psnr` and so on. The columns of the tab are not written: TensorBoard would
+    take those of one run for all, while without them it collects them from all runs. Those of a
+    run include every curve in the folders below it, which is why this one has none.
+
+    Args:
+        folder: the results, with the settings in `config.yaml`.
+        records: of all images of the run; failed ones are left out.
+
+    Raises:
+        OutputError: if the files cannot be written.
+    """
+    root = folder.root / "tensorboard" / "means"
+    with folder.writing():
+        for old in root.glob(f"events.out.tfevents.*{_SUFFIX}"):
+            old.unlink()
+        scores = means((r for r in records if r.status == "restored"), METRICS)
+        if not scores:
+            return
+        _, start, end = hparams(read_settings(folder.root), {})
+        with SummaryWriter(root, filename_suffix=_SUFFIX) as writer:
+            for summary in (start, end):
+                writer._get_file_writer().add_summary(summary)
+            for name, value in scores.items():
+                writer.add_scalar(f"mean/{name}", value)

@@ -1,0 +1,45 @@
+"""What `predict` says at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from d2ir_pl.console import say
+from d2ir_pl.results.folder import ResultFolder
+from d2ir_pl.results.record import means
+
+
+def report_summary(
+    folder: ResultFolder, names: Sequence[str], skipped: int, console: Console
+) -> int:
+    """Say what became of all images, and return the exit status.
+
+    Args:
+        folder: the results.
+        names: of all inputs.
+        skipped: how many of them were complete before.
+        console: where to say it.
+    """
+    records = folder.records(names)
+    failed = [r for r in records if r.status == "failed"]
+    complete = [r for r in records if r.status == "restored"]
+    missing = len(names) - len(records)
+
+    counts = [f"{len(complete) - skipped} restored"]
+    if skipped:
+        counts.append(f"{skipped} skipped (complete already)")
+    counts.append(f"{len(failed) + missing} failed")
+    say(console, f"{', '.join(counts)}; results in {folder.root}")
+    if scores := means(complete, ("input_psnr", "psnr", "ssim")):
+        which = f" of all {len(complete)}, those skipped included:" if skipped else ""
+        say(
+            console,
+            f"mean{which} " + ", ".join(f"{name} {value:.2f}" for name, value in scores.items()),
+        )
+    for record in failed:
+        say(console, f"failed: {record.name}: {record.reason}")
+    if missing:
+        say(console, f"failed: {missing} images have no result: run the same command again")
+    return 1 if failed or missing else 0

@@ -1,0 +1,118 @@
+"""Pictures of two runs side by side, for TensorBoard."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import yaml
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from d2ir_pl.errors import InputError, OutputError
+from d2ir_pl.image_io import ImageError, eight_bits, read_image
+from d2ir_pl.inputs.finding import find_items
+from d2ir_pl.inputs.items import Item
+from d2ir_pl.reports.comparison import Comparison, Pair
+from d2ir_pl.results.folder import ResultFolder
+from d2ir_pl.results.record import METRICS
+
+LARGEST = 768
+"""Longest side of each of the pictures in a row, in pixels."""
+
+
+def write_pictures(output: Path, comparisons: Mapping[Path, Sequence[Comparison]]) -> None:
+    """A TensorBoard run an image: its row of pictures, and what has changed.
+
+    The tag of the row is `input | base | new | reference`, or `input | base | new`; scalars are
+    `change/psnr` and so on, new minus base.
+
+    Args:
+        output: the folder; runs that it holds of the same images are replaced.
+        comparisons: by the folder of the new results, whose name is part of the run's if there
+            are several.
+
+    Raises:
+        OutputError: if the folder cannot be written to, lies in one of the runs, or two of the new
+            ones have the same name.
+    """
+    names = Counter(new.resolve().name for new in comparisons)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise OutputError(f"two runs are called {twice[0]}: compare them one at a time")
+    for comparison in (c for tasks in comparisons.values() for c in tasks):
+        for run in (comparison.base.root.resolve(), comparison.new.root.resolve()):
+            if run in (output.resolve(), *output.resolve().parents):
+                raise OutputError(f"--output {output} lies in the run {run}: choose another folder")
+    folder = ResultFolder(output)
+    folder.prepare()
+    with folder.writing():
+        for new, tasks in comparisons.items():
+            for comparison in tasks:
+                root = output / new.resolve().name if len(comparisons) > 1 else output
+                _write(root / comparison.task, comparison)
+
+
+def _write(root: Path, comparison: Comparison) -> None:
+    items = _items(comparison.base)
+    for pair in comparison.pairs:
+        name = pair.base.name
+        for old in (root / name).glob("events.out.tfevents.*"):
+            old.unlink()
+        with SummaryWriter(root / name) as writer:
+            writer.add_image(*_row(comparison, pair, items.get(name)))
+            for metric in METRICS:
+                base, new = getattr(pair.base, metric), getattr(pair.new, metric)
+                if base is not None and new is not None:
+                    writer.add_scalar(f"change/{metric}", new - base)
+
+
+def _row(comparison: Comparison, pair: Pair, item: Item | None) -> tuple[str, Tensor]:
+    """The tag, and the pictures side by side at the size of the restored one."""
+    name, base, new = pair.base.name, comparison.base, comparison.new
+    made = base.degraded(name)
+    reference = None if item is None else item.path if made.is_file() else item.reference
+    photo = made if made.is_file() else None if item is None else item.path
+    named = {
+        "input": base.preview(name) if photo is None else photo,
+        "base": base.restored(name),
+        "new": new.restored(name),
+        "reference": reference,
+    }
+    read = {title: _read(path) for title, path in named.items()}
+    shown = {title: pixels for title, pixels in read.items() if pixels is not None}
+    if "base" not in shown:
+        raise OutputError(f"{base.restored(name)} cannot be read: restore the image again")
+    height, width = shown["base"].shape[-2:]
+    scale = min(1.0, LARGEST / max(height, width))
+    size = (max(1, round(scale * height)), max(1, round(scale * width)))
+    return " | ".join(shown), eight_bits(torch.cat([_resized(p, size) for p in shown.values()], 2))
+
+
+def _items(folder: ResultFolder) -> dict[str, Item]:
+    """The photos of a run by name, as far as they still are where its settings say."""
+    try:
+        settings = yaml.safe_load((folder.root / "config.yaml").read_text(encoding="utf-8"))
+        data: dict[str, Any] = settings["data"]
+        found = find_items(data["inputs"], data.get("references"), data.get("scenes", False))
+    except (OSError, ValueError, KeyError, TypeError, InputError):
+        return {}
+    return {item.name: item for item in found}
+
+
+def _read(path: Path | None) -> Tensor | None:
+    if path is None:
+        return None
+    try:
+        return read_image(path).pixels
+    except (ImageError, OSError):
+        return None
+
+
+def _resized(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    if pixels.shape[-2:] == size:
+        return pixels
+    return F.interpolate(pixels[None], size, mode="bilinear", antialias=True)[0]

@@ -1,0 +1,40 @@
+"""Sentences about a result that the owner of the photo should know."""
+
+from __future__ import annotations
+
+from d2ir_pl.estimators.spectrum import MAX_WIDTH
+from d2ir_pl.results.record import Record
+
+UNEXPLAINED = 1.5
+"""What is left of the photo, in multiples of its noise, from which the page warns."""
+
+UNSETTLED = 0.025
+"""Changes of the degradation at the last two steps of stage 1 from which the page warns.
+
+On the examples, with every parametric blur, right or wrong, the smaller of the two is at most
+0.023. Where nothing holds the width of a wrong blur, it is 0.042 to 0.047; where steps are ten
+times as long, up to 0.033; and 0.03 for a free kernel that moves as fast as `phi_lr` lets it."""
+
+
+def warnings(record: Record) -> list[str]:
+    """Sentences about a restored photo that its owner should know."""
+    found = list(record.notes)
+    ratio = record.residual_over_sigma
+    if ratio is not None and ratio > UNEXPLAINED:
+        found.append(
+            f"{ratio:.1f} times the noise is left unexplained: this kind of degradation may not be "
+            "the photo's"
+        )
+    if record.stopped_by == "iterations":
+        found.append("stage 2 ended before the photo was explained to its noise")
+    last = [change for change in record.phi_change[-2:] if change is not None]
+    if last and min(last) > UNSETTLED:
+        found.append(
+            f"the degradation did not settle: it still changed by {100 * last[-1]:.0f}% in the "
+            "last step of stage 1, and more steps may find another"
+        )
+    for name in ("width_major_px", "width_px"):
+        width = record.phi.get(name)
+        if isinstance(width, float) and width > 0.98 * MAX_WIDTH:
+            found.append(f"the width is at its bound of {MAX_WIDTH:g} pixels: it may be larger")
+    return found

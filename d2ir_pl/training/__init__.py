@@ -1,0 +1,1 @@
+"""Training of a prior through Lightning."""

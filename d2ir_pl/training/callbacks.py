@@ -1,0 +1,100 @@
+"""Checkpoints and progress of a training run."""
+
+from __future__ import annotations
+
+import math
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+from rich.console import Console
+
+from d2ir_pl.console import say
+from d2ir_pl.errors import OutputError
+from d2ir_pl.training.module import PriorTrainingModule
+
+
+class Checkpoints(pl.Callback):
+    """Writes `last.ckpt` at intervals of time, at the end, and where a run is stopped.
+
+    Args:
+        path: the file; it is replaced as a whole or not at all.
+        interval: time between two checkpoints.
+    """
+
+    def __init__(self, path: Path, interval: timedelta) -> None:
+        self.path = path
+        self.interval = interval.total_seconds()
+        self._due = 0.0
+        self._saved_step = -1
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._due = time.monotonic() + self.interval
+        self._saved_step = trainer.global_step
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        complete = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        # All processes have to take part: the clock of the first one decides.
+        if complete and trainer.strategy.broadcast(time.monotonic() >= self._due):
+            self._save(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._save(trainer)
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        # After any other error the weights may be broken, or another process dead.
+        if isinstance(exception, KeyboardInterrupt | SIGTERMException) and trainer.world_size == 1:
+            self._save(trainer)
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        self._due = time.monotonic() + self.interval
+        if trainer.global_step != self._saved_step:
+            try:
+                trainer.save_checkpoint(self.path)
+            except OSError as error:
+                raise OutputError(
+                    f"{self.path} cannot be written ({error.strerror or error}): make room for it "
+                    "and go on with --ckpt_path last"
+                ) from error
+            self._saved_step = trainer.global_step
+
+
+class TrainingProgress(pl.Callback):
+    """A line at every validation: step, losses, speed and the time that is left."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._begun, self._first = 0.0, 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._begun, self._first = time.monotonic(), trainer.global_step
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, PriorTrainingModule)
+        step, steps = trainer.global_step, max(trainer.global_step - self._first, 1)
+        pace = (time.monotonic() - self._begun) / steps
+        left = timedelta(seconds=round(pace * max(trainer.max_steps - step, 0)))
+        scores = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
+        levels = ", ".join(f"{v:.4f}" for k, v in scores.items() if k != "val/loss")
+        # Unknown before the first step that is logged.
+        known = math.isfinite(pl_module.last_loss)
+        loss = f"loss {pl_module.last_loss:.4f}, " if known else ""
+        say(
+            self.console,
+            f"step {step} of {trainer.max_steps}: {loss}validation {levels}; "
+            f"{pace:.2f} s a step, {left} left",
+        )

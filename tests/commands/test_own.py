@@ -1,0 +1,98 @@
+"""The examples of docs/own_degradation.md and docs/own_method.md, as their readers run them."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gaussian_prior import GaussianPrior
+from own_degradation import Stripes
+from own_method import RED
+from PIL import Image
+from repository import EXAMPLES
+
+import d2ir_pl
+from d2ir_pl.cli import main
+from d2ir_pl.degradations import Identity
+from d2ir_pl.randomness import image_generator
+
+
+@pytest.fixture
+def restore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run `predict` in a folder that holds the examples as `mine_*.py`, and read its record."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p not in ("", str(EXAMPLES))])
+    for kind in ("degradation", "method"):
+        shutil.copy(EXAMPLES / f"own_{kind}.py", tmp_path / f"mine_{kind}.py")
+        monkeypatch.delitem(sys.modules, f"mine_{kind}", raising=False)
+    for kind in ("clean", "blurred"):
+        (tmp_path / kind).mkdir()
+        photo = Image.open(EXAMPLES / kind / "coffee.png").crop((80, 60, 176, 156))
+        photo.save(tmp_path / kind / "coffee.png")
+
+    def restore(*options: str) -> dict[str, Any]:
+        common = ["--trainer.accelerator", "cpu", "--report", "false", "--tensorboard", "false"]
+        assert main(["predict", *options, *common, "--output", "out"]) == 0
+        return json.loads((tmp_path / "out/degradation/coffee.json").read_text(encoding="utf-8"))
+
+    return restore
+
+
+def test_stripes_are_found_and_removed(restore: Any) -> None:
+    options = ["--data.inputs", "clean", "--data.degrade", "true"]
+    record = restore("--model.degradation", "mine_degradation.Stripes", *options)
+    found, truth = (np.array(record[name]["offset"]) for name in ("phi", "true_phi"))
+    assert np.corrcoef(found, truth)[0, 1] > 0.9
+    assert record["psnr"] > record["input_psnr"] + 5
+
+
+def test_stripes_are_differentiable() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 3, 4, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    offset = torch.randn(2, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, s: Stripes()(x, {"offset": s}), (x, offset))
+
+
+def test_the_walk_improves_on_what_the_columns_show() -> None:
+    degradation = Stripes()
+    clean = np.asarray(Image.open(EXAMPLES / "clean/coffee.png"), dtype=np.float32) / 255
+    x = torch.from_numpy(clean[60:156, 80:176]).permute(2, 0, 1)[None] * 2 - 1
+    truth = degradation.draw([image_generator(0, "coffee")], x)
+    y = degradation(x, truth)
+    result = d2ir_pl.restore(((y[0] + 1) / 2).clamp(0, 1), degradation, precision="fp32")
+    start = degradation.init(y, torch.zeros(1))
+
+    def error(phi: Any) -> float:
+        return float((phi["offset"] - truth["offset"]).square().mean())
+
+    assert error(result.restoration.phi) < 0.7 * error(start)
+
+
+def test_red_restores_a_blurred_photo(restore: Any) -> None:
+    options = ["--data.inputs", "blurred", "--data.references", "clean"]
+    record = restore("--model.method", "mine_method.RED", "--model.method.steps", "5", *options)
+    assert record["psnr"] > record["input_psnr"] + 1
+    assert record["nfe"] == 5
+
+
+def test_red_ends_at_its_fixed_point() -> None:
+    prior, sigma_y, weight = GaussianPrior(mean=0.1, std=0.5), 0.1, 0.5
+    y = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    method = RED(steps=100, sigma=0.05, weight=weight)
+    generators = [image_generator(0, str(b)) for b in range(2)]
+    noise = torch.full((2,), sigma_y)
+    found = method.restore(y, Identity(), prior, generators, noise)
+    t = prior.schedule.nearest(0.1)
+    shrink = 0.25 / (0.25 + prior.schedule.sigma(t) ** 2)  # f(x) = mean + shrink (x - mean)
+    rho = weight * (sigma_y / 0.1) ** 2
+    x = (y + rho * (1 - shrink) * 0.1) / (1 + rho * (1 - shrink))
+    assert torch.allclose(found.x0, x.clamp(-1, 1), atol=1e-4)
+
+
+def test_red_refuses_settings_that_mean_nothing() -> None:
+    with pytest.raises(ValueError, match=r"steps 0, .* must be positive"):
+        RED(steps=0)

@@ -1,0 +1,236 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from d2ir_pl.degradations import Blur, Degradation, GaussianBlur, LinearDegradation
+from d2ir_pl.image_io import write_png
+from d2ir_pl.operators.convolution import ConvolutionOperator
+from d2ir_pl.operators.kernels import gaussian_kernel, kernel_covariance, read_kernel
+from d2ir_pl.randomness import image_generator
+
+BORDERS = ["extend", "reflect", "replicate", "circular"]
+NUMPY_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+
+
+def linear_degradations() -> list[LinearDegradation]:
+    return [
+        *(Blur(7, border) for border in BORDERS),
+        *(GaussianBlur(9, isotropic, "extend") for isotropic in (True, False)),
+    ]
+
+
+def phi_of(degradation: Degradation, count: int, dtype=torch.float64):
+    generators = [image_generator(0, str(i)) for i in range(count)]
+    return degradation.draw(generators, torch.zeros(1, dtype=dtype))
+
+
+def direct(x: torch.Tensor, kernel: torch.Tensor, border: str) -> torch.Tensor:
+    """The definition: a sum over the kernel, after padding by numpy."""
+    r = kernel.shape[-1] // 2
+    rows = []
+    for image, k in zip(x, kernel, strict=True):
+        if border != "extend":
+            width = ((0, 0), (r, r), (r, r))
+            image = torch.from_numpy(np.pad(image.numpy(), width, NUMPY_MODES[border]))
+        rows.append(F.conv2d(image[:, None], k[None, None])[:, 0])
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("border", BORDERS)
+@pytest.mark.parametrize("size", [(24, 31), (9, 12)])
+def test_blur_is_the_correlation_of_its_definition(border, size):
+    blur = Blur(7, border)
+    phi = phi_of(blur, 3)
+    x = torch.randn(3, 3, *size, dtype=torch.float64)
+    assert torch.allclose(blur(x, phi), direct(x, blur.kernel(phi), border), atol=1e-12)
+
+
+def test_reflection_works_where_the_kernel_is_larger_than_the_image():
+    blur = Blur(21, "reflect")
+    phi = phi_of(blur, 1)
+    x = torch.randn(1, 3, 5, 1, dtype=torch.float64)
+    assert torch.allclose(blur(x, phi), direct(x, blur.kernel(phi), "reflect"), atol=1e-12)
+
+
+@pytest.mark.parametrize("degradation", linear_degradations(), ids=lambda d: f"{d.border}")
+def test_adjoint_is_the_transpose(degradation):
+    phi = phi_of(degradation, 2)
+    size = degradation.image_size((13, 17))
+    x = torch.randn(2, 3, *size, dtype=torch.float64)
+    r = torch.randn(2, 3, 13, 17, dtype=torch.float64)
+    left = (degradation(x, phi) * r).sum()
+    right = (x * degradation.adjoint(r, phi)).sum()
+    assert float(left) == pytest.approx(float(right), rel=1e-12)
+
+
+@pytest.mark.parametrize("border", BORDERS)
+def test_the_preconditioner_is_symmetric_and_positive(border):
+    kernel = gaussian_kernel(torch.eye(2, dtype=torch.float64)[None] * 2.0, 7)
+    size = (19, 18) if border == "extend" else (13, 12)
+    operator = ConvolutionOperator(kernel, size, (13, 12), border)
+    rho = torch.full((1, 1, 1, 1), 0.01, dtype=torch.float64)
+    a, b = torch.randn(2, 1, 3, *size, dtype=torch.float64)
+    left = (operator.precondition(a, rho) * b).sum()
+    right = (a * operator.precondition(b, rho)).sum()
+    assert float(left) == pytest.approx(float(right), rel=1e-10)
+    assert float((operator.precondition(a, rho) * a).sum()) > 0
+
+
+@pytest.mark.parametrize("degradation", linear_degradations(), ids=lambda d: f"{d.border}")
+def test_gradients_in_x_and_phi_agree_with_finite_differences(degradation):
+    phi = {k: v.requires_grad_() for k, v in phi_of(degradation, 1).items()}
+    names = list(phi)
+    x = torch.randn(1, 3, *degradation.image_size((6, 5)), dtype=torch.float64, requires_grad=True)
+
+    def energy(x, *values):
+        return degradation(x, dict(zip(names, values, strict=True))).square().sum()
+
+    assert torch.autograd.gradcheck(energy, (x, *phi.values()), atol=1e-6)
+
+
+def test_the_anchor_is_zero_at_the_start_and_its_gradient_is_right():
+    for degradation in (Blur(9), GaussianBlur(9), GaussianBlur(9, isotropic=False)):
+        start = phi_of(degradation, 2)
+        assert torch.allclose(degradation.anchor(start, start), torch.zeros(2).double(), atol=1e-9)
+        moved = {k: (v + 0.1 * torch.randn_like(v)).requires_grad_() for k, v in start.items()}
+        assert bool((degradation.anchor(moved, start) > 0).all())
+        names = list(moved)
+        assert torch.autograd.gradcheck(
+            lambda *v, d=degradation, s=start, n=names: d.anchor(dict(zip(n, v, strict=True)), s),
+            tuple(moved.values()),
+        )
+
+
+def test_the_anchor_of_a_width_is_its_logarithm_in_units_of_the_scatter():
+    blur = GaussianBlur()
+    start = {"log_width": torch.tensor([[math.log(2.0)]])}
+    moved = {"log_width": torch.tensor([[math.log(2.0) + 0.008]])}
+    assert float(blur.anchor(moved, start)) == pytest.approx(0.1**2, rel=0.05)
+
+
+@pytest.mark.parametrize("degradation", [Blur(21), GaussianBlur(21), GaussianBlur(21, False)])
+def test_kernels_lie_on_the_simplex(degradation):
+    y = torch.rand(3, 3, 40, 50) * 2 - 1
+    for phi in (degradation.init(y, torch.full((3,), 0.05)), phi_of(degradation, 3)):
+        kernel = degradation.kernel(phi)
+        assert kernel.shape == (3, 21, 21)
+        assert bool((kernel >= 0).all())
+        assert torch.allclose(kernel.sum((1, 2)), torch.ones(3).to(kernel))
+
+
+def test_the_start_of_a_free_kernel_keeps_the_shape_of_its_gaussian():
+    """A softplus of entries near 1/441 would flatten it to a box."""
+    x = torch.randn(1, 3, 100, 100, generator=torch.Generator().manual_seed(0)).cumsum(2).cumsum(3)
+    x = 0.5 * x / x.abs().max()
+    y = GaussianBlur(width=2.0, border="reflect")(x, GaussianBlur(width=2.0).init(x, x[:, 0, 0, 0]))
+    sigma = torch.tensor([0.01])
+    free, gaussian = Blur(), GaussianBlur(isotropic=False)
+    k, g = (d.kernel(d.init(y, sigma)) for d in (free, gaussian))
+    assert float((k - g).abs().max()) < 0.01 * float(g.max())
+
+
+def test_a_gaussian_has_the_covariance_it_is_given():
+    covariance = torch.tensor([[[4.0, 1.0], [1.0, 2.0]]], dtype=torch.float64)
+    kernel = gaussian_kernel(covariance, 31)
+    assert torch.allclose(kernel_covariance(kernel), covariance, rtol=1e-4)
+
+
+def test_the_angle_turns_from_x_toward_y_which_points_down():
+    blur = GaussianBlur(31, isotropic=False, width=[4.0, 1.0], angle=math.pi / 4)
+    kernel = blur.kernel(blur.init(torch.zeros(1, 3, 8, 8), torch.ones(1)))[0]
+    assert float(kernel[18, 18]) > 10 * float(kernel[18, 12])
+    described = blur.describe(blur.init(torch.zeros(1, 3, 8, 8), torch.ones(1)))[0]
+    assert described["width_major_px"] == pytest.approx(4.0, rel=0.02)
+    assert described["angle_rad"] == pytest.approx(math.pi / 4, rel=0.01)
+
+
+def test_an_off_centre_kernel_is_recentred_without_changing_its_shape():
+    blur = Blur(21)
+    kernel = torch.zeros(1, 21, 21)
+    kernel[0, 13:16, 4:8] = 1 / 12
+    centred = blur.kernel(blur.canonicalize({"logits": (kernel + 1e-9).log()}))
+    expected = torch.roll(kernel, (-4, 5), (1, 2))
+    assert torch.allclose(centred, expected, atol=1e-5) or torch.allclose(
+        centred, torch.roll(kernel, (-4, 4), (1, 2)), atol=1e-5
+    )
+
+
+def test_extend_covers_y_and_crop_returns_it():
+    blur = Blur(21)
+    y = torch.rand(1, 3, 30, 1)
+    lifted = blur.embed(y)
+    assert lifted.shape[-2:] == blur.image_size((30, 1)) == (50, 21)
+    assert torch.equal(blur.crop(lifted, (30, 1)), y)
+
+
+def test_nothing_is_assumed_about_the_surroundings():
+    """What lies beyond the kernel's reach of y does not change y_hat; what lies in reach does."""
+    blur = GaussianBlur(width=1.5)
+    phi = blur.init(torch.zeros(1, 3, 8, 8), torch.ones(1))
+    x = torch.rand(1, 3, 40, 40)
+    assert blur(x, phi).shape[-2:] == (20, 20)
+    assert torch.allclose(blur(x, phi), direct(x, blur.kernel(phi), "extend"), atol=1e-6)
+
+
+def test_a_known_kernel_is_read_and_not_estimated(tmp_path):
+    kernel = torch.rand(15, 15)
+    np.save(tmp_path / "k.npy", kernel.numpy())
+    blur = Blur(kernel=str(tmp_path / "k.npy"))
+    assert not blur.estimated
+    assert blur.kernel_size == 15
+    phi = blur.init(torch.rand(2, 3, 20, 20), torch.ones(2))
+    assert torch.allclose(blur.kernel(phi)[1], kernel / kernel.sum(), atol=1e-6)
+    drawn = blur.draw([image_generator(0, "a")] * 2, torch.rand(2, 3, 20, 20))
+    assert torch.equal(blur.kernel(drawn), blur.kernel(phi))
+
+
+def test_a_kernel_may_be_a_picture_of_any_shape(tmp_path):
+    picture = torch.full((3, 4, 6), -1.0)
+    picture[:, 1, 2] = 1.0
+    write_png(tmp_path / "k.png", picture)
+    kernel = read_kernel(tmp_path / "k.png")
+    assert kernel.shape == (7, 7)
+    assert float(kernel.max()) == float(kernel.sum()) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.zeros((5, 5)), "not all 0"),
+        (-np.ones((5, 5)), "at least 0"),
+        (np.ones((5, 5, 3)), "2-D"),
+        (np.full((3, 3), np.nan), "finite"),
+        (np.array(["a"]), "2-D"),
+    ],
+)
+def test_a_file_that_holds_no_kernel_is_refused(tmp_path, values, message):
+    np.save(tmp_path / "k.npy", values)
+    with pytest.raises(ValueError, match=message):
+        read_kernel(tmp_path / "k.npy")
+
+
+def test_missing_and_pickled_kernel_files_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"nothing\.npy does not exist"):
+        read_kernel(tmp_path / "nothing.npy")
+    np.save(tmp_path / "code.npy", np.array([print], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match=r"not a readable \.npy"):
+        read_kernel(tmp_path / "code.npy")
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Blur(20), "odd"),
+        (lambda: Blur(border="mirror"), "border"),
+        (lambda: Blur(start="guess"), "start"),
+        (lambda: GaussianBlur(width=-1.0), "positive"),
+        (lambda: GaussianBlur(width=[1.0, 2.0]), "isotropic"),
+        (lambda: GaussianBlur(draw_width=(2.0, 1.0)), "draw_width"),
+    ],
+)
+def test_impossible_settings_are_refused(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()

@@ -1,0 +1,92 @@
+"""Several degradations, one after the other."""
+
+import pytest
+import torch
+from photos import photo
+
+from d2ir_pl.degradations import Compose, Downsampling, GaussianBlur, Grayscale, Jpeg, Mask
+from d2ir_pl.estimators.spectrum import EXPONENT
+from d2ir_pl.randomness import image_generator
+from d2ir_pl.restoration.data_step import data_step
+
+
+def smooth(height: int = 24, width: int = 32) -> torch.Tensor:
+    rows, columns = torch.arange(height).double()[:, None], torch.arange(width).double()
+    return (0.6 * torch.sin(rows / 5) * torch.cos(columns / 4)).expand(1, 3, -1, -1).clone()
+
+
+def test_parts_act_in_their_order() -> None:
+    blur, down = GaussianBlur(7, width=1.5), Downsampling(2)
+    both = Compose([blur, down])
+    x = both.embed(smooth())
+    phi = both.draw([image_generator(0, "a")], x)
+    inner = blur(x, {"log_width": phi["0.log_width"]})
+    assert torch.equal(both(x, phi), down(inner, {"none": phi["1.none"]}))
+
+
+def test_only_parameters_of_unknown_parts_are_free() -> None:
+    both = Compose([GaussianBlur(7), Grayscale()])
+    phi = both.draw([image_generator(0, "a")], smooth())
+    assert set(phi) == {"0.log_width", "1.weights"}
+    assert both.free(phi) == ["0.log_width"]
+    assert both.estimated
+    assert not Compose([GaussianBlur(7, width=1.0), Grayscale()]).free(phi)
+
+
+def test_an_unknown_blur_is_read_off_what_the_later_parts_leave() -> None:
+    y = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(0)).cumsum(2).cumsum(3)
+    y = 0.5 * y / y.abs().max()
+    sigma = torch.tensor([0.02])
+    alone = GaussianBlur().init(y, sigma)["log_width"]
+    both = Compose([GaussianBlur(), Mask([0, 0, 1, 1])]).init(y, sigma)["0.log_width"]
+    assert float((alone - both).abs()) < 0.1
+
+
+def test_an_unknown_blur_is_read_through_compression_and_a_smaller_size() -> None:
+    # Noise with the power law of photographs.
+    frequency = torch.hypot(torch.fft.fftfreq(256)[:, None], torch.fft.rfftfreq(256)[None])
+    law = frequency.clamp_min(1 / 256) ** (-EXPONENT / 2)
+    noise = torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    clean = torch.fft.irfft2(torch.fft.rfft2(noise) * law)
+    clean = (0.3 * clean / clean.std()).clamp(-1, 1)
+    for width in (1.0, 1.5):
+        told = Compose([GaussianBlur(width=width), Downsampling(2), Jpeg(75, "4:2:0")])
+        y = told(told.embed(clean), told.init(clean, torch.zeros(1)))
+        both = Compose([GaussianBlur(), Downsampling(2), Jpeg()])
+        found = float(both.init(y, both.estimate_sigma(y))["0.log_width"].exp())
+        assert 0.75 * width < found < 1.3 * width
+
+
+def test_a_composed_data_step_comes_close_to_the_exact_one() -> None:
+    both = Compose([GaussianBlur(7, width=1.2), Downsampling(2)])
+    x = both.embed(smooth())
+    phi = both.draw([image_generator(0, "a")], x)
+    y = both(x, phi)
+    z = x + 0.2 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).double()
+    rho = torch.full((1, 1, 1, 1), 0.01, dtype=torch.float64)
+    operator, residual = both.linearize(y, z, phi)
+
+    def objective(image: torch.Tensor) -> float:
+        misfit = (y - both(image, phi)).square().sum()
+        return float(misfit + 0.01 * (image - z).square().sum())
+
+    start = objective(z)
+    best = objective(data_step(operator, residual, z, rho, 200)[0])
+    assert objective(data_step(operator, residual, z, rho, 10)[0]) - best < 0.02 * (start - best)
+
+
+def test_what_cannot_follow_is_refused() -> None:
+    with pytest.raises(ValueError, match="Downsampling has made smaller: put it first"):
+        Compose([Downsampling(2), GaussianBlur(7)])
+    Compose([Downsampling(2), GaussianBlur(7, border="reflect")])
+    with pytest.raises(ValueError, match="parts is empty"):
+        Compose([])
+
+
+def test_a_chain_in_a_chain_is_one_chain():
+    flat = Compose([GaussianBlur(), Downsampling(2), Jpeg()])
+    nested = Compose([GaussianBlur(), Compose([Downsampling(2), Jpeg()])])
+    y, sigma = photo(0, 48, 48)[None], torch.tensor([0.05])
+    ours, theirs = nested.init(y, sigma), flat.init(y, sigma)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

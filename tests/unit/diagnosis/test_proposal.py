@@ -1,0 +1,187 @@
+"""What is proposed for photos of which nothing is known."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+from repository import EXAMPLES
+from torch import Tensor
+
+from d2ir_pl import restore
+from d2ir_pl.cli import main
+from d2ir_pl.commands.predict import parse_options
+from d2ir_pl.degradations import Compose, Degradation, GaussianBlur, Identity, Jpeg, Light
+from d2ir_pl.diagnosis.measurements import measure
+from d2ir_pl.diagnosis.proposal import propose
+from d2ir_pl.estimators.jpeg_blur import width_before_jpeg
+from d2ir_pl.image_io import read_image, write_png
+from d2ir_pl.operators.jpeg_transform import standard_tables
+from d2ir_pl.restoration import D2IR, PosteriorMean
+
+CLEAN = EXAMPLES / "clean"
+
+
+def damaged(name: str, parts: list[Degradation], noise: float = 0.0) -> Tensor:
+    """A clean example photo in 8 bits after degradations whose parameters are known."""
+    x = read_image(CLEAN / f"{name}.png").pixels[None]
+    for part in parts:
+        x = part(x, part.init(x, torch.zeros(1)))
+    x = x + 2 * noise * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    return ((x[0].clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+
+
+def blur(width: float | list[float], **arguments: Any) -> GaussianBlur:
+    return GaussianBlur(width=width, border="reflect", **arguments)
+
+
+DAMAGE: dict[str, tuple[list[Degradation], float, list[type]]] = {
+    "nothing": ([], 0.0, []),
+    "noise": ([], 0.08, []),
+    "blur": ([blur(1.5)], 0.02, [GaussianBlur]),
+    "direction": ([blur([2.5, 0.8], isotropic=False, angle=0.7)], 0.02, [GaussianBlur]),
+    "darkness": ([Light(gain=0.25, map_size=0)], 0.01, [Light]),
+    "jpeg": ([Jpeg(40, "4:2:0")], 0.0, [Jpeg]),
+    "blur, jpeg": ([blur(1.5), Jpeg(60, "4:2:0")], 0.0, [GaussianBlur, Jpeg]),
+    "blur, dark": ([blur(1.5), Light(gain=0.25, map_size=0)], 0.01, [GaussianBlur, Light]),
+    "all": (
+        [blur(1.8), Light(gain=0.3, map_size=0), Jpeg(70, "4:2:0")],
+        0.0,
+        [GaussianBlur, Light, Jpeg],
+    ),
+}
+
+
+@pytest.mark.parametrize("photograph", ["astronaut", "chelsea", "coffee"])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_what_happened_to_a_photograph_is_found(damage: str, photograph: str) -> None:
+    parts, noise, expected = DAMAGE[damage]
+    proposal = propose(damaged(photograph, parts, noise))
+    assert [kind for kind, _ in proposal.parts] == expected
+    assert all(len(reason.splitlines()) == 1 for reason in proposal.reasons)
+    for part in proposal.parts:
+        if part[0] is GaussianBlur and "jpeg" not in damage and damage != "all":
+            assert ("isotropic" in part[1]) == (damage == "direction")
+
+
+@pytest.mark.parametrize("noise", [0, 0.01])
+@pytest.mark.parametrize("quality", [65, 80, 95, 100])
+@pytest.mark.parametrize("width", [0.9, 1.4, 2.0])
+@pytest.mark.parametrize("photograph", ["astronaut", "chelsea", "coffee"])
+def test_the_coefficients_of_a_jpeg_show_the_blur_before_it(
+    photograph: str, width: float, quality: int, noise: float
+) -> None:
+    y = damaged(photograph, [blur(width)], noise)[None]
+    jpeg = Jpeg(quality, "4:2:0")
+    y = jpeg(y, jpeg.init(y, torch.zeros(1)))[0]
+    table = standard_tables(torch.tensor(quality))[0]
+    assert width_before_jpeg(y, table) == pytest.approx(width, rel=0.35)
+    sharp = damaged(photograph, [Jpeg(quality, "4:2:0")])
+    assert width_before_jpeg(sharp, table) < 0.7
+
+
+def test_the_tables_of_a_file_count_and_its_pixels_may_be_turned(tmp_path: Path) -> None:
+    y = damaged("coffee", [blur(1.5)])
+    picture = Image.fromarray(((y + 1) * 127.5).round().byte().permute(1, 2, 0).numpy())
+    widths = []
+    for orientation in (1, 6):
+        exif = Image.Exif()
+        exif[274] = orientation
+        path = tmp_path / f"{orientation}.jpg"
+        picture.save(path, quality=55, exif=exif)
+        seen = measure(read_image(path).pixels, path)
+        assert seen.from_file
+        assert seen.quality == 55
+        widths.append(seen.jpeg_width)
+    assert widths[0] == widths[1] == pytest.approx(1.5, rel=0.3)
+    good = tmp_path / "good.jpg"
+    picture.save(good, quality=95)
+    proposal = propose(read_image(good).pixels, good)
+    assert Jpeg not in [kind for kind, _ in proposal.parts]
+    assert any("quality of 95" in reason for reason in proposal.reasons)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (9, 20), (64, 3)])
+@pytest.mark.parametrize("value", [-1.0, 0.0, 1.0])
+def test_tiny_and_flat_images_have_no_blur(size: tuple[int, int], value: float) -> None:
+    kinds = [kind for kind, _ in propose(torch.full((3, *size), value)).parts]
+    assert kinds == ([Light] if value < 0 else [])
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_the_settings_are_a_config_of_the_same_objects(damage: str, tmp_path: Path) -> None:
+    parts, noise, expected = DAMAGE[damage]
+    proposal = propose(damaged("coffee", parts, noise))
+    file = tmp_path / "proposed.yaml"
+    file.write_text(yaml.safe_dump(proposal.settings()))
+    inputs = str(CLEAN / "coffee.png")
+    model = parse_options(["--config", str(file), "--data.inputs", inputs]).model
+    assert str(model.degradation) == str(proposal.degradation)
+    assert model.degradation.estimated == proposal.degradation.estimated
+    built = model.degradation.parts if isinstance(model.degradation, Compose) else None
+    assert [type(p) for p in built or [model.degradation]] == (expected or [Identity])
+    assert isinstance(model.method, D2IR if expected else PosteriorMean)
+    if isinstance(model.method, D2IR):
+        assert model.method.estimation == proposal.method.estimation  # type: ignore[attr-defined]
+
+
+def test_a_folder_of_unlike_photos_is_restored_each_in_its_way(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("noise", "blur"):
+        y = damaged("coffee", *DAMAGE[name][:2])[:, 32:128, 32:128]
+        (tmp_path / "in").mkdir(exist_ok=True)
+        write_png(tmp_path / "in" / f"{name}.png", y)
+    (tmp_path / "in" / "empty.png").write_bytes(b"")
+    common = ("--trainer.accelerator", "cpu", "--trainer.precision", "32-true")
+    options = ["--config", "auto", "--data.inputs", str(tmp_path / "in"), *common]
+    assert main(["predict", *options, "--output", str(tmp_path / "out")]) == 1
+    records = {
+        path.stem: json.loads(path.read_text())
+        for path in (tmp_path / "out" / "degradation").glob("*.json")
+    }
+    assert records["noise"]["phi"]["kind"] == "Identity"
+    assert records["blur"]["phi"]["kind"] == "GaussianBlur"
+    assert records["empty"]["status"] == "failed"
+    assert any(reason.startswith("blur: ") for reason in records["blur"]["reasons"])
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert records["blur"]["reasons"][0] in page
+
+    # What 'propose' prints repeats it.
+    capsys.readouterr()
+    photo = tmp_path / "in" / "blur.png"
+    assert main(["propose", str(photo)]) == 0
+    printed = capsys.readouterr().out
+    assert f"# {records['blur']['reasons'][0]}\n" in printed
+    (tmp_path / "proposed.yaml").write_text(printed)
+    options = ["--config", str(tmp_path / "proposed.yaml"), "--data.inputs", str(photo), *common]
+    assert main(["predict", *options, "--output", str(tmp_path / "again")]) == 0
+    again, first = (tmp_path / out / "restored" / "blur.png" for out in ("again", "out"))
+    assert again.read_bytes() == first.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model.degradation", "auto", "--data.degrade", "true"], "--data.degrade true needs"),
+        (["--model.degradation", "auto", "--data.scenes", "true"], "--data.scenes true needs"),
+        (["--model.method", "auto"], "set model.degradation to auto too"),
+    ],
+)
+def test_what_auto_cannot_do_is_refused(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--data.inputs", str(CLEAN), "--output", str(tmp_path / "out")]
+    assert main(["predict", *where, *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out" / "restored").exists()
+
+
+def test_the_function_of_one_image_chooses_too() -> None:
+    y = damaged("coffee", *DAMAGE["noise"][:2])[:, 32:128, 32:128]
+    result = restore((y + 1) / 2, "auto")
+    assert result.parameters["kind"] == "Identity"
+    assert result.reasons == propose(y).reasons

@@ -1,0 +1,94 @@
+import math
+
+import pytest
+import torch
+from gaussian_prior import GaussianPrior
+
+from d2ir_pl.degradations import GaussianBlur, Identity
+from d2ir_pl.randomness import image_generator, normal_like
+from d2ir_pl.restoration import D2IR, DegradationEstimation, RestorationMethod, restore_samples
+from d2ir_pl.restoration.result import explained, unexplained
+
+DEVIATION, SIGMA = 0.2, 0.1
+SHRINK = DEVIATION**2 / (DEVIATION**2 + SIGMA**2)
+WALK = D2IR(DegradationEstimation(steps=5, temperature=1), stages="estimation")
+
+
+def generators(count: int = 1) -> list[torch.Generator]:
+    return [image_generator(0, str(i)) for i in range(count)]
+
+
+def noisy(count: int = 1, size: int = 32) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    shape = (count, 3, size, size)
+    x = DEVIATION * torch.randn(shape, generator=generator)
+    return x + SIGMA * torch.randn(shape, generator=generator)
+
+
+class Sampler(RestorationMethod):
+    """Exact samples of the posterior of Gaussian pixels under Gaussian noise."""
+
+    def _restore(self, y, degradation, prior, generators, sigma_y, observer):
+        x = SHRINK * y + SIGMA * math.sqrt(SHRINK) * normal_like(y, generators)
+        return explained(
+            y,
+            x,
+            degradation.init(y, sigma_y),
+            degradation,
+            sigma_y,
+            [1] * len(y),
+            ["steps"] * len(y),
+            {},
+        )
+
+
+def test_the_mean_and_deviation_of_samples_are_those_of_the_posterior():
+    y = noisy()
+    count = 32
+    many = restore_samples(
+        Sampler(), count, y, Identity(), GaussianPrior(), generators(), torch.tensor([SIGMA])
+    )
+    variance = SIGMA**2 * SHRINK
+    error = float((many.x0 - SHRINK * y).square().mean())
+    assert error == pytest.approx(variance / count, rel=0.1)
+    assert many.std is not None
+    assert many.std.shape == (1, 1, 32, 32)
+    assert float(many.std.square().mean()) == pytest.approx(variance, rel=0.05)
+
+
+def test_one_sample_is_the_restoration_itself():
+    y = noisy()
+    one = restore_samples(WALK, 1, y, GaussianBlur(11), GaussianPrior(), generators())
+    same = WALK.restore(y, GaussianBlur(11), GaussianPrior(), generators())
+    assert torch.equal(one.x0, same.x0)
+    assert one.std is None
+
+
+def test_samples_share_nothing_between_images_and_are_all_counted():
+    y = noisy(2)
+    blur, prior = GaussianBlur(11), GaussianPrior()
+    seen: list[tuple[int, int, int]] = []
+    both = restore_samples(
+        WALK,
+        3,
+        y,
+        blur,
+        prior,
+        generators(2),
+        observer=lambda step: seen.append((step.sample, step.num_samples, step.index)),
+    )
+    alone = restore_samples(WALK, 3, y[1:], blur, prior, generators(2)[1:])
+    assert torch.allclose(both.x0[1], alone.x0[0], atol=1e-5)
+    assert both.std is not None
+    assert alone.std is not None
+    assert torch.allclose(both.std[1], alone.std[0], atol=1e-5)
+    assert both.nfe == [15, 15]
+    assert seen == [(n, 3, i) for n in range(3) for i in range(5)]
+    assert both.reblurred is not None
+    residual = blur.residual(y, both.reblurred, both.phi)
+    assert torch.allclose(both.residual, unexplained(blur, residual, both.phi))
+
+
+def test_no_sample_at_all_is_refused():
+    with pytest.raises(ValueError, match="num_samples 0 must be at least 1"):
+        restore_samples(WALK, 0, noisy(), GaussianBlur(11), GaussianPrior(), generators())

@@ -1,0 +1,304 @@
+"""The output folder: layout, what counts as complete, locking, and the table of all results."""
+
+import csv
+import errno
+import fcntl
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from photos import files, photo
+
+from d2ir_pl.errors import OutputError
+from d2ir_pl.image_io import read_image
+from d2ir_pl.results import folder as results
+from d2ir_pl.results.folder import ResultFolder
+from d2ir_pl.results.record import Record, means
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> ResultFolder:
+    folder = ResultFolder(tmp_path / "out")
+    folder.prepare()
+    return folder
+
+
+def record(name: str = "a", fingerprint: str = "settings", **fields: object) -> Record:
+    return Record(name, "restored", fingerprint, "input", **fields)  # type: ignore[arg-type]
+
+
+# ---- Layout ----
+
+
+def test_an_image_is_three_files(folder: ResultFolder) -> None:
+    folder.write(record("sub/a"), photo(), torch.rand(5, 5))
+    assert files(folder.root) == {
+        "degradation/sub/a.json",
+        "degradation/sub/a.png",
+        "restored/sub/a.png",
+    }
+    assert folder.restored("sub/a") == folder.root / "restored" / "sub" / "a.png"
+    assert folder.json("sub/a") == folder.root / "degradation" / "sub" / "a.json"
+    assert folder.picture("sub/a") == folder.root / "degradation" / "sub" / "a.png"
+
+
+def test_a_synthetic_input_is_kept_beside_it(folder: ResultFolder) -> None:
+    folder.write(record(), photo(1), None, degraded=photo(2))
+    assert files(folder.root) == {"degradation/a.json", "degraded/a.png", "restored/a.png"}
+    error = (read_image(folder.degraded("a")).pixels - photo(2)).abs().max()
+    assert error <= 1.01 / 255
+
+
+def test_pictures_hold_what_was_given(folder: ResultFolder) -> None:
+    kernel = torch.linspace(0, 1, 25).reshape(5, 5)
+    alpha = torch.linspace(0, 1, 24 * 32).reshape(1, 24, 32)
+    folder.write(record(), photo(), kernel, alpha=alpha, bit_depth=16)
+    restored, picture = read_image(folder.restored("a")), read_image(folder.picture("a"))
+    assert restored.bit_depth == 16
+    assert restored.alpha is not None
+    np.testing.assert_allclose(restored.pixels, photo(), atol=1.01 / 65535)
+    np.testing.assert_allclose(restored.alpha, alpha, atol=0.51 / 65535)
+    assert picture.grey
+    np.testing.assert_allclose((picture.pixels[0] + 1) / 2, kernel, atol=0.51 / 255)
+
+
+@pytest.mark.parametrize("names", [("a", "a.png"), ("a.json", "a"), ("x/a", "x")])
+def test_similar_names_do_not_meet(folder: ResultFolder, names: tuple[str, str]) -> None:
+    for i, name in enumerate(names):
+        folder.write(record(name, seed=i), photo(i), torch.rand(3, 3), degraded=photo(i + 5))
+    for i, name in enumerate(names):
+        assert folder.read(name) == record(name, seed=i)
+        assert (read_image(folder.restored(name)).pixels - photo(i)).abs().max() <= 1.01 / 255
+    assert {r.name for r in folder.write_metrics()} == set(names)
+
+
+# ---- Records and states ----
+
+
+def test_record_survives_a_round_trip(folder: ResultFolder) -> None:
+    original = record(
+        "Übung/写真 1",
+        height=24,
+        width=32,
+        seed=-3,
+        sigma_y=0.1 + 0.2,
+        residual=1e-9,
+        stopped_by="discrepancy",
+        nfe=40,
+        seconds=1.25,
+        psnr=31.5,
+        losses={"estimation": [0.5, 1 / 3], "latent": []},
+        phi={"kernel": [[0.25, 0.75]], "kind": "Blur"},
+        true_phi={"width": 1.5},
+        notes=["animated: the first of 3 frames is used"],
+    )
+    folder.write(original, photo())
+    assert folder.read(original.name) == original
+
+
+def test_states(folder: ResultFolder) -> None:
+    assert folder.state("a", "settings", "input") == "missing"
+    folder.write(record(), photo())
+    assert folder.state("a", "settings", "input") == "complete"
+    assert folder.state("a", "others", "input") == "other settings"
+    assert folder.state("a", "settings", "changed") == "missing"
+    assert folder.state("a", "others", "changed") == "missing"
+    assert folder.state("b", "settings", "input") == "missing"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda folder: folder.restored("a").unlink(),
+        lambda folder: folder.json("a").unlink(),
+        lambda folder: folder.json("a").write_text(""),
+        lambda folder: folder.json("a").write_text('{"name": "a"'),
+        lambda folder: folder.json("a").write_text('{"name": "a", "unknown": 1}'),
+        lambda folder: folder.json("a").write_text("[]"),
+        lambda folder: folder.json("a").write_bytes(b"\xff\xfe"),
+        lambda folder: folder.write_failure(Record("a", "failed", "settings", "input")),
+    ],
+)
+def test_what_is_lost_damaged_or_failed_is_missing(
+    folder: ResultFolder, spoil: Callable[[ResultFolder], None]
+) -> None:
+    folder.write(record(), photo())
+    spoil(folder)
+    assert folder.state("a", "settings", "input") == "missing"
+    folder.write(record(), photo())
+    assert folder.state("a", "settings", "input") == "complete"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("crash"), KeyboardInterrupt()])
+@pytest.mark.parametrize("before", [False, True])
+def test_a_crash_before_the_restored_picture_leaves_the_image_missing(
+    folder: ResultFolder, monkeypatch: pytest.MonkeyPatch, error: BaseException, before: bool
+) -> None:
+    if before:
+        folder.write(record(), photo(1))
+    write_png = results.write_png
+
+    def crash(path: Path, *args: object, **options: object) -> None:
+        if path == folder.restored("a"):
+            assert folder.read("a") == record(seed=2), "the JSON comes first"
+            raise error
+        write_png(path, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(results, "write_png", crash)
+    with pytest.raises(type(error)):
+        folder.write(record(seed=2), photo(2), torch.rand(3, 3))
+    assert folder.state("a", "settings", "input") == "missing"
+    assert not folder.restored("a").exists()
+
+
+def test_nothing_is_left_of_other_settings(folder: ResultFolder) -> None:
+    folder.write(record(), photo(), torch.rand(3, 3), degraded=photo(1))
+    folder.write(record(fingerprint="others"), photo())
+    assert files(folder.root) == {"degradation/a.json", "restored/a.png"}
+
+
+# ---- The table ----
+
+
+def test_table_holds_every_record_in_the_folder(folder: ResultFolder) -> None:
+    folder.write(record("b", psnr=30.0, losses={"estimation": [3.0, 2.0, 1.0]}), photo())
+    assert [r.name for r in folder.write_metrics()] == ["b"]
+    folder.write(record("sub/a, with a comma", seed=7, nfe=20), photo())
+    folder.write_failure(Record("c", "failed", "settings", "input", reason='it said "no"'))
+    folder.write_metrics()
+    with folder.metrics.open(newline="", encoding="utf-8") as file:
+        rows = {row["name"]: row for row in csv.DictReader(file)}
+    assert list(rows) == ["b", "c", "sub/a, with a comma"]
+    assert (rows["b"]["psnr"], rows["b"]["status"]) == ("30.0", "restored")
+    assert rows["b"]["estimation_first_loss"] == "3.0"
+    assert rows["b"]["estimation_last_loss"] == "1.0"
+    assert rows["b"]["latent_last_loss"] == ""
+    assert (rows["c"]["status"], rows["c"]["reason"]) == ("failed", 'it said "no"')
+    assert (rows["sub/a, with a comma"]["seed"], rows["sub/a, with a comma"]["nfe"]) == ("7", "20")
+
+
+def test_every_number_of_a_record_is_in_its_row() -> None:
+    numbers = {k for k, v in asdict(record()).items() if v is None} - {"true_phi"}
+    assert numbers <= set(record().row())
+
+
+def test_means_are_over_the_images_that_have_a_number() -> None:
+    records = [
+        record("a", psnr=30.0, input_psnr=25.0, residual=4e-4, sigma_y=0.02),
+        record("b", psnr=20.0, residual=4e-4, sigma_y=0.01),
+        record("c", sigma_y=0.0, residual=1e-4),
+    ]
+    found = means(records, ("psnr", "gain", "residual_over_sigma", "ssim"))
+    assert found == pytest.approx({"psnr": 25.0, "gain": 5.0, "residual_over_sigma": 1.5})
+
+
+# ---- The lock ----
+
+
+@contextmanager
+def holder(root: Path) -> Iterator[multiprocessing.Process]:
+    """Another process that holds the folder until it is killed."""
+    context = multiprocessing.get_context("fork")
+    held = context.Event()
+
+    def hold(held: Event) -> None:
+        with ResultFolder(root).lock():
+            held.set()
+            signal.pause()
+
+    process = context.Process(target=hold, args=(held,), daemon=True)
+    process.start()
+    try:
+        assert held.wait(10)
+        yield process  # type: ignore[misc]
+    finally:
+        process.kill()
+        process.join()
+
+
+def test_a_second_process_is_refused_until_the_first_is_killed(folder: ResultFolder) -> None:
+    with holder(folder.root) as process:
+        refusal = r"another run is writing to .*out: wait for it or choose another --output"
+        with pytest.raises(OutputError, match=refusal), folder.lock():
+            raise AssertionError("locked twice")
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        with folder.lock():
+            assert process.exitcode == -signal.SIGKILL
+    with folder.lock(), ResultFolder(folder.root.parent).lock():
+        assert files(folder.root) == {".lock"}
+
+
+def test_the_lock_is_released_when_the_work_raises(folder: ResultFolder) -> None:
+    with pytest.raises(ZeroDivisionError), folder.lock():
+        raise ZeroDivisionError
+    with holder(folder.root) as process:
+        assert process.is_alive()
+
+
+def test_a_filesystem_without_locks_is_refused_in_one_sentence(
+    folder: ResultFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*args: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "lockf", unsupported)
+    with pytest.raises(OutputError, match=r"cannot be locked .*: choose"), folder.lock():
+        raise AssertionError("not locked")
+
+
+# ---- Folders that cannot be used ----
+
+
+def test_prepare_creates_parents_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    ResultFolder(tmp_path / "new" / "er" / "out").prepare()
+    assert (tmp_path / "new" / "er" / "out").is_dir()
+    assert not files(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["file", "file/below"])
+def test_an_output_that_is_a_file_is_refused_and_kept(tmp_path: Path, path: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OutputError, match=r"--output .*file.* cannot be written.*: choose another"):
+        ResultFolder(tmp_path / path).prepare()
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_folder_without_permission_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*args: object, **options: object) -> None:  # chmod does not stop a privileged user
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "touch", denied)
+    with pytest.raises(OutputError, match=r"cannot be written to \(Permission denied\): choose"):
+        ResultFolder(tmp_path / "out").prepare()
+
+
+@pytest.mark.parametrize("what", ["restored", "degradation"])
+def test_a_file_in_the_way_is_one_sentence(folder: ResultFolder, what: str) -> None:
+    (folder.root / what).write_text("mine")
+    with pytest.raises(OutputError, match=f"{what}.* cannot be written .*: make room"):
+        folder.write(record(), photo(), torch.rand(3, 3))
+    assert (folder.root / what).read_text() == "mine"
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_the_image_missing(
+    folder: ResultFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match=r"No space left on device\): make room"):
+        folder.write(record(), photo())
+    assert folder.state("a", "settings", "input") == "missing"
