@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -45,3 +46,43 @@ def naming(setting: str) -> Iterator[None]:
         yield
     except ValueError as error:
         raise ValueError(f"{setting}: {error}") from None
+
+
+def require(
+    name: str,
+    value: float,
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    above: float = -math.inf,
+    below: float = math.inf,
+    remedy: str = "",
+) -> None:
+    """Check that a number lies in its range.
+
+    Args:
+        name: the parameter as its constructor calls it, such as `steps`.
+        value: what it was given.
+        low: the least value that is allowed.
+        high: the greatest value that is allowed.
+        above: a value that it must exceed.
+        below: a value that it must stay under.
+        remedy: what to do instead, such as `such as 0.03`; it ends the sentence.
+
+    Raises:
+        ValueError: if the value is outside the range, or is not a number.
+    """
+    if low <= value <= high and above < value < below:
+        return
+    bounds = [
+        f"{text} {bound:g}"
+        for text, bound in (
+            ("at least", low),
+            ("above", above),
+            ("at most", high),
+            ("below", below),
+        )
+        if math.isfinite(bound)
+    ]
+    end = f", {remedy}" if remedy else ""
+    raise ValueError(f"{name} {value} must be {' and '.join(bounds)}{end}")
