@@ -1,7 +1,19 @@
 """Blind image restoration with a pretrained diffusion prior (D2IR)."""
 
-from d2ir_pl.api import restore
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
 __all__ = ["__version__", "restore"]
+
+if TYPE_CHECKING:
+    from d2ir_pl.api import restore
+else:
+
+    def __getattr__(name: str) -> object:
+        """Import `restore`, and PyTorch with it, only where it is used."""
+        if name == "restore":
+            from d2ir_pl.api import restore
+
+            return restore
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

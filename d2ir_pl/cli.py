@@ -3,36 +3,60 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import d2ir_pl
-from d2ir_pl.commands import priors
-from d2ir_pl.commands.compare import compare_runs
-from d2ir_pl.commands.fit import fit
-from d2ir_pl.commands.predict import predict
-from d2ir_pl.commands.propose import propose
-from d2ir_pl.commands.report import report
-from d2ir_pl.commands.serve import serve
 from d2ir_pl.errors import UserError
 
-COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
-    "predict": (predict, "restore degraded photos"),
-    "propose": (propose, "say what happened to a photo, as a config that restores it"),
-    "compare": (compare_runs, "compare the results of runs, image by image"),
-    "report": (report, "show the results of a run on one page"),
-    "serve": (serve, "a page in the browser that restores photos"),
-    "fit": (fit, "train a prior on your own photographs"),
-    "download": (priors.download, "fetch a published prior"),
-    "export-prior": (priors.export, "make a prior of a training checkpoint"),
-    "inspect-prior": (priors.inspect, "tell what a prior is and how it was made"),
-}
 
-REMEDIES = {
-    "predict": "finished images are kept, and the same command does the rest",
-    "fit": "the last step is kept, and --ckpt_path last goes on from it",
+@dataclass(frozen=True)
+class Command:
+    """A command of `d2ir`. Its module is imported when the command is run, and not before.
+
+    Attributes:
+        module: file of `d2ir_pl.commands` that has the command.
+        function: function of that module; it takes the arguments and returns the exit status.
+        about: half a sentence for the list of commands.
+        remedy: what a user who has stopped the command may do.
+    """
+
+    module: str
+    function: str
+    about: str
+    remedy: str = "run the same command again"
+
+    def __call__(self, arguments: list[str]) -> int:
+        module = importlib.import_module(f"d2ir_pl.commands.{self.module}")
+        status: int = getattr(module, self.function)(arguments)
+        return status
+
+
+COMMANDS = {
+    "predict": Command(
+        "predict",
+        "predict",
+        "restore degraded photos",
+        "finished images are kept, and the same command does the rest",
+    ),
+    "propose": Command(
+        "propose", "propose", "say what happened to a photo, as a config that restores it"
+    ),
+    "compare": Command("compare", "compare_runs", "compare the results of runs, image by image"),
+    "report": Command("report", "report", "show the results of a run on one page"),
+    "serve": Command("serve", "serve", "a page in the browser that restores photos"),
+    "fit": Command(
+        "fit",
+        "fit",
+        "train a prior on your own photographs",
+        "the last step is kept, and --ckpt_path last goes on from it",
+    ),
+    "download": Command("priors", "download", "fetch a published prior"),
+    "export-prior": Command("priors", "export", "make a prior of a training checkpoint"),
+    "inspect-prior": Command("priors", "inspect", "tell what a prior is and how it was made"),
 }
-"""What a user who has stopped a command may do."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,8 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: d2ir COMMAND [OPTIONS]\n\ncommands:")
-        for name, (_, about) in COMMANDS.items():
-            print(f"  {name:14s} {about}")
+        for name, command in COMMANDS.items():
+            print(f"  {name:14s} {command.about}")
         print("\n'd2ir COMMAND --help' lists the options of a command.")
         return 0 if arguments else 2
     if arguments[0] == "--version":
@@ -53,11 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(COMMANDS)}"
         return _fail(f"{name!r} is not a command: {hint}")
     try:
-        return COMMANDS[name][0](rest)
+        return COMMANDS[name](rest)
     except UserError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
-        return _fail(f"stopped; {REMEDIES.get(name, 'run the same command again')}", 130)
+        return _fail(f"stopped; {COMMANDS[name].remedy}", 130)
 
 
 def _fail(message: str, status: int = 2) -> int:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table, box
 from rich.text import Text
 
-from d2ir_pl.commands.options import PlainParser
+from d2ir_pl.commands.plain import PlainParser
 from d2ir_pl.reports.comparison import TIED, Comparison, compare
 from d2ir_pl.reports.tensorboard import write_pictures
 

@@ -14,7 +14,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
-from d2ir_pl.commands.options import CommandCLI, parse, resolve_precision
+from d2ir_pl.commands.parser import CommandCLI, parse, resolve_precision
 from d2ir_pl.console import quiet, say
 from d2ir_pl.errors import UsageError
 from d2ir_pl.priors.memory import keep_freed_memory

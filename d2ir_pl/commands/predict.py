@@ -13,7 +13,7 @@ from jsonargparse import lazy_instance
 from pytorch_lightning.cli import LightningArgumentParser
 from rich.console import Console
 
-from d2ir_pl.commands.options import CommandCLI, parse, resolve_precision
+from d2ir_pl.commands.parser import CommandCLI, parse, resolve_precision
 from d2ir_pl.console import quiet
 from d2ir_pl.degradations import GaussianBlur
 from d2ir_pl.prediction.data import RestorationDataModule

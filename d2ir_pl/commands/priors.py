@@ -10,7 +10,7 @@ from typing import Any, get_args
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 
-from d2ir_pl.commands.options import PlainParser
+from d2ir_pl.commands.plain import PlainParser
 from d2ir_pl.errors import PriorError
 from d2ir_pl.priors.checkpoints import load_safetensors
 from d2ir_pl.priors.diffusers import load_folder

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from d2ir_pl.commands.options import PlainParser
+from d2ir_pl.commands.plain import PlainParser
 from d2ir_pl.diagnosis.proposal import propose as propose_for
 from d2ir_pl.image_io import read_image
 

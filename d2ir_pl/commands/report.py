@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from d2ir_pl.commands.options import PlainParser
+from d2ir_pl.commands.plain import PlainParser
 from d2ir_pl.reports.page import DETAILED, write_report
 from d2ir_pl.results.folder import ResultFolder
 

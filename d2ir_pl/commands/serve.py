@@ -6,7 +6,7 @@ import ipaddress
 import signal
 import sys
 
-from d2ir_pl.commands.options import PlainParser
+from d2ir_pl.commands.plain import PlainParser
 from d2ir_pl.errors import UsageError
 from d2ir_pl.priors.memory import keep_freed_memory
 from d2ir_pl.web.visitors import Visitors

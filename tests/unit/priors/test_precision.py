@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from d2ir_pl import restore
-from d2ir_pl.commands import options
+from d2ir_pl.commands.parser import resolve_precision
 from d2ir_pl.priors.precision import DTYPES, Precision, compute_dtype, resolve, trainer_precision
 
 
@@ -106,7 +106,7 @@ def test_the_device_follows_from_the_accelerator(
 ) -> None:
     pretend(monkeypatch, **machine)  # type: ignore[arg-type]
     arguments = {"accelerator": accelerator, "precision": "auto", "devices": 1}
-    resolved = options.resolve_precision(arguments)
+    resolved = resolve_precision(arguments)
     assert resolved == {**arguments, "precision": expected}
     assert arguments["precision"] == "auto"
 
@@ -116,4 +116,4 @@ def test_apples_gpus_come_before_the_cpu(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     for accelerator in ("auto", "gpu"):
         arguments = {"accelerator": accelerator, "precision": "auto"}
-        assert options.resolve_precision(arguments)["precision"] == "32-true"
+        assert resolve_precision(arguments)["precision"] == "32-true"

@@ -1,15 +1,10 @@
-"""What the options of all commands share: YAML files, and one sentence for what is wrong."""
+"""The options of commands that run Lightning's trainer: its own, those of a module and its data."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import difflib
-import inspect
-import re
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 from jsonargparse import SUPPRESS, ActionConfigFile, ArgumentError, _typehints
@@ -17,19 +12,12 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 import d2ir_pl
-from d2ir_pl.degradations import Degradation
+from d2ir_pl.commands.classes import require_classes_first
+from d2ir_pl.commands.sentences import sentence
+from d2ir_pl.commands.shipped import find_configs
 from d2ir_pl.errors import InputError, UsageError
 from d2ir_pl.priors import PriorError
 from d2ir_pl.priors.precision import device_type, trainer_precision
-from d2ir_pl.restoration import RestorationMethod
-from d2ir_pl.restoration.configs import configs_folder
-
-
-class PlainParser(argparse.ArgumentParser):
-    """Of commands without a trainer: what is wrong is a `UsageError`."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see '{self.prog} --help'")
 
 
 class _Parser(LightningArgumentParser):
@@ -62,7 +50,7 @@ class CommandCLI(LightningCLI):
                 self.config = parser.parse_args(args)
         except ArgumentError as error:
             known = parser._option_string_actions
-            raise UsageError(_sentence(str(error), parser.prog, known)) from None
+            raise UsageError(sentence(str(error), parser.prog, known)) from None
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         # Lightning asks for it; every draw has a generator of its own here, so it says nothing.
@@ -125,11 +113,8 @@ def parse(cli: type[CommandCLI], trainer: Any, name: str, about: str, arguments:
     Raises:
         UsageError, InputError, PriorError: with one sentence, if an option is wrong.
     """
-    _require_classes_first(arguments)
-    arguments = [
-        _shipped_config(argument, before)
-        for before, argument in zip(["", *arguments], arguments, strict=False)
-    ]
+    require_classes_first(arguments)
+    arguments = find_configs(arguments)
     prog = f"d2ir {name}"
     try:
         return cli(
@@ -156,7 +141,7 @@ def parse(cli: type[CommandCLI], trainer: Any, name: str, about: str, arguments:
         reason = " ".join(str(error).split())
         raise UsageError(f"the --trainer options do not fit this machine: {reason}") from None
     except (ArgumentError, ValueError, TypeError) as error:
-        raise UsageError(_sentence(str(error), prog)) from None
+        raise UsageError(sentence(str(error), prog)) from None
 
 
 def resolve_precision(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -167,93 +152,3 @@ def resolve_precision(arguments: dict[str, Any]) -> dict[str, Any]:
     """
     device = device_type(arguments["accelerator"])
     return {**arguments, "precision": trainer_precision(arguments["precision"], device)}
-
-
-def _require_classes_first(arguments: list[str]) -> None:
-    """A class starts from its own defaults, so that options before it would be lost."""
-    for key in _CLASSES:
-        chosen = [i for i, a in enumerate(arguments) if a.partition("=")[0] == f"--{key}"]
-        for i, argument in enumerate(arguments):
-            option = argument.partition("=")[0]
-            if chosen and i < chosen[-1] and option.startswith(f"--{key}."):
-                raise UsageError(
-                    f"{option} stands before --{key}, which chooses the class that it belongs to: "
-                    f"give --{key} first"
-                )
-
-
-def _shipped_config(argument: str, before: str) -> str:
-    """`--config blind_deblur` finds the shipped file of that name."""
-    prefix, name = (
-        ("--config=", argument[9:]) if argument.startswith("--config=") else ("", argument)
-    )
-    if not prefix and before != "--config":
-        return argument
-    if Path(name).exists():
-        return argument
-    folder = configs_folder()
-    shipped = folder / f"{Path(name).stem}.yaml"
-    if Path(name).parent in (Path("."), Path("configs")) and shipped.is_file():
-        return prefix + str(shipped)
-    known = sorted(p.stem for p in folder.glob("*.yaml"))
-    near = difflib.get_close_matches(Path(name).stem, known, 1, 0.7)
-    if near:
-        raise InputError(f"config {name} does not exist: did you mean {near[0]}?")
-    raise InputError(
-        f"config {name} does not exist: {', '.join(known[:4])} and {len(known) - 4} more lie in "
-        f"{folder}"
-    )
-
-
-def _sentence(message: str, prog: str, known: Iterable[str] = ()) -> str:
-    """The parser's report reduced to the option, what is wrong with it, and the remedy.
-
-    Args:
-        message: several lines, a branch for every type that the option could have had.
-        prog: the command, whose help the remedy may be.
-        known: options, one of which may have been meant.
-    """
-    text = " ".join(message.split())
-    # Where a class or null is possible, what matters is why it is not the class.
-    text = re.sub(r"Does not validate against any of the Union subtypes .*? Errors: - ", "", text)
-    text = re.sub(r"( - Expected a <class 'NoneType'>)? Given value type: .*", "", text)
-    key = ".".join(re.findall(r'Parser key "([^"]+)": ', text))
-    text = re.sub(r'Parser key "[^"]+": (- )?', "", text)
-    owner = re.match(r"Problem with given class_path '([^']+)': ", text)
-    text = text[owner.end() :] if owner else text
-
-    if unknown := re.match(r"unrecognized arguments: ([^\s=]+)", text):
-        typed = unknown[1]
-    elif unknown := re.match(r"(?:Group '(.+?)' does not accept option|Option) '(.+?)'", text):
-        typed = "--" + ".".join(part for part in unknown.groups() if part)
-    if unknown:
-        if owner:
-            name = owner[1].rsplit(".", 1)[-1]
-            hint = f"see '{prog} --{key}.help {name}'"
-            return f"--{key}.{typed.removeprefix('--')} is not an option of {name}: {hint}"
-        near = difflib.get_close_matches(typed, list(known), 1, 0.8)
-        hint = f"did you mean {near[0]}?" if near else f"see '{prog} --help'"
-        return f"{typed} is not an option: {hint}"
-    if (path := re.search(r"Expected a dot import path string: (\S+)", text)) and key in _CLASSES:
-        names = ", ".join(sorted(_concrete_classes(_CLASSES[key])))
-        return f"--{key} {path[1]} is unknown: use auto, {names}, or the import path of a class"
-    if key in _CLASSES and text.startswith("Not a valid subclass"):
-        return f"--{key}: its options need a class: name one instead of auto, such as --{key} D2IR"
-    text = re.sub(r"(?:<class '(\w+)'>|typing\.(Literal))", r"\1\2", text)
-    text = text.replace("Expected a ", "expected ").replace(". Got value: ", ", not ")
-    return f"--{key}: {text}" if key else text
-
-
-_CLASSES: dict[str, type] = {"model.degradation": Degradation, "model.method": RestorationMethod}
-
-
-def _concrete_classes(base: type[Any]) -> set[str]:
-    """Names of the classes that can be chosen where `base` is expected."""
-    names: set[str] = set()
-    for cls in base.__subclasses__():
-        # jsonargparse derives classes of its own to delay construction.
-        private = cls.__name__.startswith(("_", "LazyInstance_"))
-        if not private and not inspect.isabstract(cls):
-            names.add(cls.__name__)
-        names |= _concrete_classes(cls)
-    return names

@@ -1,0 +1,48 @@
+"""Options whose value is a class, and the classes that can be chosen there."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from d2ir_pl.degradations import Degradation
+from d2ir_pl.errors import UsageError
+from d2ir_pl.restoration import RestorationMethod
+
+CLASSES: dict[str, type] = {"model.degradation": Degradation, "model.method": RestorationMethod}
+"""Options that choose a class, and the base class of those that they may choose."""
+
+
+def known_classes(option: str) -> list[str]:
+    """Names of the classes that an option of `CLASSES` may choose, in their order."""
+    return sorted(_concrete(CLASSES[option]))
+
+
+def _concrete(base: type[Any]) -> set[str]:
+    names: set[str] = set()
+    for cls in base.__subclasses__():
+        # jsonargparse derives classes of its own to delay construction.
+        private = cls.__name__.startswith(("_", "LazyInstance_"))
+        if not private and not inspect.isabstract(cls):
+            names.add(cls.__name__)
+        names |= _concrete(cls)
+    return names
+
+
+def require_classes_first(arguments: list[str]) -> None:
+    """Check that no option of a class stands before the option that chooses the class.
+
+    The class starts from its own defaults, so that options before it would be lost.
+
+    Raises:
+        UsageError: if one does.
+    """
+    for key in CLASSES:
+        chosen = [i for i, a in enumerate(arguments) if a.partition("=")[0] == f"--{key}"]
+        for i, argument in enumerate(arguments):
+            option = argument.partition("=")[0]
+            if chosen and i < chosen[-1] and option.startswith(f"--{key}."):
+                raise UsageError(
+                    f"{option} stands before --{key}, which chooses the class that it belongs to: "
+                    f"give --{key} first"
+                )
