@@ -21,7 +21,7 @@ class Checkpoints(pl.Callback):
     """Writes `last.ckpt` at intervals of time, at the end, and where a run is stopped.
 
     Args:
-        path: the file; it is replaced as a whole or not at all.
+        path: the file to write; it is replaced as a whole or not at all.
         interval: time between two checkpoints.
     """
 
@@ -32,6 +32,7 @@ class Checkpoints(pl.Callback):
         self._saved_step = -1
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        del pl_module
         self._due = time.monotonic() + self.interval
         self._saved_step = trainer.global_step
 
@@ -43,17 +44,20 @@ class Checkpoints(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
+        del pl_module, outputs, batch
         complete = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         # All processes have to take part: the clock of the first one decides.
         if complete and trainer.strategy.broadcast(time.monotonic() >= self._due):
             self._save(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        del pl_module
         self._save(trainer)
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
+        del pl_module
         # After any other error the weights may be broken, or another process dead.
         if isinstance(exception, KeyboardInterrupt | SIGTERMException) and trainer.world_size == 1:
             self._save(trainer)
@@ -72,13 +76,18 @@ class Checkpoints(pl.Callback):
 
 
 class TrainingProgress(pl.Callback):
-    """A line at every validation: step, losses, speed and the time that is left."""
+    """Prints a line at every validation: step, losses, speed and the time that is left.
+
+    Args:
+        console: where the line is printed.
+    """
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self._begun, self._first = 0.0, 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        del pl_module
         self._begun, self._first = time.monotonic(), trainer.global_step
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -90,7 +99,7 @@ class TrainingProgress(pl.Callback):
         left = timedelta(seconds=round(pace * max(trainer.max_steps - step, 0)))
         scores = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
         levels = ", ".join(f"{v:.4f}" for k, v in scores.items() if k != "val/loss")
-        # Unknown before the first step that is logged.
+        # The training loss is unknown before the first step that is logged.
         known = math.isfinite(pl_module.last_loss)
         loss = f"loss {pl_module.last_loss:.4f}, " if known else ""
         say(

@@ -25,6 +25,7 @@ from d2ir_pl.priors.growth import deepen
 from d2ir_pl.priors.guided_diffusion import VarianceBound
 from d2ir_pl.training.data import PriorDataModule
 from d2ir_pl.training.module import PriorTrainingModule
+from d2ir_pl.training.timesteps import importance_timesteps
 
 TINY = [
     "--model.unet.image_size=16",
@@ -154,9 +155,6 @@ def test_what_cannot_be_trained_on_is_left_out_and_named(tmp_path: Path) -> None
     ("settings", "message"),
     [
         ({"patch_size": 64}, "is smaller than a patch of 64"),
-        ({"min_scale": 0.0}, "min_scale 0.0 must lie in"),
-        ({"batch_size": 0}, "batch_size 0 must be at least 1"),
-        ({"val_fraction": 1.0}, "val_fraction 1.0 must lie between"),
         ({"inputs": "nowhere"}, "nowhere does not exist"),
         ({"inputs": None}, "--data.inputs"),
     ],
@@ -166,6 +164,20 @@ def test_unusable_data_is_one_sentence(
 ) -> None:
     with pytest.raises(InputError, match=message):
         PriorDataModule(**{"inputs": str(photographs), **settings})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"patch_size": 7}, "^patch_size 7 must be at least 8$"),
+        ({"min_scale": 0.0}, "^min_scale 0.0 must be above 0 and at most 1$"),
+        ({"batch_size": 0}, "^batch_size 0 must be at least 1$"),
+        ({"val_fraction": 1.0}, "^val_fraction 1.0 must be above 0 and below 1$"),
+    ],
+)
+def test_a_setting_out_of_range_is_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PriorDataModule("anywhere", **settings)
 
 
 # ---- Loss ----
@@ -190,9 +202,8 @@ def test_training_says_its_precision_and_whether_it_is_slow(
 
 
 def test_importance_sampling_leaves_the_expected_loss_as_it_is() -> None:
-    module = PriorTrainingModule(unet_flags(), timesteps="importance")
-    module.level_square.copy_(torch.linspace(0.1, 3, 10).square())
-    t, weight = module._draw_timesteps((torch.arange(20_000) + 0.5) / 20_000)
+    u = (torch.arange(20_000) + 0.5) / 20_000
+    t, weight = importance_timesteps(u, 100, torch.linspace(0.1, 3, 10).square())
     count = torch.bincount(t * 10 // 100, minlength=10)
     assert int(count[9]) > 5 * int(count[0])
     assert set(t.tolist()) == set(range(100))
@@ -475,7 +486,7 @@ def test_what_is_no_checkpoint_is_refused(
     [
         (["--ckpt_path", "nowhere.ckpt"], "nowhere.ckpt does not exist"),
         (["--data.patch_size=18", "--model.unet.channel_mult=1,1,1"], "multiple of 4"),
-        (["--model.lr=-1"], "model.lr -1.0 must be positive"),
+        (["--model.lr=-1"], "lr -1.0 must be above 0"),
         (["--model.lrr=1"], "--model.lrr is not an option"),
         (["--model.deepen=1"], "give it as init_from"),
         (["--model.unet.class_cond=true"], "class_cond true cannot be trained here"),
