@@ -32,7 +32,6 @@ from d2ir_pl.degradations import (
     Mask,
     Phi,
 )
-from d2ir_pl.degradations.base import select
 from d2ir_pl.image_io import read_image
 from d2ir_pl.operators.kernels import gaussian_kernel
 from d2ir_pl.randomness import image_generator, normal_like
@@ -73,13 +72,12 @@ class Task:
     kernel: Tensor | None = None
 
     def part(self, rows: slice) -> Task:
-        indices = list(range(len(self.names)))[rows]
         return replace(
             self,
             names=self.names[rows],
             y=self.y[rows],
             reference=self.reference[rows],
-            phi=select(self.phi, indices),
+            phi=self.phi.select(rows),
             kernel=None if self.kernel is None else self.kernel[rows],
         )
 
@@ -135,24 +133,25 @@ def _motion(g: Generator, size: int) -> Truth:
 
 
 def _widths(truths: list[Truth], y: Tensor) -> Phi:
-    return {"log_width": torch.tensor([[t["sigma"]] for t in truths]).log()}
+    return Phi(log_width=torch.tensor([[t["sigma"]] for t in truths]).log())
 
 
 def _ellipses(truths: list[Truth], y: Tensor) -> Phi:
     log_width = torch.tensor([t["sigma"] for t in truths]).log()
-    return {"log_width": log_width, "angle": torch.tensor([t["theta"] for t in truths])}
+    return Phi(log_width=log_width, angle=torch.tensor([t["theta"] for t in truths]))
 
 
 def _kernels(truths: list[Truth], y: Tensor) -> Phi:
-    return {"logits": torch.stack([t["kernel"] for t in truths]).clamp_min(1e-30).log()}
+    return Phi(logits=torch.stack([t["kernel"] for t in truths]).clamp_min(1e-30).log())
 
 
 def _known(family: Callable[[Truth], Degradation]) -> Callable[[list[Truth], Tensor], Phi]:
     """Parameters of a degradation that is told the truth about each image."""
 
     def phi(truths: list[Truth], y: Tensor) -> Phi:
-        rows = [family(truth).init(y[b : b + 1], torch.zeros(1)) for b, truth in enumerate(truths)]
-        return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+        return Phi.join(
+            family(truth).init(y[b : b + 1], torch.zeros(1)) for b, truth in enumerate(truths)
+        )
 
     return phi
 
@@ -173,7 +172,7 @@ def _box(g: Generator, size: int) -> Truth:
 
 
 def _masks(truths: list[Truth], y: Tensor) -> Phi:
-    return {"mask": torch.stack([t["mask"] for t in truths])}
+    return Phi(mask=torch.stack([t["mask"] for t in truths]))
 
 
 def _old(g: Generator, size: int) -> Truth:

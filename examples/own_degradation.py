@@ -3,7 +3,7 @@
 import torch
 from torch.nn.functional import pad
 
-from d2ir_pl.degradations import LinearDegradation
+from d2ir_pl.degradations import LinearDegradation, Phi
 from d2ir_pl.degradations.identity import IdentityOperator
 
 
@@ -26,11 +26,11 @@ class Stripes(LinearDegradation):
         mean = y.mean((1, 2))
         around = pad(mean[:, None], (self.reach, self.reach), "replicate")[:, 0]
         median = around.unfold(1, 2 * self.reach + 1, 1).median(2).values
-        return self.canonicalize({"offset": mean - median})
+        return self.canonicalize(Phi(offset=mean - median))
 
     def draw(self, generators, like):
         rows = [torch.randn(like.shape[-1], generator=g) for g in generators]
-        return self.canonicalize({"offset": 2 * self.strength * torch.stack(rows).to(like)})
+        return self.canonicalize(Phi(offset=2 * self.strength * torch.stack(rows).to(like)))
 
     def operator(self, phi, image_size):
         return IdentityOperator()
@@ -42,7 +42,7 @@ class Stripes(LinearDegradation):
         return y - self.offset(phi)
 
     def canonicalize(self, phi):
-        return {"offset": phi["offset"] - phi["offset"].mean(1, keepdim=True)}
+        return Phi(offset=phi["offset"] - phi["offset"].mean(1, keepdim=True))
 
     def describe(self, phi):
         return [{"kind": "Stripes", "offset": row} for row in (phi["offset"] / 2).tolist()]

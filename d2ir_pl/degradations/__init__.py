@@ -1,6 +1,6 @@
 """Differentiable degradations y = D_phi(x) + n with parameters phi of their own per image."""
 
-from d2ir_pl.degradations.base import Degradation, LinearDegradation, Phi
+from d2ir_pl.degradations.base import Degradation, LinearDegradation
 from d2ir_pl.degradations.blur import Blur, GaussianBlur
 from d2ir_pl.degradations.compose import Compose
 from d2ir_pl.degradations.downsampling import Downsampling
@@ -11,6 +11,7 @@ from d2ir_pl.degradations.jpeg import Jpeg
 from d2ir_pl.degradations.light import Light
 from d2ir_pl.degradations.mask import Mask
 from d2ir_pl.degradations.parametric_blur import DefocusBlur, MotionBlur
+from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.operators.convolution import ConvolutionOperator
 from d2ir_pl.operators.linear import LinearOperator
 

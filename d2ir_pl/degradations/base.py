@@ -10,16 +10,9 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.estimators.noise_level import estimate_sigma
 from d2ir_pl.operators.linear import Jacobian, LinearOperator, Size
-
-Phi = dict[str, Tensor]
-"""Parameters of a degradation by name; the first dimension of each is the image in the batch."""
-
-
-def select(phi: Phi, rows: Tensor | Sequence[int]) -> Phi:
-    """The parameters of some images of the batch."""
-    return {name: value[rows] for name, value in phi.items()}
 
 
 class Degradation(nn.Module, ABC):
@@ -112,8 +105,7 @@ class Degradation(nn.Module, ABC):
 
     def share(self, phi: Phi) -> Tensor:
         """`(B,)` share of y's values that say something about x."""
-        first = next(iter(phi.values()))
-        return torch.ones(len(first), device=first.device)
+        return torch.ones(phi.count, device=phi.device)
 
     def linearize(self, y: Tensor, x: Tensor, phi: Phi) -> tuple[LinearOperator, Tensor]:
         """A, the derivative of D_phi at x, and the residual of y there."""
@@ -150,7 +142,7 @@ class Degradation(nn.Module, ABC):
         Measured in units of the scatter that those estimates have on photographs, so that 1/2 of
         it is the negative logarithm of a Gaussian prior.
         """
-        return torch.zeros(len(next(iter(phi.values()))), device=next(iter(phi.values())).device)
+        return torch.zeros(phi.count, device=phi.device)
 
     def change(self, phi: Phi, before: Phi) -> Tensor:
         """`(B,)` how far phi is from `before`, as a share of it.

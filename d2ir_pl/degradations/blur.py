@@ -150,7 +150,7 @@ class Blur(ConvolutionalBlur):
             likely = self._more_likely(y[blurred], sigma_y[blurred], kernel[blurred])
             kernel = kernel.index_put((blurred,), likely)
         kernel = kernel + KERNEL_FLOOR
-        return {"logits": (kernel / kernel.sum((1, 2), keepdim=True)).log()}
+        return Phi(logits=(kernel / kernel.sum((1, 2), keepdim=True)).log())
 
     def _more_likely(self, y: Tensor, sigma_y: Tensor, gaussian: Tensor) -> Tensor:
         """Of the Gaussian `(B, k, k)` and the kernel of the edges, what suits each spectrum."""
@@ -167,7 +167,7 @@ class Blur(ConvolutionalBlur):
         if isinstance(self.known, Tensor):
             return _known_logits(self.known, len(generators), like)
         kernels = torch.stack([shake_kernel(g, self.kernel_size) for g in generators]).to(like)
-        return {"logits": (kernels + 1e-12).log()}
+        return Phi(logits=(kernels + 1e-12).log())
 
     def anchor(self, phi: Phi, start: Phi) -> Tensor:
         """Change of the covariance's logarithm, in units of the spectrum's scatter.
@@ -195,7 +195,7 @@ class Blur(ConvolutionalBlur):
             r = self.kernel_size // 2
             shifted = pad(image, (r, r), (r, r), "replicate")
             rows.append(shifted[r + dy : r + dy + image.shape[0], r + dx : r + dx + image.shape[1]])
-        return {"logits": torch.stack(rows)}
+        return Phi(logits=torch.stack(rows))
 
 
 class GaussianBlur(ConvolutionalBlur):
@@ -270,8 +270,9 @@ class GaussianBlur(ConvolutionalBlur):
         low, high = self.draw_width
         log_width = (low + (high - low) * u[:, : 1 if self.isotropic else 2]).log()
         if self.isotropic:
-            return {"log_width": log_width}
-        return {"log_width": log_width.sort(1, descending=True).values, "angle": math.pi * u[:, 2]}
+            return Phi(log_width=log_width)
+        log_width = log_width.sort(1, descending=True).values
+        return Phi(log_width=log_width, angle=math.pi * u[:, 2])
 
     def anchor(self, phi: Phi, start: Phi) -> Tensor:
         """Change of log width in units of the spectrum's scatter, mean square over the two axes."""
@@ -288,28 +289,28 @@ class GaussianBlur(ConvolutionalBlur):
         phi = self.init(seen, sigma_y)
         if not self.estimated:
             return phi
-        return self.canonicalize({**phi, "log_width": phi["log_width"] + math.log(factor)})
+        return self.canonicalize(phi.replace(log_width=phi["log_width"] + math.log(factor)))
 
     def canonicalize(self, phi: Phi) -> Phi:
         """Keep the widths where a spectrum can tell them."""
         bounds = math.log(MIN_WIDTH), math.log(MAX_WIDTH)
-        return {**phi, "log_width": phi["log_width"].clamp(*bounds)}
+        return phi.replace(log_width=phi["log_width"].clamp(*bounds))
 
     def _known(self, count: int, like: Tensor) -> Phi:
         assert isinstance(self.known, Tensor)
         log_width = self.known.to(like).log().expand(count, -1).clone()
         if self.isotropic:
-            return {"log_width": log_width}
-        return {"log_width": log_width, "angle": torch.full_like(log_width[:, 0], self.angle)}
+            return Phi(log_width=log_width)
+        return Phi(log_width=log_width, angle=torch.full_like(log_width[:, 0], self.angle))
 
     def _from_covariance(self, covariance: Tensor) -> Phi:
         if self.isotropic:
-            return {"log_width": covariance[:, 0, :1].log() / 2}
+            return Phi(log_width=covariance[:, 0, :1].log() / 2)
         values, vectors = torch.linalg.eigh(covariance)
         angle = torch.atan2(vectors[:, 1, 1], vectors[:, 0, 1]) % math.pi
-        return {"log_width": values.flip(1).log() / 2, "angle": angle}
+        return Phi(log_width=values.flip(1).log() / 2, angle=angle)
 
 
 def _known_logits(kernel: Tensor, count: int, like: Tensor) -> Phi:
     # exp(-69) is 1e-30: a zero of the known kernel stays one to single precision.
-    return {"logits": kernel.to(like).clamp_min(1e-30).log().expand(count, -1, -1).clone()}
+    return Phi(logits=kernel.to(like).clamp_min(1e-30).log().expand(count, -1, -1).clone())

@@ -52,7 +52,7 @@ class Compose(Degradation):
                 shrunk = type(part).__name__
 
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
-        phi: Phi = {}
+        phi = Phi()
         seen, factor = y, 1.0  # before it was enlarged, and by how much
         for i, part in reversed(list(enumerate(self.parts))):
             own = part.init_enlarged(y, seen, factor, sigma_y)
@@ -61,11 +61,11 @@ class Compose(Degradation):
             factor *= part.output_size(_PROBE)[0] / _PROBE[0]
             if factor == 1:
                 seen = y
-            phi = {**_named(i, own), **phi}
+            phi = _named(i, own).replace(**phi)
         return phi
 
     def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:
-        phi: Phi = {}
+        phi = Phi()
         for i, part in enumerate(self.parts):
             phi |= _named(i, part.draw(generators, like))
         return phi
@@ -160,7 +160,7 @@ class Compose(Degradation):
         return torch.stack([part.change(now, then) for part, now, then in parts]).amax(0)
 
     def canonicalize(self, phi: Phi) -> Phi:
-        canonical: Phi = {}
+        canonical = Phi()
         for i, part in enumerate(self.parts):
             canonical |= _named(i, part.canonicalize(_own(i, phi)))
         return canonical
@@ -196,9 +196,10 @@ class _Chain:
 
 
 def _named(i: int, phi: Phi) -> Phi:
-    return {f"{i}.{name}": value for name, value in phi.items()}
+    return Phi({f"{i}.{name}": value for name, value in phi.items()})
 
 
 def _own(i: int, phi: Phi) -> Phi:
     prefix = f"{i}."
-    return {k.removeprefix(prefix): v for k, v in phi.items() if k.startswith(prefix)}
+    own = {k.removeprefix(prefix): v for k, v in phi.items() if k.startswith(prefix)}
+    return Phi(own)

@@ -116,14 +116,14 @@ class Downsampling(LinearDegradation):
         if not self.estimated:
             return self._known(len(y), y)
         variance = gaussian_covariance(y, sigma_y)[:, 0, :1]
-        return self.canonicalize({"log_width": variance.log() / 2 + math.log(self.factor)})
+        return self.canonicalize(Phi(log_width=variance.log() / 2 + math.log(self.factor)))
 
     def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:
         if not self.estimated:
             return self._known(len(generators), like)
         u = torch.stack([torch.rand(1, generator=g) for g in generators]).to(like)
         low, high = self.draw_width
-        return {"log_width": (low + (high - low) * u).log()}
+        return Phi(log_width=(low + (high - low) * u).log())
 
     def output_size(self, observed: Size) -> Size:
         return self.factor * observed[0], self.factor * observed[1]
@@ -160,19 +160,19 @@ class Downsampling(LinearDegradation):
         if not self.estimated:
             return phi
         bounds = math.log(MIN_WIDTH * self.factor), math.log(MAX_WIDTH * self.factor)
-        return {"log_width": phi["log_width"].clamp(*bounds)}
+        return Phi(log_width=phi["log_width"].clamp(*bounds))
 
     def describe(self, phi: Phi) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"kind": "Downsampling", "factor": self.factor}
         row |= {"kernel": self.kernel, "border": self.border}
         if self.kernel != "gaussian":
-            return [dict(row) for _ in next(iter(phi.values()))]
+            return [dict(row) for _ in range(phi.count)]
         widths = phi["log_width"][:, 0].exp().tolist()
         return [{**row, "width_px": round(width, 4)} for width in widths]
 
     def picture(self, phi: Phi) -> Tensor:
         """The kernels in pixels of x, brightened to 1; what is below zero is black."""
-        taps = self.taps(phi).expand(len(next(iter(phi.values()))), -1)
+        taps = self.taps(phi).expand(phi.count, -1)
         kernel = taps[:, :, None] * taps[:, None, :]
         return (kernel / kernel.amax((1, 2), keepdim=True)).clamp_min(0)
 
@@ -189,8 +189,8 @@ class Downsampling(LinearDegradation):
 
     def _known(self, count: int, like: Tensor) -> Phi:
         if self.width is None:
-            return {"none": like.new_empty(count, 0)}
-        return {"log_width": like.new_full((count, 1), math.log(self.width))}
+            return Phi(none=like.new_empty(count, 0))
+        return Phi(log_width=like.new_full((count, 1), math.log(self.width)))
 
     def _matrix(self, taps: Tensor, n: int) -> Tensor:
         """`(B, m, n)`: a row of taps for each of m samples; what lies past the border folded in."""

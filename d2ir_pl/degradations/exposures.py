@@ -72,7 +72,7 @@ class Exposures(Degradation):
             log_gain = torch.stack([_log_gains((scene + 1) / 2) for scene in y])
         # A scene that is clipped everywhere still has a share above 0.
         unclipped = (y < SATURATED).to(y).flatten(1).mean(1).clamp_min(1e-3)
-        return self.canonicalize({"log_gain": log_gain, "unclipped": unclipped})
+        return self.canonicalize(Phi(log_gain=log_gain, unclipped=unclipped))
 
     def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:
         log_gain = self._known(len(generators), like)
@@ -81,7 +81,7 @@ class Exposures(Degradation):
             u = torch.stack([torch.rand(self.count, generator=g) for g in generators]).to(like)
             log_gain = (low + (high - low) * u).log().cumsum(1)
         ones = torch.ones_like(log_gain[:, 0])
-        return self.canonicalize({"log_gain": log_gain, "unclipped": ones})
+        return self.canonicalize(Phi(log_gain=log_gain, unclipped=ones))
 
     def forward(self, x: Tensor, phi: Phi) -> Tensor:
         relative = phi["log_gain"] - phi["log_gain"][:, self.reference, None]
@@ -122,7 +122,8 @@ class Exposures(Degradation):
 
     def canonicalize(self, phi: Phi) -> Phi:
         """Gains relative to the reference: a factor of all of them is the brightness of x."""
-        return {**phi, "log_gain": phi["log_gain"] - phi["log_gain"][:, self.reference, None]}
+        relative = phi["log_gain"] - phi["log_gain"][:, self.reference, None]
+        return phi.replace(log_gain=relative)
 
     def describe(self, phi: Phi) -> list[dict[str, Any]]:
         return [

@@ -118,4 +118,4 @@ class Grayscale(LinearDegradation):
 
     def _known(self, count: int, like: Tensor) -> Phi:
         assert isinstance(self.known, Tensor)
-        return {"weights": self.known.to(like).expand(count, -1).clone()}
+        return Phi(weights=self.known.to(like).expand(count, -1).clone())

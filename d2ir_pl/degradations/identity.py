@@ -34,13 +34,13 @@ class Identity(LinearDegradation):
     estimated = False
 
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
-        return {"none": y.new_empty(len(y), 0)}
+        return Phi(none=y.new_empty(len(y), 0))
 
     def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:
-        return {"none": like.new_empty(len(generators), 0)}
+        return Phi(none=like.new_empty(len(generators), 0))
 
     def operator(self, phi: Phi, image_size: Size) -> IdentityOperator:
         return IdentityOperator()
 
     def describe(self, phi: Phi) -> list[dict[str, Any]]:
-        return [{"kind": "Identity"} for _ in phi["none"]]
+        return [{"kind": "Identity"} for _ in range(phi.count)]

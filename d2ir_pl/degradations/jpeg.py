@@ -172,11 +172,11 @@ class Jpeg(Degradation):
 
 
 def _phi(rows: Sequence[FileTables], like: Tensor) -> Phi:
-    return {
-        "tables": torch.stack([row.tables.float() for row in rows]).to(like.device),
-        "factors": torch.tensor([row.factors for row in rows], device=like.device),
-        "orientation": torch.tensor([row.orientation for row in rows], device=like.device),
-    }
+    return Phi(
+        tables=torch.stack([row.tables.float() for row in rows]).to(like.device),
+        factors=torch.tensor([row.factors for row in rows], device=like.device),
+        orientation=torch.tensor([row.orientation for row in rows], device=like.device),
+    )
 
 
 def _size(x: Tensor) -> Size:

@@ -149,7 +149,7 @@ class Light(Degradation):
 
     def _phi(self, log_gain: Tensor) -> Phi:
         """The parameters without a map and an exponent."""
-        phi = {"log_gain": log_gain}
+        phi = Phi(log_gain=log_gain)
         if self.map_size:
             phi["map"] = log_gain.new_zeros(len(log_gain), self.map_size, self.map_size)
         if self.gamma:

@@ -107,17 +107,17 @@ class Mask(LinearDegradation):
         return chosen
 
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
-        return {"mask": self._observed(y)}
+        return Phi(mask=self._observed(y))
 
     def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:
         """The given mask, or, under `zeros`, pixels that are missing at random."""
         size = (like.shape[-2], like.shape[-1])
         if self.source != "zeros":
-            return {"mask": self._given(len(generators), size).to(like)}
+            return Phi(mask=self._given(len(generators), size).to(like))
         u = torch.stack([torch.rand(1, *size, generator=g) for g in generators])
         # At least the pixel with the largest u stays.
         threshold = u.amax((1, 2, 3), keepdim=True).clamp_max(self.missing)
-        return {"mask": (u >= threshold).to(like)}
+        return Phi(mask=(u >= threshold).to(like))
 
     def operator(self, phi: Phi, image_size: Size) -> MaskOperator:
         return MaskOperator(phi["mask"])

@@ -142,7 +142,7 @@ class MotionBlur(_ParametricBlur):
         ]
 
     def phi(self, values: Tensor) -> Phi:
-        return {"log_length": values[:, 0].log(), "angle": values[:, 1]}
+        return Phi(log_length=values[:, 0].log(), angle=values[:, 1])
 
     def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:
         lengths = self.draw_length if self.length is None else (self.length, self.length)
@@ -159,7 +159,7 @@ class MotionBlur(_ParametricBlur):
     def canonicalize(self, phi: Phi) -> Phi:
         """Keep the path inside the kernel; half a turn changes nothing."""
         bounds = math.log(MIN_LENGTH), math.log(self.max_length)
-        return {"log_length": phi["log_length"].clamp(*bounds), "angle": phi["angle"] % math.pi}
+        return Phi(log_length=phi["log_length"].clamp(*bounds), angle=phi["angle"] % math.pi)
 
     def describe(self, phi: Phi) -> list[dict[str, Any]]:
         values = torch.stack([phi["log_length"].exp(), phi["angle"]], 1).tolist()
@@ -206,7 +206,7 @@ class DefocusBlur(_ParametricBlur):
         return [_sizes(self.radius, MIN_RADIUS, self.max_radius, 0.25)]
 
     def phi(self, values: Tensor) -> Phi:
-        return {"log_radius": values[:, 0].log()}
+        return Phi(log_radius=values[:, 0].log())
 
     def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:
         radii = self.draw_radius if self.radius is None else (self.radius, self.radius)
@@ -219,7 +219,7 @@ class DefocusBlur(_ParametricBlur):
     def canonicalize(self, phi: Phi) -> Phi:
         """Keep the disk inside the kernel."""
         bounds = math.log(MIN_RADIUS), math.log(self.max_radius)
-        return {"log_radius": phi["log_radius"].clamp(*bounds)}
+        return Phi(log_radius=phi["log_radius"].clamp(*bounds))
 
     def describe(self, phi: Phi) -> list[dict[str, Any]]:
         rows = zip(super().describe(phi), phi["log_radius"].exp().tolist(), strict=True)

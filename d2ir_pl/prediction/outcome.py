@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.degradations import Phi
-from d2ir_pl.degradations.base import select
 from d2ir_pl.inputs.items import Failure, Sample
 from d2ir_pl.restoration import Restoration
 
@@ -33,7 +32,7 @@ class Scene:
         return Scene(
             self.y[rows],
             None if self.reference is None else self.reference[rows],
-            None if self.true_phi is None else select(self.true_phi, rows),
+            None if self.true_phi is None else self.true_phi.select(rows),
         )
 
     @staticmethod
@@ -43,14 +42,14 @@ class Scene:
         return Scene(
             torch.cat([part.y for part in parts]),
             torch.cat(references) if references else None,
-            {k: torch.cat([phi[k] for phi in drawn]) for k in drawn[0]} if drawn else None,
+            Phi.join(drawn) if drawn else None,
         )
 
     def cpu(self) -> Scene:
         return Scene(
             self.y.cpu(),
             None if self.reference is None else self.reference.cpu(),
-            None if self.true_phi is None else {k: v.cpu() for k, v in self.true_phi.items()},
+            None if self.true_phi is None else self.true_phi.to("cpu"),
         )
 
 

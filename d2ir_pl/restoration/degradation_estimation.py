@@ -202,12 +202,12 @@ class DegradationEstimation:
         sigma_y: Tensor,
     ) -> Phi:
         """Adam on the residual of x0, in units of the noise, plus the anchor."""
-        free = {name: phi[name].clone().requires_grad_() for name in degradation.free(phi)}
+        free = phi.leaves(degradation.free(phi))
         optimizer = torch.optim.Adam(list(free.values()), lr=self.phi_lr)
         for _ in range(self.phi_steps):
             optimizer.zero_grad()
             with torch.enable_grad():
-                now = {**phi, **free}
+                now = phi.replace(**free)
                 residual = degradation.residual(y, degradation(x0, now), now)
                 loss = unexplained(degradation, residual, now) / sigma_y**2
                 if self.phi_anchor:
@@ -216,7 +216,7 @@ class DegradationEstimation:
                 total = loss.sum()
             total.backward()
             optimizer.step()
-        return degradation.canonicalize({**phi, **{name: v.detach() for name, v in free.items()}})
+        return degradation.canonicalize(phi.replace(**free).detach())
 
 
 def _guidance(

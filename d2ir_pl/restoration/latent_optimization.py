@@ -12,7 +12,6 @@ import torch
 from torch import Generator, Tensor
 
 from d2ir_pl.degradations import Degradation, Phi
-from d2ir_pl.degradations.base import select
 from d2ir_pl.diffusion.prior import Prior
 from d2ir_pl.diffusion.sampling import Gradient, ddim_chain, ddim_inversion
 from d2ir_pl.diffusion.schedule import Schedule
@@ -144,7 +143,7 @@ class LatentOptimization:
         scale = torch.full_like(sigma_y, 2.0**10 if half else 1.0)
         for k in range(self.iterations + 1):
             x_T = torch.cat([latents[b] for b in active])
-            phi_active = select(phi, active)
+            phi_active = phi.select(active)
             with torch.enable_grad():
                 x0 = ddim_chain(prior, x_T, timesteps, self.gradient)
                 prediction = degradation(x0, phi_active)

@@ -23,7 +23,7 @@ class PhiTrace:
     def __init__(self, degradation: Degradation) -> None:
         self.degradation = degradation
         self._changes: dict[int, list[float | None]] = {}
-        self._before: tuple[list[int], Phi] = ([], {})
+        self._before: tuple[list[int], Phi] = ([], Phi())
 
     @torch.no_grad()
     def __call__(self, step: Step) -> None:
@@ -40,5 +40,5 @@ class PhiTrace:
     def take(self, images: Sequence[int]) -> list[list[float | None]]:
         """The changes of some images of a batch; afterwards nothing is left of the batch."""
         taken = [self._changes.get(b, []) for b in images]
-        self._changes, self._before = {}, ([], {})
+        self._changes, self._before = {}, ([], Phi())
         return taken

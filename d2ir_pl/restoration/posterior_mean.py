@@ -10,7 +10,6 @@ import torch
 from torch import Generator, Tensor
 
 from d2ir_pl.degradations import Degradation, Identity
-from d2ir_pl.degradations.base import select
 from d2ir_pl.diffusion.prior import Prior
 from d2ir_pl.estimators.noise_level import is_grey
 from d2ir_pl.randomness import normal_like
@@ -57,7 +56,7 @@ class PosteriorMean(RestorationMethod):
         images: list[Tensor] = []
         losses: list[list[float]] = []
         for b, (sigma, grey) in enumerate(zip(sigma_y.tolist(), is_grey(y).tolist(), strict=True)):
-            own, own_phi = slice(b, b + 1), select(phi, [b])
+            own, own_phi = slice(b, b + 1), phi.select([b])
             state = y[own]
             if grey:
                 sigma *= math.sqrt(3)

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.degradations import Degradation, Phi
-from d2ir_pl.degradations.base import select
 
 
 @dataclass
@@ -46,7 +45,7 @@ class Restoration:
         return replace(
             self,
             x0=self.x0[rows],
-            phi=select(self.phi, rows),
+            phi=self.phi.select(rows),
             residual=self.residual[rows],
             sigma_y=self.sigma_y[rows],
             nfe=[self.nfe[b] for b in rows],
@@ -64,7 +63,7 @@ class Restoration:
         std = [part.std for part in parts if part.std is not None]
         return Restoration(
             x0=torch.cat([part.x0 for part in parts]),
-            phi={name: torch.cat([part.phi[name] for part in parts]) for name in first.phi},
+            phi=Phi.join(part.phi for part in parts),
             residual=torch.cat([part.residual for part in parts]),
             sigma_y=torch.cat([part.sigma_y for part in parts]),
             nfe=[n for part in parts for n in part.nfe],
@@ -82,7 +81,7 @@ class Restoration:
         return replace(
             self,
             x0=self.x0.cpu(),
-            phi={name: value.cpu() for name, value in self.phi.items()},
+            phi=self.phi.to("cpu"),
             residual=self.residual.cpu(),
             sigma_y=self.sigma_y.cpu(),
             reblurred=None if self.reblurred is None else self.reblurred.cpu(),

@@ -17,7 +17,7 @@ from repository import EXAMPLES
 
 import d2ir_pl
 from d2ir_pl.cli import main
-from d2ir_pl.degradations import Identity
+from d2ir_pl.degradations import Identity, Phi
 from d2ir_pl.randomness import image_generator
 
 
@@ -54,7 +54,7 @@ def test_stripes_are_differentiable() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2, 3, 4, 5, generator=generator, dtype=torch.float64, requires_grad=True)
     offset = torch.randn(2, 5, generator=generator, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x, s: Stripes()(x, {"offset": s}), (x, offset))
+    assert torch.autograd.gradcheck(lambda x, s: Stripes()(x, Phi(offset=s)), (x, offset))
 
 
 def test_the_walk_improves_on_what_the_columns_show() -> None:

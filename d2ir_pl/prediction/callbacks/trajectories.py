@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from d2ir_pl.degradations.base import select
 from d2ir_pl.image_io import eight_bits
 from d2ir_pl.prediction.callbacks.writing import records
 from d2ir_pl.prediction.data import Batch
@@ -139,7 +138,7 @@ class TrajectoryLogger(pl.Callback):
                 row.append(outputs.scene.reference[b])
             tag = "input | restored | reference" if len(row) == 3 else "input | restored"
             writer.add_image(tag, eight_bits(torch.cat(row, 2)))
-            picture = module.degradation.picture(select(restoration.phi, [b]))
+            picture = module.degradation.picture(restoration.phi.select([b]))
             if picture is not None:
                 writer.add_image("degradation", _enlarge(picture[0]))
             if restoration.std is not None:

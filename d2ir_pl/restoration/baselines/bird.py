@@ -105,7 +105,7 @@ class BIRD(RestorationMethod):
                 x0, phi = ddim_chain(prior, x_T, timesteps, "detached"), unknown.phi()
                 residual = degradation.residual(y, degradation(x0, phi), phi)
                 energy = residual.square().sum()
-            x0, phi = x0.detach(), {name: value.detach() for name, value in phi.items()}
+            x0, phi = x0.detach(), phi.detach()
             losses.append(unexplained(degradation, residual.detach(), phi))
             observer(
                 Step(
@@ -164,11 +164,11 @@ class _FreeParameters:
     def __init__(self, degradation: Degradation, phi: Phi, lr: float) -> None:
         self.lr = lr
         self._degradation, self._start = degradation, phi
-        self._free = {name: phi[name].clone().requires_grad_() for name in degradation.free(phi)}
+        self._free = phi.leaves(degradation.free(phi))
         self.parameters = list(self._free.values())
 
     def phi(self) -> Phi:
-        return {**self._start, **self._free}
+        return self._start.replace(**self._free)
 
     @torch.no_grad()
     def project(self) -> None:
@@ -206,7 +206,7 @@ class _KernelNetwork:
     def phi(self) -> Phi:
         w_1, b_1, w_2, b_2 = self.parameters
         logits = w_2 @ F.relu6(w_1 @ self._z + b_1) + b_2
-        return {"logits": logits.reshape(-1, self._side, self._side)}
+        return Phi(logits=logits.reshape(-1, self._side, self._side))
 
     def project(self) -> None:
         return None

@@ -171,7 +171,7 @@ class FastDiffusionEM(RestorationMethod):
         """g for every sample, and `(B,)` the mean residual of the samples' predictions."""
         n = self.samples
         y, sigma_y = y.repeat_interleave(n, 0), sigma_y.repeat_interleave(n, 0)
-        phi = {name: value.repeat_interleave(n, 0) for name, value in phi.items()}
+        phi = phi.repeat(n)
         operator, residual = degradation.linearize(y, x0, phi)
         # At the last step the guess is that of a vanishing variance: nothing is left to correct.
         r_squared = max(sigma**2 / (1 + sigma**2), 1e-8)
@@ -190,4 +190,4 @@ def _point(degradation: Blur, y: Tensor) -> Phi:
 
 def _phi(kernel: Tensor) -> Phi:
     # Entries that the sparse prior has cleared stay zero to single precision.
-    return {"logits": kernel.clamp_min(1e-12).log()}
+    return Phi(logits=kernel.clamp_min(1e-12).log())

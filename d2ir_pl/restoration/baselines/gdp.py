@@ -70,7 +70,7 @@ class GDP(GuidedSampling):
         loss = unexplained(degradation, residual, phi)
         if self.phi_lr and phi_gradient:
             moved = {name: phi[name] - self.phi_lr * g for name, g in phi_gradient.items()}
-            phi = degradation.canonicalize({**phi, **moved})
+            phi = degradation.canonicalize(phi.replace(**moved))
         height, width = degradation.output_size((y.shape[-2], y.shape[-1]))
         scale = self.scale * height * width / PUBLISHED_SIZE**2
         return Guidance(x0, scale * gradient, loss, phi)
@@ -82,10 +82,10 @@ def _gradients(
     """The residual of x, and the gradients of its mean square in [0, 1] in x and in a free phi."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
-        free = {name: phi[name].detach().requires_grad_() for name in degradation.free(phi)}
-        now = {**phi, **free}
+        free = phi.leaves(degradation.free(phi))
+        now = phi.replace(**free)
         residual = degradation.residual(y, degradation(x, now), now)
         # A sum over images: the gradient of one does not depend on the others.
         loss = (mean_square(residual) / 4).sum()
         gradient, *rest = torch.autograd.grad(loss, [x, *free.values()], materialize_grads=True)
-    return residual.detach(), gradient, dict(zip(free, rest, strict=True))
+    return residual.detach(), gradient, Phi(zip(free, rest, strict=True))

@@ -79,7 +79,7 @@ def require_svd(degradation: Degradation) -> None:
         phi = degradation.draw(generators, torch.zeros(1))
         spectral(degradation, phi, degradation.image_size((8, 8)))
     elif spectral.dispatch(type(degradation)) is spectral.dispatch(Degradation):
-        spectral(degradation, {}, (1, 1))
+        spectral(degradation, Phi(), (1, 1))
 
 
 def known_svd(degradation: Degradation, phi: Phi, image_size: Size) -> SVD | None:

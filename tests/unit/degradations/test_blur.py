@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from d2ir_pl.degradations import Blur, Degradation, GaussianBlur, LinearDegradation
+from d2ir_pl.degradations import Blur, Degradation, GaussianBlur, LinearDegradation, Phi
 from d2ir_pl.image_io import write_png
 from d2ir_pl.operators.convolution import ConvolutionOperator
 from d2ir_pl.operators.kernels import gaussian_kernel, kernel_covariance, read_kernel
@@ -81,12 +81,13 @@ def test_the_preconditioner_is_symmetric_and_positive(border):
 
 @pytest.mark.parametrize("degradation", linear_degradations(), ids=lambda d: f"{d.border}")
 def test_gradients_in_x_and_phi_agree_with_finite_differences(degradation):
-    phi = {k: v.requires_grad_() for k, v in phi_of(degradation, 1).items()}
+    start = phi_of(degradation, 1)
+    phi = start.leaves(start)
     names = list(phi)
     x = torch.randn(1, 3, *degradation.image_size((6, 5)), dtype=torch.float64, requires_grad=True)
 
     def energy(x, *values):
-        return degradation(x, dict(zip(names, values, strict=True))).square().sum()
+        return degradation(x, Phi(zip(names, values, strict=True))).square().sum()
 
     assert torch.autograd.gradcheck(energy, (x, *phi.values()), atol=1e-6)
 
@@ -95,19 +96,19 @@ def test_the_anchor_is_zero_at_the_start_and_its_gradient_is_right():
     for degradation in (Blur(9), GaussianBlur(9), GaussianBlur(9, isotropic=False)):
         start = phi_of(degradation, 2)
         assert torch.allclose(degradation.anchor(start, start), torch.zeros(2).double(), atol=1e-9)
-        moved = {k: (v + 0.1 * torch.randn_like(v)).requires_grad_() for k, v in start.items()}
+        moved = Phi({k: v + 0.1 * torch.randn_like(v) for k, v in start.items()}).leaves(start)
         assert bool((degradation.anchor(moved, start) > 0).all())
         names = list(moved)
         assert torch.autograd.gradcheck(
-            lambda *v, d=degradation, s=start, n=names: d.anchor(dict(zip(n, v, strict=True)), s),
+            lambda *v, d=degradation, s=start, n=names: d.anchor(Phi(zip(n, v, strict=True)), s),
             tuple(moved.values()),
         )
 
 
 def test_the_anchor_of_a_width_is_its_logarithm_in_units_of_the_scatter():
     blur = GaussianBlur()
-    start = {"log_width": torch.tensor([[math.log(2.0)]])}
-    moved = {"log_width": torch.tensor([[math.log(2.0) + 0.008]])}
+    start = Phi(log_width=torch.tensor([[math.log(2.0)]]))
+    moved = Phi(log_width=torch.tensor([[math.log(2.0) + 0.008]]))
     assert float(blur.anchor(moved, start)) == pytest.approx(0.1**2, rel=0.05)
 
 
@@ -151,7 +152,7 @@ def test_an_off_centre_kernel_is_recentred_without_changing_its_shape():
     blur = Blur(21)
     kernel = torch.zeros(1, 21, 21)
     kernel[0, 13:16, 4:8] = 1 / 12
-    centred = blur.kernel(blur.canonicalize({"logits": (kernel + 1e-9).log()}))
+    centred = blur.kernel(blur.canonicalize(Phi(logits=(kernel + 1e-9).log())))
     expected = torch.roll(kernel, (-4, 5), (1, 2))
     assert torch.allclose(centred, expected, atol=1e-5) or torch.allclose(
         centred, torch.roll(kernel, (-4, 4), (1, 2)), atol=1e-5

@@ -4,7 +4,7 @@ import pytest
 import torch
 from photos import photo
 
-from d2ir_pl.degradations import Compose, Downsampling, GaussianBlur, Grayscale, Jpeg, Mask
+from d2ir_pl.degradations import Compose, Downsampling, GaussianBlur, Grayscale, Jpeg, Mask, Phi
 from d2ir_pl.estimators.spectrum import EXPONENT
 from d2ir_pl.randomness import image_generator
 from d2ir_pl.restoration.data_step import data_step
@@ -20,8 +20,8 @@ def test_parts_act_in_their_order() -> None:
     both = Compose([blur, down])
     x = both.embed(smooth())
     phi = both.draw([image_generator(0, "a")], x)
-    inner = blur(x, {"log_width": phi["0.log_width"]})
-    assert torch.equal(both(x, phi), down(inner, {"none": phi["1.none"]}))
+    inner = blur(x, Phi(log_width=phi["0.log_width"]))
+    assert torch.equal(both(x, phi), down(inner, Phi(none=phi["1.none"])))
 
 
 def test_only_parameters_of_unknown_parts_are_free() -> None:

@@ -22,7 +22,6 @@ from d2ir_pl.degradations import (
     Mask,
     MotionBlur,
 )
-from d2ir_pl.degradations.base import select
 from d2ir_pl.operators.linear import Jacobian
 from d2ir_pl.randomness import image_generator
 
@@ -91,7 +90,7 @@ def test_images_of_a_batch_are_independent(degradation: Degradation) -> None:
     sigma = torch.full((3,), 0.02, dtype=y.dtype)
     start = degradation.init(y, sigma)
     for b in range(3):
-        one = degradation(x[b : b + 1], select(phi, [b]))
+        one = degradation(x[b : b + 1], phi.select([b]))
         assert torch.allclose(one[0], y[b], atol=1e-10)
         alone = degradation.init(y[b : b + 1], sigma[b : b + 1])
         for name, value in alone.items():
@@ -107,7 +106,7 @@ def test_change_is_how_far_each_image_has_moved(degradation: Degradation) -> Non
     assert torch.equal(degradation.change(phi, phi), torch.zeros(3, dtype=torch.float64))
     # A step for the second image, and one twice as long for the third.
     length = torch.tensor([0.0, 1e-4, 2e-4], dtype=torch.float64)
-    moved = dict(phi)
+    moved = phi.replace()
     for name in free:
         direction = torch.randn_like(phi[name])
         direction[2] = direction[1]
@@ -117,7 +116,7 @@ def test_change_is_how_far_each_image_has_moved(degradation: Degradation) -> Non
     assert (change[1:] > 0).all()
     assert (change < 0.01).all()
     for b in range(3):
-        alone = degradation.change(select(moved, [b]), select(phi, [b]))
+        alone = degradation.change(moved.select([b]), phi.select([b]))
         assert torch.allclose(alone[0], change[b], rtol=1e-6, atol=1e-12)
 
 
@@ -126,7 +125,7 @@ def test_change_of_a_width_does_not_depend_on_the_width(degradation: Degradation
     name = "log_width" if isinstance(degradation, GaussianBlur) else "0.log_width"
     _, _, phi, _ = scene(degradation, 2)
     width = torch.tensor([[1.5], [2.5]], dtype=torch.float64).log().expand_as(phi[name])
-    then, now = ({**phi, name: width + step} for step in (0.0, 0.01))
+    then, now = (phi.replace(**{name: width + step}) for step in (0.0, 0.01))
     # Of a Gaussian in two dimensions that is one percent wider.
     assert degradation.change(now, then) == pytest.approx(0.01 * 2**0.5, rel=0.05)
 
@@ -201,11 +200,11 @@ def test_the_written_out_adjoint_is_that_of_automatic_differentiation(
 @every_degradation
 def test_free_parameters_have_a_gradient(degradation: Degradation) -> None:
     _, x, phi, y = scene(degradation)
-    free = {name: phi[name].clone().requires_grad_() for name in degradation.free(phi)}
+    free = phi.leaves(degradation.free(phi))
     if not free:
         return
     target = torch.randn(y.shape, dtype=y.dtype, generator=torch.Generator().manual_seed(3))
-    loss = (degradation(x, {**phi, **free}) * target).sum()
+    loss = (degradation(x, phi.replace(**free)) * target).sum()
     for gradient in torch.autograd.grad(loss, list(free.values())):
         assert bool(gradient.isfinite().all())
         assert float(gradient.abs().max()) > 0

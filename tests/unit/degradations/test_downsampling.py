@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from d2ir_pl.degradations import Downsampling
+from d2ir_pl.degradations import Downsampling, Phi
 from d2ir_pl.operators.interpolation import cubic_interpolation
 from d2ir_pl.operators.separable import SeparableOperator
 from d2ir_pl.randomness import image_generator
@@ -220,7 +220,7 @@ def scale_free(count: int, side: int) -> torch.Tensor:
 def test_the_width_is_read_off_the_spectrum_of_the_small_image(factor):
     truth = torch.tensor([0.7, 0.9, 1.1]) * factor
     degradation = Downsampling(factor, "gaussian", border="circular")
-    y = degradation(scale_free(3, 96 * factor), {"log_width": truth.log()[:, None]})
+    y = degradation(scale_free(3, 96 * factor), Phi(log_width=truth.log()[:, None]))
     y = y + 0.02 * torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
     found = degradation.init(y, torch.full((3,), 0.02))["log_width"][:, 0].exp()
     assert (found / truth).tolist() == pytest.approx([1, 1, 1], abs=0.1)
@@ -228,8 +228,8 @@ def test_the_width_is_read_off_the_spectrum_of_the_small_image(factor):
 
 def test_the_anchor_counts_scatters_of_the_logarithm():
     degradation = Downsampling(2, "gaussian")
-    start = {"log_width": torch.zeros(1, 1)}
-    assert float(degradation.anchor({"log_width": torch.full((1, 1), 0.2)}, start)) == (
+    start = Phi(log_width=torch.zeros(1, 1))
+    assert float(degradation.anchor(Phi(log_width=torch.full((1, 1), 0.2)), start)) == (
         pytest.approx(4.0)
     )
 
@@ -238,7 +238,7 @@ def test_gradients_in_x_and_phi_agree_with_finite_differences():
     degradation = Downsampling(2, "gaussian")
     x = random(1, 3, *degradation.image_size((1, 2))).requires_grad_()
     log_width = torch.zeros(1, 1, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x, w: degradation(x, {"log_width": w}), (x, log_width))
+    assert torch.autograd.gradcheck(lambda x, w: degradation(x, Phi(log_width=w)), (x, log_width))
 
 
 def test_a_known_width_is_described_and_not_estimated():

@@ -38,7 +38,7 @@ def test_gains_are_relative_to_the_reference():
         phi = shots(known(reference), x)[1]
         assert torch.allclose(phi["log_gain"][:, 0].exp(), torch.tensor(first))
     phi = shots(known(), x)[1]
-    brighter = {**phi, "log_gain": phi["log_gain"] + 1}
+    brighter = phi.replace(log_gain=phi["log_gain"] + 1)
     assert torch.allclose(known()(x, brighter), known()(x, phi), atol=1e-6)
 
 

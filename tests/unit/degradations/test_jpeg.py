@@ -6,8 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from d2ir_pl.degradations import Jpeg
-from d2ir_pl.degradations.base import select
+from d2ir_pl.degradations import Jpeg, Phi
 from d2ir_pl.degradations.jpeg_operator import WhitenedCoefficients
 from d2ir_pl.estimators.jpeg_tables import (
     SUBSAMPLINGS,
@@ -179,11 +178,11 @@ def test_the_linearised_residual_counts_rounding_errors():
 
 @pytest.mark.parametrize("factors", SUBSAMPLINGS.values())
 def test_the_preconditioner_makes_few_iterations_enough(factors):
-    phi = {
-        "tables": standard_tables(torch.tensor([12])).double(),
-        "factors": torch.tensor([factors]),
-        "orientation": torch.tensor([1]),
-    }
+    phi = Phi(
+        tables=standard_tables(torch.tensor([12])).double(),
+        factors=torch.tensor([factors]),
+        orientation=torch.tensor([1]),
+    )
     operator = WhitenedCoefficients(phi, torch.tensor([0.1]).double(), (48, 64))
     x = scene()[None].double()
     rho = torch.full((1, 1, 1, 1), 0.05).double()
@@ -255,7 +254,7 @@ def test_images_with_different_subsampling_share_a_batch():
     rho = torch.full((3, 1, 1, 1), 0.05)
     x = data_step(*jpeg.linearize(y, z, phi), z, rho, 3)[0]
     for b in range(3):
-        one = jpeg.linearize(y[b : b + 1], z[b : b + 1], select(phi, [b]))
+        one = jpeg.linearize(y[b : b + 1], z[b : b + 1], phi.select([b]))
         alone = data_step(*one, z[b : b + 1], rho[:1], 3)[0]
         assert torch.allclose(x[b], alone[0], atol=1e-4)
 
@@ -285,7 +284,7 @@ def test_sigma_is_near_the_rms_error_of_the_pixels(quality, subsampling):
     y = pillow(x[0], quality, subsampling)[None]
     error = y - x
     if subsampling == "4:2:0":  # what subsampling loses is no noise
-        fine = jpeg.init(x, torch.zeros(1)) | {"tables": torch.full((1, 2, 8, 8), 1e-3)}
+        fine = jpeg.init(x, torch.zeros(1)).replace(tables=torch.full((1, 2, 8, 8), 1e-3))
         error = y - jpeg(x, fine)
     assert float(jpeg.estimate_sigma(y)) == pytest.approx(
         float(error.square().mean().sqrt()), rel=0.5

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from d2ir_pl.degradations import Light
+from d2ir_pl.degradations import Light, Phi
 
 
 def photos(count: int = 2, size: int = 48) -> torch.Tensor:
@@ -14,8 +14,8 @@ def photos(count: int = 2, size: int = 48) -> torch.Tensor:
     return 0.85 * torch.sin(rows + phase) * torch.cos(columns - phase)
 
 
-def phi_of(gain: float, count: int = 2, **others: torch.Tensor) -> dict[str, torch.Tensor]:
-    return {"log_gain": torch.full((count, 1), math.log(gain)), **others}
+def phi_of(gain: float, count: int = 2, **others: torch.Tensor) -> Phi:
+    return Phi(log_gain=torch.full((count, 1), math.log(gain)), **others)
 
 
 def test_intensities_are_scaled_and_shifted():
@@ -68,7 +68,7 @@ def test_the_start_scales_with_the_gain_and_is_near_it_for_photos(gain):
 
 def test_a_gain_per_channel_follows_the_colour_of_the_light():
     light = Light(per_channel=True, map_size=0)
-    truth = {"log_gain": torch.tensor([[0.4, 0.2, 0.1]]).log()}
+    truth = Phi(log_gain=torch.tensor([[0.4, 0.2, 0.1]]).log())
     x = photos(1)
     start = light.init(light(x, truth), torch.zeros(1))["log_gain"]
     reference = light.init(x, torch.zeros(1))["log_gain"]
@@ -103,9 +103,8 @@ def test_descent_on_the_residual_finds_gain_and_map_of_a_known_scene():
     x = photos()
     truth = phi_of(0.3, map=2 * torch.randn(2, 4, 4, generator=torch.Generator().manual_seed(1)))
     y = light(x, truth)
-    phi = {
-        name: value.clone().requires_grad_() for name, value in light.init(y, y.new_ones(2)).items()
-    }
+    start = light.init(y, y.new_ones(2))
+    phi = start.leaves(start)
     optimizer = torch.optim.LBFGS(list(phi.values()), line_search_fn="strong_wolfe", max_iter=100)
 
     def loss():

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from d2ir_pl.degradations import DefocusBlur, MotionBlur
+from d2ir_pl.degradations import DefocusBlur, MotionBlur, Phi
 from d2ir_pl.degradations.parametric_blur import disk_kernel, motion_kernel
 from d2ir_pl.estimators.kernel_search import most_likely_kernel
 from d2ir_pl.estimators.spectrum import EXPONENT
@@ -177,13 +177,13 @@ def test_adam_on_the_residual_of_the_clean_image_finds_the_parameters() -> None:
     for blur, truth, start in (
         (
             MotionBlur(SIZE),
-            {"log_length": tensor(9.0).log(), "angle": tensor(0.6)},
-            {"log_length": tensor(8.0).log(), "angle": tensor(0.75)},
+            Phi(log_length=tensor(9.0).log(), angle=tensor(0.6)),
+            Phi(log_length=tensor(8.0).log(), angle=tensor(0.75)),
         ),
-        (DefocusBlur(SIZE), {"log_radius": tensor(3.0).log()}, {"log_radius": tensor(3.6).log()}),
+        (DefocusBlur(SIZE), Phi(log_radius=tensor(3.0).log()), Phi(log_radius=tensor(3.6).log())),
     ):
         y = blur(x.double(), truth)
-        phi = {name: value.clone().requires_grad_() for name, value in start.items()}
+        phi = start.leaves(start)
         optimizer = torch.optim.Adam(list(phi.values()), lr=1e-2)
         for _ in range(40):
             optimizer.zero_grad()
@@ -195,8 +195,8 @@ def test_adam_on_the_residual_of_the_clean_image_finds_the_parameters() -> None:
 
 def test_half_a_turn_changes_neither_the_kernel_nor_the_distance_to_the_start() -> None:
     blur = MotionBlur()
-    phi = {"log_length": tensor(7.0).log(), "angle": tensor(0.2)}
-    other = {**phi, "angle": phi["angle"] - math.pi}
+    phi = Phi(log_length=tensor(7.0).log(), angle=tensor(0.2))
+    other = phi.replace(angle=phi["angle"] - math.pi)
     assert torch.allclose(blur.kernel(phi), blur.kernel(other), atol=1e-12)
     assert float(blur.anchor(other, phi)) < 1e-20
     assert float(blur.canonicalize(other)["angle"]) == pytest.approx(0.2)
@@ -205,11 +205,11 @@ def test_half_a_turn_changes_neither_the_kernel_nor_the_distance_to_the_start() 
 def test_the_anchor_grows_with_the_distance_and_its_gradient_is_right() -> None:
     for blur in (MotionBlur(), DefocusBlur()):
         start = blur.draw([image_generator(0, str(i)) for i in range(2)], tensor(0.0))
-        moved = {name: (value + 0.05).requires_grad_() for name, value in start.items()}
+        moved = Phi({name: value + 0.05 for name, value in start.items()}).leaves(start)
         names = list(moved)
         assert bool((blur.anchor(moved, start) > 1).all())
         assert torch.autograd.gradcheck(
-            lambda *v, b=blur, s=start, n=names: b.anchor(dict(zip(n, v, strict=True)), s),
+            lambda *v, b=blur, s=start, n=names: b.anchor(Phi(zip(n, v, strict=True)), s),
             tuple(moved.values()),
         )
 

@@ -3,7 +3,7 @@ import torch
 from photos import photo
 from repository import EXAMPLES
 
-from d2ir_pl.degradations import Blur, GaussianBlur
+from d2ir_pl.degradations import Blur, GaussianBlur, Phi
 from d2ir_pl.estimators.edge_kernel import _periodic, edge_kernel
 from d2ir_pl.estimators.kernel_search import spectral_misfit
 from d2ir_pl.estimators.spectrum import gaussian_covariance
@@ -42,7 +42,7 @@ def discs(size=148, seed=3):
 
 
 def blurred(image, kernel, noise=0.0):
-    y = Blur(kernel.shape[-1])(image[None], {"logits": (kernel[None] + 1e-12).log()})
+    y = Blur(kernel.shape[-1])(image[None], Phi(logits=(kernel[None] + 1e-12).log()))
     return y + noise * normal_like(y, [image_generator(0, "n")])
 
 

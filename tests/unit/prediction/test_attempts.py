@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import pytest
 import torch
 
+from d2ir_pl.degradations import Phi
 from d2ir_pl.errors import OutputError
 from d2ir_pl.prediction.attempts import Attempts, out_of_memory
 from d2ir_pl.priors import NetworkPrior, load_prior
@@ -17,7 +18,7 @@ def restored(images: Sequence[int], value: float = 0.0, residual: float = 0.1) -
     count = len(images)
     return Restoration(
         x0=torch.full((count, 3, 2, 2), value),
-        phi={"width": torch.tensor(images, dtype=torch.float32)},
+        phi=Phi(width=torch.tensor(images, dtype=torch.float32)),
         residual=torch.full((count,), residual),
         sigma_y=torch.full((count,), 0.1),
         nfe=[1] * count,

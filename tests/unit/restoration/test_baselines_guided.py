@@ -48,10 +48,10 @@ class Dense(LinearDegradation):
         self.matrix = matrix / math.sqrt(math.prod(X))
 
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
-        return {"none": y.new_zeros(len(y))}
+        return Phi(none=y.new_zeros(len(y)))
 
     def draw(self, generators: Sequence[torch.Generator], like: Tensor) -> Phi:
-        return {"none": like.new_zeros(len(generators))}
+        return Phi(none=like.new_zeros(len(generators)))
 
     def operator(self, phi: Phi, image_size: tuple[int, int]) -> Jacobian:
         raise NotImplementedError
@@ -70,11 +70,11 @@ class Light(Degradation):
     """y = gain x on intensities, with an unknown gain: the light model of GDP without its mask."""
 
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
-        return {"gain": y.new_ones(len(y))}
+        return Phi(gain=y.new_ones(len(y)))
 
     def draw(self, generators: Sequence[torch.Generator], like: Tensor) -> Phi:
         u = torch.cat([torch.rand(1, generator=g) for g in generators]).to(like)
-        return {"gain": 0.2 + 0.4 * u}
+        return Phi(gain=0.2 + 0.4 * u)
 
     def forward(self, x: Tensor, phi: Phi) -> Tensor:
         return phi["gain"][:, None, None, None] * (x + 1) - 1
@@ -305,7 +305,7 @@ def test_the_gain_is_found_where_the_image_is_known(method: RestorationMethod) -
 def test_gdp_moves_the_gain_toward_the_truth_as_it_restores() -> None:
     light, clean = Light(), images(3)
     truth = light.draw(generators(3), clean)["gain"]
-    y = light(clean, {"gain": truth})
+    y = light(clean, Phi(gain=truth))
     prior = GaussianPrior(float(clean.mean()), float(clean.std()))
     found = GDP(scale=80000, steps=200).restore(y, light, prior, generators(3)).phi["gain"]
     assert bool(((found - truth).abs() < 0.1 * (1 - truth)).all())

@@ -16,8 +16,8 @@ from d2ir_pl.degradations import (
     Identity,
     LinearDegradation,
     Mask,
+    Phi,
 )
-from d2ir_pl.degradations.base import select
 from d2ir_pl.degradations.downsampling import Downsampling
 from d2ir_pl.degradations.parametric_blur import MotionBlur
 from d2ir_pl.operators.svd import correlation_matrix
@@ -58,7 +58,7 @@ def setting(degradation: Degradation, count: int = 1):
     size = degradation.image_size(shape)
     output = degradation.output_size(shape)
     phi = degradation.draw(generators(count), torch.zeros(count, 3, *output, dtype=torch.float64))
-    phi = {key: value.double() for key, value in phi.items()}
+    phi = phi.to(torch.float64)
     return phi, size, spectral(degradation, phi, size)
 
 
@@ -104,7 +104,7 @@ def test_every_image_has_its_own_decomposition(name: str) -> None:
     y = degradation.operator(phi, size).forward(x)
     assert torch.allclose(svd.ut(y), (svd.s * svd.vt(x)).to(svd.ut(y)), atol=1e-10)
     assert torch.allclose(svd.v(svd.vt(x)), x, atol=1e-10)
-    alone = spectral(degradation, select(phi, [1]), size)
+    alone = spectral(degradation, phi.select([1]), size)
     assert torch.allclose(alone.s, svd.s[-2:-1] if len(svd.s) > 1 else svd.s, atol=1e-12)
 
 
@@ -180,7 +180,7 @@ def test_ddrm_is_its_recursion_with_dense_matrices(name: str) -> None:
         observer=lambda step: seen.append(step.x0()),
     )
     size = degradation.image_size((y.shape[-2], y.shape[-1]))
-    phi = {k: v.double() for k, v in result.phi.items()}
+    phi = result.phi.to(torch.float64)
     svd = spectral(degradation, phi, size)
     # The basis is tested above; here it serves as one of the many that a degenerate SVD allows.
     vt = dense(svd.vt, size).numpy()
@@ -310,7 +310,7 @@ def test_diffpir_is_its_recursion_with_dense_matrices(
         y, blur, prior, generators(1), torch.tensor([sigma_y])
     )
     size = blur.image_size((y.shape[-2], y.shape[-1]))
-    phi = {k: v.double() for k, v in result.phi.items()}
+    phi = result.phi.to(torch.float64)
     a = dense(lambda x: blur(x, phi), size).numpy()
     draws = generators(1)
 
@@ -358,7 +358,7 @@ def test_given_the_sharp_image_the_kernel_step_finds_the_kernel() -> None:
     x = torch.randn(2, 3, 56, 56, generator=generator)
     phi = blur.draw(generators(2, 4), x)
     y = blur(x, phi) + 0.02 * normal_like(blur(x, phi), generators(2))
-    start = {"logits": torch.zeros(2, 9, 9)}
+    start = Phi(logits=torch.zeros(2, 9, 9))
     step = KernelStep(100.0, 1e4, 1e5, 60)
     kernel = step(y, x[:, None], blur, start, torch.full((2,), 0.02))
     truth = blur.kernel(phi)

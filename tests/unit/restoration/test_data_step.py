@@ -58,7 +58,7 @@ def test_a_batch_is_its_images_one_by_one():
     z, rho = torch.rand(3, 3, *size), torch.tensor([1e-3, 0.1, 10.0])[:, None, None, None]
     together = data_step(*blur.linearize(y, z, phi), z, rho, 5)[0]
     for i in range(3):
-        one = {"logits": phi["logits"][i : i + 1]}
+        one = phi.select([i])
         row = slice(i, i + 1)
         alone = data_step(*blur.linearize(y[row], z[row], one), z[row], rho[row], 5)[0]
         assert torch.allclose(together[i], alone[0], atol=1e-5)
@@ -82,7 +82,7 @@ def test_scenes_of_several_photos_are_solved_one_by_one():
     together = data_step(*exposures.linearize(y, z, phi), z, rho, 3)
     for i in range(2):
         row = slice(i, i + 1)
-        one = {name: value[row] for name, value in phi.items()}
+        one = phi.select(row)
         alone = data_step(*exposures.linearize(y[row], z[row], one), z[row], rho[row], 3)
         for a, b in zip(together, alone, strict=True):
             assert torch.allclose(a[i], b[0], atol=1e-5)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from gaussian_prior import CurvedPrior, GaussianPrior
 
-from d2ir_pl.degradations import Blur, Degradation, GaussianBlur, Identity
+from d2ir_pl.degradations import Blur, Degradation, GaussianBlur, Identity, Phi
 from d2ir_pl.randomness import image_generator, normal_like
 from d2ir_pl.restoration import D2IR, DegradationEstimation, LatentOptimization
 from d2ir_pl.restoration.result import mean_square
@@ -18,7 +18,7 @@ def generators(count, seed=0):
 def scene(count=2, size=24, noise=0.04):
     """Smooth images, blurred and noisy, with the degradation that made them."""
     x = torch.randn(count, 3, size + 60, size + 60, generator=torch.Generator().manual_seed(5))
-    x = GaussianBlur(21, width=2.0)(x, {"log_width": torch.full((count, 1), math.log(2.0))})
+    x = GaussianBlur(21, width=2.0)(x, Phi(log_width=torch.full((count, 1), math.log(2.0))))
     x = 2.5 * x[..., : size + 20, : size + 20]
     blur = GaussianBlur(21, width=1.5)
     y = blur(x, blur.init(x, x[:, 0, 0, 0]))
@@ -164,8 +164,8 @@ def test_fitting_phi_moves_the_width_toward_the_truth():
     """Given the clean image, Adam on the residual finds the blur."""
     x = scene(2, size=64)[0]
     blur = GaussianBlur(15, border="reflect")
-    truth = {"log_width": torch.tensor([[0.2], [0.8]])}
-    start = {"log_width": torch.tensor([[0.5], [0.5]])}
+    truth = Phi(log_width=torch.tensor([[0.2], [0.8]]))
+    start = Phi(log_width=torch.tensor([[0.5], [0.5]]))
     stage = DegradationEstimation(phi_steps=200, phi_anchor=0.0)
     found = stage._fit_phi(blur(x, truth), x, start, start, blur, torch.full((2,), 0.01))
     assert torch.allclose(found["log_width"], truth["log_width"], atol=0.02)
@@ -274,14 +274,12 @@ def test_the_gradient_of_stage_2_in_x_T_agrees_with_finite_differences(gradient)
 
 def test_phi_and_x_gradients_of_the_estimation_loss_agree_with_finite_differences():
     blur = GaussianBlur(5, isotropic=False)
-    phi = {
-        k: v.requires_grad_()
-        for k, v in blur.draw(generators(1), torch.zeros(1, dtype=torch.float64)).items()
-    }
+    start = blur.draw(generators(1), torch.zeros(1, dtype=torch.float64))
+    phi = start.leaves(start)
     x0 = torch.randn(1, 3, 8, 7, dtype=torch.float64, requires_grad=True)
     y = torch.randn(1, 3, 4, 3, dtype=torch.float64)
     assert torch.autograd.gradcheck(
-        lambda x, w, a: mean_square(y - blur(x, {"log_width": w, "angle": a})),
+        lambda x, w, a: mean_square(y - blur(x, Phi(log_width=w, angle=a))),
         (x0, phi["log_width"], phi["angle"]),
     )
 
@@ -292,10 +290,10 @@ class Gamma(Degradation):
     estimated = False
 
     def init(self, y, sigma_y):
-        return {"gamma": torch.full((len(y),), 1.5)}
+        return Phi(gamma=torch.full((len(y),), 1.5))
 
     def draw(self, generators, like):
-        return {"gamma": torch.full((len(generators),), 1.5)}
+        return Phi(gamma=torch.full((len(generators),), 1.5))
 
     def forward(self, x, phi):
         unit = ((x + 1) / 2).clamp(1e-3, 1)

@@ -1,0 +1,60 @@
+"""The parameters of a degradation, for a batch of images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+
+class Phi(dict[str, Tensor]):
+    """The parameters phi of a degradation by name, such as `Phi(log_width=...)`.
+
+    The first dimension of every tensor is the image in the batch. A degradation without parameters
+    has one of no values, `Phi(none=...)` with a tensor `(B, 0)`, so that phi always tells how many
+    images there are, and on which device.
+    """
+
+    @property
+    def count(self) -> int:
+        """Number of images in the batch."""
+        return len(next(iter(self.values())))
+
+    @property
+    def device(self) -> torch.device:
+        """The device that the parameters are on."""
+        return next(iter(self.values())).device
+
+    def select(self, rows: Tensor | Sequence[int] | slice) -> Phi:
+        """The parameters of some images of the batch."""
+        return self._each(lambda value: value[rows])
+
+    def repeat(self, times: int) -> Phi:
+        """The parameters of every image several times in a row."""
+        return self._each(lambda value: value.repeat_interleave(times, 0))
+
+    @staticmethod
+    def join(parts: Iterable[Phi]) -> Phi:
+        """The parameters of one batch made of several, all with the same names."""
+        parts = list(parts)
+        return Phi({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+
+    def replace(self, **values: Tensor) -> Phi:
+        """The same with other values of some parameters, such as `phi.replace(angle=angle)`."""
+        return Phi({**self, **values})
+
+    def to(self, target: torch.device | torch.dtype | str) -> Phi:
+        """The same on another device, or in another dtype."""
+        return self._each(lambda value: value.to(target))
+
+    def detach(self) -> Phi:
+        """The same without gradients."""
+        return self._each(lambda value: value.detach())
+
+    def leaves(self, names: Iterable[str]) -> Phi:
+        """Copies of the named parameters that an optimiser may move: leaves that need gradients."""
+        return Phi({name: self[name].detach().clone().requires_grad_() for name in names})
+
+    def _each(self, function: Callable[[Tensor], Tensor]) -> Phi:
+        return Phi({name: function(value) for name, value in self.items()})
