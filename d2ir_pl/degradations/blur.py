@@ -14,7 +14,8 @@ from torch import Generator, Tensor
 from d2ir_pl.degradations.base import LinearDegradation, Phi
 from d2ir_pl.estimators.edge_kernel import edge_kernel
 from d2ir_pl.estimators.kernel_search import spectral_misfit
-from d2ir_pl.estimators.spectrum import MAX_WIDTH, MIN_WIDTH, gaussian_covariance
+from d2ir_pl.estimators.spectrum import gaussian_covariance
+from d2ir_pl.estimators.widths import MAX_WIDTH, MIN_WIDTH
 from d2ir_pl.operators.convolution import Border, ConvolutionOperator
 from d2ir_pl.operators.kernels import (
     gaussian_kernel,

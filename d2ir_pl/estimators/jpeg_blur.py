@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.estimators.jpeg_tables import GROUPS, laplace_log_likelihood
-from d2ir_pl.estimators.spectrum import EXPONENT, MIN_WIDTH
+from d2ir_pl.estimators.spectrum import EXPONENT
+from d2ir_pl.estimators.widths import MIN_WIDTH
 from d2ir_pl.operators.jpeg_transform import BLOCK, analyze
 
 # Widths in pixels that are compared: beyond the last, blocks of 8 pixels are flat.

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.estimators.noise_level import grey_variance
+from d2ir_pl.estimators.widths import MAX_WIDTH, MIN_WIDTH
 
 # Falling exponent of the power of photographs, and the lowest frequency (cycles a pixel) that
 # still follows the law: together they read widths without bias on photographs of the training
@@ -45,8 +46,6 @@ CELLS = 64
 CELL_SCATTER = 1.0
 # Side in pixels of the largest block whose periodogram is taken whole.
 MAX_BLOCK = 512
-# Widths in pixels that a spectrum can tell from a sharp image, and from pure noise.
-MIN_WIDTH, MAX_WIDTH = 0.3, 6.0
 
 
 def periodogram(y: Tensor) -> tuple[Tensor, Tensor]:

@@ -34,6 +34,7 @@ from d2ir_pl.reports.session import write_session
 from d2ir_pl.reports.summary import report_summary
 from d2ir_pl.restoration import Observer
 from d2ir_pl.results.folder import ResultFolder
+from d2ir_pl.results.pictures import sweep_pictures
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ def run(
         if trainer.is_global_zero:
             stack.enter_context(folder.lock())
             folder.sweep()
+            sweep_pictures(folder)
         fingerprint = _fingerprint(settings.config)
         skipped = _plan(data, folder, fingerprint, settings.overwrite)
         if trainer.is_global_zero:
@@ -173,7 +175,7 @@ def _plan(
         return 0
     pending, other = [], []
     for item in data.items:
-        state = folder.state(item.name, fingerprint, item.digest())
+        state = folder.state(item.name, fingerprint, item.digest)
         if state == "other settings":
             other.append(item.name)
         if state != "complete":

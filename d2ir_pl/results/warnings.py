@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from d2ir_pl.estimators.spectrum import MAX_WIDTH
+from d2ir_pl.estimators.widths import MAX_WIDTH
 from d2ir_pl.results.record import Record
 
 UNEXPLAINED = 1.5

@@ -16,6 +16,7 @@ from d2ir_pl.errors import OutputError
 from d2ir_pl.image_io import eight_bits, write_png
 from d2ir_pl.reports.comparison import compare
 from d2ir_pl.results.folder import ResultFolder
+from d2ir_pl.results.pictures import Pictures, write_result
 from d2ir_pl.results.record import Record
 
 PSNR = {"a": (30.0, 31.0), "b": (25.0, 24.5), "c": (20.0, 20.001)}
@@ -29,7 +30,7 @@ def run(root: Path, settings: dict[str, Any], images: dict[str, dict[str, Any]])
     for i, (name, numbers) in enumerate(images.items()):
         fields = {"reference_sha256": "clean", "sigma_y": 0.02, "residual": 4e-4, "nfe": 8}
         record = Record(name, "restored", str(settings), f"photo {name}", **{**fields, **numbers})
-        folder.write(record, photo(i))
+        write_result(folder, record, Pictures(photo(i)))
     return folder
 
 

@@ -15,6 +15,7 @@ from d2ir_pl.prediction.module import RestorationModule
 from d2ir_pl.prediction.outcome import BatchResult
 from d2ir_pl.restoration import Step
 from d2ir_pl.results.folder import ResultFolder
+from d2ir_pl.results.pictures import write_previews
 
 
 class Previews(pl.Callback):
@@ -69,5 +70,5 @@ class Previews(pl.Callback):
             before.thumbnail((self.largest, self.largest))
             frames = list(self._frames.get(position, {}).values())
             strip = as_picture(torch.cat(frames, 2)) if frames else None
-            self.folder.write_previews(outputs.samples[b].item.name, before, strip)
+            write_previews(self.folder, outputs.samples[b].item.name, before, strip)
         self._frames = {}

@@ -17,7 +17,8 @@ from d2ir_pl.prediction.data import Batch
 from d2ir_pl.prediction.module import RestorationModule
 from d2ir_pl.prediction.outcome import BatchResult
 from d2ir_pl.restoration import Restoration, Step
-from d2ir_pl.results.folder import ResultFolder, uncertainty_picture
+from d2ir_pl.results.folder import ResultFolder
+from d2ir_pl.results.pictures import uncertainty_picture
 from d2ir_pl.results.record import METRICS
 
 

@@ -14,6 +14,7 @@ from d2ir_pl.prediction.data import Batch
 from d2ir_pl.prediction.module import RestorationModule
 from d2ir_pl.prediction.outcome import BatchResult
 from d2ir_pl.results.folder import ResultFolder
+from d2ir_pl.results.pictures import Pictures, write_result
 from d2ir_pl.results.record import Record
 
 
@@ -48,20 +49,20 @@ class ImageWriter(pl.Callback):
         for b, record in enumerate(records(outputs, pl_module, self.fingerprint)):
             sample = outputs.samples[b]
             x0 = outputs.restoration.x0[b]
-            self.folder.write(
-                record,
+            seen = Pictures(
                 x0,
-                None if pictures is None else pictures[b],
+                degradation=None if pictures is None else pictures[b],
+                degraded=None if outputs.scene.true_phi is None else outputs.shown[b],
+                std=None if outputs.restoration.std is None else outputs.restoration.std[b],
                 alpha=_resized(sample.photo.alpha, x0),
                 bit_depth=sample.photo.bit_depth,
                 grey=sample.photo.grey and pl_module.degradation.keeps_grey,
                 icc_profile=sample.photo.icc_profile,
-                degraded=None if outputs.scene.true_phi is None else outputs.shown[b],
-                std=None if outputs.restoration.std is None else outputs.restoration.std[b],
             )
+            write_result(self.folder, record, seen)
 
     def _fail(self, failure: Failure) -> None:
-        self.folder.write_failure(
+        self.folder.write_record(
             Record(
                 failure.item.name, "failed", self.fingerprint, failure.digest, reason=failure.reason
             )

@@ -2,14 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from d2ir_pl.estimators.spectrum import (
-    EXPONENT,
-    MAX_WIDTH,
-    MIN_WIDTH,
-    cell_means,
-    gaussian_covariance,
-    periodogram,
-)
+from d2ir_pl.estimators.spectrum import EXPONENT, cell_means, gaussian_covariance, periodogram
+from d2ir_pl.estimators.widths import MAX_WIDTH, MIN_WIDTH
 from d2ir_pl.operators.kernels import gaussian_kernel
 
 

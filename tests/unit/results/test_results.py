@@ -11,16 +11,19 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from photos import files, photo
+from torch import Tensor
 
 from d2ir_pl.errors import OutputError
 from d2ir_pl.image_io import read_image
-from d2ir_pl.results import folder as results
+from d2ir_pl.results import pictures
 from d2ir_pl.results.folder import ResultFolder
+from d2ir_pl.results.pictures import Pictures, sweep_pictures, write_result
 from d2ir_pl.results.record import Record, means
 
 
@@ -35,11 +38,19 @@ def record(name: str = "a", fingerprint: str = "settings", **fields: object) -> 
     return Record(name, "restored", fingerprint, "input", **fields)  # type: ignore[arg-type]
 
 
+def write(folder: ResultFolder, record: Record, restored: Tensor, *rest: Any, **more: Any) -> None:
+    write_result(folder, record, Pictures(restored, *rest, **more))
+
+
+def state(folder: ResultFolder, name: str, fingerprint: str, digest: str) -> str:
+    return folder.state(name, fingerprint, lambda: digest)
+
+
 # ---- Layout ----
 
 
 def test_an_image_is_three_files(folder: ResultFolder) -> None:
-    folder.write(record("sub/a"), photo(), torch.rand(5, 5))
+    write(folder, record("sub/a"), photo(), torch.rand(5, 5))
     assert files(folder.root) == {
         "degradation/sub/a.json",
         "degradation/sub/a.png",
@@ -51,7 +62,7 @@ def test_an_image_is_three_files(folder: ResultFolder) -> None:
 
 
 def test_a_synthetic_input_is_kept_beside_it(folder: ResultFolder) -> None:
-    folder.write(record(), photo(1), None, degraded=photo(2))
+    write(folder, record(), photo(1), None, degraded=photo(2))
     assert files(folder.root) == {"degradation/a.json", "degraded/a.png", "restored/a.png"}
     error = (read_image(folder.degraded("a")).pixels - photo(2)).abs().max()
     assert error <= 1.01 / 255
@@ -60,7 +71,7 @@ def test_a_synthetic_input_is_kept_beside_it(folder: ResultFolder) -> None:
 def test_pictures_hold_what_was_given(folder: ResultFolder) -> None:
     kernel = torch.linspace(0, 1, 25).reshape(5, 5)
     alpha = torch.linspace(0, 1, 24 * 32).reshape(1, 24, 32)
-    folder.write(record(), photo(), kernel, alpha=alpha, bit_depth=16)
+    write(folder, record(), photo(), kernel, alpha=alpha, bit_depth=16)
     restored, picture = read_image(folder.restored("a")), read_image(folder.picture("a"))
     assert restored.bit_depth == 16
     assert restored.alpha is not None
@@ -73,7 +84,7 @@ def test_pictures_hold_what_was_given(folder: ResultFolder) -> None:
 @pytest.mark.parametrize("names", [("a", "a.png"), ("a.json", "a"), ("x/a", "x")])
 def test_similar_names_do_not_meet(folder: ResultFolder, names: tuple[str, str]) -> None:
     for i, name in enumerate(names):
-        folder.write(record(name, seed=i), photo(i), torch.rand(3, 3), degraded=photo(i + 5))
+        write(folder, record(name, seed=i), photo(i), torch.rand(3, 3), degraded=photo(i + 5))
     for i, name in enumerate(names):
         assert folder.read(name) == record(name, seed=i)
         assert (read_image(folder.restored(name)).pixels - photo(i)).abs().max() <= 1.01 / 255
@@ -100,18 +111,18 @@ def test_record_survives_a_round_trip(folder: ResultFolder) -> None:
         true_phi={"width": 1.5},
         notes=["animated: the first of 3 frames is used"],
     )
-    folder.write(original, photo())
+    write(folder, original, photo())
     assert folder.read(original.name) == original
 
 
 def test_states(folder: ResultFolder) -> None:
-    assert folder.state("a", "settings", "input") == "missing"
-    folder.write(record(), photo())
-    assert folder.state("a", "settings", "input") == "complete"
-    assert folder.state("a", "others", "input") == "other settings"
-    assert folder.state("a", "settings", "changed") == "missing"
-    assert folder.state("a", "others", "changed") == "missing"
-    assert folder.state("b", "settings", "input") == "missing"
+    assert state(folder, "a", "settings", "input") == "missing"
+    write(folder, record(), photo())
+    assert state(folder, "a", "settings", "input") == "complete"
+    assert state(folder, "a", "others", "input") == "other settings"
+    assert state(folder, "a", "settings", "changed") == "missing"
+    assert state(folder, "a", "others", "changed") == "missing"
+    assert state(folder, "b", "settings", "input") == "missing"
 
 
 @pytest.mark.parametrize(
@@ -124,17 +135,17 @@ def test_states(folder: ResultFolder) -> None:
         lambda folder: folder.json("a").write_text('{"name": "a", "unknown": 1}'),
         lambda folder: folder.json("a").write_text("[]"),
         lambda folder: folder.json("a").write_bytes(b"\xff\xfe"),
-        lambda folder: folder.write_failure(Record("a", "failed", "settings", "input")),
+        lambda folder: folder.write_record(Record("a", "failed", "settings", "input")),
     ],
 )
 def test_what_is_lost_damaged_or_failed_is_missing(
     folder: ResultFolder, spoil: Callable[[ResultFolder], None]
 ) -> None:
-    folder.write(record(), photo())
+    write(folder, record(), photo())
     spoil(folder)
-    assert folder.state("a", "settings", "input") == "missing"
-    folder.write(record(), photo())
-    assert folder.state("a", "settings", "input") == "complete"
+    assert state(folder, "a", "settings", "input") == "missing"
+    write(folder, record(), photo())
+    assert state(folder, "a", "settings", "input") == "complete"
 
 
 @pytest.mark.parametrize("error", [RuntimeError("crash"), KeyboardInterrupt()])
@@ -143,8 +154,8 @@ def test_a_crash_before_the_restored_picture_leaves_the_image_missing(
     folder: ResultFolder, monkeypatch: pytest.MonkeyPatch, error: BaseException, before: bool
 ) -> None:
     if before:
-        folder.write(record(), photo(1))
-    write_png = results.write_png
+        write(folder, record(), photo(1))
+    write_png = pictures.write_png
 
     def crash(path: Path, *args: object, **options: object) -> None:
         if path == folder.restored("a"):
@@ -152,16 +163,16 @@ def test_a_crash_before_the_restored_picture_leaves_the_image_missing(
             raise error
         write_png(path, *args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(results, "write_png", crash)
+    monkeypatch.setattr(pictures, "write_png", crash)
     with pytest.raises(type(error)):
-        folder.write(record(seed=2), photo(2), torch.rand(3, 3))
-    assert folder.state("a", "settings", "input") == "missing"
+        write(folder, record(seed=2), photo(2), torch.rand(3, 3))
+    assert state(folder, "a", "settings", "input") == "missing"
     assert not folder.restored("a").exists()
 
 
 def test_nothing_is_left_of_other_settings(folder: ResultFolder) -> None:
-    folder.write(record(), photo(), torch.rand(3, 3), degraded=photo(1))
-    folder.write(record(fingerprint="others"), photo())
+    write(folder, record(), photo(), torch.rand(3, 3), degraded=photo(1))
+    write(folder, record(fingerprint="others"), photo())
     assert files(folder.root) == {"degradation/a.json", "restored/a.png"}
 
 
@@ -169,10 +180,10 @@ def test_nothing_is_left_of_other_settings(folder: ResultFolder) -> None:
 
 
 def test_table_holds_every_record_in_the_folder(folder: ResultFolder) -> None:
-    folder.write(record("b", psnr=30.0, losses={"estimation": [3.0, 2.0, 1.0]}), photo())
+    write(folder, record("b", psnr=30.0, losses={"estimation": [3.0, 2.0, 1.0]}), photo())
     assert [r.name for r in folder.write_metrics()] == ["b"]
-    folder.write(record("sub/a, with a comma", seed=7, nfe=20), photo())
-    folder.write_failure(Record("c", "failed", "settings", "input", reason='it said "no"'))
+    write(folder, record("sub/a, with a comma", seed=7, nfe=20), photo())
+    folder.write_record(Record("c", "failed", "settings", "input", reason='it said "no"'))
     folder.write_metrics()
     with folder.metrics.open(newline="", encoding="utf-8") as file:
         rows = {row["name"]: row for row in csv.DictReader(file)}
@@ -198,6 +209,19 @@ def test_means_are_over_the_images_that_have_a_number() -> None:
     ]
     found = means(records, ("psnr", "gain", "residual_over_sigma", "ssim"))
     assert found == pytest.approx({"psnr": 25.0, "gain": 5.0, "residual_over_sigma": 1.5})
+
+
+def test_the_next_run_sweeps_what_a_killed_one_has_left(folder: ResultFolder) -> None:
+    write(folder, record("sub/a"), photo(), torch.rand(3, 3))
+    folder.write_metrics()
+    whole = files(folder.root)
+    halves = ["metrics.csv.tmp", "report.html.tmp", "degradation/sub/b.json.tmp"]
+    halves += [f"restored/sub/.{'0' * 16}.tmp", "restored/sub/mine.tmp"]
+    for name in halves:
+        (folder.root / name).touch()
+    folder.sweep()
+    sweep_pictures(folder)
+    assert files(folder.root) == whole | {"restored/sub/mine.tmp"}
 
 
 # ---- The lock ----
@@ -288,7 +312,7 @@ def test_a_folder_without_permission_is_refused(
 def test_a_file_in_the_way_is_one_sentence(folder: ResultFolder, what: str) -> None:
     (folder.root / what).write_text("mine")
     with pytest.raises(OutputError, match=f"{what}.* cannot be written .*: make room"):
-        folder.write(record(), photo(), torch.rand(3, 3))
+        write(folder, record(), photo(), torch.rand(3, 3))
     assert (folder.root / what).read_text() == "mine"
 
 
@@ -300,5 +324,5 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_image_missing(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutputError, match=r"No space left on device\): make room"):
-        folder.write(record(), photo())
-    assert folder.state("a", "settings", "input") == "missing"
+        write(folder, record(), photo())
+    assert state(folder, "a", "settings", "input") == "missing"

@@ -1,0 +1,105 @@
+"""The pictures of an output folder: what is written of a restored image beside its record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PIL import Image
+from torch import Tensor
+
+from d2ir_pl.image_io import is_draft, write_png
+from d2ir_pl.results.folder import ResultFolder, parent_made
+from d2ir_pl.results.record import Record
+
+WHITE_STD = 0.1
+"""The standard deviation in [0, 1] that is white in a picture of the uncertainty."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What there is to see of one restored image.
+
+    Attributes:
+        restored: `(3, H, W)` in [-1, 1].
+        degradation: `(h, w)` in [0, 1], such as a kernel.
+        degraded: `(3, h, w)` in [-1, 1], the input where the program made it from a clean image.
+        std: `(1, H, W)` standard deviation between samples in the units of `restored`.
+        alpha: `(1, H, W)` transparency in [0, 1], 1 being opaque.
+        bit_depth: 8 or 16, the bits a channel of `restored` and `alpha`.
+        grey: whether `restored` and `degraded` are written with one luminance channel.
+        icc_profile: the colour space of `restored`; None means sRGB.
+    """
+
+    restored: Tensor
+    degradation: Tensor | None = None
+    degraded: Tensor | None = None
+    std: Tensor | None = None
+    alpha: Tensor | None = None
+    bit_depth: int = 8
+    grey: bool = False
+    icc_profile: bytes | None = None
+
+
+def write_result(folder: ResultFolder, record: Record, pictures: Pictures) -> None:
+    """Write everything about one restored image; the restored picture comes last.
+
+    Raises:
+        OutputError: if a file cannot be written.
+    """
+    name = record.name
+    with folder.writing():
+        # What is left from other settings must not pass for the new record's.
+        for place in (folder.restored, folder.picture, folder.degraded, folder.uncertainty):
+            place(name).unlink(missing_ok=True)
+        if pictures.degradation is not None:
+            kernel = pictures.degradation.expand(3, -1, -1) * 2 - 1
+            write_png(parent_made(folder.picture(name)), kernel, grey=True)
+        if pictures.std is not None:
+            certainty = uncertainty_picture(pictures.std).expand(3, -1, -1) * 2 - 1
+            write_png(parent_made(folder.uncertainty(name)), certainty, grey=True, bit_depth=16)
+        if pictures.degraded is not None:
+            write_png(parent_made(folder.degraded(name)), pictures.degraded, grey=pictures.grey)
+        folder.write_record(record)
+        write_png(
+            parent_made(folder.restored(name)),
+            pictures.restored,
+            alpha=pictures.alpha,
+            bit_depth=pictures.bit_depth,
+            grey=pictures.grey,
+            icc_profile=pictures.icc_profile,
+        )
+
+
+def write_previews(
+    folder: ResultFolder, name: str, before: Image.Image, steps: Image.Image | None
+) -> None:
+    """Write the pictures that the report shows beside the results.
+
+    Args:
+        folder: the results.
+        name: of the image.
+        before: the photo as it came in.
+        steps: estimates of the image along the way, side by side; None if there are none.
+
+    Raises:
+        OutputError: if a file cannot be written.
+    """
+    with folder.writing():
+        before.save(parent_made(folder.preview(name)), quality=88)
+        folder.film_strip(name).unlink(missing_ok=True)
+        if steps is not None:
+            steps.save(folder.film_strip(name), quality=88)
+
+
+def sweep_pictures(folder: ResultFolder) -> None:
+    """Remove pictures that a run which was killed has left half-written; call it under the lock."""
+    with folder.writing():
+        for place in ("restored", "degradation", "degraded", "uncertainty"):
+            for path in (folder.root / place).rglob("*.tmp"):
+                if is_draft(path):
+                    path.unlink(missing_ok=True)
+
+
+def uncertainty_picture(std: Tensor) -> Tensor:
+    """A standard deviation in the units of [-1, 1] as a picture in [0, 1]: black is certain."""
+    return (std / 2 / WHITE_STD).clamp(0, 1)
