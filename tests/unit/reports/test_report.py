@@ -19,7 +19,7 @@ from d2ir_pl.errors import OutputError
 from d2ir_pl.reports.chart import loss_chart
 from d2ir_pl.reports.page import write_report
 from d2ir_pl.results.folder import ResultFolder
-from d2ir_pl.results.pictures import Pictures, write_result
+from d2ir_pl.results.pictures import Pictures, write_previews, write_result
 from d2ir_pl.results.record import Record
 from d2ir_pl.results.warnings import warnings
 
@@ -50,10 +50,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> ResultFolder:
     folder.prepare()
     image = Image.new("RGB", (32, 24), "red")
     for i, name in enumerate(("b/ü <script>alert(1)</script>", "a2", "a10")):
-        folder.write_previews(name, image, image)
+        write_previews(folder, name, image, image)
         numbers = {"psnr": 30.0 - 9 * i, "notes": ["of 3 frames"] * i}
         write_result(folder, record(name, **numbers), Pictures(photo(i), torch.rand(21, 21)))
-    folder.write_failure(Record("c", "failed", "settings", "", reason="is empty"))
+    folder.write_record(Record("c", "failed", "settings", "", reason="is empty"))
     (folder.root / "config.yaml").write_text("seed: 0\n")
     write_report(folder)
     return folder
