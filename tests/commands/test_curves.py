@@ -1,0 +1,97 @@
+"""What a run writes for TensorBoard."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from photos import save, save_all
+from PIL import Image
+from program import accumulate, pixels, predict, table
+
+
+@pytest.fixture(scope="module")
+def events(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("events")
+    save_all(root / "in", ["a.png", "sub/b.png"])
+    options = [
+        *("--model.method.estimation.steps", "7"),
+        *("--model.method.latent.discrepancy", "0"),
+        *("--data.references", str(root / "in"), "--data.batch_size", "2"),
+    ]
+    assert predict(root / "in", root / "out", *options) == 0
+    return root / "out"
+
+
+@pytest.mark.parametrize("name", ["a", "sub/b"])
+def test_curves_of_every_step_are_logged(events: Path, name: str) -> None:
+    log = accumulate(events / "tensorboard" / name)
+    record = json.loads((events / "degradation" / f"{name}.json").read_text())
+    assert set(log.Tags()["scalars"]) == {
+        *("estimation/loss", "estimation/residual_over_sigma", "estimation/phi_change"),
+        *("latent/loss", "latent/residual_over_sigma", "latent/x_T_rms"),
+        *("score/psnr", "score/ssim", "score/reblur_psnr", "score/residual_over_sigma"),
+        *("score/nfe", "score/seconds"),
+    }
+    curve = log.Scalars("estimation/loss")
+    assert [point.step for point in curve] == list(range(7))
+    np.testing.assert_allclose([p.value for p in curve], record["losses"]["estimation"], rtol=1e-5)
+    np.testing.assert_allclose(
+        [p.value for p in log.Scalars("estimation/residual_over_sigma")],
+        np.sqrt(record["losses"]["estimation"]) / record["sigma_y"],
+        rtol=1e-4,
+    )
+    moved = log.Scalars("estimation/phi_change")
+    assert [point.step for point in moved] == list(range(1, 7))
+    np.testing.assert_allclose([p.value for p in moved], record["phi_change"], rtol=1e-5)
+    latent = [p.value for p in log.Scalars("latent/loss")]
+    assert len(latent) == 3
+    assert set(np.float32(latent)) <= set(np.float32(record["losses"]["latent"]))
+    assert all(0 < p.value < 3 for p in log.Scalars("latent/x_T_rms"))
+    assert log.Scalars("score/psnr")[0].value == pytest.approx(record["psnr"], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["a", "sub/b"])
+def test_pictures_along_the_way_are_logged(events: Path, name: str) -> None:
+    log = accumulate(events / "tensorboard" / name)
+    assert set(log.Tags()["images"]) == {
+        *("estimation/x0", "estimation/degradation", "latent/x0", "latent/degradation"),
+        *("degradation", "input | restored | reference"),
+    }
+    for tag in ("estimation/x0", "estimation/degradation"):
+        assert [picture.step for picture in log.Images(tag)] == [0, 5, 6]
+    (row,) = log.Images("input | restored | reference")
+    drawn = np.asarray(Image.open(io.BytesIO(row.encoded_image_string))).astype(float)
+    assert drawn.shape == (24, 3 * 32, 3)
+    clean = pixels(events.parent / "in" / f"{name}.png")
+    restored = pixels(events / "restored" / f"{name}.png")
+    for i, expected in enumerate((clean, restored, clean)):
+        assert np.abs(drawn[:, 32 * i : 32 * (i + 1)] - expected).max() <= 1
+    (kernel,) = log.Images("degradation")
+    assert (kernel.height, kernel.width) == (168, 168)
+
+
+def test_several_samples_give_a_map_of_their_deviation(tmp_path: Path) -> None:
+    save(tmp_path / "in" / "a.png")
+    several = ["--model.num_samples", "3", "--model.method.estimation.temperature", "1"]
+    assert predict(tmp_path / "in", tmp_path / "out", *several) == 0
+    drawn = pixels(tmp_path / "out" / "uncertainty" / "a.png")
+    assert drawn.shape == (24, 32)
+    assert drawn.dtype == np.uint16
+    row = table(tmp_path / "out")["a"]
+    assert row["num_samples"] == "3"
+    # White is a standard deviation of 0.1.
+    deviation = drawn / 65535 * 0.1
+    assert float(row["std"]) == pytest.approx(np.sqrt(np.square(deviation).mean()), rel=1e-2)
+    log = accumulate(tmp_path / "out" / "tensorboard" / "a")
+    assert "uncertainty" in log.Tags()["images"]
+    assert [point.step for point in log.Scalars("estimation/loss")] == [0, 1]
+    assert predict(tmp_path / "in", tmp_path / "out", "--overwrite", "true") == 0
+    assert not (tmp_path / "out" / "uncertainty" / "a.png").exists()
+
+
+def test_tensorboard_can_be_switched_off(tmp_path: Path) -> None:
+    save(tmp_path / "a.png")
+    assert predict(tmp_path / "a.png", tmp_path / "out", "--tensorboard", "false") == 0
+    assert not (tmp_path / "out" / "tensorboard").exists()

@@ -1,0 +1,149 @@
+"""What is wrong with the options is one sentence before any work."""
+
+import os
+from pathlib import Path
+
+import pytest
+from photos import files, save, save_all
+from program import predict
+
+from d2ir_pl.cli import main
+
+MISTAKES = [
+    (["--model.sigma", "0.1"], ["--model.sigma is not an option", "did you mean --model.sigma_y?"]),
+    (["--data.batch", "3"], ["--data.batch is not", "did you mean --data.batch_size?"]),
+    (["--modle.prior", "x"], ["--modle.prior is not", "did you mean --model.prior?"]),
+    (["--entirely_different=3"], ["--entirely_different is not", "d2ir predict --help"]),
+    (["photos/"], ["photos/ is not an option"]),
+    (
+        ["--model.method.estimation.stepz", "3"],
+        ["--model.method.estimation.stepz is not an option of D2IR", "--model.method.help D2IR"],
+    ),
+    (["--model.method.estimation.step", "3"], ["--model.method.estimation.step is not an option"]),
+    (["--model.method.latent.iter", "3"], ["--model.method.latent.iter is not an option"]),
+    (["--model.degradation.kern", "3"], ["--model.degradation.kern is not an option of Gaussian"]),
+    (["--trainer.max_epochs", "3"], ["--trainer.max_epochs is not an option"]),
+    (["--config", "typo.yaml"], ["--model.sigma is not an option", "--model.sigma_y?"]),
+    (["--config", "nested.yaml"], ["--model.method.estimation.stepz is not an option of D2IR"]),
+    (["--seed", "x"], ["--seed: expected int, not x"]),
+    (["--data.batch_size", "two"], ["--data.batch_size: expected int, not two"]),
+    (["--overwrite", "maybe"], ["--overwrite: expected bool, not maybe"]),
+    (
+        ["--model.method.stages", "all"],
+        ["--model.method.stages: expected Literal['both', 'estimation', 'latent'], not all"],
+    ),
+    (["--model.method.estimation.steps", "0"], ["estimation.steps 0 must lie between 1"]),
+    (["--model.num_samples", "0"], ["model.num_samples 0 must be at least 1"]),
+    (["--model.sigma_y", "2"], ["model.sigma_y 2.0 must lie in [0, 1)"]),
+    (["--model.degradation.kernel_size", "4"], ["kernel_size 4 must be odd"]),
+    (["--model.degradation", "Blurr"], ["--model.degradation Blurr is unknown", "GaussianBlur"]),
+    (["--model.method", "Nothing"], ["--model.method Nothing is unknown", "D2IR"]),
+    (["--data.inputs", "missing"], ["input missing does not exist", "give a file"]),
+    (["--data.references", "missing"], ["references missing is not a folder"]),
+    (["--config", "missing"], ["config missing does not exist", "blind_deblur"]),
+    (["--config=missing.yaml"], ["config missing.yaml does not exist", "blind_deblur"]),
+    (["--model.prior", "missing.pt"], ["'missing.pt' is neither a file nor", "natural-small"]),
+    (["--model.prior", "imagenet-256"], ["imagenet-256", "download imagenet-256"]),
+    (["--model.prior", "photo.png"], ["photo.png carries no architecture", "prior_flags"]),
+    *(
+        (["--trainer.precision", name], [f"--trainer.precision {name} is not", "auto, 32-true"])
+        for name in ("16-true", "bf16-true", "64-true", "nonsense")
+    ),
+    (["--trainer.accelerator", "quantum"], ["accelerator", "quantum"]),
+    (
+        ["--config", "deblur", "--model.degradation.kernel", "missing.npy"],
+        ["kernel file missing.npy does not exist", "give a .npy or image file"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("options", "expected"), MISTAKES, ids=lambda o: " ".join(o)[:40])
+def test_a_mistake_is_one_sentence_before_any_work(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    expected: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("D2IR_CACHE", str(tmp_path / "cache"))
+    save(tmp_path / "photo.png")
+    (tmp_path / "typo.yaml").write_text("model: {sigma: 0.1}\n")
+    (tmp_path / "nested.yaml").write_text(
+        "model: {method: {class_path: D2IR, init_args: {estimation: {stepz: 3}}}}\n"
+    )
+    before = files(tmp_path)
+    # The wrong option comes last, so that it wins over the right one of the same name.
+    right = ["--data.inputs", "photo.png", "--trainer.accelerator", "cpu"]
+    assert main(["predict", "--output", "out", *right, *options]) == 2
+    out, error = capsys.readouterr()
+    assert out == ""
+    (line,) = error.splitlines()
+    assert line.startswith("d2ir: ")
+    assert len(line) < 250
+    for part in expected:
+        assert part in line
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["predict"], "no input is given: add --data.inputs"),
+        (["predcit"], "'predcit' is not a command: did you mean predict?"),
+        (
+            ["paint"],
+            "'paint' is not a command: use one of predict, propose, compare, report, serve, fit",
+        ),
+        (["download", "imagenet"], "'imagenet' is unknown"),
+        (["download", "natural-small"], "natural-small is part of the package"),
+    ],
+)
+def test_wrong_commands_are_one_sentence(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str
+) -> None:
+    assert main(arguments) == 2
+    out, error = capsys.readouterr()
+    assert out == ""
+    (line,) = error.splitlines()
+    assert line.startswith("d2ir: ")
+    assert expected in line
+
+
+def test_an_output_that_is_in_use_or_a_file_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path / "a.png")
+    assert predict(path, path) == 2
+    assert "a.png cannot be written to" in capsys.readouterr().err
+
+    def held(*arguments: object) -> None:
+        raise BlockingIOError
+
+    monkeypatch.setattr("fcntl.lockf", held)
+    assert predict(path, tmp_path / "out") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "another run is writing to" in line
+    assert not (tmp_path / "out" / "restored").exists()
+
+
+def test_a_disk_that_fills_up_is_one_sentence_and_loses_nothing_finished(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = save_all(tmp_path / "in", ["a.png", "b.png"])
+    replace = os.replace
+
+    def full(source: Path, target: Path) -> None:
+        if Path(target).match("restored/b.png"):
+            raise OSError(28, "No space left on device", str(target))
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        assert predict(inputs, tmp_path / "out") == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("d2ir: ")
+    assert "b.png cannot be written (No space left on device)" in last
+    assert files(tmp_path / "out" / "restored") == {"a.png"}
+    assert predict(inputs, tmp_path / "out") == 0
+    assert files(tmp_path / "out" / "restored") == {"a.png", "b.png"}

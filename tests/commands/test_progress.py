@@ -1,0 +1,77 @@
+"""What a run says in a terminal and elsewhere."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from photos import save, save_all
+from program import predict, table
+from rich.console import Console
+
+
+def test_a_line_an_image_where_there_is_no_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = save_all(tmp_path / "in", ["a.png", "b [1].png"])
+    assert predict(inputs, tmp_path / "out", "--data.references", str(inputs)) == 0
+    out, error = capsys.readouterr()
+    assert out == ""
+    lines = error.splitlines()
+    assert lines[0].startswith("restored 1/2: a in ")
+    assert lines[1].startswith("restored 2/2: b [1] in ")
+    assert "dB" in lines[1]
+    assert lines[2] == f"2 restored, 0 failed; results in {tmp_path / 'out'}"
+
+
+def test_without_progress_only_the_summary_is_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = save_all(tmp_path / "in", ["a.png", "b.png"])
+    assert predict(inputs, tmp_path / "out", "--progress", "none") == 0
+    assert capsys.readouterr().err == f"2 restored, 0 failed; results in {tmp_path / 'out'}\n"
+
+
+def test_the_summary_tells_new_from_old_and_has_the_means_of_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = save_all(tmp_path / "in", ["a.png", "b.png"])
+    clean = ["--data.references", str(save_all(tmp_path / "clean", [f"{n}.png" for n in "bacd"]))]
+    assert predict(inputs, tmp_path / "out", *clean, "--progress", "none") == 0
+    assert "mean input_psnr " in capsys.readouterr().err
+    save(inputs / "c.png", 5)
+    (inputs / "d.png").write_text("no image")
+    assert predict(inputs, tmp_path / "out", *clean, "--progress", "none") == 1
+    first, scores, *failed = capsys.readouterr().err.splitlines()
+    counts = "1 restored, 2 skipped (complete already), 1 failed"
+    assert first == f"{counts}; results in {tmp_path / 'out'}"
+    rows = [row for row in table(tmp_path / "out").values() if row["status"] == "restored"]
+    mean = np.mean([float(row["psnr"]) for row in rows])
+    assert scores.startswith("mean of all 3, those skipped included: input_psnr ")
+    assert f", psnr {mean:.2f}, " in scores
+    assert len(failed) == 1
+    assert failed[0].startswith("failed: d: ")
+
+
+def test_a_terminal_shows_image_stage_step_and_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = save_all(tmp_path / "in", ["a.png", "b.png"])
+    screen = Console(file=io.StringIO(), force_terminal=True, width=150)
+    monkeypatch.setattr("d2ir_pl.commands.predict.Console", lambda **options: screen)
+    assert predict(inputs, tmp_path / "out", "--model.method.estimation.steps", "30") == 0
+    assert isinstance(screen.file, io.StringIO)
+    shown = screen.file.getvalue()
+    assert "image 1 of 2 (a), estimation " in shown
+    assert "/30, loss " in shown
+    assert shown.endswith(f"results in {tmp_path / 'out'}\n")
+
+
+def test_a_terminal_counts_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = save_all(tmp_path / "in", ["a.png"])
+    screen = Console(file=io.StringIO(), force_terminal=True, width=150)
+    monkeypatch.setattr("d2ir_pl.commands.predict.Console", lambda **options: screen)
+    options = ["--model.method.estimation.steps", "30", "--model.num_samples", "2"]
+    assert predict(inputs, tmp_path / "out", *options) == 0
+    assert isinstance(screen.file, io.StringIO)
+    assert "image 1 of 1 (a), sample 2/2, estimation " in screen.file.getvalue()

@@ -1,0 +1,54 @@
+"""The program as the tests run it, and what it has left behind."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from photos import files
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
+
+from d2ir_pl.cli import main
+
+QUICK = [
+    *("--model.method.estimation.steps", "2"),
+    *("--model.method.latent.iterations", "2", "--model.method.latent.ddim_steps", "1"),
+    *("--model.method.latent.fixed_point_iterations", "1"),
+    *("--trainer.accelerator", "cpu"),
+    *("--trainer.precision", "32-true"),
+]
+
+
+def predict(inputs: Path | str, output: Path, *options: str) -> int:
+    where = ["--data.inputs", str(inputs), "--output", str(output)]
+    return main(["predict", *where, *QUICK, *options])
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def table(output: Path) -> dict[str, dict[str, str]]:
+    with (output / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        return {row["name"]: row for row in csv.DictReader(file)}
+
+
+def state_of(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {
+        name: ((folder / name).read_bytes(), (folder / name).stat().st_mtime_ns)
+        for name in files(folder)
+    }
+
+
+def hwc(image: Tensor) -> np.ndarray:
+    return image.permute(1, 2, 0).numpy()
+
+
+def accumulate(folder: Path) -> EventAccumulator:
+    accumulator = EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0})
+    return accumulator.Reload()
+
+
+NAMES = {"colour", "sub/größer 2", "grey", "alpha", "deep", "same.jpg", "same.png"}
+"""Names of the images of the fixture `finished`."""
