@@ -8,11 +8,10 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from d2ir_pl.compat import death_of_process, dying_processes
+
 if TYPE_CHECKING:
     from rich.console import Console
-
-# Where Lightning says that a process it started has died, before it kills all others.
-_LAUNCHER = "lightning_fabric.strategies.launchers.subprocess_script"
 
 
 def say(console: Console, text: str) -> None:
@@ -25,7 +24,7 @@ def quiet() -> Iterator[None]:
     """Keep to one's own lines: Lightning's tips and hints are for people who write modules."""
     for library in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(library).setLevel(logging.WARNING)
-    launcher = logging.getLogger(_LAUNCHER)
+    launcher = dying_processes()
     launcher.setLevel(logging.INFO)
     launcher.addFilter(_in_own_words)
     with warnings.catch_warnings():
@@ -35,8 +34,8 @@ def quiet() -> Iterator[None]:
 
 
 def _in_own_words(record: logging.LogRecord) -> bool:
-    text, dies, _ = record.getMessage().partition(" Forcefully")
-    if dies:
+    text = death_of_process(record.getMessage())
+    if text is not None:
         record.msg, record.args = (
             f"d2ir: {text} The run stops; finished images are kept, and the same command does the "
             "rest",

@@ -9,7 +9,7 @@ import d2ir_pl
 
 PACKAGE = Path(d2ir_pl.__file__).parent
 
-FOUNDATION = {"errors", "randomness", "console"}
+FOUNDATION = {"errors", "randomness", "console", "compat"}
 """Modules that every room may import."""
 
 ROOMS: dict[str, set[str]] = {
@@ -79,10 +79,10 @@ ROOMS: dict[str, set[str]] = {
 """Each room, and the rooms that it may import beside itself and the foundation."""
 
 LIBRARIES = {
-    "pytorch_lightning": {"training", "prediction", "commands", "web"},
+    "pytorch_lightning": {"training", "prediction", "commands", "web", "compat"},
     "lightning": set(),
-    "jsonargparse": {"commands"},
-    "tensorboard": {"reports", "prediction"},
+    "jsonargparse": {"commands", "compat"},
+    "tensorboard": {"reports", "prediction", "compat"},
     "gradio": {"web"},
     "torchvision": set(),
 }

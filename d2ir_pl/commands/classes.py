@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from d2ir_pl.compat import is_lazy_class
 from d2ir_pl.degradations import Degradation
 from d2ir_pl.errors import UsageError
 from d2ir_pl.restoration import RestorationMethod
@@ -21,8 +22,7 @@ def known_classes(option: str) -> list[str]:
 def _concrete(base: type[Any]) -> set[str]:
     names: set[str] = set()
     for cls in base.__subclasses__():
-        # jsonargparse derives classes of its own to delay construction.
-        private = cls.__name__.startswith(("_", "LazyInstance_"))
+        private = cls.__name__.startswith("_") or is_lazy_class(cls)
         if not private and not inspect.isabstract(cls):
             names.add(cls.__name__)
         names |= _concrete(cls)

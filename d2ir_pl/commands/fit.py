@@ -14,6 +14,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
+from d2ir_pl import compat
 from d2ir_pl.commands.parser import CommandCLI, parse, resolve_precision
 from d2ir_pl.console import quiet, say
 from d2ir_pl.errors import UsageError
@@ -141,7 +142,7 @@ def _run(cli: TrainingCLI) -> int:
                 config, folder.root / "config.yaml", overwrite=True, skip_validation=True
             )
         trainer.logger = TensorBoardLogger(folder.root, name="tensorboard", version="")
-        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        callbacks = compat.callbacks(trainer)
         callbacks.append(TrainingProgress(console))
         callbacks.append(Checkpoints(last, timedelta(minutes=config.checkpoint_minutes)))
         try:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
-from jsonargparse import SUPPRESS, ActionConfigFile, ArgumentError, _typehints
+from jsonargparse import SUPPRESS, ActionConfigFile, ArgumentError
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -15,6 +13,7 @@ import d2ir_pl
 from d2ir_pl.commands.classes import require_classes_first
 from d2ir_pl.commands.sentences import sentence
 from d2ir_pl.commands.shipped import find_configs
+from d2ir_pl.compat import option_names, own_defaults
 from d2ir_pl.errors import InputError, UsageError
 from d2ir_pl.priors import PriorError
 from d2ir_pl.priors.precision import device_type, trainer_precision
@@ -46,10 +45,10 @@ class CommandCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         try:
-            with _own_defaults():
+            with own_defaults():
                 self.config = parser.parse_args(args)
         except ArgumentError as error:
-            known = parser._option_string_actions
+            known = option_names(parser)
             raise UsageError(sentence(str(error), parser.prog, known)) from None
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -72,32 +71,6 @@ class CommandCLI(LightningCLI):
             "precision where the device has arithmetic for it)"
         )
         parser.add_argument("--trainer.precision", type=str, default="auto", help=help)
-
-
-@contextlib.contextmanager
-def _own_defaults() -> Iterator[None]:
-    """A class that replaces another starts from its own defaults.
-
-    jsonargparse hands on every option that the new class knows by the same name, so that the scale
-    of one method would become that of the next.
-    """
-    name = "discard_init_args_on_class_path_change"
-    handed_on = getattr(_typehints, name)
-
-    def forget(parser_or_action: Any, prev_val: Any, value: Any) -> None:
-        handed_on(parser_or_action, prev_val, value)
-        if not prev_val or "init_args" not in prev_val:
-            return
-        before, now = (_typehints.import_object(v["class_path"]) for v in (prev_val, value))
-        if before is not now:
-            for key in list(prev_val["init_args"].keys()):
-                del prev_val["init_args"][key]
-
-    setattr(_typehints, name, forget)
-    try:
-        yield
-    finally:
-        setattr(_typehints, name, handed_on)
 
 
 def parse(cli: type[CommandCLI], trainer: Any, name: str, about: str, arguments: list[str]) -> Any:

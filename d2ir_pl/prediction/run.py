@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 from rich.console import Console
 
 import d2ir_pl
+from d2ir_pl import compat
 from d2ir_pl.console import say
 from d2ir_pl.errors import OutputError, UsageError
 from d2ir_pl.inputs.items import file_digest
@@ -147,7 +148,7 @@ def _predict(
     console: Console,
 ) -> None:
     """Let the trainer restore what is pending; return when all processes are done."""
-    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    callbacks = compat.callbacks(trainer)
     if settings.report:
         callbacks.append(Previews(folder))
     callbacks.append(ImageWriter(folder, fingerprint))

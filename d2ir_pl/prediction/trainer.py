@@ -8,6 +8,8 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.strategies import DDPStrategy
 
+from d2ir_pl.compat import set_timeout
+
 
 def restoration_trainer(**arguments: Any) -> pl.Trainer:
     """Lightning's trainer with what prediction needs: own sharding, no training side effects.
@@ -26,5 +28,5 @@ def restoration_trainer(**arguments: Any) -> pl.Trainer:
     )
     if isinstance(trainer.strategy, DDPStrategy):
         # Shares are uneven, and the first process to finish waits for the last one.
-        trainer.strategy._timeout = timedelta(days=7)
+        set_timeout(trainer.strategy, timedelta(days=7))
     return trainer

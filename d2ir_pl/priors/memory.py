@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
 import weakref
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+
+from d2ir_pl.compat import watching_operations
 
 # Where Linux says how much memory a group of processes may take, by version of its control groups.
 _GROUPS, _FIRST_VERSION = "/sys/fs/cgroup", "/sys/fs/cgroup/memory/memory.limit_in_bytes"
@@ -69,35 +69,33 @@ def _limits() -> list[Path]:
     return [*(path / "memory.max" for path in around), Path(_FIRST_VERSION)]
 
 
-class AllocationCounter(TorchDispatchMode):
-    """Counts the bytes of all tensors that the operations inside create.
+class AllocationCounter:
+    """Counts the bytes of all tensors that the operations in its `with` block create.
 
     Attributes:
+        live: the bytes that are there now.
         peak: the most that were there at one time. What an operation takes for itself while it
             computes is not seen.
     """
 
     def __init__(self) -> None:
-        super().__init__()
         self.live = self.peak = 0
         self._known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
+        self._watching = contextlib.ExitStack()
 
-    def __torch_dispatch__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        for value in tree_leaves((args, kwargs)):
-            if isinstance(value, Tensor):  # what was there before, such as weights
-                self._known.add(value.untyped_storage())
-        output = func(*args, **(kwargs or {}))
-        for value in tree_leaves(output):
-            if isinstance(value, Tensor):
-                self._count(value.untyped_storage())
+    def __enter__(self) -> Self:
+        self._watching.enter_context(watching_operations(self._watch))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._watching.close()
+
+    def _watch(self, inputs: list[Tensor], outputs: list[Tensor]) -> None:
+        # What went in and was not made inside was there before, such as weights.
+        self._known.update(tensor.untyped_storage() for tensor in inputs)
+        for tensor in outputs:
+            self._count(tensor.untyped_storage())
         self.peak = max(self.peak, self.live)
-        return output
 
     def _count(self, storage: torch.UntypedStorage) -> None:
         if storage not in self._known:

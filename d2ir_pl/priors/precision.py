@@ -12,6 +12,8 @@ from typing import Literal
 
 import torch
 
+from d2ir_pl.compat import cpu_computes_in_bfloat16
+
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -71,10 +73,7 @@ def computes_in_bfloat16(device: str | torch.device) -> bool:
         # PyTorch's own query also counts emulation, and its way not to is newer than 2.4.
         return torch.cuda.is_available() and torch.cuda.get_device_capability(device)[0] >= 8
     if _type(device) == "cpu":
-        try:
-            return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-        except AttributeError:  # a build without oneDNN
-            return False
+        return cpu_computes_in_bfloat16()
     return False
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import hparams
 
+from d2ir_pl.compat import add_hparams
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.record import METRICS, Record, means
 from d2ir_pl.results.settings import read_settings
@@ -35,9 +35,7 @@ def write_session(folder: ResultFolder, records: Iterable[Record]) -> None:
         scores = means((r for r in records if r.status == "restored"), METRICS)
         if not scores:
             return
-        _, start, end = hparams(read_settings(folder.root), {})
         with SummaryWriter(root, filename_suffix=_SUFFIX) as writer:
-            for summary in (start, end):
-                writer._get_file_writer().add_summary(summary)
+            add_hparams(writer, read_settings(folder.root))
             for name, value in scores.items():
                 writer.add_scalar(f"mean/{name}", value)

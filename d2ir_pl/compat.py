@@ -1,0 +1,173 @@
+"""Every use of another library's private part, one function each.
+
+What is private may change with any release. So these uses stand together, each says for which
+versions it is known to hold, and `tests/unit/test_compat.py` tries each with the installed library
+and names the function here that has to follow. What belongs to guided-diffusion stands in
+`priors/guided_diffusion.py`, the only file that imports it.
+
+All rooms may import this module, so it loads a library only when a function needs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+    from pytorch_lightning.strategies import DDPStrategy
+    from torch import Tensor
+    from torch.utils.tensorboard import SummaryWriter
+
+
+def cpu_computes_in_bfloat16() -> bool:
+    """Whether oneDNN has bfloat16 arithmetic on this CPU; False for builds without oneDNN.
+
+    Known to hold for PyTorch 2.13. The public `torch.backends.mkldnn.is_available` tells only
+    whether there is oneDNN.
+    """
+    import torch
+
+    try:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    except AttributeError:
+        return False
+
+
+@contextmanager
+def watching_operations(watch: Callable[[list[Tensor], list[Tensor]], None]) -> Iterator[None]:
+    """Call a function after every operation on tensors inside, those of backward passes too.
+
+    Known to hold for PyTorch 2.13: `TorchDispatchMode` and `tree_leaves` are documented, but lie in
+    modules with private names.
+
+    Args:
+        watch: a function of the tensors that went into an operation, and of those that came out.
+    """
+    from torch import Tensor
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    def tensors(tree: Any) -> list[Tensor]:
+        return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+    class Watching(TorchDispatchMode):
+        def __torch_dispatch__(
+            self,
+            func: Callable[..., Any],
+            _types: Any,
+            args: tuple[Any, ...] = (),
+            kwargs: dict[str, Any] | None = None,
+        ) -> Any:
+            output = func(*args, **(kwargs or {}))
+            watch(tensors((args, kwargs)), tensors(output))
+            return output
+
+    with Watching():
+        yield
+
+
+def set_timeout(strategy: DDPStrategy, timeout: timedelta) -> None:
+    """Set how long the processes of a run may wait for each other.
+
+    Known to hold for Lightning 2.5 and 2.6. The public way is an argument of `DDPStrategy`, which
+    cannot be given where the user chooses the strategy by its name.
+    """
+    strategy._timeout = timeout
+
+
+def callbacks(trainer: pl.Trainer) -> list[pl.Callback]:
+    """The callbacks of a trainer, a list that can be added to.
+
+    Known to hold for Lightning 2.5 and 2.6, where another class sets this attribute, so that type
+    checkers do not know it.
+    """
+    found: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return found
+
+
+def dying_processes() -> logging.Logger:
+    """The logger to which Lightning writes that a process it started has died.
+
+    Known to hold for Lightning 2.5 and 2.6.
+    """
+    return logging.getLogger("lightning_fabric.strategies.launchers.subprocess_script")
+
+
+def death_of_process(message: str) -> str | None:
+    """The sentence that says which process has died, or None if a message is about something else.
+
+    Known to hold for Lightning 2.5 and 2.6, which write `Child process with PID 1 terminated with
+    code 1. Forcefully terminating all other processes ...` at the level INFO.
+
+    Args:
+        message: one that was written to `dying_processes`.
+    """
+    sentence, found, _ = message.partition(" Forcefully")
+    return sentence if found else None
+
+
+def add_hparams(writer: SummaryWriter, settings: Mapping[str, Any]) -> None:
+    """Write a session of TensorBoard's HPARAMS tab into the event file of a writer.
+
+    Known to hold for PyTorch 2.13 with TensorBoard 2.17 to 2.21. The public
+    `SummaryWriter.add_hparams` makes a writer and a folder of its own, and names the columns of
+    the metrics.
+
+    Args:
+        writer: of the run that becomes the session.
+        settings: numbers, truth values and strings by their names.
+    """
+    from torch.utils.tensorboard.summary import hparams
+
+    _, start, end = hparams(dict(settings), {})
+    for summary in (start, end):
+        writer._get_file_writer().add_summary(summary)
+
+
+def option_names(parser: argparse.ArgumentParser) -> list[str]:
+    """The options that a parser knows, such as `--model.sigma_y`.
+
+    Known to hold for Python 3.11 to 3.14, whose argparse has no public list of them.
+    """
+    return list(parser._option_string_actions)
+
+
+def is_lazy_class(cls: type) -> bool:
+    """Whether jsonargparse derived a class to delay construction, for `lazy_instance`.
+
+    Known to hold for jsonargparse 4.40 to 4.53.
+    """
+    return cls.__name__.startswith("LazyInstance_")
+
+
+@contextmanager
+def own_defaults() -> Iterator[None]:
+    """Let a class that replaces another start from its own defaults while options are parsed.
+
+    jsonargparse hands on every option that the new class knows by the same name, so that the scale
+    of one method would become that of the next. Known to hold for jsonargparse 4.40 to 4.53.
+    """
+    from jsonargparse import _typehints
+
+    name = "discard_init_args_on_class_path_change"
+    handed_on = getattr(_typehints, name)
+
+    def forget(parser_or_action: Any, prev_val: Any, value: Any) -> None:
+        handed_on(parser_or_action, prev_val, value)
+        if not prev_val or "init_args" not in prev_val:
+            return
+        before, now = (_typehints.import_object(v["class_path"]) for v in (prev_val, value))
+        if before is not now:
+            for key in list(prev_val["init_args"].keys()):
+                del prev_val["init_args"][key]
+
+    setattr(_typehints, name, forget)
+    try:
+        yield
+    finally:
+        setattr(_typehints, name, handed_on)
