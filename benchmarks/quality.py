@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import copy
 import csv
-import functools
 import statistics
 import time
 import warnings
@@ -32,8 +31,6 @@ from torch import Tensor
 from benchmarks.classical import CLASSICAL
 from benchmarks.plot import draw
 from benchmarks.tasks import SIZE, TASKS, Task, make, on_disk, read
-from d2ir_pl.commands.predict import parse_options
-from d2ir_pl.console import quiet
 from d2ir_pl.degradations import Blur, Degradation, Downsampling, GaussianBlur, Phi
 from d2ir_pl.image_io import read_image, write_png
 from d2ir_pl.priors import Prior, load_prior
@@ -42,7 +39,7 @@ from d2ir_pl.priors.precision import DTYPES, resolve
 from d2ir_pl.randomness import image_generator
 from d2ir_pl.restoration import D2IR, RestorationMethod, restore_samples
 from d2ir_pl.restoration.baselines import BIRD, DDRM, DPS, GDP, DiffPIR, FastDiffusionEM
-from d2ir_pl.restoration.configs import configs_folder
+from d2ir_pl.restoration.configs import load
 from d2ir_pl.results.metrics import kernel_similarity, psnr, ssim
 
 LIGHT = ("low_light", "hdr")
@@ -73,9 +70,7 @@ class Entry:
 
 def shipped(task: Task) -> RestorationMethod:
     """The method of the task's shipped config."""
-    method = _options(task).model.method
-    assert isinstance(method, RestorationMethod)
-    return method
+    return load(task.config).method
 
 
 def _changed(
@@ -99,17 +94,6 @@ def _known(task: Task) -> RestorationMethod:
     return D2IR(method.estimation, method.latent) if isinstance(method, D2IR) else method
 
 
-def _options(task: Task) -> Any:
-    return _shipped_options(task.config)
-
-
-@functools.cache
-def _shipped_options(config: str) -> Any:
-    example = configs_folder().parent / "examples" / "blurred"
-    with quiet():
-        return parse_options(["--config", config, "--data.inputs", str(example)])
-
-
 def _gdp(variant: str) -> Callable[[Task], RestorationMethod]:
     scales = {"super_resolution_x4": 2000.0, "inpainting_random": 4000.0, "inpainting_box": 4000.0}
     scales |= dict.fromkeys(LIGHT, 80_000.0)
@@ -128,9 +112,7 @@ def _bird(task: Task) -> RestorationMethod:
 def _paper(task: Task) -> RestorationMethod | None:
     if not task.name.startswith("blur") and task.name != "super_resolution_x2_blind":
         return None
-    method = _shipped_options("d2ir_paper").model.method
-    assert isinstance(method, D2IR)
-    return method
+    return load("d2ir_paper").method
 
 
 ENTRIES: dict[str, Entry] = {
@@ -187,9 +169,7 @@ def asked(task: Task, name: str) -> Degradation:
     """The family as the method has to find it."""
     if name in ("paper", "fast_em") and task.name.startswith("blur"):
         return Blur(border="reflect" if name == "paper" else "extend", start="spectrum")
-    degradation = _options(task).model.degradation
-    assert isinstance(degradation, Degradation)
-    return degradation
+    return load(task.config).degradation
 
 
 def run(task: Task, name: str, prior: Prior, seed: int) -> tuple[dict[str, Any], Tensor]:

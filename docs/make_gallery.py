@@ -8,7 +8,7 @@ the middles of the original, the degraded photo (or all exposures) and the resto
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -16,10 +16,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from d2ir_pl.commands.predict import parse_options
-from d2ir_pl.console import quiet
 from d2ir_pl.image_io import read_image
+from d2ir_pl.priors import load_prior
 from d2ir_pl.randomness import image_generator, normal_like
+from d2ir_pl.restoration.configs import load
+from d2ir_pl.restoration.construction import Settings
 from d2ir_pl.results.metrics import psnr
 
 ROOT = Path(__file__).parents[1]
@@ -29,12 +30,19 @@ SIDE, GAP = 160, 4
 
 @dataclass(frozen=True)
 class Entry:
-    """A photo of `examples/clean`, a shipped config, noise in [0, 1], and further options."""
+    """What a picture shows.
+
+    Attributes:
+        photo: name of a file in `examples/clean`.
+        config: the shipped config that degrades and restores it.
+        noise: standard deviation of the added noise in [0, 1].
+        changed: arguments of the degradation that differ from the config's.
+    """
 
     photo: str
     config: str
     noise: float = 0.02
-    options: tuple[str, ...] = ()
+    changed: Settings = field(default_factory=dict)
 
 
 GALLERY = {
@@ -43,11 +51,11 @@ GALLERY = {
     "MotionBlur": Entry("coffee", "deblur_motion"),
     "DefocusBlur": Entry("chelsea", "deblur_defocus"),
     "Downsampling": Entry("chelsea", "super_resolution_blind"),
-    "Mask": Entry("astronaut", "inpainting_sparse", 0.02, ("--model.degradation.missing", "0.7")),
+    "Mask": Entry("astronaut", "inpainting_sparse", 0.02, {"missing": 0.7}),
     "Grayscale": Entry("coffee", "colorization", 0.0),
     "Light": Entry("chelsea", "low_light"),
     "Exposures": Entry("coffee", "hdr"),
-    "Jpeg": Entry("chelsea", "jpeg", 0.0, ("--model.degradation.draw_quality", "[10, 10]")),
+    "Jpeg": Entry("chelsea", "jpeg", 0.0, {"draw_quality": [10, 10]}),
     "Identity": Entry("chelsea", "denoising", 0.1),
     "Compose": Entry("astronaut", "old_photo", 0.0),
 }
@@ -56,16 +64,14 @@ GALLERY = {
 def strip(entry: Entry) -> tuple[Tensor, float, float]:
     """The pictures side by side, `(3, SIDE, W)` in [0, 1], and the PSNR before and after."""
     path = ROOT / "examples" / "clean" / f"{entry.photo}.png"
-    inputs = ["--data.inputs", str(path), "--trainer.accelerator", "cpu"]
-    with quiet():
-        model = parse_options(["--config", entry.config, *entry.options, *inputs]).model
-    clean, degradation = read_image(path).pixels[None], model.degradation
+    setup = load(entry.config, {"degradation": {"init_args": entry.changed}})
+    clean, degradation, prior = read_image(path).pixels[None], setup.degradation, load_prior()
     generators = [image_generator(0, entry.photo, "degrade")]
     phi = degradation.draw(generators, clean)
     y = degradation(degradation.embed(clean), phi)
     n = degradation.residual(normal_like(y, generators), torch.zeros_like(y), phi)
     y = ((y + 2 * entry.noise * n).clamp(-1, 1) * 127.5).round() / 127.5
-    found = model.method.restore(y, degradation, model.prior, [image_generator(0, entry.photo)])
+    found = setup.method.restore(y, degradation, prior, [image_generator(0, entry.photo)])
     seen = y[0] if y.ndim == 5 else y
     if seen.shape[-2:] != clean.shape[-2:]:
         seen = F.interpolate(seen, clean.shape[-2:], mode="nearest")
@@ -88,6 +94,7 @@ def _middle(image: Tensor) -> Tensor:
 
 
 def main(names: list[str]) -> None:
+    """Write the pictures of some classes, or of all."""
     folder = ROOT / "docs" / "gallery"
     folder.mkdir(exist_ok=True)
     for name in names or GALLERY:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
-from d2ir_pl.errors import InputError
-from d2ir_pl.restoration.configs import configs_folder
+from d2ir_pl.restoration.configs import config_file
 
 
 def find_configs(arguments: list[str]) -> list[str]:
@@ -28,17 +26,4 @@ def find_configs(arguments: list[str]) -> list[str]:
 
 
 def _path(name: str) -> str:
-    if Path(name).exists():
-        return name
-    folder = configs_folder()
-    shipped = folder / f"{Path(name).stem}.yaml"
-    if Path(name).parent in (Path("."), Path("configs")) and shipped.is_file():
-        return str(shipped)
-    known = sorted(p.stem for p in folder.glob("*.yaml"))
-    near = difflib.get_close_matches(Path(name).stem, known, 1, 0.7)
-    if near:
-        raise InputError(f"config {name} does not exist: did you mean {near[0]}?")
-    raise InputError(
-        f"config {name} does not exist: {', '.join(known[:4])} and {len(known) - 4} more lie in "
-        f"{folder}"
-    )
+    return name if Path(name).exists() else str(config_file(name))

@@ -1,12 +1,114 @@
-"""Where the shipped settings lie."""
+"""The shipped settings: where they lie, and the degradation and method that they describe."""
 
 from __future__ import annotations
 
+import difflib
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
+
+from d2ir_pl.degradations import Degradation
+from d2ir_pl.errors import InputError, UsageError
+from d2ir_pl.restoration.base import RestorationMethod
+from d2ir_pl.restoration.construction import Settings, construct
+
+STANDARD: Settings = {
+    "degradation": {"class_path": "d2ir_pl.degradations.GaussianBlur"},
+    "method": {"class_path": "d2ir_pl.restoration.D2IR"},
+}
+"""What `predict` restores with where a config names no other class."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What restores a photo, beside the prior."""
+
+    degradation: Degradation
+    method: RestorationMethod
 
 
 def configs_folder() -> Path:
-    """Where the shipped YAML files lie: inside an installed package, or beside a checkout's."""
+    """The folder of the shipped YAML files: in an installed package, or beside a checkout's."""
     package = Path(__file__).parents[1]
     installed = package / "configs"
     return installed if installed.is_dir() else package.parent / "configs"
+
+
+def config_file(name: str) -> Path:
+    """The file of a shipped config.
+
+    Args:
+        name: `jpeg`, or also `jpeg.yaml` or `configs/jpeg.yaml`.
+
+    Raises:
+        InputError: if there is none of that name; the message has the nearest one.
+    """
+    folder = configs_folder()
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    path = Path(name)
+    if path.stem in known and path.parent in (Path("."), Path("configs")):
+        return folder / f"{path.stem}.yaml"
+    near = difflib.get_close_matches(path.stem, known, 1, 0.7)
+    if near:
+        raise InputError(f"config {name} does not exist: did you mean {near[0]}?")
+    raise InputError(
+        f"config {name} does not exist: {', '.join(known[:4])} and {len(known) - 4} more lie in "
+        f"{folder}"
+    )
+
+
+def shipped_model(name: str) -> Settings:
+    """What a shipped config has under `model`, and nothing else.
+
+    Raises:
+        InputError: if there is no config of that name.
+    """
+    model = yaml.safe_load(config_file(name).read_text(encoding="utf-8")).get("model", {})
+    assert isinstance(model, dict)
+    return model
+
+
+def layered(*layers: Settings) -> Settings:
+    """Settings over each other, the last on top.
+
+    A class that replaces another starts from its own defaults: no argument is handed on to it.
+    """
+    merged: Settings = {}
+    for layer in layers:
+        for key, value in layer.items():
+            below: Any = merged.get(key)
+            merged[key] = value if _replaces(value, below) else layered(below, value)
+    return merged
+
+
+def load(name: str, overrides: Settings | None = None) -> Setup:
+    """The degradation and the method of a shipped config.
+
+    Args:
+        name: a file in `configs/` without its extension, such as `jpeg`.
+        overrides: settings that replace those of the config, in a tree like that under its `model`.
+
+    Raises:
+        InputError: if there is no config of that name.
+        UsageError: if a setting is wrong, or the config names no degradation or method.
+        ValueError: if a setting is outside its range.
+    """
+    shipped = shipped_model(name)
+    if not STANDARD.keys() & shipped.keys():
+        raise UsageError(f"config {name} has no degradation and no method: it is no restoration's")
+    settings = layered(STANDARD, shipped, overrides or {})
+    pair = {key: settings[key] for key in STANDARD}
+    for key, value in pair.items():
+        if value == "auto":
+            raise UsageError(f"config {name} has no {key}: it is chosen for each photo")
+    return construct(Setup, pair)
+
+
+def _replaces(over: Any, below: Any) -> bool:
+    """Whether a setting has nothing of the one that it lies over."""
+    if not isinstance(over, dict) or not isinstance(below, dict):
+        return True
+    known = below.get("class_path")
+    return bool(over.get("class_path", known) != known)
