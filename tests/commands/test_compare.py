@@ -144,7 +144,7 @@ def test_other_photos_under_the_same_name_are_refused(
     record = new.read("b")
     assert record is not None
     record.input_sha256 = "another"
-    new.write(record, photo(1))
+    write_result(new, record, Pictures(photo(1)))
     assert main(["compare", *map(str, two)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("d2ir: b is not the same photo in ")
@@ -166,7 +166,8 @@ def test_pictures_side_by_side(tmp_path: Path, two: tuple[Path, Path]) -> None:
     chosen = settings(steps=8)
     chosen["data"] = {"inputs": str(tmp_path / "in"), "references": str(tmp_path / "clean")}
     (two[0] / "config.yaml").write_text(yaml.safe_dump(chosen))
-    ResultFolder(two[1]).write(Record("a", "restored", "s", "photo a", psnr=31.0), photo(9))
+    changed = Record("a", "restored", "s", "photo a", psnr=31.0)
+    write_result(ResultFolder(two[1]), changed, Pictures(photo(9)))
     for _ in range(2):  # a second time it is written anew
         assert main(["compare", *map(str, two), "--output", str(tmp_path / "seen")]) == 0
     log = EventAccumulator(str(tmp_path / "seen" / "a"), {"images": 0}).Reload()
