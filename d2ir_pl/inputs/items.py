@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.image_io import ImageError, Photo, read_image
+from d2ir_pl.inputs.digest import file_digest
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,3 @@ def read_sample(item: Item) -> Sample | Failure:
 
 def _size(pixels: Tensor) -> str:
     return f"{pixels.shape[-2]}x{pixels.shape[-1]}"
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a file in hexadecimal; empty where the file cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""

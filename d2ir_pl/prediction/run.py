@@ -18,7 +18,7 @@ import d2ir_pl
 from d2ir_pl import compat
 from d2ir_pl.console import say
 from d2ir_pl.errors import OutputError, UsageError
-from d2ir_pl.inputs.items import file_digest
+from d2ir_pl.inputs.digest import file_digest
 from d2ir_pl.prediction.callbacks import (
     ImageWriter,
     Previews,

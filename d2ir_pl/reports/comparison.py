@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from d2ir_pl.errors import OutputError
-from d2ir_pl.inputs.items import file_digest
+from d2ir_pl.inputs.digest import file_digest
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.record import METRICS, Record, means
 from d2ir_pl.results.settings import Setting, Settings, differences, read_settings

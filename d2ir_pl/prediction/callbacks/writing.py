@@ -9,7 +9,8 @@ import pytorch_lightning as pl
 import torch.nn.functional as F
 from torch import Tensor
 
-from d2ir_pl.inputs.items import Failure, Sample, file_digest
+from d2ir_pl.inputs.digest import file_digest
+from d2ir_pl.inputs.items import Failure, Sample
 from d2ir_pl.prediction.data import Batch
 from d2ir_pl.prediction.module import RestorationModule
 from d2ir_pl.prediction.outcome import BatchResult

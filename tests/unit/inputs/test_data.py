@@ -8,8 +8,9 @@ from photos import photo, save, save_all
 
 from d2ir_pl.errors import InputError
 from d2ir_pl.image_io import EXTENSIONS, read_image
+from d2ir_pl.inputs.digest import file_digest
 from d2ir_pl.inputs.finding import find_items, group_by_size
-from d2ir_pl.inputs.items import Failure, Item, Sample, file_digest, read_sample
+from d2ir_pl.inputs.items import Failure, Item, Sample, read_sample
 from d2ir_pl.inputs.names import result_names, unique_names
 from d2ir_pl.prediction.data import Batch, RestorationDataModule
 
