@@ -12,7 +12,6 @@ from rich.text import Text
 
 from d2ir_pl.commands.plain import PlainParser
 from d2ir_pl.reports.comparison import TIED, Comparison, compare
-from d2ir_pl.reports.tensorboard import write_pictures
 
 _COLUMNS = {
     "psnr": ("PSNR, dB", ".2f"),
@@ -65,6 +64,9 @@ def compare_runs(arguments: list[str]) -> int:
             where = f"{label}: " if len(rows) > 1 else ""
             console.print("- " * options.markdown + where + line, **_PLAIN)
     if options.output is not None:
+        # Imported here because it needs PyTorch, without which the tables are there at once.
+        from d2ir_pl.reports.tensorboard import write_pictures
+
         write_pictures(options.output, found)
         console.print(f"\npictures: tensorboard --logdir {options.output}", **_PLAIN)
     return 0

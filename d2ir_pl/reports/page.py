@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from PIL import Image
+from markupsafe import Markup
 
 from d2ir_pl.errors import OutputError
-from d2ir_pl.image_io import ImageError, as_picture, read_image
 from d2ir_pl.reports.chart import loss_chart
+from d2ir_pl.reports.pictures import data_uri, read_picture
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.record import Record
 from d2ir_pl.results.warnings import warnings
@@ -22,11 +21,79 @@ from d2ir_pl.results.warnings import warnings
 LARGEST = 640
 """Longest side in pixels of a picture on the page."""
 
+THUMBNAIL = 96
+"""Longest side in pixels of a picture in the table."""
+
+LONGEST_STRIP = 4096
+"""Longest side in pixels of the estimates along the way, which stand side by side."""
+
 DETAILED = 200
 """Photos that are shown with all their pictures; of further ones the table has the numbers."""
 
 COLUMNS = ["photo", "status", "width", "height", "noise", "residual / noise", "PSNR dB", "gain dB"]
 COLUMNS += ["SSIM", "evaluations", "seconds"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number in the table: its value, by which the column is sorted, and how it is written."""
+
+    value: float | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Article:
+    """All that the page shows of one photo; a picture is an address with `data:`, or empty.
+
+    Attributes:
+        name: the photo's.
+        anchor: identifier of the article, to which the table links.
+        warnings: sentences that the owner of the photo should know.
+        reasons: why the photo was restored as it was.
+        restored: the restored picture.
+        thumbnail: the same for the table.
+        before: the photo as it came in.
+        strip: estimates of the image along the way.
+        degradation: the estimated degradation, such as a kernel.
+        uncertainty: standard deviation between several restorations.
+        phi: names and values of the degradation's parameters.
+        numbers: names and values of everything else.
+        chart: curve of the losses.
+    """
+
+    name: str
+    anchor: str
+    warnings: list[str]
+    reasons: list[str]
+    restored: str
+    thumbnail: str
+    before: str
+    strip: str
+    degradation: str
+    uncertainty: str
+    phi: list[tuple[str, str]]
+    numbers: list[tuple[str, object]]
+    chart: Markup | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A photo in the table.
+
+    Attributes:
+        name: the photo's.
+        status: what became of it.
+        failed: whether it could not be restored.
+        cells: its numbers, in the order of `COLUMNS`.
+        article: where its pictures are shown; None for those that have none.
+    """
+
+    name: str
+    status: str
+    failed: bool
+    cells: list[Cell]
+    article: Article | None
 
 
 def write_report(folder: ResultFolder, detailed: int = DETAILED) -> Path:
@@ -42,29 +109,29 @@ def write_report(folder: ResultFolder, detailed: int = DETAILED) -> Path:
     records = folder.records(folder.names())
     if not records:
         raise OutputError(f"{folder.root} holds no results: name the --output of a run")
-    shown = [r for r in records if r.status == "restored"][:detailed]
-    anchors = {record.name: f"photo-{i}" for i, record in enumerate(shown)}
-    photos = [_photo(folder, record, anchors[record.name]) for record in shown]
-    thumbnails = {photo["name"]: photo["thumbnail"] for photo in photos}
-    restored = sum(r.status == "restored" for r in records)
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
-    template = (
-        resources.files("d2ir_pl.reports").joinpath("page.html.j2").read_text(encoding="utf-8")
-    )
+    restored = [r for r in records if r.status == "restored"]
+    shown = enumerate(restored[:detailed])
+    articles = {r.name: _article(folder, r, f"photo-{i}") for i, r in shown}
     settings = folder.root / "config.yaml"
-    page = environment.from_string(template).render(
+    page = _template().render(
         title=f"Restored photos: {folder.root.resolve().name}",
         summary=_summary(records),
         columns=COLUMNS,
-        rows=[_row(r, anchors.get(r.name), thumbnails.get(r.name)) for r in records],
-        photos=photos,
-        left_out=restored - len(shown),
+        rows=[_row(record, articles.get(record.name)) for record in records],
+        articles=list(articles.values()),
+        left_out=len(restored) - len(articles),
         settings=settings.read_text(encoding="utf-8") if settings.is_file() else "",
     )
     folder.write_page(page)
     return folder.report
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    source = resources.files("d2ir_pl.reports").joinpath("page.html.j2")
+    return environment.from_string(source.read_text(encoding="utf-8"))
 
 
 def _summary(records: Sequence[Record]) -> str:
@@ -77,7 +144,7 @@ def _summary(records: Sequence[Record]) -> str:
     return text + (f" {warned} with a warning." if warned else "")
 
 
-def _row(record: Record, anchor: str | None, thumbnail: str | None) -> dict[str, Any]:
+def _row(record: Record, article: Article | None) -> Row:
     values = (
         (record.width, "d"),
         (record.height, "d"),
@@ -89,91 +156,76 @@ def _row(record: Record, anchor: str | None, thumbnail: str | None) -> dict[str,
         (record.nfe, "d"),
         (record.seconds, ".1f"),
     )
-    return {
-        "name": record.name,
-        "anchor": anchor,
-        "thumbnail": thumbnail,
-        "status": f"failed: {record.reason}" if record.status == "failed" else record.status,
-        "failed": record.status == "failed",
-        "cells": [
-            {"value": value, "text": "" if value is None else format(value, form)}
-            for value, form in values
-        ],
-    }
+    failed = record.status == "failed"
+    return Row(
+        record.name,
+        f"failed: {record.reason}" if failed else record.status,
+        failed,
+        [Cell(value, _formatted(value, form)) for value, form in values],
+        article,
+    )
 
 
-def _photo(folder: ResultFolder, record: Record, anchor: str) -> dict[str, Any]:
+def _article(folder: ResultFolder, record: Record, anchor: str) -> Article:
     name = record.name
-    numbers = [
+    restored = read_picture(folder.restored(name))
+    return Article(
+        name,
+        anchor,
+        warnings(record),
+        record.reasons,
+        restored=data_uri(restored, LARGEST),
+        thumbnail=data_uri(restored, THUMBNAIL),
+        before=data_uri(read_picture(folder.preview(name)), LARGEST),
+        strip=data_uri(read_picture(folder.film_strip(name)), LONGEST_STRIP),
+        degradation=data_uri(read_picture(folder.picture(name)), LARGEST, "png"),
+        uncertainty=data_uri(read_picture(folder.uncertainty(name)), LARGEST),
+        phi=[*_readable(record.phi), *_last_change(record.phi_change)],
+        numbers=_numbers(record),
+        chart=loss_chart(record.losses, record.sigma_y),
+    )
+
+
+def _numbers(record: Record) -> list[tuple[str, object]]:
+    """Names and values of what is known about a photo, without those that it does not have."""
+    numbers: list[tuple[str, object]] = [
         ("size", f"{record.width}x{record.height}"),
-        ("noise", None if record.sigma_y is None else f"{record.sigma_y:.4f} of the range"),
-        ("residual / noise", None if (r := record.residual_over_sigma) is None else f"{r:.2f}"),
-        ("PSNR", None if record.psnr is None else f"{record.psnr:.2f} dB"),
-        ("before", None if record.input_psnr is None else f"{record.input_psnr:.2f} dB"),
-        ("SSIM", None if record.ssim is None else f"{record.ssim:.4f}"),
-        ("reblur PSNR", None if record.reblur_psnr is None else f"{record.reblur_psnr:.2f} dB"),
+        ("noise", _formatted(record.sigma_y, ".4f", " of the range")),
+        ("residual / noise", _formatted(record.residual_over_sigma, ".2f")),
+        ("PSNR", _formatted(record.psnr, ".2f", " dB")),
+        ("before", _formatted(record.input_psnr, ".2f", " dB")),
+        ("SSIM", _formatted(record.ssim, ".4f")),
+        ("reblur PSNR", _formatted(record.reblur_psnr, ".2f", " dB")),
         ("U-Net evaluations", record.nfe),
         ("samples", record.num_samples if record.num_samples > 1 else None),
-        ("tile", None if record.tile is None else f"{record.tile} pixels"),
-        ("stopped by", record.stopped_by or None),
-        ("precision", record.precision or None),
+        ("tile", _formatted(record.tile, "d", " pixels")),
+        ("stopped by", record.stopped_by),
+        ("precision", record.precision),
         ("seed", record.seed),
         ("seconds", record.seconds),
     ]
-    restored = _picture(folder.restored(name))
-    return {
-        "name": name,
-        "anchor": anchor,
-        "warnings": warnings(record),
-        "reasons": record.reasons,
-        "restored": _uri(restored),
-        "thumbnail": _uri(restored, side=96),
-        "before": _uri(_picture(folder.preview(name))),
-        "strip": _uri(_picture(folder.film_strip(name)), side=4096),
-        "degradation": _uri(_picture(folder.picture(name)), format="PNG"),
-        "uncertainty": _uri(_picture(folder.uncertainty(name))),
-        "phi": [*_readable(record.phi), *_last_change(record.phi_change)],
-        "numbers": [(name, value) for name, value in numbers if value is not None],
-        "chart": loss_chart(record.losses, record.sigma_y),
-    }
+    return [(name, value) for name, value in numbers if value not in (None, "")]
 
 
-def _readable(phi: dict[str, Any], prefix: str = "") -> Sequence[tuple[str, str]]:
-    """Names and numbers; tables such as a kernel are in the picture."""
-    rows: list[tuple[str, str]] = []
+def _formatted(value: float | None, form: str, unit: str = "") -> str:
+    return "" if value is None else format(value, form) + unit
+
+
+def _readable(phi: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Names and numbers of a degradation; tables such as a kernel are left to its picture."""
     for name, value in phi.items():
         if isinstance(value, dict):
-            rows += _readable(value, f"{prefix}{name}.")
+            yield from _readable(value, f"{prefix}{name}.")
         elif name == "parts":
             for i, part in enumerate(value):
-                rows += _readable(part, f"{i + 1}. ")
+                yield from _readable(part, f"{i + 1}. ")
         elif not isinstance(value, list):
             text = f"{value:.4g}" if isinstance(value, float) else str(value)
-            rows.append((prefix + name.replace("_", " "), text))
+            yield prefix + name.replace("_", " "), text
         elif len(value) <= 4 and not any(isinstance(v, list | dict) for v in value):
-            rows.append((prefix + name.replace("_", " "), ", ".join(map(str, value))))
-    return rows
+            yield prefix + name.replace("_", " "), ", ".join(map(str, value))
 
 
-def _last_change(changes: Sequence[float | None]) -> Sequence[tuple[str, str]]:
+def _last_change(changes: Sequence[float | None]) -> list[tuple[str, str]]:
     last = changes[-1] if changes else None
     return [] if last is None else [("change in the last step", f"{100 * last:.2g}%")]
-
-
-def _picture(path: Path) -> Image.Image | None:
-    try:
-        return as_picture(read_image(path).pixels)
-    except ImageError:
-        return None
-
-
-def _uri(image: Image.Image | None, side: int = LARGEST, format: str = "JPEG") -> str:
-    """A picture as the address of an image, no larger than `side`; empty if there is none."""
-    if image is None:
-        return ""
-    image = image.copy()
-    image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    stream = io.BytesIO()
-    image.save(stream, format, **({"quality": 88} if format == "JPEG" else {}))
-    kind = format.lower()
-    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"

@@ -1,0 +1,72 @@
+"""The pictures of the report: files of an output folder, which are read without PyTorch."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin
+
+# Image.open would enforce Pillow's limit of pixels, which is below that of what is restored.
+_OPENERS: dict[str, type[ImageFile.ImageFile]] = {
+    ".png": PngImagePlugin.PngImageFile,
+    ".jpg": JpegImagePlugin.JpegImageFile,
+}
+
+_PNG_DEPTH = 24
+"""Where the header of a PNG file has the bits a channel (PNG specification, section 11.2.2)."""
+
+
+def read_picture(path: Path) -> Image.Image | None:
+    """A PNG or JPEG file that the program has written, as a picture in RGB without alpha.
+
+    Samples of 16 bits are rounded to the nearest of 8 bits.
+
+    Returns:
+        None if there is no such file, or it is damaged.
+    """
+    try:
+        with path.open("rb") as stream:
+            image = _OPENERS[path.suffix](stream)
+            image.load()
+            return _rounded(stream) if _has_sixteen_bits(stream, path) else image.convert("RGB")
+    except Exception:  # Pillow raises anything at all where a file is damaged
+        return None
+
+
+def data_uri(image: Image.Image | None, side: int, kind: Literal["jpeg", "png"] = "jpeg") -> str:
+    """A picture as the address of an image that contains it; empty if there is none.
+
+    Args:
+        image: the picture.
+        side: longest side in pixels; a larger picture is reduced to it.
+        kind: format in which the picture is stored.
+    """
+    if image is None:
+        return ""
+    image = image.copy()
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    image.save(stream, kind, **({"quality": 88} if kind == "jpeg" else {}))
+    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+def _has_sixteen_bits(stream: BinaryIO, path: Path) -> bool:
+    stream.seek(_PNG_DEPTH)
+    return path.suffix == ".png" and stream.read(1) == b"\x10"
+
+
+def _rounded(stream: BinaryIO) -> Image.Image:
+    """A PNG file of 16 bits a channel in 8 bits; Pillow would round them down."""
+    # Imported here because most folders have no such picture, and these take a tenth of a second.
+    import imagecodecs
+    import numpy as np
+
+    stream.seek(0)
+    samples = imagecodecs.png_decode(stream.read())
+    samples = ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if samples.ndim == 3:  # with three colours, alpha, or both
+        samples = samples[..., :3] if samples.shape[2] >= 3 else samples[..., 0]
+    return Image.fromarray(samples).convert("RGB")
