@@ -26,25 +26,20 @@ TINY = UNetFlags(
 )
 
 
-@pytest.fixture(scope="module")
-def embedded():
-    return load_prior()
-
-
 def noisy(prior, x0, t, seed=0):
     ab = prior.schedule.level(t)
     noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed))
     return math.sqrt(ab) * x0 + math.sqrt(1 - ab) * noise, noise
 
 
-def test_the_embedded_prior_removes_noise(embedded):
+def test_the_embedded_prior_removes_noise(natural_small):
     i = torch.linspace(0, 5, 64)
     x0 = (0.7 * torch.sin(i[None] + 0.7 * i[:, None])).expand(1, 3, 64, 64)
     for t in (100, 300):
-        x_t, noise = noisy(embedded, x0, t)
-        assert float((embedded.eps(x_t, t) - noise).square().mean()) < 0.1
-        assert float((embedded.x0(x_t, t) - x0).square().mean()) < 0.1 * float(
-            (x_t / math.sqrt(embedded.schedule.level(t)) - x0).square().mean()
+        x_t, noise = noisy(natural_small, x0, t)
+        assert float((natural_small.eps(x_t, t) - noise).square().mean()) < 0.1
+        assert float((natural_small.x0(x_t, t) - x0).square().mean()) < 0.1 * float(
+            (x_t / math.sqrt(natural_small.schedule.level(t)) - x0).square().mean()
         )
 
 
@@ -58,9 +53,9 @@ def test_x0_is_tweedies_formula():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 37), (33, 40), (40, 47)])
-def test_any_size_is_predicted_as_if_mirrored_to_the_multiple(embedded, size):
+def test_any_size_is_predicted_as_if_mirrored_to_the_multiple(natural_small, size):
     x = torch.randn(1, 3, *size)
-    eps = embedded.eps(x, 200)
+    eps = natural_small.eps(x, 200)
     assert eps.shape == x.shape
     assert bool(eps.isfinite().all())
 
@@ -126,8 +121,8 @@ def test_gradients_through_tiles_keep_one_tile_in_memory():
     assert kept(64, 64) > 10 * kept(64, 192)
 
 
-def test_tiles_leave_no_seams(embedded):
-    whole, tiled = embedded, load_prior(tile=64)
+def test_tiles_leave_no_seams(natural_small):
+    whole, tiled = natural_small, load_prior(tile=64)
     image = torch.nn.functional.interpolate(photo(3, 40, 60)[None], (160, 240), mode="bicubic")
     x_t, _ = noisy(whole, image, 40)
     with torch.no_grad():
@@ -162,28 +157,29 @@ def test_an_automatic_tile_is_what_the_network_knows_and_memory_holds(monkeypatc
     assert chosen.tile == 64
 
 
-def test_memory_counted_in_a_small_image_is_that_of_a_large_one(embedded):
+def test_memory_counted_in_a_small_image_is_that_of_a_large_one(natural_small):
     with torch.no_grad(), AllocationCounter() as counter:
-        embedded.eps(torch.zeros(1, 3, 128, 128), 0)
+        natural_small.eps(torch.zeros(1, 3, 128, 128), 0)
     large = counter.peak / 128**2
-    assert embedded.bytes_per_pixel(gradient=False) == pytest.approx(large, rel=0.1)
+    assert natural_small.bytes_per_pixel(gradient=False) == pytest.approx(large, rel=0.1)
 
 
-def test_the_order_of_the_weights_changes_nothing_but_rounding(embedded):
+def test_the_order_of_the_weights_changes_nothing_but_rounding(natural_small):
     x = torch.randn(1, 3, 32, 40)
     with torch.no_grad():
-        before = embedded.eps(x, 100)
-        embedded.prepare(gradient=False)
-        assert not next(p for p in embedded.unet.parameters() if p.ndim == 4).is_contiguous()
-        assert torch.allclose(embedded.eps(x, 100), before, atol=1e-4)
-        embedded.prepare(gradient=True)
-        assert all(p.is_contiguous() for p in embedded.unet.parameters())
-        assert torch.equal(embedded.eps(x, 100), before)
+        natural_small.prepare(gradient=True)
+        before = natural_small.eps(x, 100)
+        natural_small.prepare(gradient=False)
+        assert not next(p for p in natural_small.unet.parameters() if p.ndim == 4).is_contiguous()
+        assert torch.allclose(natural_small.eps(x, 100), before, atol=1e-4)
+        natural_small.prepare(gradient=True)
+        assert all(p.is_contiguous() for p in natural_small.unet.parameters())
+        assert torch.equal(natural_small.eps(x, 100), before)
 
 
-def test_a_batch_is_predicted_in_parts_where_memory_asks_for_it(embedded, monkeypatch):
+def test_a_batch_is_predicted_in_parts_where_memory_asks_for_it(natural_small, monkeypatch):
     x = torch.randn(3, 3, 24, 32, requires_grad=True)
-    whole = embedded.eps(x, 100)
+    whole = natural_small.eps(x, 100)
     (before,) = torch.autograd.grad(whole.square().sum(), x)
     shapes, network = [], NetworkPrior._network
 
@@ -192,8 +188,8 @@ def test_a_batch_is_predicted_in_parts_where_memory_asks_for_it(embedded, monkey
         return network(self, x_t, t)
 
     monkeypatch.setattr(NetworkPrior, "_network", watched)
-    monkeypatch.setattr(embedded, "pixels", 2 * 24 * 32)
-    parts = embedded.eps(x, 100)
+    monkeypatch.setattr(natural_small, "pixels", 2 * 24 * 32)
+    parts = natural_small.eps(x, 100)
     assert shapes == [2, 1]
     assert torch.allclose(parts, whole, atol=1e-5)
     (after,) = torch.autograd.grad(parts.square().sum(), x)
@@ -219,11 +215,11 @@ def test_tiles_of_a_pixelwise_prior_are_exact():
     assert exact
 
 
-def test_gradients_flow_to_the_input_and_not_to_the_weights(embedded):
+def test_gradients_flow_to_the_input_and_not_to_the_weights(natural_small):
     x = torch.randn(1, 3, 16, 16, requires_grad=True)
-    embedded.x0(x, 100).square().sum().backward()
+    natural_small.x0(x, 100).square().sum().backward()
     assert float(x.grad.abs().sum()) > 0
-    assert all(p.grad is None and not p.requires_grad for p in embedded.parameters())
+    assert all(p.grad is None and not p.requires_grad for p in natural_small.parameters())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -267,9 +263,9 @@ def test_half_precision_is_close_and_leaves_everything_outside_in_float32(dtype)
     assert float((half.eps(x, 300) - exact.eps(x, 300)).abs().mean()) < 0.02
 
 
-def test_other_precisions_are_refused(embedded):
+def test_other_precisions_are_refused(natural_small):
     with pytest.raises(ValueError, match="float64"):
-        embedded.cast(torch.float64)
+        natural_small.cast(torch.float64)
 
 
 def tiny_weights():

@@ -157,6 +157,7 @@ def page(folder: ResultFolder) -> Iterator[Any]:
         browser.close()
 
 
+@pytest.mark.browser
 def test_in_a_browser(page: Any, folder: ResultFolder) -> None:
     def names() -> list[str]:
         return [
@@ -190,6 +191,7 @@ def test_in_a_browser(page: Any, folder: ResultFolder) -> None:
     assert requests == [folder.report.as_uri()[:60]]
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize("width", [390, 1200])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_everyone_can_use_it(page: Any, width: int, scheme: str) -> None:

@@ -374,6 +374,7 @@ def test_gradients_of_several_batches_can_be_summed(photographs: Path, tmp_path:
     assert all(torch.allclose(value, b[name], atol=1e-4) for name, value in a.items())
 
 
+@pytest.mark.distributed
 def test_two_processes_learn_what_one_does(photographs: Path, tmp_path: Path) -> None:
     common = ["--trainer.max_steps=3", "--trainer.val_check_interval=3"]
     assert fit(photographs, tmp_path / "one", *common) == 0
