@@ -42,7 +42,7 @@ def main() -> None:
     flags = UNetFlags()
     prior = empty_prior(flags.config(), flags.schedule_config())
     # The restored image extends beyond the photo, whose border is unknown.
-    height, width = GaussianBlur().image_size((options.size, options.size))
+    height, width = GaussianBlur().frame.image_size((options.size, options.size))
     sides = [math.ceil(side / prior.multiple) * prior.multiple for side in (height, width)]
     x_t, t = torch.empty(1, 3, *sides, device="meta"), torch.zeros(1, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as flops, AllocationCounter() as memory:

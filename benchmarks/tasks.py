@@ -313,7 +313,7 @@ def _degrade(
             if kind.family is not Exposures
             else family.draw(generators, clean)
         )
-        y = family(family.embed(clean), phi)
+        y = family(family.frame.embed(clean), phi)
     noise = torch.tensor([2 * truth.get("noise", 0.0) for truth in truths])
     n = normal_like(y, generators)
     if kind.family is Grayscale:

@@ -68,7 +68,7 @@ def strip(entry: Entry) -> tuple[Tensor, float, float]:
     clean, degradation, prior = read_image(path).pixels[None], setup.degradation, load_prior()
     generators = [image_generator(0, entry.photo, "degrade")]
     phi = degradation.draw(generators, clean)
-    y = degradation(degradation.embed(clean), phi)
+    y = degradation(degradation.frame.embed(clean), phi)
     n = degradation.residual(normal_like(y, generators), torch.zeros_like(y), phi)
     y = ((y + 2 * entry.noise * n).clamp(-1, 1) * 127.5).round() / 127.5
     found = setup.method.restore(y, degradation, prior, [image_generator(0, entry.photo)])

@@ -48,7 +48,7 @@ class RED(RestorationMethod):
             x, residual = data_step(operator, residual, z, rho, iterations=10)
             loss = unexplained(degradation, residual, phi)
             losses.append(loss)
-            shown = partial(degradation.crop, x, (y.shape[-2], y.shape[-1]))
+            shown = partial(degradation.frame.crop, x)
             observer(Step("estimation", k, self.steps, images, loss, sigma_y, shown, phi))
         curves = {"estimation": torch.stack(losses, 1).tolist()}
         nfe, stopped_by = [self.steps] * len(y), ["steps"] * len(y)

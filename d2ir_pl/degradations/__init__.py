@@ -5,6 +5,7 @@ from d2ir_pl.degradations.blur import Blur, GaussianBlur
 from d2ir_pl.degradations.compose import Compose
 from d2ir_pl.degradations.downsampling import Downsampling
 from d2ir_pl.degradations.exposures import Exposures
+from d2ir_pl.degradations.frame import Frame
 from d2ir_pl.degradations.grayscale import Grayscale
 from d2ir_pl.degradations.identity import Identity
 from d2ir_pl.degradations.jpeg import Jpeg
@@ -23,6 +24,7 @@ __all__ = [
     "Degradation",
     "Downsampling",
     "Exposures",
+    "Frame",
     "GaussianBlur",
     "Grayscale",
     "Identity",

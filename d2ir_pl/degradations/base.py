@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from d2ir_pl.degradations.frame import Frame
 from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.estimators.noise_level import estimate_sigma
-from d2ir_pl.operators.linear import Jacobian, LinearOperator, Size
+from d2ir_pl.operators.linear import Jacobian, LinearOperator, Size, size_of
 
 
 class Degradation(nn.Module, ABC):
@@ -22,10 +23,8 @@ class Degradation(nn.Module, ABC):
     does. All images are `(B, 3, H, W)` in [-1, 1]. phi is always passed in and never stored, and
     nothing couples the images of a batch.
 
-    Three sizes may differ: that of y; that of the image the user gets (`output_size`: a multiple of
-    y's where D_phi shrinks images); and that of x (`image_size`), which may cover more, because a
-    blur of unknown surroundings is explained by a larger image. `lift` makes a first x of y,
-    `embed` makes one of a clean image, and `crop` takes the user's image out of x.
+    Three sizes may differ: that of y, that of the image the user gets, and that of x, which may
+    cover more. `frame` says how they belong together.
     """
 
     estimated: bool = True
@@ -33,6 +32,9 @@ class Degradation(nn.Module, ABC):
 
     keeps_grey: bool = True
     """Whether the restoration of a grey photo is grey; False where colour is what is missing."""
+
+    frame: Frame = Frame()
+    """How the sizes of y, of the user's image and of x belong together."""
 
     @abstractmethod
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
@@ -112,29 +114,9 @@ class Degradation(nn.Module, ABC):
         operator = Jacobian(lambda image: self.forward(image, phi), x)
         return operator, self.residual(y, operator.value, phi)
 
-    def output_size(self, observed: Size) -> Size:
-        """Size of the image that the user gets for a y of the given size."""
-        return observed
-
-    def observed_size(self, clean: Size) -> Size:
-        """Size of the y that a clean image of the given size gives, cut to a fitting size."""
-        return clean
-
-    def image_size(self, observed: Size) -> Size:
-        """Size of the x that explains a y of the given size."""
-        return self.output_size(observed)
-
     def lift(self, y: Tensor, phi: Phi) -> Tensor:
-        """A first guess of x, of `image_size`, from y."""
-        return self.embed(y)
-
-    def embed(self, clean: Tensor) -> Tensor:
-        """An x whose `crop` is the clean image."""
-        return clean
-
-    def crop(self, x: Tensor, observed: Size) -> Tensor:
-        """The part of x that the user asked for, of `output_size`."""
-        return x
+        """A first guess of x from y, of the size that `frame` asks for."""
+        return self.frame.embed(y)
 
     def anchor(self, phi: Phi, start: Phi) -> Tensor:
         """`(B,)` squared distance of phi from the parameters that `init` read off the data.
@@ -178,13 +160,13 @@ class LinearDegradation(Degradation):
         return 0.0
 
     def forward(self, x: Tensor, phi: Phi) -> Tensor:
-        operator = self.operator(phi, (x.shape[-2], x.shape[-1]))
+        operator = self.operator(phi, size_of(x))
         return operator.forward(x) + self.offset(phi)
 
     def adjoint(self, r: Tensor, phi: Phi) -> Tensor:
         """A^T r, for r of the size of y."""
-        return self.operator(phi, self.image_size((r.shape[-2], r.shape[-1]))).adjoint(r)
+        return self.operator(phi, self.frame.image_size(size_of(r))).adjoint(r)
 
     def linearize(self, y: Tensor, x: Tensor, phi: Phi) -> tuple[LinearOperator, Tensor]:
-        operator = self.operator(phi, (x.shape[-2], x.shape[-1]))
+        operator = self.operator(phi, size_of(x))
         return operator, self.residual(y, operator.forward(x) + self.offset(phi), phi)

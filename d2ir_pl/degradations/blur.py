@@ -12,6 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from d2ir_pl.degradations.base import LinearDegradation, Phi
+from d2ir_pl.degradations.frame import Frame
 from d2ir_pl.estimators.edge_kernel import edge_kernel
 from d2ir_pl.estimators.kernel_search import spectral_misfit
 from d2ir_pl.estimators.spectrum import gaussian_covariance
@@ -50,13 +51,15 @@ class ConvolutionalBlur(LinearDegradation):
             )
         self.kernel_size = kernel_size
         self.border: Border = border
+        radius = kernel_size // 2
+        self.frame = Frame(margins=((radius, radius),) if border == "extend" else ())
 
     @abstractmethod
     def kernel(self, phi: Phi) -> Tensor:
         """`(B, k, k)` blur kernels: not negative, with sum 1."""
 
     def operator(self, phi: Phi, image_size: Size) -> ConvolutionOperator:
-        margin = self.kernel_size - 1 if self.border == "extend" else 0
+        margin = self.frame.before + self.frame.after
         observed = (image_size[0] - margin, image_size[1] - margin)
         if min(observed) < 1:
             raise ValueError(
@@ -64,18 +67,6 @@ class ConvolutionalBlur(LinearDegradation):
                 f"{self.kernel_size}x{self.kernel_size}: use border 'reflect' or a smaller kernel"
             )
         return ConvolutionOperator(self.kernel(phi), image_size, observed, self.border)
-
-    def image_size(self, observed: Size) -> Size:
-        margin = self.kernel_size - 1 if self.border == "extend" else 0
-        return observed[0] + margin, observed[1] + margin
-
-    def embed(self, clean: Tensor) -> Tensor:
-        margin = self.kernel_size // 2 if self.border == "extend" else 0
-        return pad(clean, (margin, margin), (margin, margin), "reflect")
-
-    def crop(self, x: Tensor, observed: Size) -> Tensor:
-        margin = self.kernel_size // 2 if self.border == "extend" else 0
-        return x[..., margin : margin + observed[0], margin : margin + observed[1]]
 
     def picture(self, phi: Phi) -> Tensor:
         """The kernels, each brightened so that its largest entry is 1."""

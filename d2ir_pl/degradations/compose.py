@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from d2ir_pl.degradations.base import Degradation, Phi
-from d2ir_pl.operators.linear import LinearOperator, Size
-
-_PROBE: Size = (240, 240)  # divisible by every usual factor of a downsampling
+from d2ir_pl.degradations.frame import Frame
+from d2ir_pl.operators.linear import LinearOperator
 
 
 class Compose(Degradation):
@@ -41,24 +41,28 @@ class Compose(Degradation):
         self.parts: list[Degradation] = nn.ModuleList(parts)  # type: ignore[assignment]
         self.estimated = any(part.estimated for part in parts)
         self.keeps_grey = all(part.keeps_grey for part in parts)
+        self.frame = Frame(
+            math.prod(part.frame.factor for part in parts),
+            tuple(margin for part in reversed(parts) for margin in part.frame.margins),
+        )
         shrunk = None
         for part in parts:
-            if shrunk and part.image_size(_PROBE) != part.output_size(_PROBE):
+            if shrunk and (part.frame.before or part.frame.after):
                 raise ValueError(
                     f"{type(part).__name__} looks past the border of an image that {shrunk} has "
                     "made smaller: put it first, or set its border to 'reflect'"
                 )
-            if part.output_size(_PROBE) != _PROBE:
+            if part.frame.factor > 1:
                 shrunk = type(part).__name__
 
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
         phi = Phi()
-        seen, factor = y, 1.0  # before it was enlarged, and by how much
+        seen, factor = y, 1  # before it was enlarged, and by how much
         for i, part in reversed(list(enumerate(self.parts))):
             own = part.init_enlarged(y, seen, factor, sigma_y)
             sigma_y = part.white_noise(y, sigma_y)
             y = part.lift(y, own)
-            factor *= part.output_size(_PROBE)[0] / _PROBE[0]
+            factor *= part.frame.factor
             if factor == 1:
                 seen = y
             phi = _named(i, own).replace(**phi)
@@ -113,38 +117,10 @@ class Compose(Degradation):
         last, residual = self.parts[-1].linearize(y, x, _own(len(self.parts) - 1, phi))
         return _Chain([*operators, last]), residual
 
-    def output_size(self, observed: Size) -> Size:
-        for part in reversed(self.parts):
-            observed = part.output_size(observed)
-        return observed
-
-    def observed_size(self, clean: Size) -> Size:
-        for part in self.parts:
-            clean = part.observed_size(clean)
-        return clean
-
-    def image_size(self, observed: Size) -> Size:
-        for part in reversed(self.parts):
-            observed = part.image_size(observed)
-        return observed
-
     def lift(self, y: Tensor, phi: Phi) -> Tensor:
         for i, part in reversed(list(enumerate(self.parts))):
             y = part.lift(y, _own(i, phi))
         return y
-
-    def embed(self, clean: Tensor) -> Tensor:
-        for part in reversed(self.parts):
-            clean = part.embed(clean)
-        return clean
-
-    def crop(self, x: Tensor, observed: Size) -> Tensor:
-        sizes = [observed]
-        for part in reversed(self.parts):
-            sizes.append(part.image_size(sizes[-1]))
-        for part, size in zip(self.parts, reversed(sizes[:-1]), strict=True):
-            x = part.crop(x, size)
-        return x
 
     def anchor(self, phi: Phi, start: Phi) -> Tensor:
         parts = enumerate(self.parts)

@@ -10,11 +10,12 @@ import torch
 from torch import Generator, Tensor
 
 from d2ir_pl.degradations.base import LinearDegradation, Phi
+from d2ir_pl.degradations.frame import Frame
 from d2ir_pl.estimators.spectrum import gaussian_covariance
 from d2ir_pl.operators.convolution import Border
 from d2ir_pl.operators.interpolation import cubic, cubic_interpolation
 from d2ir_pl.operators.linear import Size
-from d2ir_pl.operators.padding import PadMode, pad, pad_index
+from d2ir_pl.operators.padding import PadMode, pad_index
 from d2ir_pl.operators.separable import SeparableOperator
 
 Kernel = Literal["bicubic", "area", "gaussian"]
@@ -79,6 +80,8 @@ class Downsampling(LinearDegradation):
         reach = _REACH[kernel] * factor
         self._before = math.ceil(reach - self._centre) - 1
         self._after = math.ceil(reach + self._centre) - 1
+        margin = (self._before, self._after + 1 - factor)
+        self.frame = Frame(factor, (margin,) if border == "extend" else ())
 
     def taps(self, phi: Phi) -> Tensor:
         """`(B, k)` weights with sum 1 along one axis; `(1, k)` where all images share them."""
@@ -97,7 +100,7 @@ class Downsampling(LinearDegradation):
 
         Args:
             phi: parameters.
-            image_size: (H, W) of x, such as `self.image_size` gives.
+            image_size: (H, W) of x, such as `frame.image_size` gives.
 
         Returns:
             R `(B, h, H)` and C `(B, w, W)`, with leading dimension 1 where all images share them.
@@ -125,28 +128,10 @@ class Downsampling(LinearDegradation):
         low, high = self.draw_width
         return Phi(log_width=(low + (high - low) * u).log())
 
-    def output_size(self, observed: Size) -> Size:
-        return self.factor * observed[0], self.factor * observed[1]
-
-    def observed_size(self, clean: Size) -> Size:
-        return clean[0] // self.factor, clean[1] // self.factor
-
-    def image_size(self, observed: Size) -> Size:
-        height, width = self.output_size(observed)
-        return height + sum(self._margins), width + sum(self._margins)
-
     def lift(self, y: Tensor, phi: Phi) -> Tensor:
         """Bicubic interpolation, with y mirrored where x goes beyond it."""
         rows, columns = (self._interpolation(n).to(y) for n in y.shape[-2:])
         return rows @ y @ columns.mT
-
-    def embed(self, clean: Tensor) -> Tensor:
-        return pad(clean, self._margins, self._margins, "reflect")
-
-    def crop(self, x: Tensor, observed: Size) -> Tensor:
-        before = self._margins[0]
-        height, width = self.output_size(observed)
-        return x[..., before : before + height, before : before + width]
 
     def anchor(self, phi: Phi, start: Phi) -> Tensor:
         """Squared change of log width, in units of the spectrum's scatter."""
@@ -180,13 +165,6 @@ class Downsampling(LinearDegradation):
     def _centre(self) -> float:
         return (self.factor - 1) / 2 if self.centred else 0.0
 
-    @property
-    def _margins(self) -> tuple[int, int]:
-        """Rows (and columns) of x before and after the user's image."""
-        if self.border != "extend":
-            return 0, 0
-        return self._before, self._after + 1 - self.factor
-
     def _known(self, count: int, like: Tensor) -> Phi:
         if self.width is None:
             return Phi(none=like.new_empty(count, 0))
@@ -194,7 +172,7 @@ class Downsampling(LinearDegradation):
 
     def _matrix(self, taps: Tensor, n: int) -> Tensor:
         """`(B, m, n)`: a row of taps for each of m samples; what lies past the border folded in."""
-        user = n - sum(self._margins)
+        user = n - self.frame.before - self.frame.after
         m = user // self.factor
         if m < 1 or user % self.factor:
             raise ValueError(
@@ -213,8 +191,8 @@ class Downsampling(LinearDegradation):
 
     def _interpolation(self, m: int) -> Tensor:
         """`(n, m)`: the cubic through m samples of y, at all pixels of x."""
-        before, after = self._margins
-        position = torch.arange(-before, self.factor * m + after, dtype=torch.float64)
+        end = self.factor * m + self.frame.after
+        position = torch.arange(-self.frame.before, end, dtype=torch.float64)
         return cubic_interpolation((position - self._centre) / self.factor, m)
 
 

@@ -27,7 +27,7 @@ from d2ir_pl.operators.jpeg_transform import (
     standard_tables,
     synthesize,
 )
-from d2ir_pl.operators.linear import LinearOperator, Size
+from d2ir_pl.operators.linear import LinearOperator, size_of
 from d2ir_pl.operators.orientation import stored, upright
 
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
@@ -111,12 +111,12 @@ class Jpeg(Degradation):
         for image, (tables, factors, orientation) in zip(x, compressions(phi), strict=True):
             file = stored(image, orientation)
             coefficients = analyze(file, factors, whole=True).quantize(tables.to(x))
-            decoded = synthesize(coefficients, _size(file), factors)
+            decoded = synthesize(coefficients, size_of(file), factors)
             rows.append(upright(clip_straight_through(decoded), orientation))
         return torch.stack(rows)
 
     def linearize(self, y: Tensor, x: Tensor, phi: Phi) -> tuple[LinearOperator, Tensor]:
-        operator = WhitenedCoefficients(phi, self._sigma(y, phi), _size(x))
+        operator = WhitenedCoefficients(phi, self._sigma(y, phi), size_of(x))
         observed = [
             analyze(stored(image, orientation), factors, decoded=True).quantize(tables.to(y))
             for image, (tables, factors, orientation) in zip(y, compressions(phi), strict=True)
@@ -177,7 +177,3 @@ def _phi(rows: Sequence[FileTables], like: Tensor) -> Phi:
         factors=torch.tensor([row.factors for row in rows], device=like.device),
         orientation=torch.tensor([row.orientation for row in rows], device=like.device),
     )
-
-
-def _size(x: Tensor) -> Size:
-    return x.shape[-2], x.shape[-1]

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from d2ir_pl.degradations.base import Degradation, LinearDegradation, Phi
 from d2ir_pl.estimators.observed_pixels import estimate_sigma_of_observed, not_black, pull_push
 from d2ir_pl.image_io import EXTENSIONS, image_size, read_image
-from d2ir_pl.operators.linear import Size
+from d2ir_pl.operators.linear import Size, size_of
 
 
 class MaskOperator:
@@ -111,7 +111,7 @@ class Mask(LinearDegradation):
 
     def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:
         """The given mask, or, under `zeros`, pixels that are missing at random."""
-        size = (like.shape[-2], like.shape[-1])
+        size = size_of(like)
         if self.source != "zeros":
             return Phi(mask=self._given(len(generators), size).to(like))
         u = torch.stack([torch.rand(1, *size, generator=g) for g in generators])
@@ -151,10 +151,8 @@ class Mask(LinearDegradation):
 
     def _observed(self, y: Tensor) -> Tensor:
         """The mask `(B, 1, H, W)` of the images y, checked."""
-        if self.source == "zeros":
-            mask = not_black(y)
-        else:
-            mask = self._given(len(y), (y.shape[-2], y.shape[-1])).to(y)
+        zeros = self.source == "zeros"
+        mask = not_black(y) if zeros else self._given(len(y), size_of(y)).to(y)
         empty = (mask.amax((1, 2, 3)) == 0).nonzero().flatten().tolist()
         if empty:
             raise ValueError(

@@ -12,6 +12,11 @@ Size = tuple[int, int]
 """Height and width in pixels."""
 
 
+def size_of(x: Tensor) -> Size:
+    """Height and width of images `(..., H, W)`."""
+    return x.shape[-2], x.shape[-1]
+
+
 class LinearOperator(Protocol):
     """D_phi of a linear degradation with phi set: a matrix A that one can apply but not see."""
 

@@ -15,7 +15,7 @@ from d2ir_pl.degradations import Compose, Degradation, GaussianBlur, Jpeg, Light
 from d2ir_pl.diagnosis.proposal import propose
 from d2ir_pl.errors import naming
 from d2ir_pl.inputs.items import Failure, Sample
-from d2ir_pl.operators.linear import Size
+from d2ir_pl.operators.linear import size_of
 from d2ir_pl.prediction.attempts import Attempts
 from d2ir_pl.prediction.data import Batch
 from d2ir_pl.prediction.outcome import BatchResult, Outcome, Scene
@@ -144,7 +144,7 @@ class RestorationModule(pl.LightningModule):
             shown = scene.y
             if shown.shape != restoration.x0.shape:
                 lifted = self.degradation.lift(scene.y, restoration.phi)
-                shown = self.degradation.crop(lifted, _size(scene.y))
+                shown = self.degradation.frame.crop(lifted)
         restoration, scene, shown = restoration.cpu(), scene.cpu(), shown.cpu()
         with torch.autocast("cpu", enabled=False):
             scores = _scores(scene, shown, restoration)
@@ -181,9 +181,9 @@ class RestorationModule(pl.LightningModule):
         """The positions of samples whose reference is not of a wrong size; and all failures."""
         keep, failures = [], list(batch.failures)
         for b, sample in enumerate(batch.samples):
-            size = self.degradation.output_size(_size(batch.y))
+            size = self.degradation.frame.output_size(size_of(batch.y))
             reference = sample.reference
-            if reference is None or (reference.shape[-2], reference.shape[-1]) == size:
+            if reference is None or size_of(reference) == size:
                 keep.append(b)
                 continue
             theirs = f"{reference.shape[-2]}x{reference.shape[-1]}"
@@ -223,7 +223,7 @@ class RestorationModule(pl.LightningModule):
                 ),
             )
 
-        height, width = self.degradation.output_size(_size(scene.y))
+        height, width = self.degradation.frame.output_size(size_of(scene.y))
         return self._attempts(restore, self.method, len(samples), height * width)
 
     def _observe(self, step: Step) -> None:
@@ -235,11 +235,10 @@ class RestorationModule(pl.LightningModule):
     def _degrade(self, x: Tensor, degradation: Degradation, samples: Sequence[Sample]) -> Scene:
         """y = D_phi(x) + n in 8 bits, as a camera would have stored it."""
         assert self.degrade_noise is not None
-        height, width = degradation.output_size(degradation.observed_size(_size(x)))
-        x = x[..., :height, :width]
+        x = degradation.frame.fit(x)
         generators = [image_generator(self.seed, s.item.key, "degrade") for s in samples]
         phi = degradation.draw(generators, x)
-        y = degradation(degradation.embed(x), phi)
+        y = degradation(degradation.frame.embed(x), phi)
         n = normal_like(y, generators)
         for b, sample in enumerate(samples):
             if sample.photo.grey:
@@ -267,7 +266,3 @@ def _scores(scene: Scene, shown: Tensor, restoration: Restoration) -> dict[str, 
         if lpips is not None:
             scores["lpips"] = lpips
     return {name: values.tolist() for name, values in scores.items()}
-
-
-def _size(x: Tensor) -> Size:
-    return x.shape[-2], x.shape[-1]

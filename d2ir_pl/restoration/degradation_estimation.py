@@ -27,7 +27,7 @@ class Estimate:
     """What stage 1 hands to stage 2.
 
     Attributes:
-        x: images of the degradation's `image_size`, `(B, 3, H, W)`, not cropped.
+        x: images of the degradation's `frame.image_size`, `(B, 3, H, W)`, not cropped.
         phi: estimated parameters.
         losses: for each image, the residual of x_0|t at every step.
     """
@@ -129,7 +129,6 @@ class DegradationEstimation:
             degradation, prior, generators, observer: see `RestorationMethod.restore`.
             sigma_y: `(B,)`, positive.
         """
-        observed = (y.shape[-2], y.shape[-1])
         timesteps = self.timesteps(prior.schedule)
         anchor = phi
         ab = prior.schedule.level(timesteps[0])
@@ -171,7 +170,7 @@ class DegradationEstimation:
                     list(range(len(y))),
                     loss,
                     sigma_y,
-                    partial(degradation.crop, x0, observed),
+                    partial(degradation.frame.crop, x0),
                     phi,
                 )
             )

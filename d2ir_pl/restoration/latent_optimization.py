@@ -159,7 +159,7 @@ class LatentOptimization:
                     list(active),
                     residual,
                     sigma_y[active],
-                    partial(degradation.crop, x0.detach(), (y.shape[-2], y.shape[-1])),
+                    partial(degradation.frame.crop, x0.detach()),
                     phi_active,
                     x_T.detach().square().flatten(1).mean(1).sqrt(),
                 )

@@ -67,7 +67,7 @@ class PosteriorMean(RestorationMethod):
             if grey:
                 x = x.mean(1, keepdim=True).expand_as(x)
             loss = unexplained(degradation, y[own] - x, own_phi)
-            crop = partial(degradation.crop, x, (y.shape[-2], y.shape[-1]))
+            crop = partial(degradation.frame.crop, x)
             observer(Step("estimation", 0, 1, [b], loss, sigma_y[own], crop, own_phi))
             images.append(x)
             losses.append(loss.tolist())

@@ -117,7 +117,7 @@ def explained(
 
     Args:
         y: `(B, 3, h, w)` degraded images.
-        x: `(B, 3, H, W)` restored ones, of the degradation's `image_size`.
+        x: `(B, 3, H, W)` restored ones, of the degradation's `frame.image_size`.
         phi: parameters that explain y by x.
         degradation: their family.
         sigma_y: `(B,)` noise.
@@ -125,7 +125,7 @@ def explained(
     """
     reblurred = degradation(x, phi)
     return Restoration(
-        x0=degradation.crop(x, (y.shape[-2], y.shape[-1])).clamp(-1, 1),
+        x0=degradation.frame.crop(x).clamp(-1, 1),
         phi=phi,
         residual=unexplained(degradation, degradation.residual(y, reblurred, phi), phi),
         sigma_y=sigma_y,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from d2ir_pl.inputs.digest import file_digest
 from d2ir_pl.inputs.items import Failure, Sample
+from d2ir_pl.operators.linear import size_of
 from d2ir_pl.prediction.data import Batch
 from d2ir_pl.prediction.module import RestorationModule
 from d2ir_pl.prediction.outcome import BatchResult
@@ -81,7 +82,7 @@ def records(result: BatchResult, module: RestorationModule, fingerprint: str) ->
 
     described = module.degradation.describe(r.phi)
     drawn = result.scene.true_phi
-    side = max(module.degradation.image_size((result.scene.y.shape[-2], result.scene.y.shape[-1])))
+    side = max(module.degradation.frame.image_size(size_of(result.scene.y)))
     true_phi = None if drawn is None else module.degradation.describe(drawn)
     return [
         Record(

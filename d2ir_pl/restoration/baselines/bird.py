@@ -15,6 +15,7 @@ from d2ir_pl.degradations import Blur, Degradation, Phi
 from d2ir_pl.diffusion.prior import Prior
 from d2ir_pl.diffusion.sampling import ddim_chain
 from d2ir_pl.errors import naming
+from d2ir_pl.operators.linear import size_of
 from d2ir_pl.randomness import normal_like
 from d2ir_pl.restoration.base import RestorationMethod
 from d2ir_pl.restoration.baselines.result import restoration
@@ -89,9 +90,9 @@ class BIRD(RestorationMethod):
         sigma_y: Tensor,
         observer: Observer,
     ) -> Restoration:
-        observed = (y.shape[-2], y.shape[-1])
         timesteps = prior.schedule.timesteps(self.ddim_steps)
-        x_T = normal_like(y.new_empty(len(y), 3, *degradation.image_size(observed)), generators)
+        size = degradation.frame.image_size(size_of(y))
+        x_T = normal_like(y.new_empty(len(y), 3, *size), generators)
         x_T.requires_grad_()
         unknown = self._unknown(degradation, degradation.init(y, sigma_y), generators)
         groups = [{"params": [x_T], "lr": self.lr}]
@@ -115,7 +116,7 @@ class BIRD(RestorationMethod):
                     list(range(len(y))),
                     losses[-1],
                     sigma_y,
-                    partial(degradation.crop, x0, observed),
+                    partial(degradation.frame.crop, x0),
                     phi,
                     x_T.detach().square().flatten(1).mean(1).sqrt(),
                 )

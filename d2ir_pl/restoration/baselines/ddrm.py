@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from d2ir_pl.degradations import Degradation
 from d2ir_pl.diffusion.prior import Prior
 from d2ir_pl.errors import naming
-from d2ir_pl.operators.linear import per_image
+from d2ir_pl.operators.linear import per_image, size_of
 from d2ir_pl.randomness import normal_like
 from d2ir_pl.restoration.base import RestorationMethod
 from d2ir_pl.restoration.baselines.result import restoration
@@ -74,8 +74,7 @@ class DDRM(RestorationMethod):
         sigma_y: Tensor,
         observer: Observer,
     ) -> Restoration:
-        observed = (y.shape[-2], y.shape[-1])
-        size = degradation.image_size(observed)
+        size = degradation.frame.image_size(size_of(y))
         phi = degradation.init(y, sigma_y)
         svd = spectral(degradation, phi, size)
         s = torch.where(svd.s < self.threshold * svd.s.amax((1, 2, 3), keepdim=True), 0, svd.s)
@@ -106,7 +105,7 @@ class DDRM(RestorationMethod):
                     list(range(len(y))),
                     losses[-1],
                     sigma_y,
-                    partial(degradation.crop, x0, observed),
+                    partial(degradation.frame.crop, x0),
                     phi,
                 )
             )

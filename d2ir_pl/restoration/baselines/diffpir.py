@@ -15,7 +15,7 @@ from d2ir_pl.diffusion.prior import Prior
 from d2ir_pl.diffusion.sampling import ddim_step, predict_eps
 from d2ir_pl.diffusion.schedule import Schedule
 from d2ir_pl.errors import naming
-from d2ir_pl.operators.linear import per_image
+from d2ir_pl.operators.linear import per_image, size_of
 from d2ir_pl.operators.svd import SVD
 from d2ir_pl.randomness import normal_like
 from d2ir_pl.restoration.base import RestorationMethod
@@ -114,10 +114,9 @@ class DiffPIR(RestorationMethod):
         sigma_y: Tensor,
         observer: Observer,
     ) -> Restoration:
-        observed = (y.shape[-2], y.shape[-1])
         timesteps = self.timesteps(prior.schedule)
         levels = [prior.schedule.level(t) for t in (*timesteps, -1)]
-        size = degradation.image_size(observed)
+        size = degradation.frame.image_size(size_of(y))
         phi = degradation.init(y, sigma_y)
         svd = known_svd(degradation, phi, size)
         x_t = normal_like(y.new_empty(len(y), 3, *size), generators)
@@ -144,7 +143,7 @@ class DiffPIR(RestorationMethod):
                     list(range(len(y))),
                     losses[-1],
                     sigma_y,
-                    partial(degradation.crop, x0, observed),
+                    partial(degradation.frame.crop, x0),
                     phi,
                 )
             )

@@ -13,7 +13,7 @@ from d2ir_pl.degradations import Blur, Degradation, Phi
 from d2ir_pl.diffusion.prior import Prior
 from d2ir_pl.diffusion.sampling import ancestral_sigma, ddim_step, predict_eps
 from d2ir_pl.errors import naming
-from d2ir_pl.operators.linear import per_image
+from d2ir_pl.operators.linear import per_image, size_of
 from d2ir_pl.randomness import normal_like
 from d2ir_pl.restoration.base import RestorationMethod
 from d2ir_pl.restoration.baselines.kernel_step import KernelStep
@@ -109,12 +109,11 @@ class FastDiffusionEM(RestorationMethod):
         observer: Observer,
     ) -> Restoration:
         assert isinstance(degradation, Blur)
-        observed = (y.shape[-2], y.shape[-1])
         timesteps = prior.schedule.timesteps(self.steps)
         levels = [prior.schedule.level(t) for t in (*timesteps, -1)]
         phi = _point(degradation, y) if degradation.estimated else degradation.init(y, sigma_y)
         # Samples of one image lie side by side: row b * samples + j is sample j of image b.
-        like = y.new_empty(len(y), self.samples, 3, *degradation.image_size(observed))
+        like = y.new_empty(len(y), self.samples, 3, *degradation.frame.image_size(size_of(y)))
         x_t = normal_like(like, generators).flatten(0, 1)
         evaluations = prior.nfe
         losses: list[Tensor] = []
@@ -144,7 +143,7 @@ class FastDiffusionEM(RestorationMethod):
                     list(range(len(y))),
                     loss,
                     sigma_y,
-                    partial(degradation.crop, mean, observed),
+                    partial(degradation.frame.crop, mean),
                     phi,
                 )
             )

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from d2ir_pl.degradations import Degradation, Phi
 from d2ir_pl.diffusion.prior import Prior
+from d2ir_pl.operators.linear import size_of
 from d2ir_pl.restoration.baselines.guided_sampling import Guidance, GuidedSampling
 from d2ir_pl.restoration.result import mean_square, unexplained
 
@@ -71,7 +72,7 @@ class GDP(GuidedSampling):
         if self.phi_lr and phi_gradient:
             moved = {name: phi[name] - self.phi_lr * g for name, g in phi_gradient.items()}
             phi = degradation.canonicalize(phi.replace(**moved))
-        height, width = degradation.output_size((y.shape[-2], y.shape[-1]))
+        height, width = degradation.frame.output_size(size_of(y))
         scale = self.scale * height * width / PUBLISHED_SIZE**2
         return Guidance(x0, scale * gradient, loss, phi)
 

@@ -15,6 +15,7 @@ from d2ir_pl.degradations import Degradation, Phi
 from d2ir_pl.diffusion.prior import Prior
 from d2ir_pl.diffusion.sampling import ancestral_sigma, ddim_step, predict_eps
 from d2ir_pl.errors import naming
+from d2ir_pl.operators.linear import size_of
 from d2ir_pl.randomness import normal_like
 from d2ir_pl.restoration.base import RestorationMethod
 from d2ir_pl.restoration.baselines.result import restoration
@@ -87,11 +88,11 @@ class GuidedSampling(RestorationMethod):
         sigma_y: Tensor,
         observer: Observer,
     ) -> Restoration:
-        observed = (y.shape[-2], y.shape[-1])
         timesteps = prior.schedule.timesteps(self.steps)
         levels = [prior.schedule.level(t) for t in (*timesteps, -1)]
         phi = degradation.init(y, sigma_y)
-        x_t = normal_like(y.new_empty(len(y), 3, *degradation.image_size(observed)), generators)
+        size = degradation.frame.image_size(size_of(y))
+        x_t = normal_like(y.new_empty(len(y), 3, *size), generators)
         evaluations = prior.nfe
         losses: list[Tensor] = []
         for i, (t, ab, ab_next) in enumerate(zip(timesteps, levels, levels[1:], strict=False)):
@@ -109,7 +110,7 @@ class GuidedSampling(RestorationMethod):
                     list(range(len(y))),
                     now.loss,
                     sigma_y,
-                    partial(degradation.crop, now.x0, observed),
+                    partial(degradation.frame.crop, now.x0),
                     phi,
                 )
             )

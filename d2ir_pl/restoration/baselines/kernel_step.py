@@ -63,7 +63,7 @@ class KernelStep:
 
         Args:
             y: `(B, 3, h, w)` blurred images.
-            x: `(B, n, 3, H, W)` sharp images of each, of the degradation's `image_size`.
+            x: `(B, n, 3, H, W)` sharp images of each, of the degradation's `frame.image_size`.
             degradation: tells the border.
             phi: where to start.
             sigma_y: `(B,)` noise of y.

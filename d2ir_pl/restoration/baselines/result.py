@@ -23,7 +23,7 @@ def restoration(
 
     Args:
         y: `(B, 3, h, w)` degraded images.
-        x: `(B, 3, H, W)` restored ones, of the degradation's `image_size`.
+        x: `(B, 3, H, W)` restored ones, of the degradation's `frame.image_size`.
         phi: parameters that explain y by x.
         degradation: their family.
         sigma_y: `(B,)` noise.

@@ -77,7 +77,7 @@ def require_svd(degradation: Degradation) -> None:
         # Its own kernel where that is known, and otherwise several that it may become.
         generators = [torch.Generator().manual_seed(seed) for seed in range(8)]
         phi = degradation.draw(generators, torch.zeros(1))
-        spectral(degradation, phi, degradation.image_size((8, 8)))
+        spectral(degradation, phi, degradation.frame.image_size((8, 8)))
     elif spectral.dispatch(type(degradation)) is spectral.dispatch(Degradation):
         spectral(degradation, Phi(), (1, 1))
 

@@ -76,7 +76,7 @@ def test_a_small_blurred_jpeg_comes_back_larger_and_better_than_enlarged(tmp_pat
     told = Compose([GaussianBlur(width=1.2), Downsampling(2), Jpeg(70, "4:2:0")])
     example = configs_folder().parent / "examples" / "clean" / "astronaut.png"
     clean = read_image(example).pixels[:, 32:144, 64:192]
-    y = told(told.embed(clean[None]), told.init(clean[None], torch.zeros(1)))[0]
+    y = told(told.frame.embed(clean[None]), told.init(clean[None], torch.zeros(1)))[0]
     task = ["--config", "old_photo", "--model.method.estimation.steps", "6"]
     task += pair(tmp_path, y, clean)
     assert main(["predict", *task, "--output", str(tmp_path / "out")]) == 0

@@ -58,7 +58,7 @@ def test_reflection_works_where_the_kernel_is_larger_than_the_image():
 @pytest.mark.parametrize("degradation", linear_degradations(), ids=lambda d: f"{d.border}")
 def test_adjoint_is_the_transpose(degradation):
     phi = phi_of(degradation, 2)
-    size = degradation.image_size((13, 17))
+    size = degradation.frame.image_size((13, 17))
     x = torch.randn(2, 3, *size, dtype=torch.float64)
     r = torch.randn(2, 3, 13, 17, dtype=torch.float64)
     left = (degradation(x, phi) * r).sum()
@@ -84,7 +84,9 @@ def test_gradients_in_x_and_phi_agree_with_finite_differences(degradation):
     start = phi_of(degradation, 1)
     phi = start.leaves(start)
     names = list(phi)
-    x = torch.randn(1, 3, *degradation.image_size((6, 5)), dtype=torch.float64, requires_grad=True)
+    x = torch.randn(
+        1, 3, *degradation.frame.image_size((6, 5)), dtype=torch.float64, requires_grad=True
+    )
 
     def energy(x, *values):
         return degradation(x, Phi(zip(names, values, strict=True))).square().sum()
@@ -162,9 +164,9 @@ def test_an_off_centre_kernel_is_recentred_without_changing_its_shape():
 def test_extend_covers_y_and_crop_returns_it():
     blur = Blur(21)
     y = torch.rand(1, 3, 30, 1)
-    lifted = blur.embed(y)
-    assert lifted.shape[-2:] == blur.image_size((30, 1)) == (50, 21)
-    assert torch.equal(blur.crop(lifted, (30, 1)), y)
+    lifted = blur.frame.embed(y)
+    assert lifted.shape[-2:] == blur.frame.image_size((30, 1)) == (50, 21)
+    assert torch.equal(blur.frame.crop(lifted), y)
 
 
 def test_nothing_is_assumed_about_the_surroundings():

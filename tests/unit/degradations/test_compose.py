@@ -18,7 +18,7 @@ def smooth(height: int = 24, width: int = 32) -> torch.Tensor:
 def test_parts_act_in_their_order() -> None:
     blur, down = GaussianBlur(7, width=1.5), Downsampling(2)
     both = Compose([blur, down])
-    x = both.embed(smooth())
+    x = both.frame.embed(smooth())
     phi = both.draw([image_generator(0, "a")], x)
     inner = blur(x, Phi(log_width=phi["0.log_width"]))
     assert torch.equal(both(x, phi), down(inner, Phi(none=phi["1.none"])))
@@ -51,7 +51,7 @@ def test_an_unknown_blur_is_read_through_compression_and_a_smaller_size() -> Non
     clean = (0.3 * clean / clean.std()).clamp(-1, 1)
     for width in (1.0, 1.5):
         told = Compose([GaussianBlur(width=width), Downsampling(2), Jpeg(75, "4:2:0")])
-        y = told(told.embed(clean), told.init(clean, torch.zeros(1)))
+        y = told(told.frame.embed(clean), told.init(clean, torch.zeros(1)))
         both = Compose([GaussianBlur(), Downsampling(2), Jpeg()])
         found = float(both.init(y, both.estimate_sigma(y))["0.log_width"].exp())
         assert 0.75 * width < found < 1.3 * width
@@ -59,7 +59,7 @@ def test_an_unknown_blur_is_read_through_compression_and_a_smaller_size() -> Non
 
 def test_a_composed_data_step_comes_close_to_the_exact_one() -> None:
     both = Compose([GaussianBlur(7, width=1.2), Downsampling(2)])
-    x = both.embed(smooth())
+    x = both.frame.embed(smooth())
     phi = both.draw([image_generator(0, "a")], x)
     y = both(x, phi)
     z = x + 0.2 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).double()

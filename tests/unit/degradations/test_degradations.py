@@ -22,7 +22,7 @@ from d2ir_pl.degradations import (
     Mask,
     MotionBlur,
 )
-from d2ir_pl.operators.linear import Jacobian
+from d2ir_pl.operators.linear import Jacobian, size_of
 from d2ir_pl.randomness import image_generator
 
 CLEAN = (24, 32)
@@ -70,18 +70,18 @@ def scene(degradation: Degradation, count: int = 3, dtype: torch.dtype = torch.f
     phase = torch.arange(3 * count, dtype=dtype).view(count, 3, 1, 1)
     clean = 0.7 * torch.sin(rows / 4 + phase) * torch.cos(columns / 5 - phase / 2)
     phi = degradation.draw([image_generator(0, str(i)) for i in range(count)], clean)
-    x = degradation.embed(clean)
+    x = degradation.frame.embed(clean)
     return clean, x, phi, degradation(x, phi)
 
 
 @every_degradation
 def test_sizes_fit_together(degradation: Degradation) -> None:
     clean, x, phi, y = scene(degradation)
-    observed = (y.shape[-2], y.shape[-1])
-    assert degradation.output_size(observed) == CLEAN
-    assert degradation.image_size(observed) == (x.shape[-2], x.shape[-1])
+    observed = size_of(y)
+    assert degradation.frame.output_size(observed) == CLEAN
+    assert degradation.frame.image_size(observed) == size_of(x)
     assert degradation.lift(y, phi).shape == x.shape
-    assert torch.equal(degradation.crop(x, observed), clean)
+    assert torch.equal(degradation.frame.crop(x), clean)
 
 
 @every_degradation

@@ -47,7 +47,7 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 def test_bicubic_is_the_antialiased_one_of_torch_away_from_the_border(factor, border):
     x = random(1, 3, 12 * factor, 11 * factor)
     degradation = Downsampling(factor, "bicubic", border=border)
-    y = degradation(degradation.embed(x), phi_of(degradation, 1))
+    y = degradation(degradation.frame.embed(x), phi_of(degradation, 1))
     torchs = F.interpolate(x, (12, 11), mode="bicubic", antialias=True)
     assert y.shape == torchs.shape
     inner = (..., slice(2, -2), slice(2, -2))
@@ -59,7 +59,7 @@ def test_bicubic_is_that_of_pillow_away_from_the_border():
     pillows = Image.fromarray(values).resize((12, 10), Image.Resampling.BICUBIC)
     degradation = Downsampling(4)
     x = torch.from_numpy(values).expand(1, 3, -1, -1)
-    y = degradation(degradation.embed(x), phi_of(degradation, 1, torch.float32))[0, 0]
+    y = degradation(degradation.frame.embed(x), phi_of(degradation, 1, torch.float32))[0, 0]
     expected = torch.from_numpy(np.asarray(pillows).copy())
     torch.testing.assert_close(y[2:-2, 2:-2], expected[2:-2, 2:-2], atol=1e-5, rtol=0)
 
@@ -68,7 +68,7 @@ def test_bicubic_is_that_of_pillow_away_from_the_border():
 def test_area_is_the_mean_of_blocks_and_needs_no_margin(factor):
     x = random(2, 3, 4 * factor, 5 * factor)
     degradation = Downsampling(factor, "area")
-    assert torch.equal(degradation.embed(x), x)
+    assert torch.equal(degradation.frame.embed(x), x)
     y = degradation(x, phi_of(degradation))
     torch.testing.assert_close(y, F.avg_pool2d(x, factor))
 
@@ -80,7 +80,7 @@ def test_gaussian_is_a_blur_and_every_factor_th_pixel(factor, centred, border):
     degradation = Downsampling(factor, "gaussian", border=border, centred=centred)
     phi = phi_of(degradation)
     clean = random(2, 3, 6 * factor, 7 * factor)
-    y = degradation(degradation.embed(clean), phi)
+    y = degradation(degradation.frame.embed(clean), phi)
     reach = 4 * factor
     mode = NUMPY_MODES.get(border, "reflect")
     wide = np.pad(clean.numpy(), ((0, 0), (0, 0), (reach, reach), (reach, reach)), mode)
@@ -102,9 +102,9 @@ def test_nothing_is_assumed_about_the_surroundings():
     for kernel in ("bicubic", "gaussian"):
         degradation = Downsampling(2, kernel)
         phi = phi_of(degradation, 1)
-        scene = random(1, 3, *degradation.image_size((20, 20)))
+        scene = random(1, 3, *degradation.frame.image_size((20, 20)))
         y = degradation(scene, phi)[..., 6:14, 6:14]
-        height, width = degradation.image_size((8, 8))
+        height, width = degradation.frame.image_size((8, 8))
         x = scene[..., 12 : 12 + height, 12 : 12 + width]
         torch.testing.assert_close(degradation(x, phi), y)
 
@@ -112,7 +112,7 @@ def test_nothing_is_assumed_about_the_surroundings():
 @every_kind
 def test_the_matrices_are_the_degradation(degradation):
     phi = phi_of(degradation)
-    size = degradation.image_size((5, 6))
+    size = degradation.frame.image_size((5, 6))
     x = random(2, 3, *size)
     rows, columns = degradation.matrices(phi, size)
     assert rows.shape[1:] == (5, size[0])
@@ -129,7 +129,7 @@ def test_the_matrices_are_the_degradation(degradation):
 @pytest.mark.parametrize("rho", [0.5, 0.01, [0.001, 0.1]])
 def test_the_preconditioner_is_the_exact_inverse(degradation, rho):
     phi = phi_of(degradation)
-    size = degradation.image_size((5, 6))
+    size = degradation.frame.image_size((5, 6))
     operator = degradation.operator(phi, size)
     rho = torch.tensor(rho, dtype=torch.float64).expand(2)[:, None, None, None]
     g = random(2, 3, *size)
@@ -141,7 +141,7 @@ def test_one_iteration_of_a_data_step_solves_it_in_single_precision():
     for sigma, tolerance in ((0.1, 1e-3), (0.004, 3e-2)):
         degradation = Downsampling(4)
         phi = phi_of(degradation, 1, torch.float32)
-        size = degradation.image_size((16, 16))
+        size = degradation.frame.image_size((16, 16))
         operator = degradation.operator(phi, size)
         z, residual = random(1, 3, *size).float(), random(1, 3, 16, 16, seed=1).float()
         rho = torch.full((1, 1, 1, 1), sigma**2)
@@ -154,7 +154,7 @@ def test_a_vanishing_rho_does_not_amplify_rounding():
     """Near pure noise the prediction weighs next to nothing, and the data step is a projection."""
     degradation = Downsampling(2, "gaussian", width=1.5)
     phi = phi_of(degradation, 1, torch.float32)
-    size = degradation.image_size((16, 16))
+    size = degradation.frame.image_size((16, 16))
     operator = degradation.operator(phi, size)
     truth = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0)) - 0.5
     y = operator.forward(truth)
@@ -182,8 +182,8 @@ def test_lifting_undoes_the_downsampling_of_a_plane(degradation):
     )
     clean = (0.02 * rows - 0.01 * columns).expand(1, 3, -1, -1)
     phi = phi_of(degradation, 1)
-    y = degradation(degradation.embed(clean), phi)
-    lifted = degradation.crop(degradation.lift(y, phi), y.shape[-2:])
+    y = degradation(degradation.frame.embed(clean), phi)
+    lifted = degradation.frame.crop(degradation.lift(y, phi))
     edge = 5 * degradation.factor
     inner = (..., slice(edge, -edge), slice(edge, -edge))
     torch.testing.assert_close(lifted[inner], clean[inner])
@@ -201,7 +201,7 @@ def test_tiny_images_are_lifted(size):
     degradation = Downsampling(4)
     y = torch.full((1, 3, *size), 0.3)
     lifted = degradation.lift(y, phi_of(degradation, 1, torch.float32))
-    assert lifted.shape[-2:] == degradation.image_size(size)
+    assert lifted.shape[-2:] == degradation.frame.image_size(size)
     torch.testing.assert_close(lifted, torch.full_like(lifted, 0.3))
 
 
@@ -236,7 +236,7 @@ def test_the_anchor_counts_scatters_of_the_logarithm():
 
 def test_gradients_in_x_and_phi_agree_with_finite_differences():
     degradation = Downsampling(2, "gaussian")
-    x = random(1, 3, *degradation.image_size((1, 2))).requires_grad_()
+    x = random(1, 3, *degradation.frame.image_size((1, 2))).requires_grad_()
     log_width = torch.zeros(1, 1, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x, w: degradation(x, Phi(log_width=w)), (x, log_width))
 
@@ -282,6 +282,6 @@ def test_impossible_settings_are_refused(arguments, message):
 @pytest.mark.parametrize("border", ["extend", "reflect"])
 def test_sides_that_are_no_multiple_of_the_factor_are_refused(border):
     degradation = Downsampling(4, border=border)
-    x = degradation.embed(torch.zeros(1, 3, 16, 18))
+    x = degradation.frame.embed(torch.zeros(1, 3, 16, 18))
     with pytest.raises(ValueError, match="18 pixels is no multiple of the factor 4: crop it to 16"):
         degradation(x, phi_of(degradation, 1, torch.float32))

@@ -13,16 +13,16 @@ from photos import save
 from torch import Tensor
 
 from d2ir_pl.commands.predict import parse_options
-from d2ir_pl.degradations import Blur, Degradation, GaussianBlur, LinearDegradation, Phi
+from d2ir_pl.degradations import Blur, Degradation, Frame, GaussianBlur, LinearDegradation, Phi
 from d2ir_pl.diffusion.schedule import Schedule
-from d2ir_pl.operators.linear import Jacobian
+from d2ir_pl.operators.linear import Jacobian, size_of
 from d2ir_pl.priors import Prior
 from d2ir_pl.randomness import image_generator, normal_like
 from d2ir_pl.restoration import D2IR, DegradationEstimation, RestorationMethod
 from d2ir_pl.restoration.baselines import BIRD, DPS, GDP
 
 MEAN, STD = 0.1, 0.15
-X, Y = (3, 4, 4), (3, 2, 4)
+X, Y = (3, 4, 4), (3, 2, 2)
 METHODS: dict[str, RestorationMethod] = {
     "GDP x0": GDP(steps=6, scale=2e6),
     "GDP xt": GDP("xt", steps=6, scale=2e6),
@@ -37,9 +37,10 @@ def generators(count: int) -> list[torch.Generator]:
 
 
 class Dense(LinearDegradation):
-    """y = A x for one known matrix; y is half as high as x."""
+    """y = A x for one known matrix; y is half as high and wide as x."""
 
     estimated = False
+    frame = Frame(2)
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,9 +59,6 @@ class Dense(LinearDegradation):
 
     def forward(self, x: Tensor, phi: Phi) -> Tensor:
         return (x.flatten(1) @ self.matrix.T).view(-1, *Y)
-
-    def output_size(self, observed: tuple[int, int]) -> tuple[int, int]:
-        return 2 * observed[0], observed[1]
 
     def describe(self, phi: Phi) -> list[dict[str, object]]:
         return [{} for _ in phi["none"]]
@@ -138,7 +136,7 @@ def least_squares_scale(scale: float) -> float:
 @pytest.mark.parametrize("name", ["x0", "xt", "DPS"])
 def test_guided_samples_follow_the_recursion_on_dense_matrices(name: str) -> None:
     steps, dense = 20, Dense()
-    scale = 0.1 if name == "DPS" else 1e5
+    scale = 0.1 if name == "DPS" else 5e4
     method = DPS(scale, steps) if name == "DPS" else GDP(name, scale, steps)
     y = observation(dense, 2)
     found = method.restore(y, dense, GaussianPrior(MEAN, STD), generators(2))
@@ -338,7 +336,7 @@ def test_a_kernel_network_is_two_layers_of_the_drawn_weights() -> None:
         y, blur, GaussianPrior(), generators(1), observer=lambda step: first.append(step.phi)
     )
     generator = generators(1)[0]
-    torch.randn(3, *blur.image_size((y.shape[-2], y.shape[-1])), generator=generator)  # x_T
+    torch.randn(3, *blur.frame.image_size(size_of(y)), generator=generator)  # x_T
     z = 0.1 * torch.rand(200, 1, generator=generator)
     hidden, output = torch.nn.Linear(200, 1000), torch.nn.Linear(1000, 25)
     for layer in (hidden, output):

@@ -20,6 +20,7 @@ from d2ir_pl.degradations import (
 )
 from d2ir_pl.degradations.downsampling import Downsampling
 from d2ir_pl.degradations.parametric_blur import MotionBlur
+from d2ir_pl.operators.linear import size_of
 from d2ir_pl.operators.svd import correlation_matrix
 from d2ir_pl.randomness import image_generator, normal_like
 from d2ir_pl.restoration import RestorationMethod
@@ -55,8 +56,8 @@ def generators(count: int, seed: int = 0) -> list[torch.Generator]:
 def setting(degradation: Degradation, count: int = 1):
     """phi, the size of x, and the decomposition, in double precision."""
     shape = OBSERVED if not isinstance(degradation, Downsampling) else (3, 2)
-    size = degradation.image_size(shape)
-    output = degradation.output_size(shape)
+    size = degradation.frame.image_size(shape)
+    output = degradation.frame.output_size(shape)
     phi = degradation.draw(generators(count), torch.zeros(count, 3, *output, dtype=torch.float64))
     phi = phi.to(torch.float64)
     return phi, size, spectral(degradation, phi, size)
@@ -121,7 +122,7 @@ def test_the_coefficients_of_white_noise_are_white_and_real_images_come_back() -
 def test_the_matrix_of_a_blur_is_the_blur(border: str) -> None:
     blur = GaussianBlur(7, width=1.3, border=border)
     phi = blur.draw(generators(1), torch.zeros(1, dtype=torch.float64))
-    size = blur.image_size((9, 8))
+    size = blur.frame.image_size((9, 8))
     x = torch.randn(1, 3, *size, dtype=torch.float64)
     kernel = blur.kernel(phi)
     rows, columns = (
@@ -160,7 +161,7 @@ def scene(degradation: Degradation, count: int = 2, noise: float = 0.06):
     clean = 0.25 * clean.cumsum(2).cumsum(3) / 4
     clean = (clean - clean.mean((2, 3), keepdim=True)).clamp(-1, 1)
     phi = degradation.draw(generators(count, 3), clean)
-    y = degradation(degradation.embed(clean), phi)
+    y = degradation(degradation.frame.embed(clean), phi)
     return clean, y + noise * normal_like(y, generators(count, 7))
 
 
@@ -179,7 +180,7 @@ def test_ddrm_is_its_recursion_with_dense_matrices(name: str) -> None:
         torch.tensor([sigma_y]),
         observer=lambda step: seen.append(step.x0()),
     )
-    size = degradation.image_size((y.shape[-2], y.shape[-1]))
+    size = degradation.frame.image_size(size_of(y))
     phi = result.phi.to(torch.float64)
     svd = spectral(degradation, phi, size)
     # The basis is tested above; here it serves as one of the many that a degenerate SVD allows.
@@ -222,7 +223,7 @@ def test_ddrm_is_its_recursion_with_dense_matrices(name: str) -> None:
                 new[i] = d[i] / s[i] + math.sqrt(after**2 - (sigma_y / s[i]) ** 2) * z[i]
         c = new
     expected = torch.from_numpy((vt.conj().T @ c).real).view(1, 3, *size)
-    expected = degradation.crop(expected, (y.shape[-2], y.shape[-1]))
+    expected = degradation.frame.crop(expected)
     assert torch.allclose(seen[-1].double(), expected, atol=2e-5)
     assert torch.allclose(result.x0.double(), expected.clamp(-1, 1), atol=2e-5)
 
@@ -309,7 +310,7 @@ def test_diffpir_is_its_recursion_with_dense_matrices(
     result = DiffPIR(steps, weight, zeta, cg_iterations=60).restore(
         y, blur, prior, generators(1), torch.tensor([sigma_y])
     )
-    size = blur.image_size((y.shape[-2], y.shape[-1]))
+    size = blur.frame.image_size(size_of(y))
     phi = result.phi.to(torch.float64)
     a = dense(lambda x: blur(x, phi), size).numpy()
     draws = generators(1)
@@ -332,7 +333,7 @@ def test_diffpir_is_its_recursion_with_dense_matrices(
         eps = (x - math.sqrt(ab[k]) * x0) / math.sqrt(1 - ab[k])
         mixed = math.sqrt(1 - zeta) * eps + math.sqrt(zeta) * noise()
         x = math.sqrt(ab[k + 1]) * x0 + math.sqrt(1 - ab[k + 1]) * mixed
-    expected = blur.crop(torch.from_numpy(x).view(1, 3, *size), (y.shape[-2], y.shape[-1]))
+    expected = blur.frame.crop(torch.from_numpy(x).view(1, 3, *size))
     assert torch.allclose(result.x0.double(), expected.clamp(-1, 1), atol=2e-4)
 
 

@@ -19,7 +19,7 @@ def test_the_step_solves_the_normal_equations(border):
     blur = Blur(5, border)
     phi = blur.draw([image_generator(0, "a")], torch.zeros(1, dtype=torch.float64))
     y = torch.randn(1, 1, 6, 7, dtype=torch.float64)
-    size = blur.image_size((6, 7))
+    size = blur.frame.image_size((6, 7))
     z = torch.randn(1, 1, *size, dtype=torch.float64)
     rho = torch.full((1, 1, 1, 1), 0.05, dtype=torch.float64)
     a = matrix(lambda x: blur(x, phi), size)
@@ -34,7 +34,7 @@ def test_few_iterations_come_close_and_never_raise_the_objective():
     blur = Blur(9)
     phi = blur.draw([image_generator(0, "a")], torch.zeros(1))
     y = torch.rand(1, 3, 40, 40)
-    size = blur.image_size((40, 40))
+    size = blur.frame.image_size((40, 40))
     z = torch.rand(1, 3, *size)
     rho = torch.full((1, 1, 1, 1), 0.02)
     operator = blur.operator(phi, size)
@@ -54,7 +54,7 @@ def test_a_batch_is_its_images_one_by_one():
     blur = Blur(9)
     phi = blur.draw([image_generator(0, str(i)) for i in range(3)], torch.zeros(1))
     y = torch.rand(3, 3, 20, 20)
-    size = blur.image_size((20, 20))
+    size = blur.frame.image_size((20, 20))
     z, rho = torch.rand(3, 3, *size), torch.tensor([1e-3, 0.1, 10.0])[:, None, None, None]
     together = data_step(*blur.linearize(y, z, phi), z, rho, 5)[0]
     for i in range(3):

@@ -177,7 +177,7 @@ class TestLatentOptimization:
         stage = LatentOptimization(**{"ddim_steps": 3, "discrepancy": 0.0, **settings})
         sigma_y = torch.full((len(y),), sigma)
         phi = blur.init(y, sigma_y)
-        x = blur.embed(y) if x is None else x
+        x = blur.frame.embed(y) if x is None else x
         result = stage(y, x, phi, blur, prior, sigma_y, generators(len(y)), steps.append)
         return result, steps
 
@@ -198,7 +198,7 @@ class TestLatentOptimization:
         _, y, blur = scene(1)
         result, steps = self.run(y, blur, GaussianPrior(0, 0.5), start="noise", iterations=5)
         last = min(steps, key=lambda step: float(step.loss))
-        assert torch.equal(last.x0(), blur.crop(result.x, (24, 24)))
+        assert torch.equal(last.x0(), blur.frame.crop(result.x))
 
     def test_an_image_stops_at_the_noise_and_the_others_go_on(self):
         _, y, blur = scene(3)
@@ -218,7 +218,7 @@ class TestLatentOptimization:
     def test_an_explained_image_is_returned_untouched_at_no_cost(self):
         _, y, blur = scene(1)
         prior = GaussianPrior(0, 0.5)
-        x = blur.embed(y)
+        x = blur.frame.embed(y)
         result, steps = self.run(y, blur, prior, x, sigma=10.0, discrepancy=1.0)
         assert torch.equal(result.x, x)
         assert prior.nfe == 0
