@@ -21,7 +21,7 @@ from d2ir_pl.diagnosis.proposal import propose
 from d2ir_pl.priors import Prior, load_prior
 from d2ir_pl.priors.memory import keep_freed_memory
 from d2ir_pl.randomness import image_generator
-from d2ir_pl.restoration import RestorationMethod
+from d2ir_pl.restoration import Problem, RestorationMethod
 from d2ir_pl.results.metrics import psnr
 
 SINGLE = ("clean", "blur_gaussian", "blur_gaussian_noisy", "blur_anisotropic", "blur_motion")
@@ -32,7 +32,8 @@ def restored(
     task: Task, degradation: Degradation, method: RestorationMethod, prior: Prior
 ) -> float:
     generators = [image_generator(0, task.names[0])]
-    return float(psnr(method.restore(task.y, degradation, prior, generators).x0, task.reference))
+    problem = Problem.of(task.y, degradation, generators)
+    return float(psnr(method.restore(problem, prior).x0, task.reference))
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ from d2ir_pl.image_io import read_image, write_png
 from d2ir_pl.priors import load_prior
 from d2ir_pl.priors.memory import AllocationCounter, keep_freed_memory
 from d2ir_pl.randomness import image_generator
-from d2ir_pl.restoration import D2IR, LatentOptimization
+from d2ir_pl.restoration import D2IR, LatentOptimization, Problem
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "blurred"
 CLI = Path(__file__).parent.parent / "cli.py"
@@ -42,8 +42,9 @@ def restore(height: int, width: int) -> int:
     photo = read_image(EXAMPLES / "coffee.png").pixels
     down, right = -(-height // photo.shape[-2]), -(-width // photo.shape[-1])
     y = photo.repeat(1, down, right)[:, :height, :width]
+    problem = Problem.of(y[None], GaussianBlur(), [image_generator(0, "a")])
     with AllocationCounter() as counter:
-        D2IR().restore(y[None], GaussianBlur(), load_prior(), [image_generator(0, "a")])
+        D2IR().restore(problem, load_prior())
     return counter.peak
 
 
@@ -54,8 +55,9 @@ def latent(ddim_steps: int) -> int:
     )
     method = D2IR(latent=settings, stages="latent")
     y = make("blur_gaussian", 256).y[:1]
+    problem = Problem.of(y, GaussianBlur(), [image_generator(0, "a")])
     with AllocationCounter() as counter:
-        method.restore(y, GaussianBlur(), load_prior(), [image_generator(0, "a")])
+        method.restore(problem, load_prior())
     return counter.peak
 
 

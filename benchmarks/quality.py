@@ -37,7 +37,7 @@ from d2ir_pl.priors import Prior, load_prior
 from d2ir_pl.priors.memory import keep_freed_memory
 from d2ir_pl.priors.precision import DTYPES, resolve
 from d2ir_pl.randomness import image_generator
-from d2ir_pl.restoration import D2IR, RestorationMethod, restore_samples
+from d2ir_pl.restoration import D2IR, Problem, RestorationMethod, restore_samples
 from d2ir_pl.restoration.baselines import BIRD, DDRM, DPS, GDP, DiffPIR, FastDiffusionEM
 from d2ir_pl.restoration.configs import load
 from d2ir_pl.results.metrics import kernel_similarity, psnr, ssim
@@ -184,7 +184,8 @@ def run(task: Task, name: str, prior: Prior, seed: int) -> tuple[dict[str, Any],
     method.check(degradation, prior)
     start = time.perf_counter()
     generators = [image_generator(seed, task.names[0])]
-    result = restore_samples(method, entry.samples, task.y, degradation, prior, generators)
+    problem = Problem.of(task.y, degradation, generators)
+    result = restore_samples(method, entry.samples, problem, prior)
     seconds = time.perf_counter() - start
     assert result.reblurred is not None
     row = {

@@ -26,7 +26,7 @@ from d2ir_pl.priors import load_prior
 from d2ir_pl.priors.memory import keep_freed_memory
 from d2ir_pl.priors.precision import DTYPES, Precision, resolve
 from d2ir_pl.randomness import image_generator
-from d2ir_pl.restoration import D2IR
+from d2ir_pl.restoration import D2IR, Problem
 
 STARTUP = "import d2ir_pl.cli, d2ir_pl.priors as p; p.load_prior()"
 
@@ -73,7 +73,8 @@ def main() -> None:
     for run in range(options.runs + 1):
         watch.seconds = 0.0
         before = now()
-        result = D2IR().restore(y, GaussianBlur().to(device), prior, [image_generator(0, "a")])
+        problem = Problem.of(y, GaussianBlur().to(device), [image_generator(0, "a")])
+        result = D2IR().restore(problem, prior)
         total = now() - before
         if run:  # the first one warms up
             rows.append((total, watch.seconds))

@@ -18,8 +18,15 @@ from d2ir_pl.image_io import as_picture, read_image
 from d2ir_pl.priors import Prior, load_prior
 from d2ir_pl.priors.precision import DTYPES, Precision, resolve
 from d2ir_pl.randomness import image_generator
-from d2ir_pl.restoration import D2IR, Observer, Restoration, RestorationMethod, restore_samples
-from d2ir_pl.restoration.step import silent
+from d2ir_pl.restoration import (
+    D2IR,
+    Observer,
+    Problem,
+    Restoration,
+    RestorationMethod,
+    restore_samples,
+    silent,
+)
 
 ImageLike = TypeVar("ImageLike", Tensor, NDArray[np.generic], Image.Image, Path, str)
 
@@ -97,16 +104,10 @@ def restore(
         prior = load_prior(prior, label=label).cast(dtype)
     elif label is not None:
         raise ValueError(f"label {label} comes too late for a loaded prior: give it to load_prior")
-    restoration = restore_samples(
-        method,
-        num_samples,
-        pixels[None].to(device),
-        degradation,
-        prior.to(device),
-        [image_generator(seed, "")],
-        None if sigma_y is None else torch.full((1,), 2 * sigma_y, device=device),
-        observer,
-    ).cpu()
+    noise = None if sigma_y is None else torch.full((1,), 2 * sigma_y)
+    generators = [image_generator(seed, "")]
+    problem = Problem.of(pixels[None].to(device), degradation, generators, noise)
+    restoration = restore_samples(method, num_samples, problem, prior.to(device), observer).cpu()
     picture = degradation.picture(restoration.phi)
     return Restored(
         _like(image, restoration.x0[0], degradation.keeps_grey),

@@ -19,6 +19,7 @@ from torch import Tensor
 from d2ir_pl.image_io import read_image
 from d2ir_pl.priors import load_prior
 from d2ir_pl.randomness import image_generator, normal_like
+from d2ir_pl.restoration import Problem
 from d2ir_pl.restoration.configs import load
 from d2ir_pl.restoration.construction import Settings
 from d2ir_pl.results.metrics import psnr
@@ -71,7 +72,8 @@ def strip(entry: Entry) -> tuple[Tensor, float, float]:
     y = degradation(degradation.frame.embed(clean), phi)
     n = degradation.residual(normal_like(y, generators), torch.zeros_like(y), phi)
     y = ((y + 2 * entry.noise * n).clamp(-1, 1) * 127.5).round() / 127.5
-    found = setup.method.restore(y, degradation, prior, [image_generator(0, entry.photo)])
+    problem = Problem.of(y, degradation, [image_generator(0, entry.photo)])
+    found = setup.method.restore(problem, prior)
     seen = y[0] if y.ndim == 5 else y
     if seen.shape[-2:] != clean.shape[-2:]:
         seen = F.interpolate(seen, clean.shape[-2:], mode="nearest")

@@ -1,14 +1,19 @@
 """A restoration method of one's own: regularisation by denoising. See docs/own_method.md."""
 
 import math
-from functools import partial
 
 import torch
 
-from d2ir_pl.operators.linear import per_image
-from d2ir_pl.restoration import RestorationMethod, Step
-from d2ir_pl.restoration.data_step import data_step
-from d2ir_pl.restoration.result import explained, unexplained
+from d2ir_pl.diffusion import Prior
+from d2ir_pl.restoration import (
+    Observer,
+    Problem,
+    Restoration,
+    RestorationMethod,
+    Steps,
+    data_step,
+    per_image,
+)
 
 
 class RED(RestorationMethod):
@@ -22,7 +27,7 @@ class RED(RestorationMethod):
     Args:
         steps: network evaluations.
         sigma: noise in [0, 1] that f takes for part of x.
-        weight: of the denoiser: rho = weight (sigma_y / sigma)^2.
+        weight: weight of the denoiser: rho = weight (sigma_y / sigma)^2.
 
     Source: Romano, Elad and Milanfar, The little engine that could: regularization by denoising
     (RED), 2017: its fixed-point strategy.
@@ -34,22 +39,17 @@ class RED(RestorationMethod):
         self.steps, self.sigma, self.weight = steps, sigma, weight
 
     @torch.no_grad()
-    def _restore(self, y, degradation, prior, generators, sigma_y, observer):
-        phi = degradation.init(y, sigma_y)
-        x = degradation.lift(y, phi)
+    def solve(self, problem: Problem, prior: Prior, observer: Observer) -> Restoration:
+        phi = problem.init()
+        x = problem.lift(phi)
         sigma = 2 * self.sigma  # images lie in [-1, 1]
         t = prior.schedule.nearest(sigma)
         scale = math.sqrt(prior.schedule.level(t))
-        rho = self.weight * (per_image(sigma_y) / sigma) ** 2
-        images, losses = list(range(len(y))), []
-        for k in range(self.steps):
+        rho = self.weight * (per_image(problem.sigma_y) / sigma) ** 2
+        steps = Steps(observer, "estimation", self.steps, problem)
+        for _ in range(self.steps):
             z = prior.x0(scale * x, t)
-            operator, residual = degradation.linearize(y, z, phi)
+            operator, residual = problem.linearize(z, phi)
             x, residual = data_step(operator, residual, z, rho, iterations=10)
-            loss = unexplained(degradation, residual, phi)
-            losses.append(loss)
-            shown = partial(degradation.frame.crop, x)
-            observer(Step("estimation", k, self.steps, images, loss, sigma_y, shown, phi))
-        curves = {"estimation": torch.stack(losses, 1).tolist()}
-        nfe, stopped_by = [self.steps] * len(y), ["steps"] * len(y)
-        return explained(y, x, phi, degradation, sigma_y, nfe, stopped_by, curves)
+            steps.report(x, phi, problem.misfit_of(residual, phi))
+        return problem.result(x, phi, nfe=self.steps, stopped_by="steps", losses=steps.losses)

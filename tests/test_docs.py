@@ -17,6 +17,7 @@ from d2ir_pl.restoration import (
     D2IR,
     LatentOptimization,
     PosteriorMean,
+    Problem,
     RestorationMethod,
     baselines,
 )
@@ -89,7 +90,9 @@ def test_evaluations_are_those_of_the_defaults(cls: type[RestorationMethod]) -> 
     if cls.__name__ == "FastDiffusionEM":
         degradation = degradations.Blur(5)
     sigma = torch.full((1,), 0.5)  # enough for stage 2 to have nothing to do
-    found = cls().restore(y, degradation, GaussianPrior(), [image_generator(0, "")], sigma)
+    found = cls().restore(
+        Problem.of(y, degradation, [image_generator(0, "")], sigma), GaussianPrior()
+    )
     assert found.nfe == [int(row[1])]
 
 
@@ -98,5 +101,7 @@ def test_evaluations_of_stage_2_are_at_most_those_that_are_named() -> None:
     assert found is not None
     method = D2IR(latent=LatentOptimization(discrepancy=0))
     y = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) - 0.5
-    result = method.restore(y, GaussianBlur(5), GaussianPrior(), [image_generator(0, "")])
+    result = method.restore(
+        Problem.of(y, GaussianBlur(5), [image_generator(0, "")]), GaussianPrior()
+    )
     assert result.nfe == [int(found[1])]

@@ -34,6 +34,8 @@ class Prior(nn.Module, ABC):
         self.schedule = schedule
         self.multiple = multiple
         self.use_tiles(tile, overlap)
+        self.compute_dtype = torch.float32
+        """What the network computes in."""
         self.pixels: int | None = None
         """How many pixels, of all images of a batch, are predicted at once; None for any number."""
         self.nfe = 0

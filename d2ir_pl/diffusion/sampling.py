@@ -38,6 +38,17 @@ def ancestral_sigma(alpha_bar: float, alpha_bar_next: float) -> float:
     return math.sqrt(variance)
 
 
+@torch.no_grad()
+def to_sphere(x_T: Tensor) -> None:
+    """Rescale each image, in place, to norm sqrt(d), where white noise of d values lies.
+
+    Args:
+        x_T: `(B, 3, H, W)`.
+    """
+    norm = x_T.flatten(1).norm(dim=1)[:, None, None, None]
+    x_T *= math.sqrt(x_T[0].numel()) / norm
+
+
 def ddim_chain(
     prior: Prior, x_t: Tensor, timesteps: Sequence[int], gradient: Gradient = "full"
 ) -> Tensor:
@@ -51,8 +62,7 @@ def ddim_chain(
             (each step is checkpointed); `detached` lets the gradient pass only through the DDIM
             coefficients (Chihaoui et al., BIRD, 2024).
     """
-    levels = [prior.schedule.level(t) for t in (*timesteps, -1)]
-    for t, ab, ab_next in zip(timesteps, levels, levels[1:], strict=False):
+    for t, ab, ab_next in prior.schedule.walk(timesteps):
         if gradient == "detached":
             with torch.no_grad():
                 eps = prior.eps(x_t, t)

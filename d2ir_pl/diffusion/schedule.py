@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -82,6 +83,14 @@ class Schedule:
     def level(self, t: int) -> float:
         """alpha_bar at timestep `t`; t = -1 is the clean image, 1.0."""
         return 1.0 if t < 0 else float(self.alpha_bar[t])
+
+    def walk(self, timesteps: Sequence[int]) -> list[tuple[int, float, float]]:
+        """Each timestep t with ab_t and the level of the timestep after it.
+
+        The last one leads to the clean image, whose level is 1.
+        """
+        levels = [self.level(t) for t in (*timesteps, -1)]
+        return list(zip(timesteps, levels[:-1], levels[1:], strict=True))
 
     def sigma(self, t: int) -> float:
         """sqrt((1 - ab_t) / ab_t): the noise of x_t / sqrt(ab_t), which is x_0 plus noise."""

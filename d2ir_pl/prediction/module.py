@@ -23,8 +23,15 @@ from d2ir_pl.priors import UNetFlags, load_prior
 from d2ir_pl.priors.network import Tile
 from d2ir_pl.priors.precision import compute_dtype
 from d2ir_pl.randomness import image_generator, normal_like
-from d2ir_pl.restoration import D2IR, Restoration, RestorationMethod, Step, restore_samples
-from d2ir_pl.restoration.phi_trace import PhiTrace
+from d2ir_pl.restoration import (
+    D2IR,
+    PhiTrace,
+    Problem,
+    Restoration,
+    RestorationMethod,
+    Step,
+    restore_samples,
+)
 from d2ir_pl.results import metrics
 
 
@@ -95,7 +102,7 @@ class RestorationModule(pl.LightningModule):
         """Set by the program where the inputs are clean images to be degraded first."""
         self.observers: list[Callable[[Step], None]] = []
         self._attempts = Attempts(self.prior)
-        self._trace = PhiTrace(self.degradation)
+        self._trace = PhiTrace()
 
     def setup(self, stage: str) -> None:
         # Once, before the strategy wraps the module: converted later, the weights would be
@@ -172,7 +179,7 @@ class RestorationModule(pl.LightningModule):
             return []
         proposal = propose(batch.y[0], batch.samples[0].item.path, self.sigma_y)
         self.degradation = proposal.degradation.to(self.device)
-        self._trace = PhiTrace(self.degradation)
+        self._trace = PhiTrace()
         if self.chooses_method:
             self.method = proposal.method
         return list(proposal.reasons)
@@ -206,18 +213,14 @@ class RestorationModule(pl.LightningModule):
     ) -> Outcome:
         def restore(images: Sequence[int], method: RestorationMethod) -> Restoration:
             part = [samples[b] for b in images]
-            y = scene.y[list(images)]
-            sigma_y = None
-            if self.sigma_y is not None:
-                sigma_y = torch.full((len(part),), 2 * self.sigma_y, device=y.device)
+            generators = [image_generator(self.seed, s.item.key) for s in part]
+            noise = None if self.sigma_y is None else torch.full((len(part),), 2 * self.sigma_y)
+            problem = Problem.of(scene.y[list(images)], self._degradation(part), generators, noise)
             return restore_samples(
                 method,
                 self.num_samples,
-                y,
-                self._degradation(part),
+                problem,
                 self.prior,
-                [image_generator(self.seed, s.item.key) for s in part],
-                sigma_y,
                 lambda step: self._observe(
                     replace(step, images=[positions[images[i]] for i in step.images])
                 ),

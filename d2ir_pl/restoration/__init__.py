@@ -1,22 +1,36 @@
-"""Restoration methods behind one call."""
+"""Restoration methods behind one call, and what a method of one's own is made of."""
 
+from d2ir_pl.operators.linear import per_image
 from d2ir_pl.restoration.base import RestorationMethod
 from d2ir_pl.restoration.d2ir import D2IR
+from d2ir_pl.restoration.data_step import data_step
 from d2ir_pl.restoration.degradation_estimation import DegradationEstimation
 from d2ir_pl.restoration.latent_optimization import LatentOptimization
+from d2ir_pl.restoration.phi_trace import PhiTrace
 from d2ir_pl.restoration.posterior_mean import PosteriorMean
-from d2ir_pl.restoration.result import Restoration
+from d2ir_pl.restoration.problem import Problem, mean_square
+from d2ir_pl.restoration.result import Losses, Restoration, Stage, StoppedBy
 from d2ir_pl.restoration.samples import restore_samples
-from d2ir_pl.restoration.step import Observer, Step
+from d2ir_pl.restoration.step import Observer, Step, Steps, silent
 
 __all__ = [
     "D2IR",
     "DegradationEstimation",
     "LatentOptimization",
+    "Losses",
     "Observer",
+    "PhiTrace",
     "PosteriorMean",
+    "Problem",
     "Restoration",
     "RestorationMethod",
+    "Stage",
     "Step",
+    "Steps",
+    "StoppedBy",
+    "data_step",
+    "mean_square",
+    "per_image",
     "restore_samples",
+    "silent",
 ]

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
-
-from torch import Generator, Tensor
 
 from d2ir_pl.degradations import Degradation
 from d2ir_pl.diffusion.prior import Prior
@@ -14,7 +11,8 @@ from d2ir_pl.errors import naming
 from d2ir_pl.restoration.base import GENTLER, RestorationMethod
 from d2ir_pl.restoration.degradation_estimation import DegradationEstimation
 from d2ir_pl.restoration.latent_optimization import LatentOptimization
-from d2ir_pl.restoration.result import Restoration, explained
+from d2ir_pl.restoration.problem import Problem
+from d2ir_pl.restoration.result import Losses, Restoration, StoppedBy
 from d2ir_pl.restoration.step import Observer
 
 
@@ -77,30 +75,22 @@ class D2IR(RestorationMethod):
                 with naming(f"method.{stage}"):
                     build(prior.schedule)
 
-    def _restore(
-        self,
-        y: Tensor,
-        degradation: Degradation,
-        prior: Prior,
-        generators: Sequence[Generator],
-        sigma_y: Tensor,
-        observer: Observer,
-    ) -> Restoration:
-        phi = degradation.init(y, sigma_y)
-        x = degradation.lift(y, phi)
-        error = (sigma_y**2 + (2 * self.model_error) ** 2).sqrt()
-        losses: dict[str, list[list[float]]] = {}
-        nfe = [0] * len(y)
-        stopped_by = ["steps"] * len(y)
-        if self.stages != "latent":
-            before = prior.nfe
-            estimate = self.estimation(y, phi, degradation, prior, error, generators, observer)
-            x, phi = estimate.x, estimate.phi
-            losses["estimation"] = estimate.losses
-            nfe = [prior.nfe - before] * len(y)
+    def solve(self, problem: Problem, prior: Prior, observer: Observer) -> Restoration:
+        phi = problem.init()
+        # What the degradation cannot express counts as noise, but is none of the photo's.
+        error = (problem.sigma_y**2 + (2 * self.model_error) ** 2).sqrt()
+        noisier = replace(problem, sigma_y=error)
+        nfe = [0] * len(problem)
+        stopped_by: list[StoppedBy] = ["steps"] * len(problem)
+        losses: Losses = {}
+        if self.stages == "latent":
+            x = problem.lift(phi)
+        else:
+            estimate = self.estimation(noisier, phi, prior, observer)
+            x, phi, losses = estimate.x, estimate.phi, estimate.losses
+            nfe = [self.estimation.steps] * len(problem)
         if self.stages != "estimation":
-            latent = self.latent(y, x, phi, degradation, prior, error, generators, observer)
-            x, stopped_by = latent.x, latent.stopped_by
-            losses["latent"] = latent.losses
+            latent = self.latent(noisier, x, phi, prior, observer)
+            x, stopped_by, losses = latent.x, latent.stopped_by, {**losses, **latent.losses}
             nfe = [a + b for a, b in zip(nfe, latent.nfe, strict=True)]
-        return explained(y, x, phi, degradation, sigma_y, nfe, stopped_by, losses)
+        return problem.result(x, phi, nfe=nfe, stopped_by=stopped_by, losses=losses)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from d2ir_pl.degradations import Degradation, Phi
+from d2ir_pl.degradations import Phi
 from d2ir_pl.diffusion.prior import Prior
 from d2ir_pl.diffusion.sampling import ancestral_sigma, ddim_step, predict_eps
 from d2ir_pl.diffusion.schedule import Schedule, Spacing
 from d2ir_pl.operators.linear import per_image
-from d2ir_pl.randomness import normal_like
 from d2ir_pl.restoration.data_step import data_step
-from d2ir_pl.restoration.result import unexplained
-from d2ir_pl.restoration.step import Observer, Step
+from d2ir_pl.restoration.guidance import norm_descent
+from d2ir_pl.restoration.problem import Problem
+from d2ir_pl.restoration.result import Losses
+from d2ir_pl.restoration.step import Observer, Steps
 
 
 @dataclass
@@ -27,14 +26,14 @@ class Estimate:
     """What stage 1 hands to stage 2.
 
     Attributes:
-        x: images of the degradation's `frame.image_size`, `(B, 3, H, W)`, not cropped.
+        x: `(B, 3, H, W)` images of the degradation's `image_size`, not cropped.
         phi: estimated parameters.
-        losses: for each image, the residual of x_0|t at every step.
+        losses: misfit of each x_0|t.
     """
 
     x: Tensor
     phi: Phi
-    losses: list[list[float]]
+    losses: Losses
 
 
 @dataclass(frozen=True)
@@ -111,122 +110,72 @@ class DegradationEstimation:
         """The timesteps of the walk; ValueError if the settings do not fit the schedule."""
         return schedule.timesteps(self.steps, min(self.start, schedule.T - 1), self.spacing)
 
-    def __call__(
-        self,
-        y: Tensor,
-        phi: Phi,
-        degradation: Degradation,
-        prior: Prior,
-        sigma_y: Tensor,
-        generators: Sequence[Generator],
-        observer: Observer,
-    ) -> Estimate:
+    def __call__(self, problem: Problem, phi: Phi, prior: Prior, observer: Observer) -> Estimate:
         """Walk the reverse diffusion.
 
         Args:
-            y: `(B, 3, h, w)`.
-            phi: parameters at the start.
-            degradation, prior, generators, observer: see `RestorationMethod.restore`.
-            sigma_y: `(B,)`, positive.
+            problem: degraded images; sigma_y counts all that phi and x cannot explain.
+            phi: parameters to start from, which hold the estimate as an anchor.
+            prior: diffusion prior.
+            observer: function that is told of every step.
         """
         timesteps = self.timesteps(prior.schedule)
-        anchor = phi
-        ab = prior.schedule.level(timesteps[0])
-        guess = degradation.lift(y, phi)
-        noise = self.temperature * normal_like(guess, generators)
-        # At the last timestep nothing of y is left, and the walk starts from pure noise.
-        last = timesteps[0] == prior.schedule.T - 1
-        x_t = noise if last else math.sqrt(ab) * guess + math.sqrt(1 - ab) * noise
-        losses: list[Tensor] = []
-        x0 = guess
-        for i, t in enumerate(timesteps):
-            ab = prior.schedule.level(t)
-            ab_next = prior.schedule.level(timesteps[i + 1]) if i + 1 < len(timesteps) else 1.0
-            guided = self.consistency == "guidance"
+        steps = Steps(observer, "estimation", len(timesteps), problem)
+        guided = self.consistency == "guidance"
+        start = phi
+        x_t = self._start(problem, phi, prior.schedule, timesteps[0])
+        for t, ab, ab_next in prior.schedule.walk(timesteps):
             x_t = x_t.detach().requires_grad_(guided)
             with torch.set_grad_enabled(guided):
                 prediction = prior.x0(x_t, t)
             if not guided:  # no gradient is needed, which clipping would cut
                 prediction = prediction.clamp(-1, 1)
-            if self.phi_steps and t <= self.phi_start and degradation.free(phi):
-                phi = self._fit_phi(y, prediction.detach(), phi, anchor, degradation, sigma_y)
+            if t <= self.phi_start:
+                phi = self._fit_phi(problem, prediction.detach(), phi, start)
+            descent: Tensor | float
             if guided:
-                loss, gradient = _guidance(y, prediction, x_t, phi, degradation)
-                x0, descent = prediction.detach(), self.guidance_scale * gradient
-                sigma = ancestral_sigma(ab, ab_next)
+                descent, loss = norm_descent(problem, prediction, x_t, phi, self.guidance_scale)
+                x0, sigma = prediction.detach(), ancestral_sigma(ab, ab_next)
             else:
-                x0, loss = self._proximal(y, prediction, phi, degradation, sigma_y, ab)
-                descent = torch.zeros((), device=y.device)
-                sigma = math.sqrt(self.renoise * (1 - ab_next))
+                x0, loss = self._proximal(problem, prediction, phi, ab)
+                descent, sigma = 0.0, math.sqrt(self.renoise * (1 - ab_next))
             eps = predict_eps(x_t.detach(), x0, ab)
-            noise = self.temperature * normal_like(x0, generators)
+            noise = self.temperature * problem.noise()
             x_t = ddim_step(x0, eps, ab_next, noise, sigma) - descent
-            losses.append(loss)
-            observer(
-                Step(
-                    "estimation",
-                    i,
-                    len(timesteps),
-                    list(range(len(y))),
-                    loss,
-                    sigma_y,
-                    partial(degradation.frame.crop, x0),
-                    phi,
-                )
-            )
-        return Estimate(x0, phi, torch.stack(losses, 1).tolist())
+            steps.report(x0, phi, loss)
+        return Estimate(x0, phi, steps.losses)
+
+    def _start(self, problem: Problem, phi: Phi, schedule: Schedule, t: int) -> Tensor:
+        """x_t at the first timestep: y lifted to the size of x, and noise."""
+        noise = self.temperature * problem.noise()
+        if t == schedule.T - 1:  # nothing of y is left at this level
+            return noise
+        return ddim_step(problem.lift(phi), noise, schedule.level(t))
 
     def _proximal(
-        self,
-        y: Tensor,
-        prediction: Tensor,
-        phi: Phi,
-        degradation: Degradation,
-        sigma_y: Tensor,
-        alpha_bar: float,
+        self, problem: Problem, prediction: Tensor, phi: Phi, alpha_bar: float
     ) -> tuple[Tensor, Tensor]:
-        """The consistent x_0|t and its residual."""
-        operator, residual = degradation.linearize(y, prediction, phi)
-        rho = self.data_weight * per_image(sigma_y) ** 2 * alpha_bar / (1 - alpha_bar)
+        """The x_0|t that is consistent with y, and its misfit."""
+        operator, residual = problem.linearize(prediction, phi)
+        rho = self.data_weight * per_image(problem.sigma_y) ** 2 * alpha_bar / (1 - alpha_bar)
         x0, residual = data_step(operator, residual, prediction, rho, self.cg_iterations)
-        return x0, unexplained(degradation, residual, phi)
+        return x0, problem.misfit_of(residual, phi)
 
-    def _fit_phi(
-        self,
-        y: Tensor,
-        x0: Tensor,
-        phi: Phi,
-        start: Phi,
-        degradation: Degradation,
-        sigma_y: Tensor,
-    ) -> Phi:
-        """Adam on the residual of x0, in units of the noise, plus the anchor."""
-        free = phi.leaves(degradation.free(phi))
-        optimizer = torch.optim.Adam(list(free.values()), lr=self.phi_lr)
+    def _fit_phi(self, problem: Problem, x0: Tensor, phi: Phi, start: Phi) -> Phi:
+        """Adam on the misfit of x0, in units of the noise, plus the anchor at `start`."""
+        free = phi.leaves(problem.degradation.free(phi))
+        if not (self.phi_steps and free):
+            return phi
+        adam = torch.optim.Adam(free.values(), lr=self.phi_lr)
         for _ in range(self.phi_steps):
-            optimizer.zero_grad()
+            adam.zero_grad()
             with torch.enable_grad():
                 now = phi.replace(**free)
-                residual = degradation.residual(y, degradation(x0, now), now)
-                loss = unexplained(degradation, residual, now) / sigma_y**2
+                loss = problem.misfit(x0, now) / problem.sigma_y**2
                 if self.phi_anchor:
-                    loss = loss + self.phi_anchor * degradation.anchor(now, start)
+                    loss = loss + self.phi_anchor * problem.degradation.anchor(now, start)
                 # A sum, not a mean: the step of one image does not depend on the others.
                 total = loss.sum()
             total.backward()
-            optimizer.step()
-        return degradation.canonicalize(phi.replace(**free).detach())
-
-
-def _guidance(
-    y: Tensor, prediction: Tensor, x_t: Tensor, phi: Phi, degradation: Degradation
-) -> tuple[Tensor, Tensor]:
-    """The residual of x_0|t, and grad_x_t ||y - D_phi(x_0|t)|| for each image by the network."""
-    with torch.enable_grad():
-        residual = degradation.residual(y, degradation(prediction, phi), phi)
-        norm = residual.flatten(1).norm(dim=1)
-        # The gradient of a norm has unit length: scaled up, its entries are near 1 and do not
-        # underflow where the network runs in half precision.
-        scale = math.sqrt(y[0].numel())
-        (gradient,) = torch.autograd.grad((scale * norm).sum(), x_t)
-    return unexplained(degradation, residual.detach(), phi), gradient / scale
+            adam.step()
+        return problem.degradation.canonicalize(phi.replace(**free.detach()))

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from d2ir_pl.degradations import Degradation, Phi
+from d2ir_pl.degradations import Phi
 from d2ir_pl.diffusion.prior import Prior
-from d2ir_pl.diffusion.sampling import Gradient, ddim_chain, ddim_inversion
+from d2ir_pl.diffusion.sampling import Gradient, ddim_chain, ddim_inversion, to_sphere
 from d2ir_pl.diffusion.schedule import Schedule
-from d2ir_pl.randomness import normal_like
-from d2ir_pl.restoration.result import unexplained
-from d2ir_pl.restoration.step import Observer, Step
+from d2ir_pl.restoration.problem import Problem
+from d2ir_pl.restoration.result import Losses, StoppedBy
+from d2ir_pl.restoration.step import Observer, Steps
 
 # Adam takes steps of the sign of a gradient, however small. Where it is far below the gradient of a
 # residual at the noise (about 1e-2), rounding would decide, and with it the make-up of the batch.
@@ -29,16 +27,16 @@ class OptimizedLatent:
     """What stage 2 returns.
 
     Attributes:
-        x: best images by their residual, `(B, 3, H, W)`, not cropped.
-        losses: for each image, the residual at every iterate.
+        x: `(B, 3, H, W)` best images by their misfit, not cropped.
+        losses: misfit of each image at every iterate.
         nfe: network evaluations spent on each image.
         stopped_by: `discrepancy` or `iterations`, for each image.
     """
 
     x: Tensor
-    losses: list[list[float]]
+    losses: Losses
     nfe: list[int]
-    stopped_by: list[str]
+    stopped_by: list[StoppedBy]
 
 
 @dataclass(frozen=True)
@@ -96,137 +94,123 @@ class LatentOptimization:
         return schedule.timesteps(self.ddim_steps, None if self.level < 0 else self.level)
 
     def __call__(
-        self,
-        y: Tensor,
-        x: Tensor,
-        phi: Phi,
-        degradation: Degradation,
-        prior: Prior,
-        sigma_y: Tensor,
-        generators: Sequence[Generator],
-        observer: Observer,
+        self, problem: Problem, x: Tensor, phi: Phi, prior: Prior, observer: Observer
     ) -> OptimizedLatent:
         """Optimise the latents.
 
         Args:
-            y: `(B, 3, h, w)`.
+            problem: degraded images; sigma_y counts all that phi and x cannot explain.
             x: `(B, 3, H, W)` images of stage 1, where an inversion starts.
-            phi: the degradation's parameters, fixed from here on.
-            degradation, prior, generators, observer: see `RestorationMethod.restore`.
-            sigma_y: `(B,)`, positive.
+            phi: parameters of the degradation, fixed from here on.
+            prior: diffusion prior.
+            observer: function that is told of every step.
         """
         timesteps = self.timesteps(prior.schedule)
-        last = timesteps[0] == prior.schedule.T - 1
-        target = (self.discrepancy * sigma_y) ** 2
-        with torch.no_grad():
-            difference = degradation.residual(y, degradation(x, phi), phi)
-            residual = unexplained(degradation, difference, phi)
-        state = _State(x.clone(), torch.full_like(residual, math.inf), len(y))
-        active = list(range(len(y)))
+        steps = Steps(observer, "latent", self.iterations + 1, problem)
+        best = _Best(x, (self.discrepancy * problem.sigma_y) ** 2)
+        active = list(range(len(problem)))
         if self.start == "inversion":
-            state.keep(active, x, residual)
-            active = state.unexplained(active, target)
-        if not active:
-            return state.result()
-
-        evaluations = prior.nfe
-        with torch.no_grad():
-            if self.start == "inversion":
-                x_T = ddim_inversion(prior, x[active], timesteps, self.fixed_point_iterations)
-            else:
-                x_T = normal_like(x[active], [generators[b] for b in active])
-        # One leaf per image: an image that has stopped takes no part in anything that follows.
-        latents = {b: x_T[i : i + 1].clone().requires_grad_() for i, b in enumerate(active)}
-        optimizer = torch.optim.Adam(list(latents.values()), lr=self.lr, eps=ADAM_EPS)
-        # Half precision underflows; each image has its own loss scale, lowered on overflow.
-        half = getattr(prior, "compute_dtype", torch.float32) == torch.float16
-        scale = torch.full_like(sigma_y, 2.0**10 if half else 1.0)
+            with torch.no_grad():
+                loss = problem.misfit(x, phi)
+            steps.keep(loss, active)
+            active = best.keep(active, x, loss)
+        latents = self._start(problem, x, active, prior)
+        if self.start == "inversion":
+            best.count(active, self.fixed_point_iterations * len(timesteps))
         for k in range(self.iterations + 1):
-            x_T = torch.cat([latents[b] for b in active])
-            phi_active = phi.select(active)
-            with torch.enable_grad():
-                x0 = ddim_chain(prior, x_T, timesteps, self.gradient)
-                prediction = degradation(x0, phi_active)
-                difference = degradation.residual(y[active], prediction, phi_active)
-                energy = difference.square().flatten(1).sum(1)
-            residual = unexplained(degradation, difference.detach(), phi_active)
-            state.keep(active, x0.detach(), residual)
-            observer(
-                Step(
-                    "latent",
-                    k,
-                    self.iterations + 1,
-                    list(active),
-                    residual,
-                    sigma_y[active],
-                    partial(degradation.frame.crop, x0.detach()),
-                    phi_active,
-                    x_T.detach().square().flatten(1).mean(1).sqrt(),
-                )
-            )
-            running = state.unexplained(active, target)
-            if running and k < self.iterations:
-                optimizer.zero_grad()
-                weight = scale[active]
-                # A sum over images, so that none changes the step of another.
-                (weight * energy).sum().backward()
-                for b in active:
-                    _unscale(latents[b], scale, b, stop=b not in running)
-                optimizer.step()
-                if last:
-                    _to_sphere([latents[b] for b in running])
-            spent, evaluations = prior.nfe - evaluations, prior.nfe
-            for b in active:
-                state.nfe[b] += spent
-            active = running
             if not active:
                 break
-        return state.result()
+            part, own_phi = problem.select(active), phi.select(active)
+            with torch.enable_grad():
+                x_T = torch.cat([latents[b].x_T for b in active])
+                x0 = ddim_chain(prior, x_T, timesteps, self.gradient)
+                residual = part.residual(x0, own_phi)
+                energy = residual.square().flatten(1).sum(1)
+            loss = part.misfit_of(residual.detach(), own_phi)
+            steps.report(x0.detach(), own_phi, loss, active, x_T)
+            best.count(active, len(timesteps))
+            running = best.keep(active, x0.detach(), loss)
+            if running and k < self.iterations:
+                scale = energy.new_tensor([latents[b].loss_scale for b in active])
+                # A sum over images, so that none changes the step of another.
+                (scale * energy).sum().backward()
+                for b in running:
+                    latents[b].step()
+                    if timesteps[0] == prior.schedule.T - 1:
+                        to_sphere(latents[b].x_T)
+            active = running
+        return OptimizedLatent(best.x, steps.losses, best.nfe, best.stopped_by)
+
+    @torch.no_grad()
+    def _start(
+        self, problem: Problem, x: Tensor, active: list[int], prior: Prior
+    ) -> dict[int, _Latent]:
+        """The latents of the images that are not explained yet, by their positions."""
+        if not active:
+            return {}
+        if self.start == "inversion":
+            timesteps = self.timesteps(prior.schedule)
+            x_T = ddim_inversion(prior, x[active], timesteps, self.fixed_point_iterations)
+        else:
+            x_T = problem.select(active).noise()
+        half = prior.compute_dtype == torch.float16
+        return {b: _Latent(x_T[i : i + 1], self.lr, half) for i, b in enumerate(active)}
 
 
-class _State:
-    """The best iterate of each image, and the account of how it came about."""
+class _Latent:
+    """x_T of one image with an Adam of its own, so that no image takes part in another's steps.
 
-    def __init__(self, x: Tensor, residual: Tensor, count: int) -> None:
-        self.x, self.residual = x, residual
-        self.losses: list[list[float]] = [[] for _ in range(count)]
-        self.nfe = [0] * count
-        self.stopped_by = ["iterations"] * count
+    Args:
+        x_T: `(1, 3, H, W)` where to start.
+        lr: learning rate.
+        half: whether the prior computes in float16, whose gradients underflow. The loss then has a
+            scale, which is lowered where they overflow instead.
+    """
 
-    def keep(self, images: list[int], x: Tensor, residual: Tensor) -> None:
-        for i, b in enumerate(images):
-            self.losses[b].append(float(residual[i]))
-            if residual[i] < self.residual[b]:
-                self.x[b], self.residual[b] = x[i], residual[i]
+    def __init__(self, x_T: Tensor, lr: float, half: bool) -> None:
+        self.x_T = x_T.clone().requires_grad_()
+        self.loss_scale = 2.0**10 if half else 1.0
+        self._adam = torch.optim.Adam([self.x_T], lr=lr, eps=ADAM_EPS)
 
-    def unexplained(self, images: list[int], target: Tensor) -> list[int]:
-        """The images whose residual is still above its target; the others are marked."""
-        left = []
+    def step(self) -> None:
+        """Take a step down the gradient of the scaled loss, unless it has overflowed."""
+        gradient = self.x_T.grad
+        assert gradient is not None
+        if bool(gradient.isfinite().all()):
+            gradient /= self.loss_scale
+            self._adam.step()
+        else:
+            self.loss_scale /= 16
+        self.x_T.grad = None
+
+
+class _Best:
+    """The best iterate of each image, and the account of how it came about.
+
+    Args:
+        x: `(B, 3, H, W)` images to start from.
+        target: `(B,)` misfit at which an image stops.
+    """
+
+    def __init__(self, x: Tensor, target: Tensor) -> None:
+        self.x, self._target = x.clone(), target
+        self._misfit = torch.full_like(target, math.inf)
+        self.nfe = [0] * len(x)
+        self.stopped_by: list[StoppedBy] = ["iterations"] * len(x)
+
+    def count(self, images: list[int], evaluations: int) -> None:
+        """Count evaluations of the network that were spent on each of some images."""
         for b in images:
-            if self.residual[b] <= target[b]:
+            self.nfe[b] += evaluations
+
+    def keep(self, images: list[int], x: Tensor, misfit: Tensor) -> list[int]:
+        """Keep the iterates that are better than all before, and return the images that go on."""
+        going_on = []
+        for i, b in enumerate(images):
+            if misfit[i] < self._misfit[b]:
+                self.x[b], self._misfit[b] = x[i], misfit[i]
+            if self._misfit[b] <= self._target[b]:
                 self.stopped_by[b] = "discrepancy"
             else:
-                left.append(b)
-        return left
-
-    def result(self) -> OptimizedLatent:
-        return OptimizedLatent(self.x, self.losses, self.nfe, self.stopped_by)
-
-
-def _unscale(latent: Tensor, scale: Tensor, b: int, stop: bool) -> None:
-    """Take the loss scale out of a gradient; drop the gradient if it overflowed or is not used."""
-    assert latent.grad is not None
-    if stop:
-        latent.grad = None
-    elif bool(latent.grad.isfinite().all()):
-        latent.grad /= scale[b]
-    else:
-        latent.grad = None
-        scale[b] /= 16
-
-
-@torch.no_grad()
-def _to_sphere(latents: list[Tensor]) -> None:
-    """Rescale to norm sqrt(d), where white noise of d values lies."""
-    for latent in latents:
-        latent *= math.sqrt(latent.numel()) / latent.norm()
+                going_on.append(b)
+        return going_on

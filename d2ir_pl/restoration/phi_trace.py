@@ -7,32 +7,28 @@ from collections.abc import Sequence
 
 import torch
 
-from d2ir_pl.degradations import Degradation, Phi
-from d2ir_pl.restoration import Step
+from d2ir_pl.degradations import Phi
+from d2ir_pl.restoration.step import Step
 
 
 class PhiTrace:
     """An observer that keeps how far phi moves from step to step of stage 1, image by image.
 
     Of several samples it follows the first. An image that is restored again starts afresh.
-
-    Args:
-        degradation: the family that phi belongs to.
     """
 
-    def __init__(self, degradation: Degradation) -> None:
-        self.degradation = degradation
+    def __init__(self) -> None:
         self._changes: dict[int, list[float | None]] = {}
         self._before: tuple[list[int], Phi] = ([], Phi())
 
     @torch.no_grad()
     def __call__(self, step: Step) -> None:
-        if step.stage != "estimation" or step.sample or not self.degradation.free(step.phi):
+        if step.stage != "estimation" or step.sample or not step.degradation.free(step.phi):
             return
         if step.index == 0:
             self._changes.update((b, []) for b in step.images)
         elif step.images == self._before[0]:
-            changes = self.degradation.change(step.phi, self._before[1]).tolist()
+            changes = step.degradation.change(step.phi, self._before[1]).tolist()
             for b, change in zip(step.images, changes, strict=True):
                 self._changes[b].append(round(change, 6) if math.isfinite(change) else None)
         self._before = step.images, step.phi

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from functools import partial
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from d2ir_pl.degradations import Degradation, Identity
 from d2ir_pl.diffusion.prior import Prior
 from d2ir_pl.estimators.noise_level import is_grey
-from d2ir_pl.randomness import normal_like
 from d2ir_pl.restoration.base import RestorationMethod
-from d2ir_pl.restoration.result import Restoration, explained, unexplained
-from d2ir_pl.restoration.step import Observer, Step
+from d2ir_pl.restoration.problem import Problem
+from d2ir_pl.restoration.result import Restoration
+from d2ir_pl.restoration.step import Observer, Steps
 
 
 class PosteriorMean(RestorationMethod):
@@ -43,34 +41,28 @@ class PosteriorMean(RestorationMethod):
             )
 
     @torch.no_grad()
-    def _restore(
-        self,
-        y: Tensor,
-        degradation: Degradation,
-        prior: Prior,
-        generators: Sequence[Generator],
-        sigma_y: Tensor,
-        observer: Observer,
-    ) -> Restoration:
-        phi = degradation.init(y, sigma_y)
-        images: list[Tensor] = []
-        losses: list[list[float]] = []
-        for b, (sigma, grey) in enumerate(zip(sigma_y.tolist(), is_grey(y).tolist(), strict=True)):
-            own, own_phi = slice(b, b + 1), phi.select([b])
-            state = y[own]
-            if grey:
-                sigma *= math.sqrt(3)
-                colour = normal_like(state, generators[own])
-                state = state + sigma * (colour - colour.mean(1, keepdim=True))
-            t = prior.schedule.nearest(sigma)
-            x = prior.x0(math.sqrt(prior.schedule.level(t)) * state, t)
-            if grey:
-                x = x.mean(1, keepdim=True).expand_as(x)
-            loss = unexplained(degradation, y[own] - x, own_phi)
-            crop = partial(degradation.frame.crop, x)
-            observer(Step("estimation", 0, 1, [b], loss, sigma_y[own], crop, own_phi))
+    def solve(self, problem: Problem, prior: Prior, observer: Observer) -> Restoration:
+        phi = problem.init()
+        steps = Steps(observer, "estimation", 1, problem)
+        grey = is_grey(problem.y).tolist()
+        images = []
+        for b in range(len(problem)):
+            own, own_phi = problem.select([b]), phi.select([b])
+            x = _posterior_mean(own, prior, grey[b])
+            steps.report(x, own_phi, own.misfit(x, own_phi), [b])
             images.append(x)
-            losses.append(loss.tolist())
-        x, count = torch.cat(images), len(y)
-        account = {"estimation": losses}
-        return explained(y, x, phi, degradation, sigma_y, [1] * count, ["steps"] * count, account)
+        return problem.result(
+            torch.cat(images), phi, nfe=1, stopped_by="steps", losses=steps.losses
+        )
+
+
+def _posterior_mean(problem: Problem, prior: Prior, grey: bool) -> Tensor:
+    """E[x | y] of one image, `(1, 3, H, W)`."""
+    state, sigma = problem.y, float(problem.sigma_y)
+    if grey:
+        sigma *= math.sqrt(3)
+        colour = problem.noise()
+        state = state + sigma * (colour - colour.mean(1, keepdim=True))
+    t = prior.schedule.nearest(sigma)
+    x = prior.x0(math.sqrt(prior.schedule.level(t)) * state, t)
+    return x.mean(1, keepdim=True).expand_as(x) if grey else x

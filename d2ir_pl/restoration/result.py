@@ -1,14 +1,25 @@
-"""What a restoration returns, and what it leaves unexplained."""
+"""What a restoration returns."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from d2ir_pl.degradations import Degradation, Phi
+from d2ir_pl.degradations import Phi
+
+Stage = Literal["estimation", "latent"]
+"""Part of a method: `estimation` walks the reverse diffusion, `latent` optimises x_T."""
+
+StoppedBy = Literal["steps", "iterations", "discrepancy"]
+"""What ended the restoration of an image: the last step of a walk, the last iteration of an
+optimisation, or that it was explained to its noise."""
+
+Losses = dict[Stage, list[list[float]]]
+"""By stage, for each image of the batch, its misfit at every step."""
 
 
 @dataclass
@@ -18,13 +29,13 @@ class Restoration:
     Attributes:
         x0: restored images, `(B, 3, H, W)` in [-1, 1].
         phi: parameters of the degradation.
-        residual: `(B,)` per-pixel mean of (y - D_phi(x_0))^2; equal to sigma_y^2 where the
-            degraded image is explained to the noise.
+        residual: `(B,)` misfit: mean square of y - D_phi(x_0) over the values of y that say
+            something about x_0; equal to sigma_y^2 where y is explained to its noise.
         sigma_y: `(B,)` standard deviation of the noise, in the units of [-1, 1].
         nfe: network evaluations spent on each image.
-        stopped_by: why each image was finished.
-        losses: stage -> for each image, the residual at each step.
-        reblurred: D_phi(x_0), what the restoration predicts for y.
+        stopped_by: reason why each image was finished.
+        losses: misfit of each image at every step, by stage.
+        reblurred: D_phi(x_0), the prediction of y.
         std: `(B, 1, H, W)` standard deviation of several restorations in the units of x0; None
             where there is one.
     """
@@ -34,8 +45,8 @@ class Restoration:
     residual: Tensor
     sigma_y: Tensor
     nfe: list[int]
-    stopped_by: list[str]
-    losses: dict[str, list[list[float]]] = field(default_factory=dict)
+    stopped_by: list[StoppedBy]
+    losses: Losses = field(default_factory=dict)
     reblurred: Tensor | None = None
     std: Tensor | None = None
 
@@ -87,50 +98,3 @@ class Restoration:
             reblurred=None if self.reblurred is None else self.reblurred.cpu(),
             std=None if self.std is None else self.std.cpu(),
         )
-
-
-def mean_square(residual: Tensor) -> Tensor:
-    """`(B,)` mean over everything but the batch."""
-    return residual.square().flatten(1).mean(1)
-
-
-def unexplained(degradation: Degradation, residual: Tensor, phi: Phi) -> Tensor:
-    """`(B,)` mean square of a residual over the values of y that say something about x.
-
-    It equals sigma_y^2 where y is explained to the noise.
-    """
-    return mean_square(residual) / degradation.share(phi)
-
-
-@torch.no_grad()
-def explained(
-    y: Tensor,
-    x: Tensor,
-    phi: Phi,
-    degradation: Degradation,
-    sigma_y: Tensor,
-    nfe: list[int],
-    stopped_by: list[str],
-    losses: dict[str, list[list[float]]],
-) -> Restoration:
-    """The result of a method, with what it leaves unexplained.
-
-    Args:
-        y: `(B, 3, h, w)` degraded images.
-        x: `(B, 3, H, W)` restored ones, of the degradation's `frame.image_size`.
-        phi: parameters that explain y by x.
-        degradation: their family.
-        sigma_y: `(B,)` noise.
-        nfe, stopped_by, losses: see `Restoration`.
-    """
-    reblurred = degradation(x, phi)
-    return Restoration(
-        x0=degradation.frame.crop(x).clamp(-1, 1),
-        phi=phi,
-        residual=unexplained(degradation, degradation.residual(y, reblurred, phi), phi),
-        sigma_y=sigma_y,
-        nfe=nfe,
-        stopped_by=stopped_by,
-        losses=losses,
-        reblurred=reblurred,
-    )

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import Generator, Tensor
 
-from d2ir_pl.degradations import Degradation
 from d2ir_pl.diffusion.prior import Prior
+from d2ir_pl.errors import require
 from d2ir_pl.restoration.base import RestorationMethod
-from d2ir_pl.restoration.result import Restoration, unexplained
+from d2ir_pl.restoration.problem import Problem
+from d2ir_pl.restoration.result import Restoration
 from d2ir_pl.restoration.step import Observer, silent
 
 
 def restore_samples(
     method: RestorationMethod,
     num_samples: int,
-    y: Tensor,
-    degradation: Degradation,
+    problem: Problem,
     prior: Prior,
-    generators: Sequence[Generator],
-    sigma_y: Tensor | None = None,
     observer: Observer = silent,
 ) -> Restoration:
     """The mean of `num_samples` restorations, with their standard deviation.
@@ -36,9 +32,11 @@ def restore_samples(
     posterior. D2IR does at `temperature` 1, nearly; with less it draws samples too alike.
 
     Args:
-        method: any; it is run one sample after the other, each with new noise.
+        method: method to run, one sample after the other, each with new noise.
         num_samples: N, at least 1; 1 is `method.restore` itself.
-        y, degradation, prior, generators, sigma_y, observer: as for `RestorationMethod.restore`.
+        problem: see `RestorationMethod.restore`.
+        prior: see there.
+        observer: see there.
 
     Returns:
         x0, reblurred and residual are those of the mean, nfe counts all samples; parameters,
@@ -47,16 +45,12 @@ def restore_samples(
     Raises:
         ValueError: if num_samples is below 1, or as the method does.
     """
-    if num_samples < 1:
-        raise ValueError(f"num_samples {num_samples} must be at least 1")
+    require("num_samples", num_samples, 1)
 
     def observed(n: int) -> Observer:
         return lambda step: observer(replace(step, sample=n, num_samples=num_samples))
 
-    samples = [
-        method.restore(y, degradation, prior, generators, sigma_y, observed(n))
-        for n in range(num_samples)
-    ]
+    samples = [method.restore(problem, prior, observed(n)) for n in range(num_samples)]
     first = samples[0]
     if num_samples == 1:
         return first
@@ -64,12 +58,12 @@ def restore_samples(
     # Degrading is linear, or nearly so between samples, and a mean of what each predicts has the
     # margin beyond the photo, which x0 lacks.
     reblurred = torch.stack([s.reblurred for s in samples if s.reblurred is not None]).mean(0)
-    difference = degradation.residual(y, reblurred, first.phi)
+    difference = problem.degradation.residual(problem.y, reblurred, first.phi)
     return replace(
         first,
         x0=x.mean(0),
         std=x.var(0).mean(1, keepdim=True).sqrt(),
         reblurred=reblurred,
-        residual=unexplained(degradation, difference, first.phi),
+        residual=problem.misfit_of(difference, first.phi),
         nfe=[sum(counts) for counts in zip(*(s.nfe for s in samples), strict=True)],
     )

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from d2ir_pl.image_io import write_png
 from d2ir_pl.priors.network import NetworkPrior
-from d2ir_pl.restoration import D2IR, Restoration
+from d2ir_pl.restoration import D2IR, Problem, Restoration
 
 
 def test_broken_files_are_named_and_the_others_finished(
@@ -56,10 +56,10 @@ def test_an_image_that_the_method_refuses_does_not_stop_the_others(
     save(inputs / "b.png", 9, 8, 8)
     restore = D2IR.restore
 
-    def refuse(self: D2IR, y: Tensor, *rest: Any) -> Restoration:
-        if y.shape[-1] < 16:
+    def refuse(self: D2IR, problem: Problem, *rest: Any) -> Restoration:
+        if problem.y.shape[-1] < 16:
             raise ValueError("8 pixels are too few: give a larger photo")
-        return restore(self, y, *rest)
+        return restore(self, problem, *rest)
 
     monkeypatch.setattr(D2IR, "restore", refuse)
     assert predict(inputs, tmp_path / "out") == 1

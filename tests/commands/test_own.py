@@ -19,6 +19,7 @@ import d2ir_pl
 from d2ir_pl.cli import main
 from d2ir_pl.degradations import Identity, Phi
 from d2ir_pl.randomness import image_generator
+from d2ir_pl.restoration import Problem
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_red_ends_at_its_fixed_point() -> None:
     method = RED(steps=100, sigma=0.05, weight=weight)
     generators = [image_generator(0, str(b)) for b in range(2)]
     noise = torch.full((2,), sigma_y)
-    found = method.restore(y, Identity(), prior, generators, noise)
+    found = method.restore(Problem.of(y, Identity(), generators, noise), prior)
     t = prior.schedule.nearest(0.1)
     shrink = 0.25 / (0.25 + prior.schedule.sigma(t) ** 2)  # f(x) = mean + shrink (x - mean)
     rho = weight * (sigma_y / 0.1) ** 2

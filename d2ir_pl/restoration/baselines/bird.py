@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
 from typing import Protocol
 
 import torch
@@ -13,15 +12,13 @@ from torch import Generator, Tensor
 
 from d2ir_pl.degradations import Blur, Degradation, Phi
 from d2ir_pl.diffusion.prior import Prior
-from d2ir_pl.diffusion.sampling import ddim_chain
+from d2ir_pl.diffusion.sampling import ddim_chain, to_sphere
 from d2ir_pl.errors import naming
-from d2ir_pl.operators.linear import size_of
-from d2ir_pl.randomness import normal_like
 from d2ir_pl.restoration.base import RestorationMethod
-from d2ir_pl.restoration.baselines.result import restoration
 from d2ir_pl.restoration.latent_optimization import ADAM_EPS
-from d2ir_pl.restoration.result import Restoration, unexplained
-from d2ir_pl.restoration.step import Observer, Step
+from d2ir_pl.restoration.problem import Problem
+from d2ir_pl.restoration.result import Restoration
+from d2ir_pl.restoration.step import Observer, Steps
 
 KERNEL_INPUT, KERNEL_HIDDEN = 200, 1000
 """Widths of the network that makes a kernel."""
@@ -81,92 +78,56 @@ class BIRD(RestorationMethod):
         with naming("method.ddim_steps"):
             prior.schedule.timesteps(self.ddim_steps)
 
-    def _restore(
-        self,
-        y: Tensor,
-        degradation: Degradation,
-        prior: Prior,
-        generators: Sequence[Generator],
-        sigma_y: Tensor,
-        observer: Observer,
-    ) -> Restoration:
+    def solve(self, problem: Problem, prior: Prior, observer: Observer) -> Restoration:
         timesteps = prior.schedule.timesteps(self.ddim_steps)
-        size = degradation.frame.image_size(size_of(y))
-        x_T = normal_like(y.new_empty(len(y), 3, *size), generators)
-        x_T.requires_grad_()
-        unknown = self._unknown(degradation, degradation.init(y, sigma_y), generators)
-        groups = [{"params": [x_T], "lr": self.lr}]
-        if unknown.parameters:
-            groups.append({"params": unknown.parameters, "lr": unknown.lr})
-        optimizer = torch.optim.Adam(groups, eps=ADAM_EPS)
-        evaluations = prior.nfe
-        losses: list[Tensor] = []
+        x_T = problem.noise().requires_grad_()
+        unknown, lr = self._unknown(problem)
+        groups = [{"params": [x_T], "lr": self.lr}, {"params": unknown.leaves, "lr": lr}]
+        adam = torch.optim.Adam(groups, eps=ADAM_EPS)
+        steps = Steps(observer, "latent", self.iterations, problem)
         for k in range(self.iterations):
             with torch.enable_grad():
                 x0, phi = ddim_chain(prior, x_T, timesteps, "detached"), unknown.phi()
-                residual = degradation.residual(y, degradation(x0, phi), phi)
+                residual = problem.residual(x0, phi)
                 energy = residual.square().sum()
             x0, phi = x0.detach(), phi.detach()
-            losses.append(unexplained(degradation, residual.detach(), phi))
-            observer(
-                Step(
-                    "latent",
-                    k,
-                    self.iterations,
-                    list(range(len(y))),
-                    losses[-1],
-                    sigma_y,
-                    partial(degradation.frame.crop, x0),
-                    phi,
-                    x_T.detach().square().flatten(1).mean(1).sqrt(),
-                )
-            )
+            steps.report(x0, phi, problem.misfit_of(residual.detach(), phi), x_T=x_T)
             if k + 1 < self.iterations:
-                optimizer.zero_grad()
+                adam.zero_grad()
                 energy.backward()
-                optimizer.step()
-                _to_sphere(x_T)
+                adam.step()
+                to_sphere(x_T)
                 unknown.project()
-        return restoration(
-            y,
-            x0,
-            phi,
-            degradation,
-            sigma_y,
-            nfe=prior.nfe - evaluations,
-            stopped_by="iterations",
-            losses={"latent": torch.stack(losses, 1).tolist()},
-        )
+        nfe = self.iterations * self.ddim_steps
+        return problem.result(x0, phi, nfe=nfe, stopped_by="iterations", losses=steps.losses)
 
-    def _unknown(
-        self, degradation: Degradation, phi: Phi, generators: Sequence[Generator]
-    ) -> _Unknown:
+    def _unknown(self, problem: Problem) -> tuple[_Unknown, float]:
+        """What Adam moves beside x_T, and its learning rate."""
+        phi, degradation = problem.init(), problem.degradation
         if isinstance(degradation, Blur) and degradation.free(phi):
-            return _KernelNetwork(phi["logits"], generators, self.kernel_lr)
-        return _FreeParameters(degradation, phi, self.phi_lr)
+            return _KernelNetwork(phi["logits"], problem.generators), self.kernel_lr
+        return _FreeParameters(degradation, phi), self.phi_lr
 
 
 class _Unknown(Protocol):
     """How phi depends on what Adam moves."""
 
-    parameters: list[Tensor]
-    lr: float
+    leaves: list[Tensor]
 
     def phi(self) -> Phi:
         """The parameters of the degradation now."""
 
     def project(self) -> None:
-        """Bring them back to where they may lie, after a step."""
+        """Bring the leaves back to where they may lie, after a step."""
 
 
 class _FreeParameters:
     """The unknown parameters themselves."""
 
-    def __init__(self, degradation: Degradation, phi: Phi, lr: float) -> None:
-        self.lr = lr
+    def __init__(self, degradation: Degradation, phi: Phi) -> None:
         self._degradation, self._start = degradation, phi
         self._free = phi.leaves(degradation.free(phi))
-        self.parameters = list(self._free.values())
+        self.leaves = list(self._free.values())
 
     def phi(self) -> Phi:
         return self._start.replace(**self._free)
@@ -185,8 +146,7 @@ class _KernelNetwork:
     Weights start uniform within 1 / sqrt(inputs) of zero, the input uniform in [0, 0.1].
     """
 
-    def __init__(self, like: Tensor, generators: Sequence[Generator], lr: float) -> None:
-        self.lr = lr
+    def __init__(self, like: Tensor, generators: Sequence[Generator]) -> None:
         self._side = like.shape[-1]
 
         def uniform(*shape: int, low: float, high: float) -> Tensor:
@@ -194,7 +154,7 @@ class _KernelNetwork:
             return (low + (high - low) * torch.stack(rows)).to(like)
 
         self._z = uniform(KERNEL_INPUT, 1, low=0.0, high=0.1)
-        self.parameters = []
+        self.leaves: list[Tensor] = []
         for inputs, outputs in (
             (KERNEL_INPUT, KERNEL_HIDDEN),
             (KERNEL_HIDDEN, self._side**2),
@@ -202,19 +162,12 @@ class _KernelNetwork:
             bound = 1 / math.sqrt(inputs)
             for columns in (inputs, 1):
                 weight = uniform(outputs, columns, low=-bound, high=bound)
-                self.parameters.append(weight.requires_grad_())
+                self.leaves.append(weight.requires_grad_())
 
     def phi(self) -> Phi:
-        w_1, b_1, w_2, b_2 = self.parameters
+        w_1, b_1, w_2, b_2 = self.leaves
         logits = w_2 @ F.relu6(w_1 @ self._z + b_1) + b_2
         return Phi(logits=logits.reshape(-1, self._side, self._side))
 
     def project(self) -> None:
         return None
-
-
-@torch.no_grad()
-def _to_sphere(x_T: Tensor) -> None:
-    """Rescale each image to norm sqrt(d), where white noise of d values lies."""
-    norm = x_T.flatten(1).norm(dim=1)[:, None, None, None]
-    x_T *= math.sqrt(x_T[0].numel()) / norm

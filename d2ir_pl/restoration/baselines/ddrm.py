@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from functools import partial
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from d2ir_pl.degradations import Degradation
 from d2ir_pl.diffusion.prior import Prior
 from d2ir_pl.errors import naming
-from d2ir_pl.operators.linear import per_image, size_of
-from d2ir_pl.randomness import normal_like
+from d2ir_pl.operators.linear import per_image
 from d2ir_pl.restoration.base import RestorationMethod
-from d2ir_pl.restoration.baselines.result import restoration
 from d2ir_pl.restoration.baselines.spectral import require_svd, spectral
-from d2ir_pl.restoration.result import Restoration, unexplained
-from d2ir_pl.restoration.step import Observer, Step
+from d2ir_pl.restoration.problem import Problem
+from d2ir_pl.restoration.result import Restoration
+from d2ir_pl.restoration.step import Observer, Steps
 
 
 class DDRM(RestorationMethod):
@@ -65,59 +62,28 @@ class DDRM(RestorationMethod):
             prior.schedule.timesteps(self.steps)
 
     @torch.no_grad()
-    def _restore(
-        self,
-        y: Tensor,
-        degradation: Degradation,
-        prior: Prior,
-        generators: Sequence[Generator],
-        sigma_y: Tensor,
-        observer: Observer,
-    ) -> Restoration:
-        size = degradation.frame.image_size(size_of(y))
-        phi = degradation.init(y, sigma_y)
-        svd = spectral(degradation, phi, size)
+    def solve(self, problem: Problem, prior: Prior, observer: Observer) -> Restoration:
+        phi = problem.init()
+        size = problem.image_size
+        svd = spectral(problem.degradation, phi, size)
         s = torch.where(svd.s < self.threshold * svd.s.amax((1, 2, 3), keepdim=True), 0, svd.s)
-        black = y.new_zeros(len(y), 3, *size)
         # The residual of a black image is y without the offset, and 0 where y says nothing.
-        d = svd.ut(degradation.residual(y, degradation(black, phi), phi))
-        noise_y = per_image(sigma_y)
-
+        black = problem.y.new_zeros(len(problem), 3, *size)
+        d = svd.ut(problem.residual(black, phi))
+        sigma_y = per_image(problem.sigma_y)
+        steps = Steps(observer, "estimation", self.steps, problem)
         timesteps = prior.schedule.timesteps(self.steps)
-        levels = [prior.schedule.level(t) for t in (*timesteps, -1)]
-        sigmas = [math.sqrt((1 - ab) / ab) for ab in levels]
-        c = spectral_start(d, s, noise_y, sigmas[0], svd.vt(normal_like(black, generators)))
-        evaluations = prior.nfe
-        losses: list[Tensor] = []
-        for i, t in enumerate(timesteps):
-            x0 = prior.x0(math.sqrt(levels[i]) * svd.v(c), t)
-            residual = degradation.residual(y, degradation(x0, phi), phi)
-            losses.append(unexplained(degradation, residual, phi))
-            noise = svd.vt(normal_like(black, generators))
-            c = spectral_step(
-                svd.vt(x0), c, d, s, noise_y, sigmas[i], sigmas[i + 1], noise, self.eta, self.eta_b
-            )
-            observer(
-                Step(
-                    "estimation",
-                    i,
-                    len(timesteps),
-                    list(range(len(y))),
-                    losses[-1],
-                    sigma_y,
-                    partial(degradation.frame.crop, x0),
-                    phi,
-                )
-            )
-        return restoration(
-            y,
-            svd.v(c),
-            phi,
-            degradation,
-            sigma_y,
-            nfe=prior.nfe - evaluations,
-            stopped_by="steps",
-            losses={"estimation": torch.stack(losses, 1).tolist()},
+        start = prior.schedule.sigma(timesteps[0])
+        c = spectral_start(d, s, sigma_y, start, svd.vt(problem.noise()))
+        for t, ab, ab_next in prior.schedule.walk(timesteps):
+            sigma, sigma_next = (math.sqrt((1 - level) / level) for level in (ab, ab_next))
+            x0 = prior.x0(math.sqrt(ab) * svd.v(c), t)
+            noise = svd.vt(problem.noise())
+            c0 = svd.vt(x0)
+            c = spectral_step(c0, c, d, s, sigma_y, sigma, sigma_next, noise, self.eta, self.eta_b)
+            steps.report(x0, phi, problem.misfit(x0, phi))
+        return problem.result(
+            svd.v(c), phi, nfe=self.steps, stopped_by="steps", losses=steps.losses
         )
 
 

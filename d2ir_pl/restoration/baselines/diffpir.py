@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from functools import partial
 from typing import Literal
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from d2ir_pl.degradations import Degradation, LinearDegradation
 from d2ir_pl.diffusion.prior import Prior
 from d2ir_pl.diffusion.sampling import ddim_step, predict_eps
 from d2ir_pl.diffusion.schedule import Schedule
 from d2ir_pl.errors import naming
-from d2ir_pl.operators.linear import per_image, size_of
+from d2ir_pl.operators.linear import per_image
 from d2ir_pl.operators.svd import SVD
-from d2ir_pl.randomness import normal_like
 from d2ir_pl.restoration.base import RestorationMethod
-from d2ir_pl.restoration.baselines.result import restoration
 from d2ir_pl.restoration.baselines.spectral import known_svd
 from d2ir_pl.restoration.data_step import data_step
-from d2ir_pl.restoration.result import Restoration, unexplained
-from d2ir_pl.restoration.step import Observer, Step
+from d2ir_pl.restoration.problem import Problem
+from d2ir_pl.restoration.result import Restoration
+from d2ir_pl.restoration.step import Observer, Steps
 
 
 class DiffPIR(RestorationMethod):
@@ -105,58 +102,25 @@ class DiffPIR(RestorationMethod):
         return timesteps
 
     @torch.no_grad()
-    def _restore(
-        self,
-        y: Tensor,
-        degradation: Degradation,
-        prior: Prior,
-        generators: Sequence[Generator],
-        sigma_y: Tensor,
-        observer: Observer,
-    ) -> Restoration:
-        timesteps = self.timesteps(prior.schedule)
-        levels = [prior.schedule.level(t) for t in (*timesteps, -1)]
-        size = degradation.frame.image_size(size_of(y))
-        phi = degradation.init(y, sigma_y)
-        svd = known_svd(degradation, phi, size)
-        x_t = normal_like(y.new_empty(len(y), 3, *size), generators)
-        evaluations = prior.nfe
-        losses: list[Tensor] = []
-        for i, (t, ab, ab_next) in enumerate(zip(timesteps, levels, levels[1:], strict=False)):
+    def solve(self, problem: Problem, prior: Prior, observer: Observer) -> Restoration:
+        phi = problem.init()
+        svd = known_svd(problem.degradation, phi, problem.image_size)
+        x_t = problem.noise()
+        steps = Steps(observer, "estimation", self.steps, problem)
+        for t, ab, ab_next in prior.schedule.walk(self.timesteps(prior.schedule)):
             z = prior.x0(x_t, t).clamp(-1, 1)
-            rho = self.data_weight * per_image(sigma_y / 2) ** 2 * ab / (1 - ab)
-            operator, residual = degradation.linearize(y, z, phi)
+            rho = self.data_weight * per_image(problem.sigma_y / 2) ** 2 * ab / (1 - ab)
+            operator, residual = problem.linearize(z, phi)
             if svd is None:
                 x0, residual = data_step(operator, residual, z, rho, self.cg_iterations)
             else:
                 x0 = closed_form(svd, residual, z, rho)
-                residual = degradation.residual(y, degradation(x0, phi), phi)
+                residual = problem.residual(x0, phi)
             eps = predict_eps(x_t, x0, ab)
             sigma = math.sqrt(self.zeta * (1 - ab_next))
-            x_t = ddim_step(x0, eps, ab_next, normal_like(x0, generators), sigma)
-            losses.append(unexplained(degradation, residual, phi))
-            observer(
-                Step(
-                    "estimation",
-                    i,
-                    len(timesteps),
-                    list(range(len(y))),
-                    losses[-1],
-                    sigma_y,
-                    partial(degradation.frame.crop, x0),
-                    phi,
-                )
-            )
-        return restoration(
-            y,
-            x_t,
-            phi,
-            degradation,
-            sigma_y,
-            nfe=prior.nfe - evaluations,
-            stopped_by="steps",
-            losses={"estimation": torch.stack(losses, 1).tolist()},
-        )
+            x_t = ddim_step(x0, eps, ab_next, problem.noise(), sigma)
+            steps.report(x0, phi, problem.misfit_of(residual, phi))
+        return problem.result(x_t, phi, nfe=self.steps, stopped_by="steps", losses=steps.losses)
 
 
 def closed_form(svd: SVD, residual: Tensor, z: Tensor, rho: Tensor) -> Tensor:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
-from d2ir_pl.degradations import Degradation, Phi
+from d2ir_pl.degradations import Phi
 from d2ir_pl.diffusion.prior import Prior
 from d2ir_pl.restoration.baselines.guided_sampling import Guidance, GuidedSampling
-from d2ir_pl.restoration.result import unexplained
+from d2ir_pl.restoration.guidance import norm_descent
+from d2ir_pl.restoration.problem import Problem
 
 
 class DPS(GuidedSampling):
@@ -36,17 +35,9 @@ class DPS(GuidedSampling):
     def __init__(self, scale: float = 1.0, steps: int = 1000) -> None:
         super().__init__(scale, steps)
 
-    def guide(
-        self, y: Tensor, x_t: Tensor, t: int, phi: Phi, degradation: Degradation, prior: Prior
-    ) -> Guidance:
+    def guide(self, problem: Problem, prior: Prior, x_t: Tensor, t: int, phi: Phi) -> Guidance:
         with torch.enable_grad():
             x_t = x_t.detach().requires_grad_()
             x0 = prior.x0(x_t, t).clamp(-1, 1)
-            residual = degradation.residual(y, degradation(x0, phi), phi)
-            norm = residual.flatten(1).norm(dim=1)
-            # The gradient of a norm has unit length: scaled up, its entries are near 1 and do not
-            # underflow where the network runs in half precision.
-            enlarged = math.sqrt(x_t[0].numel())
-            (gradient,) = torch.autograd.grad((enlarged * norm).sum(), x_t)
-        loss = unexplained(degradation, residual.detach(), phi)
-        return Guidance(x0.detach(), self.scale / enlarged * gradient, loss, phi)
+        descent, loss = norm_descent(problem, x0, x_t, phi, self.scale)
+        return Guidance(x0.detach(), descent, loss, phi)

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from functools import partial
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from d2ir_pl.degradations import Blur, Degradation, Phi
 from d2ir_pl.diffusion.prior import Prior
 from d2ir_pl.diffusion.sampling import ancestral_sigma, ddim_step, predict_eps
 from d2ir_pl.errors import naming
-from d2ir_pl.operators.linear import per_image, size_of
+from d2ir_pl.operators.linear import per_image
 from d2ir_pl.randomness import normal_like
 from d2ir_pl.restoration.base import RestorationMethod
 from d2ir_pl.restoration.baselines.kernel_step import KernelStep
-from d2ir_pl.restoration.baselines.result import restoration
 from d2ir_pl.restoration.data_step import data_step
-from d2ir_pl.restoration.result import Restoration, unexplained
-from d2ir_pl.restoration.step import Observer, Step
+from d2ir_pl.restoration.problem import Problem
+from d2ir_pl.restoration.result import Restoration
+from d2ir_pl.restoration.step import Observer, Steps
 
 
 class FastDiffusionEM(RestorationMethod):
@@ -99,84 +97,49 @@ class FastDiffusionEM(RestorationMethod):
             prior.schedule.timesteps(self.steps)
 
     @torch.no_grad()
-    def _restore(
-        self,
-        y: Tensor,
-        degradation: Degradation,
-        prior: Prior,
-        generators: Sequence[Generator],
-        sigma_y: Tensor,
-        observer: Observer,
-    ) -> Restoration:
+    def solve(self, problem: Problem, prior: Prior, observer: Observer) -> Restoration:
+        degradation = problem.degradation
         assert isinstance(degradation, Blur)
-        timesteps = prior.schedule.timesteps(self.steps)
-        levels = [prior.schedule.level(t) for t in (*timesteps, -1)]
-        phi = _point(degradation, y) if degradation.estimated else degradation.init(y, sigma_y)
-        # Samples of one image lie side by side: row b * samples + j is sample j of image b.
-        like = y.new_empty(len(y), self.samples, 3, *degradation.frame.image_size(size_of(y)))
-        x_t = normal_like(like, generators).flatten(0, 1)
-        evaluations = prior.nfe
-        losses: list[Tensor] = []
-        for i, (t, ab, ab_next) in enumerate(zip(timesteps, levels, levels[1:], strict=False)):
+        phi = _point(degradation, problem.y) if degradation.estimated else problem.init()
+        count, n = len(problem), self.samples
+        # Samples of one image lie side by side: row b * n + j is sample j of image b.
+        like = problem.y.new_empty(count, n, 3, *problem.image_size)
+        copies = problem.select([b for b in range(count) for _ in range(n)])
+        x_t = normal_like(like, problem.generators).flatten(0, 1)
+        steps = Steps(observer, "estimation", self.steps, problem)
+        for t, ab, ab_next in prior.schedule.walk(prior.schedule.timesteps(self.steps)):
             with torch.enable_grad():
                 x_t = x_t.detach().requires_grad_()
                 x0_graph = prior.x0(x_t, t).clamp(-1, 1)
             x0 = x0_graph.detach()
             if degradation.estimated:
-                sharp = x0.unflatten(0, like.shape[:2])
-                kernel = self.maximization(y, sharp, degradation, phi, sigma_y)
+                sharp = x0.unflatten(0, (count, n))
+                kernel = self.maximization(problem.y, sharp, degradation, phi, problem.sigma_y)
                 phi = degradation.canonicalize(_phi(kernel))
             sigma = ancestral_sigma(ab, ab_next)
-            direction, loss = self._consistency(y, x0, degradation, phi, sigma_y, sigma)
+            direction, loss = self._consistency(copies, x0, phi, sigma)
             (ascent,) = torch.autograd.grad(x0_graph, x_t, direction)
             eps = predict_eps(x_t.detach(), x0, ab)
-            noise = normal_like(like, generators).flatten(0, 1)
+            noise = normal_like(like, problem.generators).flatten(0, 1)
             x_t = ddim_step(x0, eps, ab_next, noise, sigma)
             x_t = x_t + self.scale * math.sqrt(ab / (1 + sigma**2)) * ascent
-            losses.append(loss)
-            mean = (x0 + direction).unflatten(0, like.shape[:2]).mean(1)
-            observer(
-                Step(
-                    "estimation",
-                    i,
-                    len(timesteps),
-                    list(range(len(y))),
-                    loss,
-                    sigma_y,
-                    partial(degradation.frame.crop, mean),
-                    phi,
-                )
-            )
-        return restoration(
-            y,
-            x_t.unflatten(0, like.shape[:2]).mean(1),
-            phi,
-            degradation,
-            sigma_y,
-            nfe=self.samples * (prior.nfe - evaluations),
-            stopped_by="steps",
-            losses={"estimation": torch.stack(losses, 1).tolist()},
-        )
+            mean = (x0 + direction).unflatten(0, (count, n)).mean(1)
+            steps.report(mean, phi, loss.unflatten(0, (count, n)).mean(1))
+        x = x_t.unflatten(0, (count, n)).mean(1)
+        nfe = n * self.steps
+        return problem.result(x, phi, nfe=nfe, stopped_by="steps", losses=steps.losses)
 
     def _consistency(
-        self,
-        y: Tensor,
-        x0: Tensor,
-        degradation: Blur,
-        phi: Phi,
-        sigma_y: Tensor,
-        sigma: float,
+        self, copies: Problem, x0: Tensor, phi: Phi, sigma: float
     ) -> tuple[Tensor, Tensor]:
-        """g for every sample, and `(B,)` the mean residual of the samples' predictions."""
-        n = self.samples
-        y, sigma_y = y.repeat_interleave(n, 0), sigma_y.repeat_interleave(n, 0)
-        phi = phi.repeat(n)
-        operator, residual = degradation.linearize(y, x0, phi)
+        """g for every sample, and the misfit of its prediction."""
+        phi = phi.repeat(self.samples)
+        operator, residual = copies.linearize(x0, phi)
         # At the last step the guess is that of a vanishing variance: nothing is left to correct.
         r_squared = max(sigma**2 / (1 + sigma**2), 1e-8)
-        rho = per_image(sigma_y / 2) ** 2 / r_squared
+        rho = per_image(copies.sigma_y / 2) ** 2 / r_squared
         x, _ = data_step(operator, residual, x0, rho, self.cg_iterations)
-        return x - x0, unexplained(degradation, residual, phi).unflatten(0, (-1, n)).mean(1)
+        return x - x0, copies.misfit_of(residual, phi)
 
 
 def _point(degradation: Blur, y: Tensor) -> Phi:

@@ -7,11 +7,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from d2ir_pl.degradations import Degradation, Phi
+from d2ir_pl.degradations import Phi
 from d2ir_pl.diffusion.prior import Prior
 from d2ir_pl.operators.linear import size_of
 from d2ir_pl.restoration.baselines.guided_sampling import Guidance, GuidedSampling
-from d2ir_pl.restoration.result import mean_square, unexplained
+from d2ir_pl.restoration.problem import Problem, mean_square
 
 PUBLISHED_SIZE = 256
 """Height and width of the images for which the scales are published."""
@@ -61,31 +61,26 @@ class GDP(GuidedSampling):
         self.variant = variant
         self.phi_lr = phi_lr
 
-    def guide(
-        self, y: Tensor, x_t: Tensor, t: int, phi: Phi, degradation: Degradation, prior: Prior
-    ) -> Guidance:
+    def guide(self, problem: Problem, prior: Prior, x_t: Tensor, t: int, phi: Phi) -> Guidance:
         x0 = prior.x0(x_t, t).clamp(-1, 1)
-        residual, gradient, phi_gradient = _gradients(y, x0, phi, degradation)
+        residual, gradient, phi_gradient = _gradients(problem, x0, phi)
+        loss = problem.misfit_of(residual, phi)
         if self.variant == "xt":
-            _, gradient, _ = _gradients(y, x_t, phi, degradation)
-        loss = unexplained(degradation, residual, phi)
+            _, gradient, _ = _gradients(problem, x_t, phi)
         if self.phi_lr and phi_gradient:
             moved = {name: phi[name] - self.phi_lr * g for name, g in phi_gradient.items()}
-            phi = degradation.canonicalize(phi.replace(**moved))
-        height, width = degradation.frame.output_size(size_of(y))
+            phi = problem.degradation.canonicalize(phi.replace(**moved))
+        height, width = size_of(problem.crop(x0))
         scale = self.scale * height * width / PUBLISHED_SIZE**2
         return Guidance(x0, scale * gradient, loss, phi)
 
 
-def _gradients(
-    y: Tensor, x: Tensor, phi: Phi, degradation: Degradation
-) -> tuple[Tensor, Tensor, Phi]:
+def _gradients(problem: Problem, x: Tensor, phi: Phi) -> tuple[Tensor, Tensor, Phi]:
     """The residual of x, and the gradients of its mean square in [0, 1] in x and in a free phi."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
-        free = phi.leaves(degradation.free(phi))
-        now = phi.replace(**free)
-        residual = degradation.residual(y, degradation(x, now), now)
+        free = phi.leaves(problem.degradation.free(phi))
+        residual = problem.residual(x, phi.replace(**free))
         # A sum over images: the gradient of one does not depend on the others.
         loss = (mean_square(residual) / 4).sum()
         gradient, *rest = torch.autograd.grad(loss, [x, *free.values()], materialize_grads=True)

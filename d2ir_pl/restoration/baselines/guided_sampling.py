@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from d2ir_pl.degradations import Degradation, Phi
 from d2ir_pl.diffusion.prior import Prior
 from d2ir_pl.diffusion.sampling import ancestral_sigma, ddim_step, predict_eps
 from d2ir_pl.errors import naming
-from d2ir_pl.operators.linear import size_of
-from d2ir_pl.randomness import normal_like
 from d2ir_pl.restoration.base import RestorationMethod
-from d2ir_pl.restoration.baselines.result import restoration
+from d2ir_pl.restoration.problem import Problem
 from d2ir_pl.restoration.result import Restoration
-from d2ir_pl.restoration.step import Observer, Step
+from d2ir_pl.restoration.step import Observer, Steps
 
 
 @dataclass(frozen=True)
@@ -30,7 +26,7 @@ class Guidance:
     Attributes:
         x0: predictions in [-1, 1], `(B, 3, H, W)`, towards which the ancestral step goes.
         descent: what is subtracted after that step.
-        loss: `(B,)` residual of x_0|t, see `unexplained`.
+        loss: `(B,)` misfit of x_0|t.
         phi: parameters from here on.
     """
 
@@ -66,12 +62,17 @@ class GuidedSampling(RestorationMethod):
         self.steps = steps
 
     @abstractmethod
-    def guide(
-        self, y: Tensor, x_t: Tensor, t: int, phi: Phi, degradation: Degradation, prior: Prior
-    ) -> Guidance:
+    def guide(self, problem: Problem, prior: Prior, x_t: Tensor, t: int, phi: Phi) -> Guidance:
         """The prediction at one timestep and the descent on the data that follows it.
 
-        Called without gradient mode; one evaluation of the prior.
+        It is called without gradient mode, and evaluates the prior once.
+
+        Args:
+            problem: degraded images.
+            prior: diffusion prior.
+            x_t: `(B, 3, H, W)` states of the diffusion.
+            t: their timestep.
+            phi: parameters as they are now.
         """
 
     def check(self, degradation: Degradation, prior: Prior) -> None:
@@ -79,48 +80,15 @@ class GuidedSampling(RestorationMethod):
             prior.schedule.timesteps(self.steps)
 
     @torch.no_grad()
-    def _restore(
-        self,
-        y: Tensor,
-        degradation: Degradation,
-        prior: Prior,
-        generators: Sequence[Generator],
-        sigma_y: Tensor,
-        observer: Observer,
-    ) -> Restoration:
-        timesteps = prior.schedule.timesteps(self.steps)
-        levels = [prior.schedule.level(t) for t in (*timesteps, -1)]
-        phi = degradation.init(y, sigma_y)
-        size = degradation.frame.image_size(size_of(y))
-        x_t = normal_like(y.new_empty(len(y), 3, *size), generators)
-        evaluations = prior.nfe
-        losses: list[Tensor] = []
-        for i, (t, ab, ab_next) in enumerate(zip(timesteps, levels, levels[1:], strict=False)):
-            now = self.guide(y, x_t, t, phi, degradation, prior)
+    def solve(self, problem: Problem, prior: Prior, observer: Observer) -> Restoration:
+        phi = problem.init()
+        x_t = problem.noise()
+        steps = Steps(observer, "estimation", self.steps, problem)
+        for t, ab, ab_next in prior.schedule.walk(prior.schedule.timesteps(self.steps)):
+            now = self.guide(problem, prior, x_t, t, phi)
             phi = now.phi
             eps = predict_eps(x_t, now.x0, ab)
-            noise, sigma = normal_like(x_t, generators), ancestral_sigma(ab, ab_next)
-            x_t = ddim_step(now.x0, eps, ab_next, noise, sigma) - now.descent
-            losses.append(now.loss)
-            observer(
-                Step(
-                    "estimation",
-                    i,
-                    len(timesteps),
-                    list(range(len(y))),
-                    now.loss,
-                    sigma_y,
-                    partial(degradation.frame.crop, now.x0),
-                    phi,
-                )
-            )
-        return restoration(
-            y,
-            x_t,
-            phi,
-            degradation,
-            sigma_y,
-            nfe=prior.nfe - evaluations,
-            stopped_by="steps",
-            losses={"estimation": torch.stack(losses, 1).tolist()},
-        )
+            sigma = ancestral_sigma(ab, ab_next)
+            x_t = ddim_step(now.x0, eps, ab_next, problem.noise(), sigma) - now.descent
+            steps.report(now.x0, phi, now.loss)
+        return problem.result(x_t, phi, nfe=self.steps, stopped_by="steps", losses=steps.losses)

@@ -10,8 +10,7 @@ from d2ir_pl.degradations import Mask, Phi
 from d2ir_pl.estimators.observed_pixels import estimate_sigma_of_observed, not_black, pull_push
 from d2ir_pl.image_io import write_png
 from d2ir_pl.randomness import image_generator, normal_like
-from d2ir_pl.restoration.data_step import data_step
-from d2ir_pl.restoration.result import unexplained
+from d2ir_pl.restoration import data_step, mean_square
 
 SIGMA = torch.full((1,), 0.02)
 
@@ -69,7 +68,8 @@ def test_the_mean_square_residual_of_the_truth_is_that_of_the_noise() -> None:
     y = Mask()(x, phi) + n
     residual = Mask().residual(y, Mask()(x, phi), phi)
     assert bool((residual[phi["mask"].expand_as(x) == 0] == 0).all())
-    assert torch.allclose(unexplained(Mask(), residual, phi), torch.tensor(0.01), rtol=0.1)
+    explained = mean_square(residual) / Mask().share(phi)
+    assert torch.allclose(explained, torch.tensor(0.01), rtol=0.1)
     assert torch.allclose(Mask().share(phi), torch.tensor(0.2), atol=0.03)
 
 

@@ -20,7 +20,7 @@ from d2ir_pl.priors import PriorError, UNetFlags, load_prior
 from d2ir_pl.priors.diffusers import DiffusersPrior
 from d2ir_pl.priors.registry import prior_files
 from d2ir_pl.randomness import image_generator
-from d2ir_pl.restoration import D2IR, DegradationEstimation, LatentOptimization
+from d2ir_pl.restoration import D2IR, DegradationEstimation, LatentOptimization, Problem
 
 diffusers = pytest.importorskip("diffusers")
 
@@ -175,7 +175,9 @@ def test_both_stages_restore(original: Path, stages: Any) -> None:
     )
     method = D2IR(DegradationEstimation(steps=2, start=100), latent, stages)
     y = noise(1, 3, 16, 12).clamp(-1, 1)
-    restored = method.restore(y, GaussianBlur(kernel_size=5), prior, [image_generator(0, "a")])
+    restored = method.restore(
+        Problem.of(y, GaussianBlur(kernel_size=5), [image_generator(0, "a")]), prior
+    )
     assert bool(restored.x0.isfinite().all())
     assert all(math.isfinite(loss) for run in restored.losses.values() for loss in run[0])
 

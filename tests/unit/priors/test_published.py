@@ -25,7 +25,7 @@ from d2ir_pl.priors.download import RemoteFile
 from d2ir_pl.priors.published import PUBLISHED, PublishedPrior
 from d2ir_pl.priors.registry import fetch
 from d2ir_pl.randomness import image_generator
-from d2ir_pl.restoration import D2IR, DegradationEstimation, LatentOptimization
+from d2ir_pl.restoration import D2IR, DegradationEstimation, LatentOptimization, Problem
 
 # The flags of 256x256_diffusion_uncond.pt, but for the size.
 SMALL = UNetFlags(
@@ -119,7 +119,9 @@ def test_a_published_file_restores_in_half_precision(
         ),
     )
     y = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    restored = method.restore(y, GaussianBlur(kernel_size=5), prior, [image_generator(0, "a")])
+    restored = method.restore(
+        Problem.of(y, GaussianBlur(kernel_size=5), [image_generator(0, "a")]), prior
+    )
     assert bool(restored.x0.isfinite().all())
     assert bool(restored.residual.isfinite().all())
     assert len(restored.losses["estimation"][0]) == 1

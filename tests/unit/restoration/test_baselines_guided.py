@@ -18,7 +18,7 @@ from d2ir_pl.diffusion.schedule import Schedule
 from d2ir_pl.operators.linear import Jacobian, size_of
 from d2ir_pl.priors import Prior
 from d2ir_pl.randomness import image_generator, normal_like
-from d2ir_pl.restoration import D2IR, DegradationEstimation, RestorationMethod
+from d2ir_pl.restoration import D2IR, DegradationEstimation, Problem, RestorationMethod
 from d2ir_pl.restoration.baselines import BIRD, DPS, GDP
 
 MEAN, STD = 0.1, 0.15
@@ -139,7 +139,7 @@ def test_guided_samples_follow_the_recursion_on_dense_matrices(name: str) -> Non
     scale = 0.1 if name == "DPS" else 5e4
     method = DPS(scale, steps) if name == "DPS" else GDP(name, scale, steps)
     y = observation(dense, 2)
-    found = method.restore(y, dense, GaussianPrior(MEAN, STD), generators(2))
+    found = method.restore(Problem.of(y, dense, generators(2)), GaussianPrior(MEAN, STD))
 
     A = dense.matrix.double().numpy()
     target = y.flatten(1).double().numpy()
@@ -176,7 +176,7 @@ def test_samples_of_gdp_have_the_mean_and_covariance_of_its_recursion(
     steps, count, dense = 10, 3000, Dense()
     y = observation(dense, 1)
     drawn = GDP(variant, scale, steps).restore(
-        y.expand(count, -1, -1, -1), dense, GaussianPrior(MEAN, STD), generators(count)
+        Problem.of(y.expand(count, -1, -1, -1), dense, generators(count)), GaussianPrior(MEAN, STD)
     )
     A = dense.matrix.double().numpy()
     pull = least_squares_scale(scale)
@@ -199,7 +199,7 @@ def test_bird_follows_adam_on_the_sphere_written_out() -> None:
     iterations, lr, steps, dense = 12, 0.05, 5, Dense()
     y = observation(dense, 2)
     found = BIRD(iterations, lr=lr, ddim_steps=steps).restore(
-        y, dense, GaussianPrior(MEAN, STD), generators(2)
+        Problem.of(y, dense, generators(2)), GaussianPrior(MEAN, STD)
     )
     A, target = dense.matrix.double().numpy(), y.flatten(1).double().numpy()
     # x_0(x_T) = c x_T + d, but the gradient passes through the coefficients of DDIM alone.
@@ -233,7 +233,9 @@ def test_dps_equals_the_guided_stage_of_d2ir_where_nothing_is_clipped() -> None:
     prior = GaussianPrior(MEAN, STD)
     for name, method in (("dps", DPS(1.0, 15)), ("d2ir", D2IR(stage, stages="estimation"))):
         method.restore(
-            y, blur, prior, generators(2), observer=lambda step, n=name: seen[n].append(step.x0())
+            Problem.of(y, blur, generators(2)),
+            prior,
+            lambda step, n=name: seen[n].append(step.x0()),
         )
     for a, b in zip(seen["dps"], seen["d2ir"], strict=True):
         assert float(a.abs().max()) < 1
@@ -251,7 +253,8 @@ def test_the_guidance_of_gdp_is_published_at_256_and_the_same_per_pixel_elsewher
     for repeat in (4, 1, 8):
         y_large, x_large = (image.repeat(1, 1, repeat, repeat) for image in (y, x_t))
         phi = identity.init(y_large, torch.ones(1))
-        guidance = method.guide(y_large, x_large, 300, phi, identity, prior)
+        problem = Problem.of(y_large, identity, generators(1))
+        guidance = method.guide(problem, prior, x_large, 300, phi)
         descents.append(guidance.descent[..., :64, :64])
     x = prior.x0(x_t, 300).clamp(-1, 1) if variant == "x0" else x_t
     # d/dx of the mean of ((y - x) / 2)^2 over 3 x 256 x 256 values, times 6000.
@@ -268,9 +271,11 @@ def test_an_image_is_the_same_alone_and_in_a_batch(
     method: RestorationMethod, degradation: Degradation
 ) -> None:
     y, prior = images(3) + 0.1 * normal_like(images(3), generators(3)), CurvedPrior()
-    together = method.restore(y, degradation, prior, generators(3))
+    together = method.restore(Problem.of(y, degradation, generators(3)), prior)
     for b in range(3):
-        alone = method.restore(y[b : b + 1], degradation, prior, generators(3)[b : b + 1])
+        alone = method.restore(
+            Problem.of(y[b : b + 1], degradation, generators(3)[b : b + 1]), prior
+        )
         assert torch.allclose(alone.x0[0], together.x0[b], atol=1e-4)
         for name, value in alone.phi.items():
             assert torch.allclose(value[0], together.phi[name][b], atol=1e-4)
@@ -285,7 +290,7 @@ def test_the_residual_falls_to_a_small_part(method: RestorationMethod) -> None:
     blur = GaussianBlur(9, width=1.5)
     x = images(2, 32)
     y = blur(x, blur.init(x, x[:, 0, 0, 0]))
-    result = method.restore(y, blur, GaussianPrior(0.0, float(x.std())), generators(2))
+    result = method.restore(Problem.of(y, blur, generators(2)), GaussianPrior(0.0, float(x.std())))
     (losses,) = result.losses.values()
     for b in range(2):
         assert float(result.residual[b]) < 0.25 * losses[b][0]
@@ -296,7 +301,9 @@ def test_the_residual_falls_to_a_small_part(method: RestorationMethod) -> None:
 def test_the_gain_is_found_where_the_image_is_known(method: RestorationMethod) -> None:
     light, clean = Light(), images(3)
     truth = light.draw(generators(3), clean)
-    result = method.restore(light(clean, truth), light, KnownImages(clean), generators(3))
+    result = method.restore(
+        Problem.of(light(clean, truth), light, generators(3)), KnownImages(clean)
+    )
     assert torch.allclose(result.phi["gain"], truth["gain"], atol=1e-3)
 
 
@@ -305,9 +312,11 @@ def test_gdp_moves_the_gain_toward_the_truth_as_it_restores() -> None:
     truth = light.draw(generators(3), clean)["gain"]
     y = light(clean, Phi(gain=truth))
     prior = GaussianPrior(float(clean.mean()), float(clean.std()))
-    found = GDP(scale=80000, steps=200).restore(y, light, prior, generators(3)).phi["gain"]
+    found = (
+        GDP(scale=80000, steps=200).restore(Problem.of(y, light, generators(3)), prior).phi["gain"]
+    )
     assert bool(((found - truth).abs() < 0.1 * (1 - truth)).all())
-    kept = GDP(scale=80000, steps=5, phi_lr=0).restore(y, light, prior, generators(3))
+    kept = GDP(scale=80000, steps=5, phi_lr=0).restore(Problem.of(y, light, generators(3)), prior)
     assert torch.equal(kept.phi["gain"], torch.ones(3))
 
 
@@ -318,11 +327,9 @@ def test_bird_finds_the_kernel_where_the_image_is_known() -> None:
     method = BIRD(150, kernel_lr=1e-3, ddim_steps=1)
     kernels = []
     result = method.restore(
-        blur(x, truth),
-        blur,
+        Problem.of(blur(x, truth), blur, generators(2)),
         KnownImages(x),
-        generators(2),
-        observer=lambda step: kernels.append(blur.kernel(step.phi)),
+        lambda step: kernels.append(blur.kernel(step.phi)),
     )
     # A softmax of small outputs: the kernel starts almost flat.
     assert float(kernels[0].amax()) < 3 / 49
@@ -333,7 +340,7 @@ def test_a_kernel_network_is_two_layers_of_the_drawn_weights() -> None:
     blur, y = Blur(5), images(1)
     first: list[Phi] = []
     BIRD(1, ddim_steps=1).restore(
-        y, blur, GaussianPrior(), generators(1), observer=lambda step: first.append(step.phi)
+        Problem.of(y, blur, generators(1)), GaussianPrior(), lambda step: first.append(step.phi)
     )
     generator = generators(1)[0]
     torch.randn(3, *blur.frame.image_size(size_of(y)), generator=generator)  # x_T
@@ -361,7 +368,7 @@ def test_latents_and_steps_are_reported_and_only_dps_goes_back_through_the_netwo
     tracked: list[bool] = []
     steps = []
     y, blur, prior = images(2), GaussianBlur(7, width=1.5), Watched()
-    result = method.restore(y, blur, prior, generators(2), observer=steps.append)
+    result = method.restore(Problem.of(y, blur, generators(2)), prior, steps.append)
     assert set(tracked) == {isinstance(method, DPS)}
     assert result.nfe == [prior.nfe] * 2 == [len(tracked)] * 2
     assert [step.index for step in steps] == list(range(steps[0].total))
@@ -399,7 +406,7 @@ def test_more_steps_than_the_schedule_has_are_refused_before_any_work(
 ) -> None:
     prior = GaussianPrior()
     with pytest.raises(ValueError, match=r"method\.(ddim_)?steps: 1001 steps do not fit"):
-        method.restore(torch.zeros(1, 3, 8, 8), GaussianBlur(3), prior, generators(1))
+        method.restore(Problem.of(torch.zeros(1, 3, 8, 8), GaussianBlur(3), generators(1)), prior)
     assert prior.nfe == 0
 
 

@@ -23,13 +23,11 @@ from d2ir_pl.degradations.parametric_blur import MotionBlur
 from d2ir_pl.operators.linear import size_of
 from d2ir_pl.operators.svd import correlation_matrix
 from d2ir_pl.randomness import image_generator, normal_like
-from d2ir_pl.restoration import RestorationMethod
+from d2ir_pl.restoration import Problem, RestorationMethod, Step, mean_square
 from d2ir_pl.restoration.baselines import DDRM, DiffPIR, FastDiffusionEM
 from d2ir_pl.restoration.baselines.ddrm import spectral_start, spectral_step
 from d2ir_pl.restoration.baselines.kernel_step import KernelStep
 from d2ir_pl.restoration.baselines.spectral import require_svd, spectral
-from d2ir_pl.restoration.result import mean_square
-from d2ir_pl.restoration.step import Step
 
 DECOMPOSED: dict[str, Degradation] = {
     "Identity": Identity(),
@@ -173,12 +171,9 @@ def test_ddrm_is_its_recursion_with_dense_matrices(name: str) -> None:
     sigma_y, eta, steps = 0.3, 0.85, 6
     seen = []
     result = DDRM(steps, eta, threshold=0.0).restore(
-        y,
-        degradation,
+        Problem.of(y, degradation, generators(1), torch.tensor([sigma_y])),
         prior,
-        generators(1),
-        torch.tensor([sigma_y]),
-        observer=lambda step: seen.append(step.x0()),
+        lambda step: seen.append(step.x0()),
     )
     size = degradation.frame.image_size(size_of(y))
     phi = result.phi.to(torch.float64)
@@ -288,7 +283,7 @@ def test_ddrm_keeps_what_is_observed(name: str) -> None:
     degradation = Mask([3, 3, 5, 4]) if name == "Mask" else DECOMPOSED[name]
     _, y = scene(degradation, noise=0.0)
     result = DDRM(10).restore(
-        y, degradation, GaussianPrior(), generators(2), torch.full((2,), 1e-9)
+        Problem.of(y, degradation, generators(2), torch.full((2,), 1e-9)), GaussianPrior()
     )
     # The library takes no photo to be cleaner than the rounding of 8 bits.
     assert float(result.residual.sqrt().max()) < 0.01
@@ -308,7 +303,7 @@ def test_diffpir_is_its_recursion_with_dense_matrices(
     _, y = scene(blur, 1)
     steps, zeta, weight = 7, 0.3, 7.0
     result = DiffPIR(steps, weight, zeta, cg_iterations=60).restore(
-        y, blur, prior, generators(1), torch.tensor([sigma_y])
+        Problem.of(y, blur, generators(1), torch.tensor([sigma_y])), prior
     )
     size = blur.frame.image_size(size_of(y))
     phi = result.phi.to(torch.float64)
@@ -388,7 +383,9 @@ def test_em_refuses_what_has_no_kernel_of_free_entries() -> None:
 
 def test_em_counts_the_evaluations_of_all_samples_and_returns_their_mean() -> None:
     _, y = scene(Blur(5), 1)
-    result = FastDiffusionEM(steps=4, samples=3).restore(y, Blur(5), GaussianPrior(), generators(1))
+    result = FastDiffusionEM(steps=4, samples=3).restore(
+        Problem.of(y, Blur(5), generators(1)), GaussianPrior()
+    )
     assert result.nfe == [12]
     assert len(result.losses["estimation"][0]) == 4
 
@@ -411,9 +408,11 @@ def test_an_image_is_the_same_alone_and_in_a_batch(name: str) -> None:
     method, degradation = METHODS[name]
     prior = CurvedPrior()
     _, y = scene(degradation, 3)
-    together = method.restore(y, degradation, prior, generators(3))
+    together = method.restore(Problem.of(y, degradation, generators(3)), prior)
     for b in range(3):
-        alone = method.restore(y[b : b + 1], degradation, prior, generators(3)[b : b + 1])
+        alone = method.restore(
+            Problem.of(y[b : b + 1], degradation, generators(3)[b : b + 1]), prior
+        )
         assert torch.allclose(alone.x0[0], together.x0[b], atol=1e-4)
         assert alone.nfe[0] == together.nfe[b]
 
@@ -424,7 +423,9 @@ def test_every_step_is_reported_and_counted(name: str) -> None:
     clean, y = scene(degradation, 2)
     steps: list[Step] = []
     result = method.restore(
-        y, degradation, GaussianPrior(), generators(2), torch.full((2,), 0.06), steps.append
+        Problem.of(y, degradation, generators(2), torch.full((2,), 0.06)),
+        GaussianPrior(),
+        steps.append,
     )
     assert [step.index for step in steps] == list(range(5))
     assert {step.total for step in steps} == {5}
@@ -439,7 +440,7 @@ def test_restorations_explain_the_photo(method: RestorationMethod, tmp_path: Pat
     blur = Blur(kernel=str(tmp_path / "kernel.npy"))
     _, y = scene(blur, 2)
     sigma_y = torch.full((2,), 0.06)
-    result = method.restore(y, blur, GaussianPrior(0.0, 0.5), generators(2), sigma_y)
+    result = method.restore(Problem.of(y, blur, generators(2), sigma_y), GaussianPrior(0.0, 0.5))
     assert bool((result.residual.sqrt() / result.sigma_y < 1.3).all())
     assert bool((result.residual < 0.5 * mean_square(y)).all())
 

@@ -7,8 +7,13 @@ from gaussian_prior import CurvedPrior, GaussianPrior
 
 from d2ir_pl.degradations import Blur, Degradation, GaussianBlur, Identity, Phi
 from d2ir_pl.randomness import image_generator, normal_like
-from d2ir_pl.restoration import D2IR, DegradationEstimation, LatentOptimization
-from d2ir_pl.restoration.result import mean_square
+from d2ir_pl.restoration import (
+    D2IR,
+    DegradationEstimation,
+    LatentOptimization,
+    Problem,
+    mean_square,
+)
 
 
 def generators(count, seed=0):
@@ -43,12 +48,16 @@ METHODS = {
 def test_an_image_is_the_same_alone_in_a_batch_and_in_another_order(name, degradation):
     _, y, _ = scene(4, noise=0.15)
     method, prior = METHODS[name], CurvedPrior()
-    together = method.restore(y, degradation, prior, generators(4))
+    together = method.restore(Problem.of(y, degradation, generators(4)), prior)
     order = [2, 0, 3, 1]
-    shuffled = method.restore(y[order], degradation, prior, [generators(4)[i] for i in order])
+    shuffled = method.restore(
+        Problem.of(y[order], degradation, [generators(4)[i] for i in order]), prior
+    )
     assert torch.allclose(shuffled.x0, together.x0[order], atol=1e-4)
     for b in range(4):
-        alone = method.restore(y[b : b + 1], degradation, prior, generators(4)[b : b + 1])
+        alone = method.restore(
+            Problem.of(y[b : b + 1], degradation, generators(4)[b : b + 1]), prior
+        )
         assert torch.allclose(alone.x0[0], together.x0[b], atol=1e-4)
         assert alone.nfe[0] == together.nfe[b]
         for key, value in alone.phi.items():
@@ -59,7 +68,9 @@ def test_an_image_is_the_same_alone_in_a_batch_and_in_another_order(name, degrad
 def test_a_seed_fixes_the_result_and_another_changes_it(name):
     _, y, _ = scene(1)
     results = [
-        METHODS[name].restore(y, GaussianBlur(11), GaussianPrior(), generators(1, seed)).x0
+        METHODS[name]
+        .restore(Problem.of(y, GaussianBlur(11), generators(1, seed)), GaussianPrior())
+        .x0
         for seed in (0, 0, 1)
     ]
     assert torch.equal(results[0], results[1])
@@ -70,7 +81,7 @@ def test_a_seed_fixes_the_result_and_another_changes_it(name):
 def test_stage_1_explains_the_image_to_its_noise_and_no_further():
     clean, y, blur = scene(2, size=48)
     prior = GaussianPrior(0.0, float(clean.std()))
-    result = D2IR(stages="estimation").restore(y, blur, prior, generators(2))
+    result = D2IR(stages="estimation").restore(Problem.of(y, blur, generators(2)), prior)
     assert torch.allclose(result.residual.sqrt() / result.sigma_y, torch.ones(2), atol=0.15)
 
 
@@ -81,20 +92,20 @@ def test_an_error_of_the_model_counts_as_noise_in_both_stages():
     methods = [D2IR(QUICK, latent, model_error=0.03), D2IR(QUICK, latent)]
     noise = [sigma, (sigma**2 + 0.06**2).sqrt()]
     error, noisier = (
-        method.restore(y, blur, CurvedPrior(), generators(2), s)
+        method.restore(Problem.of(y, blur, generators(2), s), CurvedPrior())
         for method, s in zip(methods, noise, strict=True)
     )
     assert torch.equal(error.x0, noisier.x0)
     assert error.nfe == noisier.nfe
     assert torch.equal(error.sigma_y, sigma)
-    exact = D2IR(QUICK, latent).restore(y, blur, CurvedPrior(), generators(2), sigma)
+    exact = D2IR(QUICK, latent).restore(Problem.of(y, blur, generators(2), sigma), CurvedPrior())
     assert bool((error.residual > exact.residual).all())
 
 
 def test_a_known_phi_is_not_touched():
     _, y, blur = scene(1)
     before = blur.init(y, torch.ones(1))
-    result = D2IR(QUICK, QUICK_LATENT).restore(y, blur, GaussianPrior(), generators(1))
+    result = D2IR(QUICK, QUICK_LATENT).restore(Problem.of(y, blur, generators(1)), GaussianPrior())
     assert torch.equal(result.phi["log_width"], before["log_width"])
 
 
@@ -104,11 +115,9 @@ def test_phi_is_left_alone_above_its_noise_level():
     walk = replace(QUICK, steps=9, start=400, spacing="linear", phi_start=150)
     method = D2IR(walk, stages="estimation")
     method.restore(
-        y,
-        GaussianBlur(11),
+        Problem.of(y, GaussianBlur(11), generators(1)),
         GaussianPrior(),
-        generators(1),
-        observer=lambda step: seen.update({step.index: step.phi["log_width"].item()}),
+        lambda step: seen.update({step.index: step.phi["log_width"].item()}),
     )
     # Timesteps are 400, 350, ... 0: the sixth is 150.
     assert len({seen[i] for i in range(5)}) == 1
@@ -131,7 +140,7 @@ def test_guidance_descends_the_residual():
     residual = [
         float(
             D2IR(replace(base, guidance_scale=scale), stages="estimation")
-            .restore(y, blur, prior, generators(1))
+            .restore(Problem.of(y, blur, generators(1)), prior)
             .residual
         )
         for scale in (0.0, 0.3, 0.6)
@@ -152,7 +161,9 @@ def test_less_noise_ends_nearer_the_posterior_mean():
         method = D2IR(replace(walk, temperature=temperature), stages="estimation")
         gens = [torch.Generator().manual_seed(seed)]
         noise = torch.tensor([sigma])
-        return method.restore(y, Identity(), GaussianPrior(0.0, deviation), gens, noise).x0
+        return method.restore(
+            Problem.of(y, Identity(), gens, noise), GaussianPrior(0.0, deviation)
+        ).x0
 
     error = [float((restored(t) - mean.clamp(-1, 1)).square().mean()) for t in (0.0, 0.3, 1.0)]
     assert error[0] < error[1] < error[2] / 2
@@ -167,7 +178,8 @@ def test_fitting_phi_moves_the_width_toward_the_truth():
     truth = Phi(log_width=torch.tensor([[0.2], [0.8]]))
     start = Phi(log_width=torch.tensor([[0.5], [0.5]]))
     stage = DegradationEstimation(phi_steps=200, phi_anchor=0.0)
-    found = stage._fit_phi(blur(x, truth), x, start, start, blur, torch.full((2,), 0.01))
+    problem = Problem.of(blur(x, truth), blur, generators(2), torch.full((2,), 0.01))
+    found = stage._fit_phi(problem, x, start, start)
     assert torch.allclose(found["log_width"], truth["log_width"], atol=0.02)
 
 
@@ -175,10 +187,9 @@ class TestLatentOptimization:
     def run(self, y, blur, prior, x=None, sigma=0.04, **settings):
         steps = []
         stage = LatentOptimization(**{"ddim_steps": 3, "discrepancy": 0.0, **settings})
-        sigma_y = torch.full((len(y),), sigma)
-        phi = blur.init(y, sigma_y)
+        problem = Problem.of(y, blur, generators(len(y)), torch.full((len(y),), sigma))
         x = blur.frame.embed(y) if x is None else x
-        result = stage(y, x, phi, blur, prior, sigma_y, generators(len(y)), steps.append)
+        result = stage(problem, x, problem.init(), prior, steps.append)
         return result, steps
 
     @pytest.mark.parametrize("gradient", ["full", "detached"])
@@ -189,9 +200,9 @@ class TestLatentOptimization:
             y, blur, GaussianPrior(0, 0.5), gradient=gradient, start=start, lr=0.05
         )
         for b in range(2):
-            assert min(result.losses[b]) < result.losses[b][0]
+            assert min(result.losses["latent"][b]) < result.losses["latent"][b][0]
             kept = mean_square(y - blur(result.x, blur.init(y, y[:, 0, 0, 0])))[b]
-            assert float(kept) == pytest.approx(min(result.losses[b]), rel=1e-4)
+            assert float(kept) == pytest.approx(min(result.losses["latent"][b]), rel=1e-4)
         assert len(steps) == 31
 
     def test_the_result_is_made_by_the_chain_that_was_optimised(self):
@@ -210,8 +221,8 @@ class TestLatentOptimization:
         stopped = [b for b in range(3) if result.stopped_by[b] == "discrepancy"]
         assert stopped
         for b in stopped:
-            assert result.losses[b][-1] <= (1.5 * 0.04) ** 2
-            assert all(loss > (1.5 * 0.04) ** 2 for loss in result.losses[b][:-1])
+            assert result.losses["latent"][b][-1] <= (1.5 * 0.04) ** 2
+            assert all(loss > (1.5 * 0.04) ** 2 for loss in result.losses["latent"][b][:-1])
             assert result.nfe[b] < result.nfe[1]
         assert steps[-1].images == [1]
 
@@ -308,7 +319,7 @@ def test_the_proximal_step_explains_a_nonlinear_degradation():
     gamma = Gamma()
     y = gamma(clean, gamma.init(clean, clean))
     result = D2IR(QUICK, stages="estimation").restore(
-        y, gamma, GaussianPrior(), generators(1), torch.full((1,), 0.01)
+        Problem.of(y, gamma, generators(1), torch.full((1,), 0.01)), GaussianPrior()
     )
     assert float(result.residual) < 0.02**2
     assert float((result.x0 - clean).square().mean()) < 0.02**2
@@ -327,7 +338,7 @@ def test_guidance_descends_the_residual_of_a_nonlinear_degradation():
             guidance_scale=scale,
         )
         method = D2IR(stage, QUICK_LATENT)
-        result = method.restore(y, Gamma(), GaussianPrior(), generators(1))
+        result = method.restore(Problem.of(y, Gamma(), generators(1)), GaussianPrior())
         residual.append(float(result.residual))
     assert residual[1] < 0.6 * residual[0]
 
@@ -335,7 +346,9 @@ def test_guidance_descends_the_residual_of_a_nonlinear_degradation():
 def test_losses_are_per_pixel_means_and_counts_add_up():
     _, y, _ = scene(2)
     prior = GaussianPrior()
-    result = D2IR(QUICK, QUICK_LATENT).restore(y, GaussianBlur(11), prior, generators(2))
+    result = D2IR(QUICK, QUICK_LATENT).restore(
+        Problem.of(y, GaussianBlur(11), generators(2)), prior
+    )
     assert [len(losses) for losses in result.losses["estimation"]] == [4, 4]
     # The latent stage reports its starting image and then each of its iterates.
     assert [len(losses) for losses in result.losses["latent"]] == [5, 5]
@@ -372,7 +385,7 @@ def test_impossible_settings_are_refused(build, message):
 )
 def test_unusable_tensors_are_refused(y, count, message):
     with pytest.raises(ValueError, match=message):
-        D2IR().restore(y, GaussianBlur(), GaussianPrior(), generators(count))
+        D2IR().restore(Problem.of(y, GaussianBlur(), generators(count)), GaussianPrior())
 
 
 @pytest.mark.parametrize(
@@ -386,5 +399,5 @@ def test_unusable_tensors_are_refused(y, count, message):
 def test_settings_that_do_not_fit_the_schedule_are_refused_before_any_work(method):
     prior = GaussianPrior()
     with pytest.raises(ValueError, match=r"method\.(estimation|latent): "):
-        method.restore(torch.zeros(1, 3, 8, 8), GaussianBlur(), prior, generators(1))
+        method.restore(Problem.of(torch.zeros(1, 3, 8, 8), GaussianBlur(), generators(1)), prior)
     assert prior.nfe == 0

@@ -5,9 +5,15 @@ import torch
 from gaussian_prior import GaussianPrior
 
 from d2ir_pl.degradations import GaussianBlur, Identity
-from d2ir_pl.randomness import image_generator, normal_like
-from d2ir_pl.restoration import D2IR, DegradationEstimation, RestorationMethod, restore_samples
-from d2ir_pl.restoration.result import explained, unexplained
+from d2ir_pl.randomness import image_generator
+from d2ir_pl.restoration import (
+    D2IR,
+    DegradationEstimation,
+    Problem,
+    RestorationMethod,
+    mean_square,
+    restore_samples,
+)
 
 DEVIATION, SIGMA = 0.2, 0.1
 SHRINK = DEVIATION**2 / (DEVIATION**2 + SIGMA**2)
@@ -28,25 +34,19 @@ def noisy(count: int = 1, size: int = 32) -> torch.Tensor:
 class Sampler(RestorationMethod):
     """Exact samples of the posterior of Gaussian pixels under Gaussian noise."""
 
-    def _restore(self, y, degradation, prior, generators, sigma_y, observer):
-        x = SHRINK * y + SIGMA * math.sqrt(SHRINK) * normal_like(y, generators)
-        return explained(
-            y,
-            x,
-            degradation.init(y, sigma_y),
-            degradation,
-            sigma_y,
-            [1] * len(y),
-            ["steps"] * len(y),
-            {},
-        )
+    def solve(self, problem, prior, observer):
+        x = SHRINK * problem.y + SIGMA * math.sqrt(SHRINK) * problem.noise()
+        return problem.result(x, problem.init(), nfe=1, stopped_by="steps", losses={})
 
 
 def test_the_mean_and_deviation_of_samples_are_those_of_the_posterior():
     y = noisy()
     count = 32
     many = restore_samples(
-        Sampler(), count, y, Identity(), GaussianPrior(), generators(), torch.tensor([SIGMA])
+        Sampler(),
+        count,
+        Problem.of(y, Identity(), generators(), torch.tensor([SIGMA])),
+        GaussianPrior(),
     )
     variance = SIGMA**2 * SHRINK
     error = float((many.x0 - SHRINK * y).square().mean())
@@ -58,8 +58,8 @@ def test_the_mean_and_deviation_of_samples_are_those_of_the_posterior():
 
 def test_one_sample_is_the_restoration_itself():
     y = noisy()
-    one = restore_samples(WALK, 1, y, GaussianBlur(11), GaussianPrior(), generators())
-    same = WALK.restore(y, GaussianBlur(11), GaussianPrior(), generators())
+    one = restore_samples(WALK, 1, Problem.of(y, GaussianBlur(11), generators()), GaussianPrior())
+    same = WALK.restore(Problem.of(y, GaussianBlur(11), generators()), GaussianPrior())
     assert torch.equal(one.x0, same.x0)
     assert one.std is None
 
@@ -71,13 +71,11 @@ def test_samples_share_nothing_between_images_and_are_all_counted():
     both = restore_samples(
         WALK,
         3,
-        y,
-        blur,
+        Problem.of(y, blur, generators(2)),
         prior,
-        generators(2),
-        observer=lambda step: seen.append((step.sample, step.num_samples, step.index)),
+        lambda step: seen.append((step.sample, step.num_samples, step.index)),
     )
-    alone = restore_samples(WALK, 3, y[1:], blur, prior, generators(2)[1:])
+    alone = restore_samples(WALK, 3, Problem.of(y[1:], blur, generators(2)[1:]), prior)
     assert torch.allclose(both.x0[1], alone.x0[0], atol=1e-5)
     assert both.std is not None
     assert alone.std is not None
@@ -86,9 +84,11 @@ def test_samples_share_nothing_between_images_and_are_all_counted():
     assert seen == [(n, 3, i) for n in range(3) for i in range(5)]
     assert both.reblurred is not None
     residual = blur.residual(y, both.reblurred, both.phi)
-    assert torch.allclose(both.residual, unexplained(blur, residual, both.phi))
+    assert torch.allclose(both.residual, mean_square(residual) / blur.share(both.phi))
 
 
 def test_no_sample_at_all_is_refused():
     with pytest.raises(ValueError, match="num_samples 0 must be at least 1"):
-        restore_samples(WALK, 0, noisy(), GaussianBlur(11), GaussianPrior(), generators())
+        restore_samples(
+            WALK, 0, Problem.of(noisy(), GaussianBlur(11), generators()), GaussianPrior()
+        )

@@ -1,0 +1,165 @@
+"""A batch of degraded images to restore, and what every method asks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Generator, Tensor
+
+from d2ir_pl.degradations import Degradation, LinearOperator, Phi
+from d2ir_pl.estimators.noise_level import MIN_SIGMA
+from d2ir_pl.operators.linear import Size, size_of
+from d2ir_pl.randomness import normal_like
+from d2ir_pl.restoration.result import Losses, Restoration, StoppedBy
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Degraded images y = D_phi(x) + n, whose x (and phi, where it is unknown) is sought.
+
+    `Problem.of` makes one of what is at hand. An x is `(B, 3, H, W)`; it may be larger than the
+    image that the user gets, see `Frame`.
+
+    Args:
+        y: `(B, 3, h, w)` float in [-1, 1], or `(B, S, 3, h, w)` for S photos of a scene.
+        sigma_y: `(B,)` standard deviation of n in the units of y, positive.
+        degradation: the family of degradations D, with phi known or not.
+        generators: one CPU generator per image; the only source of randomness.
+
+    Raises:
+        ValueError: for tensors of another shape or type, and for values that are not finite.
+    """
+
+    y: Tensor
+    sigma_y: Tensor
+    degradation: Degradation
+    generators: Sequence[Generator]
+
+    def __post_init__(self) -> None:
+        y, count = self.y, len(self.y)
+        if y.ndim not in (4, 5) or y.shape[-3] != 3 or not y.is_floating_point():
+            raise ValueError(
+                f"y must be a float tensor (B, 3, H, W), or (B, S, 3, H, W) for S photos of a "
+                f"scene, not {y.dtype} {tuple(y.shape)}"
+            )
+        if len(self.generators) != count:
+            raise ValueError(f"{count} images need as many generators, not {len(self.generators)}")
+        if self.sigma_y.shape != (count,):
+            raise ValueError(f"sigma_y must be ({count},), not {tuple(self.sigma_y.shape)}")
+        if not bool(torch.isfinite(y).all()):
+            raise ValueError("y has NaN or infinite values: repair the input")
+
+    @classmethod
+    def of(
+        cls,
+        y: Tensor,
+        degradation: Degradation,
+        generators: Sequence[Generator],
+        sigma_y: Tensor | None = None,
+    ) -> Problem:
+        """The problem in float32, with noise of at least `MIN_SIGMA`.
+
+        Args:
+            y: see the class.
+            degradation: see the class.
+            generators: see the class.
+            sigma_y: `(B,)` noise in the units of y; estimated from y if None.
+        """
+        problem = cls(y, torch.ones(len(y)), degradation, generators)
+        y = y.float()
+        with torch.autocast(y.device.type, enabled=False):
+            found = degradation.estimate_sigma(y) if sigma_y is None else sigma_y.to(y)
+        return replace(problem, y=y, sigma_y=found.clamp_min(MIN_SIGMA))
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @property
+    def observed_size(self) -> Size:
+        """Height and width of y."""
+        return size_of(self.y)
+
+    @property
+    def image_size(self) -> Size:
+        """Height and width of an x."""
+        return self.degradation.frame.image_size(self.observed_size)
+
+    def init(self) -> Phi:
+        """Parameters read off y, or the known ones."""
+        return self.degradation.init(self.y, self.sigma_y)
+
+    def lift(self, phi: Phi) -> Tensor:
+        """A first guess of x, made of y."""
+        return self.degradation.lift(self.y, phi)
+
+    def noise(self) -> Tensor:
+        """Standard normal noise like x; that of each image comes from its generator."""
+        return normal_like(self.y.new_empty(len(self), 3, *self.image_size), self.generators)
+
+    def linearize(self, x: Tensor, phi: Phi) -> tuple[LinearOperator, Tensor]:
+        """The derivative of D_phi at x, and the residual y - D_phi(x)."""
+        return self.degradation.linearize(self.y, x, phi)
+
+    def residual(self, x: Tensor, phi: Phi) -> Tensor:
+        """y - D_phi(x); zero where y says nothing about x."""
+        return self.degradation.residual(self.y, self.degradation(x, phi), phi)
+
+    def misfit(self, x: Tensor, phi: Phi) -> Tensor:
+        """`(B,)` mean square of y - D_phi(x) over the values of y that say something about x.
+
+        It equals sigma_y^2 where x and phi explain y to its noise.
+        """
+        return self.misfit_of(self.residual(x, phi), phi)
+
+    def misfit_of(self, residual: Tensor, phi: Phi) -> Tensor:
+        """`misfit` of a residual that is known already."""
+        return mean_square(residual) / self.degradation.share(phi)
+
+    def crop(self, x: Tensor) -> Tensor:
+        """The part of x that the user asked for."""
+        return self.degradation.frame.crop(x)
+
+    def select(self, rows: Sequence[int]) -> Problem:
+        """Some images of the batch."""
+        rows = list(rows)
+        generators = [self.generators[b] for b in rows]
+        return replace(self, y=self.y[rows], sigma_y=self.sigma_y[rows], generators=generators)
+
+    @torch.no_grad()
+    def result(
+        self,
+        x: Tensor,
+        phi: Phi,
+        *,
+        nfe: int | list[int],
+        stopped_by: StoppedBy | list[StoppedBy],
+        losses: Losses,
+    ) -> Restoration:
+        """What a method returns, with what it leaves unexplained.
+
+        Args:
+            x: `(B, 3, H, W)` restored images.
+            phi: parameters that explain y by x.
+            nfe: network evaluations spent on each image, or on every image.
+            stopped_by: what ended the restoration of each image, or of every image.
+            losses: misfit of each image at every step, by stage; see `Steps.losses`.
+        """
+        reblurred = self.degradation(x, phi)
+        residual = self.degradation.residual(self.y, reblurred, phi)
+        return Restoration(
+            x0=self.crop(x).clamp(-1, 1),
+            phi=phi,
+            residual=self.misfit_of(residual, phi),
+            sigma_y=self.sigma_y,
+            nfe=nfe if isinstance(nfe, list) else [nfe] * len(self),
+            stopped_by=stopped_by if isinstance(stopped_by, list) else [stopped_by] * len(self),
+            losses=losses,
+            reblurred=reblurred,
+        )
+
+
+def mean_square(residual: Tensor) -> Tensor:
+    """`(B,)` mean over everything but the batch."""
+    return residual.square().flatten(1).mean(1)
