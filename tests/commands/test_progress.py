@@ -2,12 +2,14 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from photos import save, save_all
 from program import predict, table
 from rich.console import Console
+from rich.progress import Progress, TaskID
 
 
 def test_a_line_an_image_where_there_is_no_terminal(
@@ -53,25 +55,33 @@ def test_the_summary_tells_new_from_old_and_has_the_means_of_all(
     assert failed[0].startswith("failed: d: ")
 
 
-def test_a_terminal_shows_image_stage_step_and_loss(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What is drawn on a terminal, where every step is drawn and none depends on a clock."""
+    drawn = io.StringIO()
+    console = Console(file=drawn, force_terminal=True, width=150)
+    monkeypatch.setattr("d2ir_pl.commands.predict.Console", lambda **options: console)
+    update = Progress.update
+
+    def at_once(self: Progress, task: TaskID, **options: Any) -> None:
+        update(self, task, refresh=True, **options)
+
+    monkeypatch.setattr(Progress, "update", at_once)
+    return drawn
+
+
+def test_a_terminal_shows_image_stage_step_and_loss(tmp_path: Path, screen: io.StringIO) -> None:
     inputs = save_all(tmp_path / "in", ["a.png", "b.png"])
-    screen = Console(file=io.StringIO(), force_terminal=True, width=150)
-    monkeypatch.setattr("d2ir_pl.commands.predict.Console", lambda **options: screen)
-    assert predict(inputs, tmp_path / "out", "--model.method.estimation.steps", "30") == 0
-    assert isinstance(screen.file, io.StringIO)
-    shown = screen.file.getvalue()
-    assert "image 1 of 2 (a), estimation " in shown
-    assert "/30, loss " in shown
+    assert predict(inputs, tmp_path / "out") == 0
+    shown = screen.getvalue()
+    for name in ("image 1 of 2 (a)", "image 2 of 2 (b)"):
+        for step in ("1/2", "2/2"):
+            assert f"{name}, estimation {step}, loss " in shown
     assert shown.endswith(f"results in {tmp_path / 'out'}\n")
 
 
-def test_a_terminal_counts_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_counts_samples(tmp_path: Path, screen: io.StringIO) -> None:
     inputs = save_all(tmp_path / "in", ["a.png"])
-    screen = Console(file=io.StringIO(), force_terminal=True, width=150)
-    monkeypatch.setattr("d2ir_pl.commands.predict.Console", lambda **options: screen)
-    options = ["--model.method.estimation.steps", "30", "--model.num_samples", "2"]
-    assert predict(inputs, tmp_path / "out", *options) == 0
-    assert isinstance(screen.file, io.StringIO)
-    assert "image 1 of 1 (a), sample 2/2, estimation " in screen.file.getvalue()
+    assert predict(inputs, tmp_path / "out", "--model.num_samples", "2") == 0
+    for sample in ("1/2", "2/2"):
+        assert f"image 1 of 1 (a), sample {sample}, estimation " in screen.getvalue()
