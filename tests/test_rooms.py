@@ -31,7 +31,7 @@ ROOMS: dict[str, set[str]] = {
         "diffusion",
         "image_io",
     },
-    "training": {"priors", "diffusion", "inputs", "operators", "image_io"},
+    "training": {"priors", "diffusion", "results", "inputs", "operators", "image_io"},
     "reports": {"results", "inputs", "image_io"},
     "prediction": {
         "image_io",

@@ -1,8 +1,9 @@
-"""The options of commands that run Lightning's trainer: its own, those of a module and its data."""
+"""The options of commands that run Lightning's trainer, and the objects that they describe."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import inspect
+from typing import Any, ClassVar, Self
 
 import pytorch_lightning as pl
 from jsonargparse import SUPPRESS, ActionConfigFile, ArgumentError
@@ -11,16 +12,15 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 import d2ir_pl
 from d2ir_pl.commands.classes import require_classes_first
-from d2ir_pl.commands.sentences import sentence
+from d2ir_pl.commands.sentences import sentence, with_option
 from d2ir_pl.commands.shipped import find_configs
 from d2ir_pl.compat import option_names, own_defaults
-from d2ir_pl.errors import InputError, UsageError
-from d2ir_pl.priors import PriorError
+from d2ir_pl.errors import UsageError, UserError
 from d2ir_pl.priors.precision import device_type, trainer_precision
 
 
 class _Parser(LightningArgumentParser):
-    """No option can be abbreviated, and neither can those of a class that is named as a value.
+    """A parser that takes no abbreviation, neither of its options nor of those of a chosen class.
 
     jsonargparse builds the parsers of such classes itself, from the class of the outer one.
     """
@@ -30,26 +30,69 @@ class _Parser(LightningArgumentParser):
 
 
 class CommandCLI(LightningCLI):
-    """Options of a module, its data and Lightning's trainer, of which some mean nothing here."""
+    """Options of a module, its data and Lightning's trainer; `parse` makes the objects of them.
 
+    Attributes:
+        command: name of the command.
+        about: sentence for the help of the command.
+        module_class: the module, whose arguments are the options `--model`.
+        data_class: the data, whose arguments are the options `--data`.
+        trainer_options: arguments of Lightning's trainer that are offered as `--trainer`. An
+            argument that a later version of Lightning adds is not offered by itself.
+        network: what computes in `--trainer.precision`, for the help.
+    """
+
+    command: ClassVar[str]
+    about: ClassVar[str]
     module_class: ClassVar[type[pl.LightningModule]]
     data_class: ClassVar[type[pl.LightningDataModule]]
-    trainer_skip: ClassVar[set[str]]
+    trainer_options: ClassVar[frozenset[str]]
     network: ClassVar[str]
+
+    @staticmethod
+    def make_trainer(**arguments: Any) -> pl.Trainer:
+        """Lightning's trainer with what the command sets for it.
+
+        Args:
+            arguments: the values of `trainer_options`, and a precision that Lightning knows.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def parse(cls, arguments: list[str]) -> Self:
+        """Make the module, the data and the trainer that the options of the command describe.
+
+        Args:
+            arguments: what the user typed after the name of the command.
+
+        Raises:
+            UserError: with one sentence that begins with the option, if one is wrong.
+        """
+        require_classes_first(arguments)
+        return cls(
+            cls.module_class,
+            cls.data_class,
+            save_config_callback=None,
+            trainer_class=cls.make_trainer,
+            seed_everything_default=False,
+            auto_configure_optimizers=False,
+            parser_kwargs={
+                "prog": f"d2ir {cls.command}",
+                "description": cls.about,
+                "default_env": True,
+                "env_prefix": "D2IR",
+                "exit_on_error": False,
+                "dump_header": [f"d2ir_pl {d2ir_pl.__version__}"],
+            },
+            args=find_configs(arguments),
+            run=False,
+        )
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         parser = _Parser(**kwargs)
         help = "YAML file with options, or the name of a shipped one; can be given several times"
         parser.add_argument("--config", action=ActionConfigFile, help=help)
         return parser
-
-    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        try:
-            with own_defaults():
-                self.config = parser.parse_args(args)
-        except ArgumentError as error:
-            known = option_names(parser)
-            raise UsageError(sentence(str(error), parser.prog, known)) from None
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         # Lightning asks for it; every draw has a generator of its own here, so it says nothing.
@@ -64,7 +107,7 @@ class CommandCLI(LightningCLI):
             fail_untyped=False,
             instantiate=False,
             sub_configs=True,
-            skip=self.trainer_skip | {"precision"},
+            skip=inspect.signature(pl.Trainer).parameters.keys() - self.trainer_options,
         )
         help = (
             f"what {self.network} computes in: 32-true, bf16-mixed, 16-mixed, or auto (half "
@@ -72,56 +115,30 @@ class CommandCLI(LightningCLI):
         )
         parser.add_argument("--trainer.precision", type=str, default="auto", help=help)
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        try:
+            with own_defaults():
+                self.config = parser.parse_args(args)
+        except UserError:
+            raise
+        except (ArgumentError, ValueError, TypeError) as error:
+            known = option_names(parser)
+            raise UsageError(sentence(str(error), parser.prog, known)) from None
 
-def parse(cli: type[CommandCLI], trainer: Any, name: str, about: str, arguments: list[str]) -> Any:
-    """The module, the data and the trainer that the options of a command describe.
+    def instantiate_classes(self) -> None:
+        options = self.config.as_dict()
+        try:
+            super().instantiate_classes()
+        except MisconfigurationException as error:
+            reason = " ".join(str(error).split())
+            raise UsageError(f"the --trainer options do not fit this machine: {reason}") from None
+        except UserError as error:
+            raise type(error)(with_option(str(error), options)) from None
+        except (ArgumentError, ValueError, TypeError) as error:
+            reason = sentence(str(error), self.parser.prog)
+            raise UsageError(with_option(reason, options)) from None
 
-    Args:
-        cli: the command's options.
-        trainer: what makes Lightning's trainer of them.
-        name: of the command.
-        about: what it does, for its help.
-        arguments: what the user typed after the name.
-
-    Raises:
-        UsageError, InputError, PriorError: with one sentence, if an option is wrong.
-    """
-    require_classes_first(arguments)
-    arguments = find_configs(arguments)
-    prog = f"d2ir {name}"
-    try:
-        return cli(
-            cli.module_class,
-            cli.data_class,
-            save_config_callback=None,
-            trainer_class=trainer,
-            seed_everything_default=False,
-            auto_configure_optimizers=False,
-            parser_kwargs={
-                "prog": prog,
-                "description": about,
-                "default_env": True,
-                "env_prefix": "D2IR",
-                "exit_on_error": False,
-                "dump_header": [f"d2ir_pl {d2ir_pl.__version__}"],
-            },
-            args=arguments,
-            run=False,
-        )
-    except (UsageError, InputError, PriorError):
-        raise
-    except MisconfigurationException as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(f"the --trainer options do not fit this machine: {reason}") from None
-    except (ArgumentError, ValueError, TypeError) as error:
-        raise UsageError(sentence(str(error), prog)) from None
-
-
-def resolve_precision(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The trainer's arguments with the name of a precision that Lightning knows.
-
-    Raises:
-        ValueError: if it is none of those that are supported.
-    """
-    device = device_type(arguments["accelerator"])
-    return {**arguments, "precision": trainer_precision(arguments["precision"], device)}
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        asked = self.config.trainer
+        precision = trainer_precision(asked.precision, device_type(asked.accelerator))
+        return super().instantiate_trainer(precision=precision, **kwargs)

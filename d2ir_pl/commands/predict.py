@@ -6,14 +6,13 @@ import importlib
 import os
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import pytorch_lightning as pl
 from jsonargparse import lazy_instance
 from pytorch_lightning.cli import LightningArgumentParser
 from rich.console import Console
 
-from d2ir_pl.commands.parser import CommandCLI, parse, resolve_precision
+from d2ir_pl.commands.parser import CommandCLI
 from d2ir_pl.console import quiet
 from d2ir_pl.degradations import GaussianBlur
 from d2ir_pl.prediction.data import RestorationDataModule
@@ -23,49 +22,29 @@ from d2ir_pl.prediction.trainer import restoration_trainer
 from d2ir_pl.priors.memory import keep_freed_memory
 from d2ir_pl.restoration import D2IR
 
-# Options of Lightning's trainer that mean nothing when images are restored, or are defined here.
-_TRAINING_ONLY = {
-    "max_epochs",
-    "min_epochs",
-    "max_steps",
-    "min_steps",
-    "max_time",
-    "limit_train_batches",
-    "limit_val_batches",
-    "limit_test_batches",
-    "limit_predict_batches",
-    "fast_dev_run",
-    "overfit_batches",
-    "val_check_interval",
-    "check_val_every_n_epoch",
-    "num_sanity_val_steps",
-    "log_every_n_steps",
-    "accumulate_grad_batches",
-    "gradient_clip_val",
-    "gradient_clip_algorithm",
-    "reload_dataloaders_every_n_epochs",
-    "sync_batchnorm",
-    "enable_autolog_hparams",
-    "model_registry",
-    "inference_mode",
-    "detect_anomaly",
-    "barebones",
-    "default_root_dir",
-    "enable_checkpointing",
-    "enable_progress_bar",
-    "enable_model_summary",
-    "use_distributed_sampler",
-    "logger",
-}
-
 
 class RestorationCLI(CommandCLI):
     """`predict`: options of the model, the data and Lightning's trainer, and a few of its own."""
 
+    command = "predict"
+    about = "Restore degraded photos with a pretrained diffusion prior."
     module_class = RestorationModule
     data_class = RestorationDataModule
-    trainer_skip = _TRAINING_ONLY
+    trainer_options = frozenset(
+        {
+            "accelerator",
+            "strategy",
+            "devices",
+            "num_nodes",
+            "callbacks",
+            "deterministic",
+            "benchmark",
+            "profiler",
+            "plugins",
+        }
+    )
     network = "the prior"
+    make_trainer = staticmethod(restoration_trainer)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--output", type=str, default="results", help="folder for all results")
@@ -116,23 +95,18 @@ class RestorationCLI(CommandCLI):
         )
 
 
-def _trainer(**arguments: Any) -> pl.Trainer:
-    return restoration_trainer(**resolve_precision(arguments))
-
-
 def parse_options(arguments: list[str]) -> RestorationCLI:
     """The module, the data and the trainer that the options of `predict` describe.
 
     Raises:
-        UsageError, InputError, PriorError: with one sentence, if an option is wrong.
+        UserError: with one sentence that begins with the option, if one is wrong.
     """
     # A class can be chosen by its bare name once it is imported; nothing else here needs these.
     importlib.import_module("d2ir_pl.restoration.baselines")
     # One's own class may lie in a file of the working directory. What is installed goes first.
     if (here := os.getcwd()) not in sys.path:
         sys.path.append(here)
-    about = "Restore degraded photos with a pretrained diffusion prior."
-    return parse(RestorationCLI, _trainer, "predict", about, arguments)
+    return RestorationCLI.parse(arguments)
 
 
 def predict(arguments: list[str]) -> int:

@@ -1,43 +1,40 @@
-"""One sentence for what is wrong with the options, made of the reports of the parser."""
+"""One sentence for what is wrong with the options.
+
+It is made of the reports of the parser, and of the messages of constructors, which know the names
+of their parameters but not the options that the user has given.
+"""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from d2ir_pl.commands.classes import CLASSES, known_classes
+
+# The parser goes on to say that a value which is wrong for a class is not another type either.
+_OTHER_TYPES = r"(?: - Expected a (?:typing\.Literal\['auto'\]|<class 'NoneType'>))*"
 
 
 def sentence(message: str, prog: str, known: Iterable[str] = ()) -> str:
     """Reduce a report of jsonargparse to the option, what is wrong with it, and the remedy.
 
     Args:
-        message: several lines, a branch for every type that the option could have had.
+        message: the report, with a branch for every type that the option could have had.
         prog: the command, whose help the remedy may be.
         known: options, one of which may have been meant.
     """
     text = " ".join(message.split())
     # Where a class or null is possible, what matters is why it is not the class.
     text = re.sub(r"Does not validate against any of the Union subtypes .*? Errors: - ", "", text)
-    text = re.sub(r"( - Expected a <class 'NoneType'>)? Given value type: .*", "", text)
+    text = re.sub(_OTHER_TYPES + " Given value type: .*", "", text)
     key = ".".join(re.findall(r'Parser key "([^"]+)": ', text))
     text = re.sub(r'Parser key "[^"]+": (- )?', "", text)
-    owner = re.match(r"Problem with given class_path '([^']+)': ", text)
+    owner = re.match(r"(?:Problem with given class_path '(?P<name>[^']+)': )+", text)
     text = text[owner.end() :] if owner else text
-
-    if unknown := re.match(r"unrecognized arguments: ([^\s=]+)", text):
-        typed = unknown[1]
-    elif unknown := re.match(r"(?:Group '(.+?)' does not accept option|Option) '(.+?)'", text):
-        typed = "--" + ".".join(part for part in unknown.groups() if part)
-    if unknown:
-        if owner:
-            name = owner[1].rsplit(".", 1)[-1]
-            hint = f"see '{prog} --{key}.help {name}'"
-            return f"--{key}.{typed.removeprefix('--')} is not an option of {name}: {hint}"
-        near = difflib.get_close_matches(typed, list(known), 1, 0.8)
-        hint = f"did you mean {near[0]}?" if near else f"see '{prog} --help'"
-        return f"{typed} is not an option: {hint}"
+    if unknown := _unknown_option(text):
+        return _about_unknown(unknown, key, owner["name"] if owner else "", prog, known)
     if (path := re.search(r"Expected a dot import path string: (\S+)", text)) and key in CLASSES:
         names = ", ".join(known_classes(key))
         return f"--{key} {path[1]} is unknown: use auto, {names}, or the import path of a class"
@@ -46,3 +43,85 @@ def sentence(message: str, prog: str, known: Iterable[str] = ()) -> str:
     text = re.sub(r"(?:<class '(\w+)'>|typing\.(Literal))", r"\1\2", text)
     text = text.replace("Expected a ", "expected ").replace(". Got value: ", ", not ")
     return f"--{key}: {text}" if key else text
+
+
+def _unknown_option(text: str) -> str | None:
+    """The option that the parser says it does not know, as the user would type it."""
+    if unknown := re.match(r"unrecognized arguments: ([^\s=]+)", text):
+        return unknown[1]
+    if unknown := re.match(r"(?:Group '(.+?)' does not accept option|Option) '(.+?)'", text):
+        return "--" + ".".join(part for part in unknown.groups() if part)
+    return None
+
+
+def _about_unknown(option: str, key: str, owner: str, prog: str, known: Iterable[str]) -> str:
+    """A sentence about an unknown option.
+
+    Args:
+        option: what the user typed, or what stands below `key` in a file.
+        key: the option that the unknown one lies below, if it is one of a class.
+        owner: import path of that class; empty if there is none.
+        prog: the command.
+        known: options, one of which may have been meant.
+    """
+    if not owner:
+        near = difflib.get_close_matches(option, list(known), 1, 0.8)
+        hint = f"did you mean {near[0]}?" if near else f"see '{prog} --help'"
+        return f"{option} is not an option: {hint}"
+    name = owner.rpartition(".")[2]
+    chosen = next((c for c in CLASSES if f"{key}.".startswith(f"{c}.")), key)
+    hint = f"see '{prog} --{chosen}.help {name}'"
+    return f"--{key}.{option.removeprefix('--')} is not an option of {name}: {hint}"
+
+
+def with_option(message: str, options: Mapping[str, Any]) -> str:
+    """Let a message that begins with a parameter begin with the option that sets it.
+
+    `steps 0 must be at least 1` becomes `--model.method.steps 0 must be at least 1`, where that is
+    the option whose last part is `steps` and whose value is 0. Parts of a chain are counted from 0:
+    `--model.degradation.parts[1].quality`. A message that names no parameter stays as it is.
+
+    Args:
+        message: what a constructor says of its arguments.
+        options: all options as a tree, in which a class has a `class_path` and `init_args`.
+    """
+    if message.startswith("-"):
+        return message
+    places = [(*place, value) for option, value in _leaves(options, "") for place in _ends(option)]
+    for full, end, value in places:
+        for text in _written(value):
+            if re.match(rf"{re.escape(f'{end} {text}')}(?![\w.]*\w)", message):
+                return f"--{full}{message[len(end) :]}"
+    for full, end, _ in places:  # `naming` puts a colon behind the parameter
+        if message.startswith(f"{end}: "):
+            return f"--{full}{message[len(end) :]}"
+    return message
+
+
+def _leaves(tree: Any, option: str) -> Iterator[tuple[str, Any]]:
+    """Every option with its value, those of a class below the option that chooses it."""
+    if option:
+        yield option, tree
+    if isinstance(tree, Mapping):
+        inner = tree.get("init_args") or {} if "class_path" in tree else tree
+        for key, value in inner.items():
+            yield from _leaves(value, f"{option}.{key}" if option else key)
+    elif isinstance(tree, list | tuple):
+        for i, part in enumerate(tree):
+            yield from _leaves(part, f"{option}[{i}]")
+
+
+def _ends(option: str) -> Iterator[tuple[str, str]]:
+    """An option with each of its ends: `a.b.c`, `b.c` and `c`."""
+    parts = option.split(".")
+    for i in range(len(parts)):
+        yield option, ".".join(parts[i:])
+
+
+def _written(value: Any) -> list[str]:
+    """How a message may write a value."""
+    if isinstance(value, bool):
+        return [str(value).lower(), str(value)]
+    if isinstance(value, list | tuple):
+        return [str(list(value)), str(tuple(value))]
+    return [str(value), repr(value), *([f"{value:g}"] if isinstance(value, float) else [])]

@@ -8,8 +8,14 @@ import pytest
 import torch
 
 from d2ir_pl import restore
-from d2ir_pl.commands.parser import resolve_precision
-from d2ir_pl.priors.precision import DTYPES, Precision, compute_dtype, resolve, trainer_precision
+from d2ir_pl.priors.precision import (
+    DTYPES,
+    Precision,
+    compute_dtype,
+    device_type,
+    resolve,
+    trainer_precision,
+)
 
 
 def pretend(
@@ -105,15 +111,11 @@ def test_the_device_follows_from_the_accelerator(
     expected: str,
 ) -> None:
     pretend(monkeypatch, **machine)  # type: ignore[arg-type]
-    arguments = {"accelerator": accelerator, "precision": "auto", "devices": 1}
-    resolved = resolve_precision(arguments)
-    assert resolved == {**arguments, "precision": expected}
-    assert arguments["precision"] == "auto"
+    assert trainer_precision("auto", device_type(accelerator)) == expected
 
 
 def test_apples_gpus_come_before_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, cpu=True)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     for accelerator in ("auto", "gpu"):
-        arguments = {"accelerator": accelerator, "precision": "auto"}
-        assert resolve_precision(arguments)["precision"] == "32-true"
+        assert trainer_precision("auto", device_type(accelerator)) == "32-true"

@@ -1,0 +1,136 @@
+"""The program of `fit`: train, write checkpoints, and go on from them."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+from rich.console import Console
+
+from d2ir_pl import compat
+from d2ir_pl.console import say
+from d2ir_pl.errors import UsageError
+from d2ir_pl.priors.precision import slow_precision
+from d2ir_pl.results.folder import ResultFolder
+from d2ir_pl.training.callbacks import Checkpoints, TrainingProgress
+from d2ir_pl.training.data import PriorDataModule
+from d2ir_pl.training.module import PriorTrainingModule
+
+_NAMED = 5
+"""Photographs at most of which it is said why they are left out."""
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """What a training is told beside its module, its data and its trainer.
+
+    Attributes:
+        output: the folder for checkpoints and curves.
+        text: what is written to `config.yaml` in that folder.
+        precision: what the user asked the network to compute in, such as `auto`.
+        ckpt_path: the checkpoint to go on from, `last` for the one in `output`; None to start
+            afresh.
+        checkpoint_minutes: time between two checkpoints.
+    """
+
+    output: Path
+    text: str
+    precision: str = "auto"
+    ckpt_path: str | None = None
+    checkpoint_minutes: float = 10.0
+
+
+def run(
+    module: PriorTrainingModule,
+    data: PriorDataModule,
+    trainer: pl.Trainer,
+    settings: TrainingSettings,
+    console: Console | None = None,
+) -> int:
+    """Train a prior, and return the exit status of `fit`.
+
+    Args:
+        module: the network and its loss.
+        data: the patches.
+        trainer: one that `training_trainer` has made.
+        settings: see `TrainingSettings`.
+        console: where progress is printed; stderr if None.
+
+    Raises:
+        UsageError, OutputError: if the settings contradict each other, or the folder cannot be
+            used.
+        KeyboardInterrupt: if the training was stopped; its last step is kept.
+    """
+    console = Console(stderr=True) if console is None else console
+    if settings.checkpoint_minutes <= 0:
+        raise UsageError(f"--checkpoint_minutes {settings.checkpoint_minutes} must be positive")
+    folder = ResultFolder(settings.output)
+    folder.prepare()
+    last = folder.root / "last.ckpt"
+    with contextlib.ExitStack() as stack:
+        if trainer.is_global_zero:
+            stack.enter_context(folder.lock())
+        start = _start(settings.ckpt_path, last)
+        if trainer.is_global_zero:
+            _announce(module, data, trainer, settings, console)
+            folder.write_settings(settings.text)
+        trainer.logger = TensorBoardLogger(folder.root, name="tensorboard", version="")
+        interval = timedelta(minutes=settings.checkpoint_minutes)
+        compat.callbacks(trainer).extend([TrainingProgress(console), Checkpoints(last, interval)])
+        try:
+            trainer.fit(module, data, ckpt_path=start, weights_only=True)
+        except (SystemExit, SIGTERMException):  # what Lightning makes of Ctrl-C and of a signal
+            raise KeyboardInterrupt from None
+    if trainer.is_global_zero:
+        say(
+            console,
+            f"trained {trainer.global_step} steps; export the prior with "
+            f"'d2ir export-prior {last} prior.safetensors'",
+        )
+    return 0
+
+
+def _announce(
+    module: PriorTrainingModule,
+    data: PriorDataModule,
+    trainer: pl.Trainer,
+    settings: TrainingSettings,
+    console: Console,
+) -> None:
+    for reason in data.skipped[:_NAMED]:
+        say(console, f"left out: {reason}")
+    if len(data.skipped) > _NAMED:
+        say(console, f"left out: {len(data.skipped) - _NAMED} more")
+    millions = sum(p.numel() for p in module.unet.parameters()) / 1e6
+    say(
+        console,
+        f"training on {len(data.train_paths)} photographs, validating on {len(data.val_paths)}; "
+        f"{millions:.1f} million parameters in {trainer.precision}",
+    )
+    device = trainer.strategy.root_device
+    if warning := slow_precision(settings.precision, str(trainer.precision), device):
+        say(console, warning)
+
+
+def _start(ckpt_path: str | None, last: Path) -> Path | None:
+    """The checkpoint to go on from.
+
+    Raises:
+        UsageError: if there is none, or one that would be overwritten.
+    """
+    if ckpt_path is None:
+        if last.exists():
+            raise UsageError(
+                f"{last} is there from an earlier run: go on from it with --ckpt_path last, or "
+                "choose another --output"
+            )
+        return None
+    path = last if ckpt_path == "last" else Path(ckpt_path)
+    if not path.is_file():
+        raise UsageError(f"--ckpt_path {path} does not exist: leave it out to start afresh")
+    return path
