@@ -14,7 +14,7 @@ from torch import Tensor
 
 from d2ir_pl.degradations import Degradation, GaussianBlur
 from d2ir_pl.diagnosis.proposal import propose
-from d2ir_pl.image_io import as_picture, read_image
+from d2ir_pl.image_io import Photo, as_picture, read_image
 from d2ir_pl.priors import Prior, load_prior
 from d2ir_pl.priors.precision import DTYPES, Precision, resolve
 from d2ir_pl.randomness import image_generator
@@ -89,12 +89,13 @@ def restore(
         ValueError: if the image has another shape, type or range, the prior another label, or
             num_samples is below 1.
     """
-    pixels = _to_pixels(image)
+    file = read_image(image) if isinstance(image, (str, Path)) else None
+    pixels = _to_pixels(image) if file is None else file.pixels
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     reasons: tuple[str, ...] = ()
     if degradation == "auto":
-        proposal = propose(pixels, Path(image) if isinstance(image, (str, Path)) else None, sigma_y)
+        proposal = propose(pixels, None if file is None else file.tables, sigma_y)
         degradation, reasons = proposal.degradation, proposal.reasons
         method = proposal.method if method is None else method
     degradation = (GaussianBlur() if degradation is None else degradation).to(device)
@@ -110,7 +111,7 @@ def restore(
     restoration = restore_samples(method, num_samples, problem, prior.to(device), observer).cpu()
     picture = degradation.picture(restoration.phi)
     return Restored(
-        _like(image, restoration.x0[0], degradation.keeps_grey),
+        _like(image, restoration.x0[0], degradation.keeps_grey, file),
         None if picture is None else picture[0],
         degradation.describe(restoration.phi)[0],
         restoration,
@@ -118,10 +119,8 @@ def restore(
     )
 
 
-def _to_pixels(image: Tensor | NDArray[np.generic] | Image.Image | Path | str) -> Tensor:
+def _to_pixels(image: Tensor | NDArray[np.generic] | Image.Image) -> Tensor:
     """`(3, H, W)` float32 in [-1, 1]."""
-    if isinstance(image, (str, Path)):
-        return read_image(image).pixels
     if isinstance(image, Image.Image):
         if image.mode not in ("L", "RGB", "RGBA"):
             raise ValueError(f"PIL images of mode {image.mode} are ambiguous: convert to 'RGB'")
@@ -149,7 +148,9 @@ def _to_pixels(image: Tensor | NDArray[np.generic] | Image.Image | Path | str) -
     return (unit.expand(3, -1, -1) * 2 - 1).contiguous()
 
 
-def _like(image: ImageLike, x0: Tensor, keeps_grey: bool) -> ImageLike | Image.Image:
+def _like(
+    image: ImageLike, x0: Tensor, keeps_grey: bool, file: Photo | None
+) -> ImageLike | Image.Image:
     """The restored image in the form of the one that went in, at the size of x0."""
     unit = (x0 + 1) / 2
     if isinstance(image, Tensor):
@@ -163,9 +164,9 @@ def _like(image: ImageLike, x0: Tensor, keeps_grey: bool) -> ImageLike | Image.I
             values = (values * 255).round()
         return values.astype(image.dtype)
     if isinstance(image, (str, Path)):
-        photo = read_image(image)
-        grey = photo.grey
-        alpha = None if photo.alpha is None else photo.alpha[0].numpy()
+        assert file is not None
+        grey = file.grey
+        alpha = None if file.alpha is None else file.alpha[0].numpy()
     else:
         grey = image.mode == "L"
         alpha = np.array(image)[..., 3] / 255 if image.mode == "RGBA" else None

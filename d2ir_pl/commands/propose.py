@@ -19,8 +19,8 @@ def propose(arguments: list[str]) -> int:
         "restores it; 'd2ir predict --config auto' does so for each photo of a folder.",
     )
     parser.add_argument("photo", type=Path, help="an image file")
-    photo = parser.parse_args(arguments).photo
-    proposal = propose_for(read_image(photo).pixels, photo)
+    photo = read_image(parser.parse_args(arguments).photo)
+    proposal = propose_for(photo.pixels, photo.tables)
     for reason in proposal.reasons:
         print(f"# {reason}")
     print(yaml.safe_dump(proposal.settings(), sort_keys=False), end="")

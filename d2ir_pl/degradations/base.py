@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch import Generator, Tensor, nn
 from d2ir_pl.degradations.frame import Frame
 from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.estimators.noise_level import estimate_sigma
+from d2ir_pl.image_io import Photo
 from d2ir_pl.operators.linear import Jacobian, LinearOperator, Size, size_of
 
 
@@ -70,16 +70,18 @@ class Degradation(nn.Module, ABC):
         """Names of the parameters that are to be estimated."""
         return list(phi) if self.estimated else []
 
-    def for_images(
-        self, paths: Sequence[Path], keys: Sequence[str], degraded: bool = True
-    ) -> Degradation:
-        """The same degradation, with what lies in or beside the files of these images.
+    def look_up(self, photo: Photo, key: str, degraded: bool = True) -> Any:
+        """What the file of an image or one beside it says, such as a mask; None if nothing does.
 
         Args:
-            paths: the files, one per image of the batch.
-            keys: their paths relative to the input folder.
-            degraded: whether the files hold y, and not clean images that will be degraded.
+            photo: what the file holds.
+            key: its path relative to the input folder.
+            degraded: whether the file holds y, and not a clean image that will be degraded.
         """
+        return None
+
+    def for_images(self, found: Sequence[Any]) -> Degradation:
+        """The same degradation, with what `look_up` has found for each image of a batch."""
         return self
 
     def estimate_sigma(self, y: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import Generator, Tensor, nn
 
 from d2ir_pl.degradations.base import Degradation, Phi
 from d2ir_pl.degradations.frame import Frame
+from d2ir_pl.image_io import Photo
 from d2ir_pl.operators.linear import LinearOperator
 
 
@@ -93,10 +93,12 @@ class Compose(Degradation):
             f"{i}.{name}" for i, part in enumerate(self.parts) for name in part.free(_own(i, phi))
         ]
 
-    def for_images(
-        self, paths: Sequence[Path], keys: Sequence[str], degraded: bool = True
-    ) -> Compose:
-        return Compose([part.for_images(paths, keys, degraded) for part in self.parts])
+    def look_up(self, photo: Photo, key: str, degraded: bool = True) -> list[Any]:
+        return [part.look_up(photo, key, degraded) for part in self.parts]
+
+    def for_images(self, found: Sequence[list[Any]]) -> Compose:
+        columns = zip(*found, strict=True)
+        return Compose([p.for_images(own) for p, own in zip(self.parts, columns, strict=True)])
 
     def estimate_sigma(self, y: Tensor) -> Tensor:
         return self.parts[-1].estimate_sigma(y)

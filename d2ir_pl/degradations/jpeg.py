@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -14,13 +13,12 @@ from d2ir_pl.degradations.base import Degradation, Phi
 from d2ir_pl.degradations.jpeg_operator import WhitenedCoefficients, compressions
 from d2ir_pl.estimators.jpeg_tables import (
     SUBSAMPLINGS,
-    FileTables,
     estimate_factors,
     estimate_quality,
     quantization_variance,
-    read_tables,
     rms_error,
 )
+from d2ir_pl.image_io import FileTables, Photo
 from d2ir_pl.operators.jpeg_transform import (
     analyze,
     clip_straight_through,
@@ -84,13 +82,12 @@ class Jpeg(Degradation):
         self.draw_quality = draw_quality
         self._files: list[FileTables | None] = []
 
-    def for_images(
-        self, paths: Sequence[Path], keys: Sequence[str], degraded: bool = True
-    ) -> Degradation:
-        if not (self.estimated and degraded):
-            return self
+    def look_up(self, photo: Photo, key: str, degraded: bool = True) -> FileTables | None:
+        return photo.tables if self.estimated and degraded else None
+
+    def for_images(self, found: Sequence[FileTables | None]) -> Degradation:
         bound = copy.copy(self)
-        bound._files = [read_tables(path) for path in paths]
+        bound._files = [*found]
         return bound
 
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:

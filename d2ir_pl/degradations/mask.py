@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from d2ir_pl.degradations.base import Degradation, LinearDegradation, Phi
 from d2ir_pl.estimators.observed_pixels import estimate_sigma_of_observed, not_black, pull_push
-from d2ir_pl.image_io import EXTENSIONS, image_size, read_image
+from d2ir_pl.image_io import EXTENSIONS, Photo, read_image
 from d2ir_pl.operators.linear import Size, size_of
 
 
@@ -87,21 +87,23 @@ class Mask(LinearDegradation):
             )
         self.register_buffer("known", known, persistent=False)
 
-    def for_images(
-        self, paths: Sequence[Path], keys: Sequence[str], degraded: bool = True
-    ) -> Degradation:
-        """Itself, or, where the source is a folder, one with the masks of these images.
+    def look_up(self, photo: Photo, key: str, degraded: bool = True) -> Tensor | None:
+        """The mask `(1, H, W)` of an image, where the source is a folder.
 
         Raises:
-            ValueError: if an image has no mask, or several, or one of another size.
+            ValueError: if the image has no mask, or several, or one of another size.
         """
         if not isinstance(self.source, str) or not Path(self.source).is_dir():
+            return None
+        file = find_mask(Path(self.source), key)
+        mask = read_mask(file, self.invert)
+        _require_size(mask, size_of(photo.pixels), f"mask {file}")
+        return mask
+
+    def for_images(self, found: Sequence[Tensor | None]) -> Degradation:
+        masks = [mask for mask in found if mask is not None]
+        if not masks:
             return self
-        masks = []
-        for path, key in zip(paths, keys, strict=True):
-            file = find_mask(Path(self.source), key)
-            masks.append(read_mask(file, self.invert))
-            _require_size(masks[-1], image_size(path), f"mask {file}")
         chosen = Mask(self.source, self.invert, self.missing)
         chosen.known = torch.stack(masks)
         return chosen

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from d2ir_pl.estimators.edge_kernel import edge_kernel
 from d2ir_pl.estimators.jpeg_blur import width_before_jpeg
-from d2ir_pl.estimators.jpeg_tables import FileTables, estimate_quality, read_tables
+from d2ir_pl.estimators.jpeg_tables import estimate_quality
 from d2ir_pl.estimators.kernel_search import spectral_misfit
 from d2ir_pl.estimators.noise_level import MIN_SIGMA, estimate_sigma
 from d2ir_pl.estimators.spectrum import gaussian_covariance
+from d2ir_pl.image_io import FileTables
 from d2ir_pl.operators.jpeg_transform import standard_tables
 from d2ir_pl.operators.kernels import gaussian_kernel, principal_widths
 from d2ir_pl.operators.orientation import stored
@@ -54,7 +54,9 @@ class Measurements:
     brightness: float
 
 
-def measure(y: Tensor, path: Path | None = None, sigma_y: float | None = None) -> Measurements:
+def measure(
+    y: Tensor, tables: FileTables | None = None, sigma_y: float | None = None
+) -> Measurements:
     """Measure a photo.
 
     The blur of a JPEG is measured on its grey image: its colours are coarser than its brightness,
@@ -62,17 +64,16 @@ def measure(y: Tensor, path: Path | None = None, sigma_y: float | None = None) -
 
     Args:
         y: `(3, H, W)` in [-1, 1].
-        path: the file it was read from, for the tables of a JPEG.
+        tables: how it was compressed, if it was read from a JPEG; found in its pixels if None.
         sigma_y: standard deviation of its noise in [0, 1]; estimated if None.
     """
     y = y.float().cpu()
-    read = None if path is None else read_tables(path)
-    file = _tables_of_pixels(y) if read is None else read
+    file = _tables_of_pixels(y) if tables is None else tables
     quality = _nearest_quality(file.tables[0])
     found = estimate_sigma(y[None]).clamp_min(MIN_SIGMA)
     sigma = found if sigma_y is None else torch.full((1,), 2 * sigma_y).clamp_min(MIN_SIGMA)
     image, in_image, jpeg_width = y[None], sigma, 0.0
-    if read is not None or quality < 100:
+    if tables is not None or quality < 100:
         image = y.mean(0, keepdim=True).expand_as(y)[None].contiguous()
         share = estimate_sigma(image).clamp_min(MIN_SIGMA) / found
         in_image = sigma * share.clamp(3**-0.5, 1)
@@ -89,7 +90,7 @@ def measure(y: Tensor, path: Path | None = None, sigma_y: float | None = None) -
         shaken=_shaken(image, in_image, covariance) if width > SHARP_WIDTH else 0.0,
         jpeg_width=jpeg_width,
         quality=quality,
-        from_file=read is not None,
+        from_file=tables is not None,
         brightness=float(values.kthvalue(max(1, round(0.99 * len(values)))).values),
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -12,6 +11,7 @@ from torch import Tensor
 from d2ir_pl.degradations import Blur, Compose, Degradation, GaussianBlur, Identity, Jpeg, Light
 from d2ir_pl.degradations.light import BRIGHT
 from d2ir_pl.diagnosis.measurements import SHARP_WIDTH, Measurements, measure
+from d2ir_pl.image_io import FileTables
 from d2ir_pl.restoration import D2IR, PosteriorMean, RestorationMethod
 from d2ir_pl.restoration.degradation_estimation import DegradationEstimation
 
@@ -88,15 +88,15 @@ class Proposal:
         return self.parts or ((Identity, {}),)
 
 
-def propose(y: Tensor, path: Path | None = None, sigma_y: float | None = None) -> Proposal:
+def propose(y: Tensor, tables: FileTables | None = None, sigma_y: float | None = None) -> Proposal:
     """Look at a photo and say what happened to it.
 
     Args:
         y: `(3, H, W)` in [-1, 1].
-        path: the file it was read from, for the tables of a JPEG.
+        tables: how it was compressed, if it was read from a JPEG; found in its pixels if None.
         sigma_y: standard deviation of its noise in [0, 1]; estimated if None.
     """
-    return explain(measure(y, path, sigma_y))
+    return explain(measure(y, tables, sigma_y))
 
 
 def explain(seen: Measurements) -> Proposal:

@@ -1,16 +1,12 @@
-"""What JPEG did to a photo, read off its file or its decoded pixels, and the error that it left."""
+"""What JPEG did to a photo, read off its decoded pixels, and the error that it left."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from PIL import Image, JpegImagePlugin
 from torch import Tensor
 
-from d2ir_pl.image_io.photo import FLIPS, ORIENTATION_TAG
 from d2ir_pl.operators.jpeg_transform import (
     BLOCK,
     Coefficients,
@@ -31,46 +27,6 @@ GROUPS = 8
 ROUNDING = 0.35
 # Least share of coefficients that are off the lattice, for clipping and what else may happen.
 OUTLIERS = 0.1
-
-
-@dataclass(frozen=True)
-class FileTables:
-    """How a JPEG file stores its photo.
-
-    Attributes:
-        tables: `(2, 8, 8)` quantisation steps in grey levels.
-        factors: chroma subsampling.
-        orientation: EXIF orientation, 1 to 8: how the stored pixels are turned to be upright.
-    """
-
-    tables: Tensor
-    factors: Factors
-    orientation: int
-
-
-def read_tables(path: Path) -> FileTables | None:
-    """How a file was compressed; None if it is no JPEG of grey or YCbCr pixels, or a damaged one.
-
-    Args:
-        path: the file; what counts is its contents.
-    """
-    try:
-        with path.open("rb") as stream:
-            image = JpegImagePlugin.JpegImageFile(stream)
-            # A component is (name, horizontal factor, vertical factor, number of its table).
-            components, steps = image.layer, image.quantization
-            orientation = Image.Image.getexif(image).get(ORIENTATION_TAG, 1)
-            if image.mode not in ("L", "RGB") or image.info.get("adobe_transform") == 0:
-                return None
-        luma, chroma = components[0], components[-1]
-        tables = torch.tensor([list(steps[luma[3]]), list(steps[chroma[3]])], dtype=torch.float32)
-    except (OSError, SyntaxError, LookupError, ValueError):
-        return None
-    factors = luma[2] // chroma[2], luma[1] // chroma[1]
-    if not {*factors} <= {1, 2} or float(tables.min()) < 1:
-        return None
-    known = orientation in FLIPS or orientation == 5
-    return FileTables(tables.view(2, BLOCK, BLOCK), factors, orientation if known else 1)
 
 
 def estimate_quality(y: Tensor) -> int:

@@ -2,6 +2,7 @@
 
 from d2ir_pl.errors import ImageError
 from d2ir_pl.image_io.eight_bits import as_picture, eight_bits
+from d2ir_pl.image_io.jpeg import FileTables
 from d2ir_pl.image_io.photo import Photo
 from d2ir_pl.image_io.png import is_draft, write_png
 from d2ir_pl.image_io.reading import EXTENSIONS, MAX_PIXELS, image_size, read_image
@@ -9,6 +10,7 @@ from d2ir_pl.image_io.reading import EXTENSIONS, MAX_PIXELS, image_size, read_im
 __all__ = [
     "EXTENSIONS",
     "MAX_PIXELS",
+    "FileTables",
     "ImageError",
     "Photo",
     "as_picture",

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 from torch import Tensor
 
+from d2ir_pl.image_io.jpeg import FileTables
+
 ORIENTATION_TAG = 274
 
 # Axes (of height, width, channel) to flip for an EXIF orientation, after the transposition that the
@@ -31,6 +33,8 @@ class Photo:
         grey: the file had one luminance channel; the three channels of `pixels` are equal.
         icc_profile: the colour space of `pixels`, to be written with them; None means sRGB.
         notes: what the user should be told, such as "animated: the first of 12 frames is used".
+        tables: how the file was compressed, if it is a JPEG of grey or YCbCr pixels.
+        sha256: digest of the file in hexadecimal.
     """
 
     pixels: Tensor
@@ -39,6 +43,8 @@ class Photo:
     grey: bool
     icc_profile: bytes | None
     notes: tuple[str, ...]
+    tables: FileTables | None = None
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,7 @@ class Raster:
     orientation: int
     icc_profile: bytes | None
     notes: tuple[str, ...]
+    tables: FileTables | None = None
 
 
 def check_size(height: int, width: int, max_pixels: int | None) -> None:
@@ -63,7 +70,7 @@ def check_size(height: int, width: int, max_pixels: int | None) -> None:
         )
 
 
-def to_photo(raster: Raster) -> Photo:
+def to_photo(raster: Raster, sha256: str) -> Photo:
     samples = raster.samples
     if raster.orientation >= 5:
         samples = samples.swapaxes(0, 1)
@@ -78,6 +85,8 @@ def to_photo(raster: Raster) -> Photo:
         grey=colours == 1,
         icc_profile=raster.icc_profile,
         notes=raster.notes,
+        tables=raster.tables,
+        sha256=sha256,
     )
 
 

@@ -5,6 +5,7 @@ PNG goes through imagecodecs and TIFF through tifffile, because Pillow reduces m
 those of TIFF files.
 """
 
+import hashlib
 import logging
 import os
 import re
@@ -12,6 +13,7 @@ import struct
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,6 +31,7 @@ from PIL import (
 )
 
 from d2ir_pl.errors import ImageError
+from d2ir_pl.image_io.jpeg import file_tables
 from d2ir_pl.image_io.photo import (
     FLIPS,
     ORIENTATION_TAG,
@@ -99,11 +102,12 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
             raise RefusedError("is a 16-bit PNM file; convert it to a 16-bit PNG or TIFF file")
         else:
             raster = _read_other(stream, max_pixels)
-        return to_photo(raster)
+        stream.seek(0)
+        return to_photo(raster, hashlib.file_digest(stream, "sha256").hexdigest())
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def _opened(path: Path) -> Iterator[BufferedReader]:
     """Open a file; inside, every failure becomes an ImageError and no decoder prints anything."""
 
     def drop(record: logging.LogRecord) -> bool:
@@ -179,6 +183,9 @@ def _read_other(stream: BinaryIO, max_pixels: int) -> Raster:
     image = _open_header(stream)
     check_size(image.height, image.width, max_pixels)
     profile, bit_depth, notes = image.info.get("icc_profile") or None, 8, []
+    orientation, tables = _orientation(image), None
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
+        tables = file_tables(image, orientation)
     if (frames := getattr(image, "n_frames", 1)) > 1:
         kind = "multi-picture" if image.format == "MPO" else "animated"
         notes.append(f"{kind}: the first of {frames} frames is used")
@@ -198,4 +205,4 @@ def _read_other(stream: BinaryIO, max_pixels: int) -> Raster:
         samples = np.asarray(image.convert(mode))
     samples = samples.reshape(image.height, image.width, -1)
     white = 2**bit_depth - 1
-    return Raster(samples, white, bit_depth, _orientation(image), profile, tuple(notes))
+    return Raster(samples, white, bit_depth, orientation, profile, tuple(notes), tables)

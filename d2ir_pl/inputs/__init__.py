@@ -1,1 +1,1 @@
-"""Which files are restored, and under which names."""
+"""Which files are restored, under which names, and what they hold."""

@@ -105,8 +105,11 @@ def _references(folder: Path) -> dict[str, list[Path]]:
 def group_by_size(items: Sequence[Item], batch_size: int) -> list[list[Item]]:
     """Batches of at most `batch_size` images of equal size, in the order of their first images.
 
-    Files whose header cannot be read stand alone; reading them says what is wrong.
+    Files whose header cannot be read stand alone; reading them says what is wrong. No file is
+    opened where every image is a batch of its own.
     """
+    if batch_size == 1:
+        return [[item] for item in items]
     batches: list[list[Item]] = []
     filling: dict[tuple[int, int, int], list[Item]] = {}
     for item in items:

@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from d2ir_pl.errors import InputError
 from d2ir_pl.inputs.finding import find_items, group_by_size
-from d2ir_pl.inputs.items import Failure, Item, Sample, read_sample
+from d2ir_pl.inputs.items import Failure, Item
+from d2ir_pl.inputs.samples import Sample, read_sample
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from torch import Tensor
 from d2ir_pl.degradations import Compose, Degradation, GaussianBlur, Jpeg, Light
 from d2ir_pl.diagnosis.proposal import propose
 from d2ir_pl.errors import naming
-from d2ir_pl.inputs.items import Failure, Sample
+from d2ir_pl.inputs.items import Failure
+from d2ir_pl.inputs.samples import Sample
 from d2ir_pl.operators.linear import size_of
 from d2ir_pl.prediction.attempts import Attempts
 from d2ir_pl.prediction.data import Batch
@@ -177,7 +178,7 @@ class RestorationModule(pl.LightningModule):
             raise ValueError("model.degradation auto takes one photo at a time, already degraded")
         if not batch.samples:
             return []
-        proposal = propose(batch.y[0], batch.samples[0].item.path, self.sigma_y)
+        proposal = propose(batch.y[0], batch.samples[0].photo.tables, self.sigma_y)
         self.degradation = proposal.degradation.to(self.device)
         self._trace = PhiTrace()
         if self.chooses_method:
@@ -189,7 +190,7 @@ class RestorationModule(pl.LightningModule):
         keep, failures = [], list(batch.failures)
         for b, sample in enumerate(batch.samples):
             size = self.degradation.frame.output_size(size_of(batch.y))
-            reference = sample.reference
+            reference = None if sample.reference is None else sample.reference.pixels
             if reference is None or size_of(reference) == size:
                 keep.append(b)
                 continue
@@ -201,12 +202,13 @@ class RestorationModule(pl.LightningModule):
     def _scene(self, y: Tensor, sample: Sample) -> Scene:
         if self.degrade_noise is not None:
             return self._degrade(y.clone(), self._degradation([sample]), [sample])
-        reference = sample.reference
-        return Scene(y.clone(), None if reference is None else reference[None].to(y))
+        reference = None if sample.reference is None else sample.reference.pixels[None].to(y)
+        return Scene(y.clone(), reference)
 
     def _degradation(self, samples: Sequence[Sample]) -> Degradation:
-        paths, keys = [s.item.path for s in samples], [s.item.key for s in samples]
-        return self.degradation.for_images(paths, keys, degraded=self.degrade_noise is None)
+        degraded = self.degrade_noise is None
+        found = [self.degradation.look_up(s.photo, s.item.key, degraded) for s in samples]
+        return self.degradation.for_images(found)
 
     def _restore(
         self, scene: Scene, samples: Sequence[Sample], positions: Sequence[int]

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.degradations import Phi
-from d2ir_pl.inputs.items import Failure, Sample
+from d2ir_pl.inputs.items import Failure
+from d2ir_pl.inputs.samples import Sample
 from d2ir_pl.restoration import Restoration
 
 

@@ -55,7 +55,8 @@ def kernel_similarity(kernel: Tensor, truth: Tensor) -> Tensor:
     """Maximum of the normalised cross-correlation over all shifts, in [0, 1]; 1 for equal kernels.
 
     Args:
-        kernel, truth: `(k, k)` and `(l, l)`.
+        kernel: `(k, k)`, such as one that was estimated.
+        truth: `(l, l)`, the one to compare it with.
 
     Source: Hu and Yang, Good regions to deblur, 2012, eq. 8.
     """

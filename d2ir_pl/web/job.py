@@ -254,10 +254,10 @@ class Job:
 
     def _config(self) -> Path:
         """The config of the task, or the one that is proposed for the photo."""
-        pixels = read_image(self.order.photo, max_pixels=self._max_pixels).pixels
+        photo = read_image(self.order.photo, max_pixels=self._max_pixels)
         if self.order.task != "auto":
             return configs_folder() / f"{self.order.task}.yaml"
-        proposal = propose(pixels, self.order.photo, self.order.sigma_y)
+        proposal = propose(photo.pixels, photo.tables, self.order.sigma_y)
         self.reasons = proposal.reasons
         file = self.folder / "proposed.yaml"
         file.write_text(yaml.safe_dump(proposal.settings()), encoding="utf-8")

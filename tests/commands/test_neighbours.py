@@ -10,7 +10,8 @@ from photos import save, save_all
 from program import NAMES, pixels, predict, state_of
 
 from d2ir_pl.image_io import read_image
-from d2ir_pl.inputs.items import Item, Sample
+from d2ir_pl.inputs.items import Item
+from d2ir_pl.inputs.samples import Sample
 from d2ir_pl.prediction.data import Batch, RestorationDataModule
 from d2ir_pl.prediction.module import RestorationModule
 from d2ir_pl.restoration import D2IR, DegradationEstimation, LatentOptimization

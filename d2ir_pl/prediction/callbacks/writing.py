@@ -9,8 +9,8 @@ import pytorch_lightning as pl
 import torch.nn.functional as F
 from torch import Tensor
 
-from d2ir_pl.inputs.digest import file_digest
-from d2ir_pl.inputs.items import Failure, Sample
+from d2ir_pl.inputs.items import Failure
+from d2ir_pl.inputs.samples import Sample
 from d2ir_pl.operators.linear import size_of
 from d2ir_pl.prediction.data import Batch
 from d2ir_pl.prediction.module import RestorationModule
@@ -123,7 +123,7 @@ def _reference_digest(sample: Sample, degraded: bool) -> str:
     """Of the clean image: the input itself where the program degraded it."""
     if degraded:
         return sample.digest
-    return "" if sample.item.reference is None else file_digest(sample.item.reference)
+    return "" if sample.reference is None else sample.reference.sha256
 
 
 def _resized(alpha: Tensor | None, image: Tensor) -> Tensor | None:

@@ -8,7 +8,7 @@ from photos import photo
 
 from d2ir_pl.degradations import Mask, Phi
 from d2ir_pl.estimators.observed_pixels import estimate_sigma_of_observed, not_black, pull_push
-from d2ir_pl.image_io import write_png
+from d2ir_pl.image_io import Photo, write_png
 from d2ir_pl.randomness import image_generator, normal_like
 from d2ir_pl.restoration import data_step, mean_square
 
@@ -23,6 +23,10 @@ def bright(count: int = 2, height: int = 24, width: int = 32) -> torch.Tensor:
 
 def drawn(degradation: Mask, like: torch.Tensor) -> Phi:
     return degradation.draw([image_generator(0, str(i)) for i in range(len(like))], like)
+
+
+def seen(height: int = 24, width: int = 32) -> Photo:
+    return Photo(photo(0, height, width), None, 8, False, None, ())
 
 
 def save_mask(path: Path, mask: torch.Tensor) -> Path:
@@ -121,16 +125,13 @@ def test_a_mask_file_is_white_where_observed_and_serves_every_image(tmp_path: Pa
 
 
 def test_the_masks_of_a_folder_follow_the_names_of_the_images(tmp_path: Path) -> None:
-    masks, paths, keys = {}, [], ["a/one.jpg", "b/one.png", "two.v2.png"]
+    masks, keys = {}, ["a/one.jpg", "b/one.png", "two.v2.png"]
     for seed, key in enumerate(keys):
         generator = torch.Generator().manual_seed(seed)
         masks[key] = (torch.rand(1, 24, 32, generator=generator) > 0.5).float()
         save_mask((tmp_path / "masks" / key).with_suffix(".png"), masks[key])
-        paths.append(tmp_path / "photos" / key)
-        paths[-1].parent.mkdir(parents=True, exist_ok=True)
-        write_png(paths[-1], photo(seed))
     folder = Mask(str(tmp_path / "masks"))
-    chosen = folder.for_images(paths[::-1], keys[::-1])
+    chosen = folder.for_images([folder.look_up(seen(), key) for key in keys[::-1]])
     found = chosen.init(bright(3), SIGMA)["mask"]
     assert torch.equal(found, torch.stack([masks[key] for key in keys[::-1]]))
     with pytest.raises(ValueError, match="for_images"):
@@ -209,23 +210,21 @@ def test_sizes_that_do_not_fit_are_named(tmp_path: Path) -> None:
         Mask(str(file)).init(bright(1), SIGMA)
     with pytest.raises(ValueError, match=r"ends at 30x10 pixels, beyond the image of 24x32"):
         Mask([20, 0, 10, 10]).init(bright(1), SIGMA)
-    write_png(tmp_path / "photo.png", photo())
     (tmp_path / "masks").mkdir()
     save_mask(tmp_path / "masks" / "photo.png", torch.ones(1, 10, 12))
     with pytest.raises(ValueError, match=r"photo.png has 10x12 pixels and its image 24x32"):
-        Mask(str(tmp_path / "masks")).for_images([tmp_path / "photo.png"], ["photo.png"])
+        Mask(str(tmp_path / "masks")).look_up(seen(), "photo.png")
 
 
 def test_an_image_without_a_mask_or_with_two_is_named(tmp_path: Path) -> None:
-    write_png(tmp_path / "photo.png", photo())
     masks = tmp_path / "masks"
     masks.mkdir()
     with pytest.raises(ValueError, match=r"image photo\.png has no mask in .*masks"):
-        Mask(str(masks)).for_images([tmp_path / "photo.png"], ["photo.png"])
+        Mask(str(masks)).look_up(seen(), "photo.png")
     for name in ("photo.png", "photo.bmp"):
         save_mask(masks / name, torch.ones(1, 24, 32))
     with pytest.raises(ValueError, match=r"image photo\.png has 2 masks"):
-        Mask(str(masks)).for_images([tmp_path / "photo.png"], ["photo.png"])
+        Mask(str(masks)).look_up(seen(), "photo.png")
 
 
 def test_an_image_of_which_nothing_is_observed_is_refused() -> None:

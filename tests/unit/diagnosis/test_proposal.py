@@ -92,14 +92,14 @@ def test_the_tables_of_a_file_count_and_its_pixels_may_be_turned(tmp_path: Path)
         exif[274] = orientation
         path = tmp_path / f"{orientation}.jpg"
         picture.save(path, quality=55, exif=exif)
-        seen = measure(read_image(path).pixels, path)
+        seen = measure(read_image(path).pixels, read_image(path).tables)
         assert seen.from_file
         assert seen.quality == 55
         widths.append(seen.jpeg_width)
     assert widths[0] == widths[1] == pytest.approx(1.5, rel=0.3)
     good = tmp_path / "good.jpg"
     picture.save(good, quality=95)
-    proposal = propose(read_image(good).pixels, good)
+    proposal = propose(read_image(good).pixels, read_image(good).tables)
     assert Jpeg not in [kind for kind, _ in proposal.parts]
     assert any("quality of 95" in reason for reason in proposal.reasons)
 

@@ -10,8 +10,9 @@ from d2ir_pl.errors import InputError
 from d2ir_pl.image_io import EXTENSIONS, read_image
 from d2ir_pl.inputs.digest import file_digest
 from d2ir_pl.inputs.finding import find_items, group_by_size
-from d2ir_pl.inputs.items import Failure, Item, Sample, read_sample
+from d2ir_pl.inputs.items import Failure, Item
 from d2ir_pl.inputs.names import result_names, unique_names
+from d2ir_pl.inputs.samples import Sample, read_sample
 from d2ir_pl.prediction.data import Batch, RestorationDataModule
 
 
@@ -313,7 +314,7 @@ def test_sample_carries_pixels_reference_and_digest(tmp_path: Path) -> None:
     assert isinstance(sample, Sample)
     assert sample.reference is not None
     assert (sample.photo.pixels - photo(1)).abs().max() <= 1.01 / 255
-    assert (sample.reference - photo(2)).abs().max() <= 1.01 / 255
+    assert (sample.reference.pixels - photo(2)).abs().max() <= 1.01 / 255
     before = sample.digest
     save(path, 3)
     assert file_digest(path) != before

@@ -1,0 +1,54 @@
+"""Inputs as they are read: each file is opened once, and what it holds is kept together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from d2ir_pl.image_io import ImageError, Photo, read_image
+from d2ir_pl.inputs.digest import joint_digest
+from d2ir_pl.inputs.items import Failure, Item
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One input as read.
+
+    Attributes:
+        item: where it came from.
+        photo: the (first) file's contents.
+        y: `(3, H, W)` its pixels, those of the clean x where the program degrades it itself, or
+            `(S, 3, H, W)` for the S photos of a scene.
+        reference: the clean image's file.
+        digest: of the input's contents, that of all photos of a scene together.
+    """
+
+    item: Item
+    photo: Photo
+    y: Tensor
+    reference: Photo | None
+    digest: str
+
+
+def read_sample(item: Item) -> Sample | Failure:
+    """Read an input and its reference."""
+    digest = ""
+    try:
+        photos = [read_image(path) for path in (item.path, *item.others)]
+        first = photos[0]
+        for path, other in zip(item.others, photos[1:], strict=True):
+            if other.pixels.shape != first.pixels.shape:
+                sizes = f"{_size(other)}, not {_size(first)} as the first of its scene"
+                return Failure(item, f"{path} is {sizes}", digest)
+        y = torch.stack([photo.pixels for photo in photos]) if item.others else first.pixels
+        digest = joint_digest([photo.sha256 for photo in photos])
+        reference = None if item.reference is None else read_image(item.reference)
+        return Sample(item, first, y, reference, digest)
+    except ImageError as error:
+        return Failure(item, str(error), digest)
+
+
+def _size(photo: Photo) -> str:
+    return f"{photo.pixels.shape[-2]}x{photo.pixels.shape[-1]}"
