@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.tasks import make
-from d2ir_pl.diffusion.sampling import ancestral_sigma, ddim_step, predict_eps
+from d2ir_pl.diffusion import ancestral_sigma, ddim_step, eps_from_x0
 from d2ir_pl.image_io import read_image, write_png
 from d2ir_pl.inputs.finding import find_items
 from d2ir_pl.priors import Prior, load_prior
@@ -53,7 +53,7 @@ def samples(prior: Prior, count: int, size: int, steps: int = 100) -> Tensor:
         ab, ab_next = prior.schedule.level(t), prior.schedule.level(t_next)
         x0 = prior.x0(x, t).clamp(-1, 1)
         noise = normal_like(x, generators)
-        x = ddim_step(x0, predict_eps(x, x0, ab), ab_next, noise, ancestral_sigma(ab, ab_next))
+        x = ddim_step(x0, eps_from_x0(x, x0, ab), ab_next, noise, ancestral_sigma(ab, ab_next))
     return x
 
 

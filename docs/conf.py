@@ -32,7 +32,7 @@ autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
 nitpick_ignore_regex = [
     (r"py:.*", r"(torch|numpy|PIL|pathlib|collections|typing)\..*"),
-    (r"py:.*", r"(.*\.)?(ImageLike|PriorError|Schedule|UNetFlags)"),
+    (r"py:.*", r"(.*\.)?(ImageLike|Losses|Observer|PriorError|Schedule|Stage|StoppedBy|UNetFlags)"),
 ]
 
 myst_enable_extensions = ["dollarmath"]

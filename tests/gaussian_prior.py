@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from d2ir_pl.diffusion.schedule import Schedule
+from d2ir_pl.diffusion import Schedule
 from d2ir_pl.priors import Prior
 
 
@@ -17,7 +17,7 @@ class GaussianPrior(Prior):
         self.mean, self.std = mean, std
         self.calls: list[tuple[int, ...]] = []
 
-    def _network(self, x_t: Tensor, t: int) -> Tensor:
+    def predict_eps(self, x_t: Tensor, t: int) -> Tensor:
         self.calls.append(tuple(x_t.shape))
         ab = self.schedule.level(t)
         variance = ab * self.std**2 + 1 - ab
@@ -27,6 +27,6 @@ class GaussianPrior(Prior):
 class CurvedPrior(GaussianPrior):
     """A smooth, non-linear denoiser that mixes neighbours, for gradient tests."""
 
-    def _network(self, x_t: Tensor, t: int) -> Tensor:
+    def predict_eps(self, x_t: Tensor, t: int) -> Tensor:
         mixed = x_t + 0.3 * torch.roll(x_t, 1, -1) - 0.2 * torch.roll(x_t, 1, -2)
-        return torch.tanh(super()._network(mixed, t))
+        return torch.tanh(super().predict_eps(mixed, t))

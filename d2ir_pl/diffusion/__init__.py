@@ -1,14 +1,13 @@
 """The diffusion prior, its schedule, and the steps of sampling with it."""
 
+from d2ir_pl.diffusion.chain import Gradient, ddim_chain, ddim_inversion
 from d2ir_pl.diffusion.prior import Prior
 from d2ir_pl.diffusion.sampling import (
-    Gradient,
     ancestral_sigma,
-    ddim_chain,
-    ddim_inversion,
     ddim_step,
-    predict_eps,
+    eps_from_x0,
     to_sphere,
+    x0_from_eps,
 )
 from d2ir_pl.diffusion.schedule import Schedule, Spacing
 
@@ -21,6 +20,7 @@ __all__ = [
     "ddim_chain",
     "ddim_inversion",
     "ddim_step",
-    "predict_eps",
+    "eps_from_x0",
     "to_sphere",
+    "x0_from_eps",
 ]

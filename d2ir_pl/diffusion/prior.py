@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from d2ir_pl.diffusion.sampling import x0_from_eps
 from d2ir_pl.diffusion.schedule import Schedule
 from d2ir_pl.operators.padding import pad
 
@@ -70,7 +71,7 @@ class Prior(nn.Module, ABC):
         return None
 
     @abstractmethod
-    def _network(self, x_t: Tensor, t: int) -> Tensor:
+    def predict_eps(self, x_t: Tensor, t: int) -> Tensor:
         """eps for `(B, 3, H, W)` whose H and W are multiples of `multiple`, in float32."""
 
     def eps(self, x_t: Tensor, t: int) -> Tensor:
@@ -93,9 +94,8 @@ class Prior(nn.Module, ABC):
         return self._in_parts(x_t, t)
 
     def x0(self, x_t: Tensor, t: int) -> Tensor:
-        """Posterior mean of x_0 by Tweedie's formula, (x_t - sqrt(1 - ab_t) eps) / sqrt(ab_t)."""
-        ab = self.schedule.level(t)
-        return (x_t - math.sqrt(1 - ab) * self.eps(x_t, t)) / math.sqrt(ab)
+        """The mean of x_0 given x_t, by Tweedie's formula (see `x0_from_eps`)."""
+        return x0_from_eps(x_t, self.eps(x_t, t), self.schedule.level(t))
 
     def _in_parts(self, x_t: Tensor, t: int) -> Tensor:
         """A batch in as many parts as memory asks for, one at a time in the backward pass too."""
@@ -120,7 +120,7 @@ class Prior(nn.Module, ABC):
     def _padded(self, x_t: Tensor, t: int) -> Tensor:
         h, w = x_t.shape[-2:]
         below, right = -h % self.multiple, -w % self.multiple
-        return self._network(pad(x_t, (0, below), (0, right), "reflect"), t)[..., :h, :w]
+        return self.predict_eps(pad(x_t, (0, below), (0, right), "reflect"), t)[..., :h, :w]
 
     def _tiled(self, x_t: Tensor, t: int) -> Tensor:
         """Predictions on overlapping tiles, blended with weights that fall to the tile's edge."""

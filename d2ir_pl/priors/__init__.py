@@ -1,6 +1,6 @@
 """Pretrained diffusion models as noise predictors at any image size."""
 
-from d2ir_pl.diffusion.prior import Prior
+from d2ir_pl.diffusion import Prior
 from d2ir_pl.errors import PriorError
 from d2ir_pl.priors.guided_diffusion import UNetFlags, UNetPrior
 from d2ir_pl.priors.network import NetworkPrior

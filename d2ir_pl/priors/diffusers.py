@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from d2ir_pl.diffusion.schedule import Schedule
+from d2ir_pl.diffusion import Schedule, eps_from_x0
 from d2ir_pl.errors import PriorError
 from d2ir_pl.priors.network import NetworkPrior, Tile
 from d2ir_pl.priors.state_dict import UnusableWeights, fill, first_line, read_state_dict
@@ -58,18 +58,17 @@ class DiffusersPrior(NetworkPrior):
         super().__init__(unet, schedule, levels, _trained_size(unet), tile, classes, label)
         self.prediction = prediction
 
-    def _predict(self, x_t: Tensor, steps: Tensor, labels: Tensor | None) -> Tensor:
+    def unet_output(self, x_t: Tensor, steps: Tensor, labels: Tensor | None) -> Tensor:
         return self.unet(x_t, steps, labels, return_dict=False)[0]
 
-    def _network(self, x_t: Tensor, t: int) -> Tensor:
-        output = super()._network(x_t, t)
+    def predict_eps(self, x_t: Tensor, t: int) -> Tensor:
+        output = super().predict_eps(x_t, t)
         if self.prediction == "epsilon":
             return output
         ab = self.schedule.level(t)
-        signal, sigma = math.sqrt(ab), math.sqrt(1 - ab)
         if self.prediction == "sample":
-            return (x_t - signal * output) / sigma
-        return signal * output + sigma * x_t
+            return eps_from_x0(x_t, output, ab)
+        return math.sqrt(ab) * output + math.sqrt(1 - ab) * x_t
 
 
 def _trained_size(unet: UNet2DModel) -> int:

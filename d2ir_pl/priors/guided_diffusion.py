@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from d2ir_pl.diffusion.schedule import Schedule
+from d2ir_pl.diffusion import Schedule
 from d2ir_pl.priors.network import NetworkPrior, Tile
 
 with warnings.catch_warnings():
@@ -227,7 +227,7 @@ class UNetPrior(NetworkPrior):
         )
         self.config, self.schedule_config = config, schedule
 
-    def _predict(self, x_t: Tensor, steps: Tensor, labels: Tensor | None) -> Tensor:
+    def unet_output(self, x_t: Tensor, steps: Tensor, labels: Tensor | None) -> Tensor:
         return self.unet(x_t, steps, labels)
 
 

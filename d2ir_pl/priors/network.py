@@ -11,8 +11,7 @@ from typing import Literal, Self
 import torch
 from torch import Tensor, nn
 
-from d2ir_pl.diffusion.prior import Prior
-from d2ir_pl.diffusion.schedule import Schedule
+from d2ir_pl.diffusion import Prior, Schedule
 from d2ir_pl.errors import PriorError
 from d2ir_pl.priors.memory import AllocationCounter, total_memory
 
@@ -145,11 +144,11 @@ class NetworkPrior(Prior):
         side = self.smallest_tile
         x_t = torch.zeros(1, 3, side, side, device=device, requires_grad=gradient)
         with torch.set_grad_enabled(gradient), AllocationCounter() as counter:
-            self._network(x_t, 0)
+            self.predict_eps(x_t, 0)
         return counter.peak / side**2
 
     @abstractmethod
-    def _predict(self, x_t: Tensor, steps: Tensor, labels: Tensor | None) -> Tensor:
+    def unet_output(self, x_t: Tensor, steps: Tensor, labels: Tensor | None) -> Tensor:
         """The U-Net's output, `(B, 3 or 6, H, W)`, whose first three channels are its prediction.
 
         Args:
@@ -158,12 +157,12 @@ class NetworkPrior(Prior):
             labels: `(B,)` classes; None if the U-Net knows none.
         """
 
-    def _network(self, x_t: Tensor, t: int) -> Tensor:
+    def predict_eps(self, x_t: Tensor, t: int) -> Tensor:
         steps = torch.full((len(x_t),), t, device=x_t.device)
         labels = None if self.label is None else torch.full_like(steps, self.label)
         half = self.compute_dtype != torch.float32
         with torch.autocast(x_t.device.type, self.compute_dtype, enabled=half):
-            prediction = self._predict(x_t.float(), steps, labels)
+            prediction = self.unet_output(x_t.float(), steps, labels)
         return prediction[:, : x_t.shape[1]].float()
 
 

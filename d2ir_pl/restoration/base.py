@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 import torch
 
 from d2ir_pl.degradations import Degradation
-from d2ir_pl.diffusion.prior import Prior
+from d2ir_pl.diffusion import Prior
 from d2ir_pl.restoration.problem import Problem
 from d2ir_pl.restoration.result import Restoration
 from d2ir_pl.restoration.step import Observer, silent

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Literal
 
 from d2ir_pl.degradations import Degradation
-from d2ir_pl.diffusion.prior import Prior
+from d2ir_pl.diffusion import Prior
 from d2ir_pl.errors import naming
 from d2ir_pl.restoration.base import GENTLER, RestorationMethod
 from d2ir_pl.restoration.degradation_estimation import DegradationEstimation

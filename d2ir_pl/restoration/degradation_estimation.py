@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.degradations import Phi
-from d2ir_pl.diffusion.prior import Prior
-from d2ir_pl.diffusion.sampling import ancestral_sigma, ddim_step, predict_eps
-from d2ir_pl.diffusion.schedule import Schedule, Spacing
+from d2ir_pl.diffusion import Prior, Schedule, Spacing, ancestral_sigma, ddim_step, eps_from_x0
 from d2ir_pl.operators.linear import per_image
 from d2ir_pl.restoration.data_step import data_step
 from d2ir_pl.restoration.guidance import norm_descent
@@ -139,7 +137,7 @@ class DegradationEstimation:
             else:
                 x0, loss = self._proximal(problem, prediction, phi, ab)
                 descent, sigma = 0.0, math.sqrt(self.renoise * (1 - ab_next))
-            eps = predict_eps(x_t.detach(), x0, ab)
+            eps = eps_from_x0(x_t.detach(), x0, ab)
             noise = self.temperature * problem.noise()
             x_t = ddim_step(x0, eps, ab_next, noise, sigma) - descent
             steps.report(x0, phi, loss)

@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.degradations import Phi
-from d2ir_pl.diffusion.prior import Prior
-from d2ir_pl.diffusion.sampling import Gradient, ddim_chain, ddim_inversion, to_sphere
-from d2ir_pl.diffusion.schedule import Schedule
+from d2ir_pl.diffusion import Gradient, Prior, Schedule, ddim_chain, ddim_inversion, to_sphere
 from d2ir_pl.restoration.problem import Problem
 from d2ir_pl.restoration.result import Losses, StoppedBy
 from d2ir_pl.restoration.step import Observer, Steps

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.degradations import Degradation, Identity
-from d2ir_pl.diffusion.prior import Prior
+from d2ir_pl.diffusion import Prior
 from d2ir_pl.estimators.noise_level import is_grey
 from d2ir_pl.restoration.base import RestorationMethod
 from d2ir_pl.restoration.problem import Problem

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from d2ir_pl.diffusion.prior import Prior
+from d2ir_pl.diffusion import Prior
 from d2ir_pl.errors import require
 from d2ir_pl.restoration.base import RestorationMethod
 from d2ir_pl.restoration.problem import Problem

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from d2ir_pl.diffusion.sampling import ddim_chain, ddim_step
-from d2ir_pl.diffusion.schedule import Schedule
+from d2ir_pl.diffusion import Schedule, ddim_chain, ddim_step
 from d2ir_pl.priors import Prior
 from d2ir_pl.randomness import image_generator, normal_like
 

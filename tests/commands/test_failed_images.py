@@ -69,7 +69,7 @@ def test_an_image_that_the_method_refuses_does_not_stop_the_others(
 
 def diverge_above(monkeypatch: pytest.MonkeyPatch, lr: float) -> None:
     """The network returns NaN for bright images of methods whose steps are larger than `lr`."""
-    network, restore = NetworkPrior._network, D2IR.restore
+    network, restore = NetworkPrior.predict_eps, D2IR.restore
     current: list[float] = []
 
     def watched(self: D2IR, *arguments: Any) -> Restoration:
@@ -82,7 +82,7 @@ def diverge_above(monkeypatch: pytest.MonkeyPatch, lr: float) -> None:
         return torch.where(bright & (current[0] > lr), torch.nan, eps)
 
     monkeypatch.setattr(D2IR, "restore", watched)
-    monkeypatch.setattr(NetworkPrior, "_network", broken)
+    monkeypatch.setattr(NetworkPrior, "predict_eps", broken)
 
 
 def dark_bright_dark(folder: Path) -> Path:
@@ -163,7 +163,7 @@ def test_a_batch_that_memory_does_not_hold_is_halved_then_tiled(
     inputs = save_all(tmp_path / "in", [*"abcd"], height=40, width=64)
     for path in inputs.iterdir():
         path.rename(path.with_suffix(".png"))
-    network = NetworkPrior._network
+    network = NetworkPrior.predict_eps
     shapes: list[tuple[int, ...]] = []
 
     def small(self: NetworkPrior, x_t: Tensor, t: int) -> Tensor:
@@ -172,7 +172,7 @@ def test_a_batch_that_memory_does_not_hold_is_halved_then_tiled(
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return network(self, x_t, t)
 
-    monkeypatch.setattr(NetworkPrior, "_network", small)
+    monkeypatch.setattr(NetworkPrior, "predict_eps", small)
     options = ("--data.batch_size", "4", "--model.tile", "128")
     assert predict(inputs, tmp_path / "out", *options) == 0
     assert files(tmp_path / "out" / "restored") == {"a.png", "b.png", "c.png", "d.png"}

@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from d2ir_pl.degradations import Blur, Degradation, Phi
-from d2ir_pl.diffusion.prior import Prior
-from d2ir_pl.diffusion.sampling import ddim_chain, to_sphere
+from d2ir_pl.diffusion import Prior, ddim_chain, to_sphere
 from d2ir_pl.errors import naming
 from d2ir_pl.restoration.base import RestorationMethod
 from d2ir_pl.restoration.latent_optimization import ADAM_EPS

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.degradations import Degradation
-from d2ir_pl.diffusion.prior import Prior
+from d2ir_pl.diffusion import Prior
 from d2ir_pl.errors import naming
 from d2ir_pl.operators.linear import per_image
 from d2ir_pl.restoration.base import RestorationMethod

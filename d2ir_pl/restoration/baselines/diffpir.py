@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.degradations import Degradation, LinearDegradation
-from d2ir_pl.diffusion.prior import Prior
-from d2ir_pl.diffusion.sampling import ddim_step, predict_eps
-from d2ir_pl.diffusion.schedule import Schedule
+from d2ir_pl.diffusion import Prior, Schedule, ddim_step, eps_from_x0
 from d2ir_pl.errors import naming
 from d2ir_pl.operators.linear import per_image
 from d2ir_pl.operators.svd import SVD
@@ -116,7 +114,7 @@ class DiffPIR(RestorationMethod):
             else:
                 x0 = closed_form(svd, residual, z, rho)
                 residual = problem.residual(x0, phi)
-            eps = predict_eps(x_t, x0, ab)
+            eps = eps_from_x0(x_t, x0, ab)
             sigma = math.sqrt(self.zeta * (1 - ab_next))
             x_t = ddim_step(x0, eps, ab_next, problem.noise(), sigma)
             steps.report(x0, phi, problem.misfit_of(residual, phi))

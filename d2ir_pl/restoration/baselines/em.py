@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.degradations import Blur, Degradation, Phi
-from d2ir_pl.diffusion.prior import Prior
-from d2ir_pl.diffusion.sampling import ancestral_sigma, ddim_step, predict_eps
+from d2ir_pl.diffusion import Prior, ancestral_sigma, ddim_step, eps_from_x0
 from d2ir_pl.errors import naming
 from d2ir_pl.operators.linear import per_image
 from d2ir_pl.randomness import normal_like
@@ -119,7 +118,7 @@ class FastDiffusionEM(RestorationMethod):
             sigma = ancestral_sigma(ab, ab_next)
             direction, loss = self._consistency(copies, x0, phi, sigma)
             (ascent,) = torch.autograd.grad(x0_graph, x_t, direction)
-            eps = predict_eps(x_t.detach(), x0, ab)
+            eps = eps_from_x0(x_t.detach(), x0, ab)
             noise = normal_like(like, problem.generators).flatten(0, 1)
             x_t = ddim_step(x0, eps, ab_next, noise, sigma)
             x_t = x_t + self.scale * math.sqrt(ab / (1 + sigma**2)) * ascent

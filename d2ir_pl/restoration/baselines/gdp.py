@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.degradations import Phi
-from d2ir_pl.diffusion.prior import Prior
+from d2ir_pl.diffusion import Prior
 from d2ir_pl.operators.linear import size_of
 from d2ir_pl.restoration.baselines.guided_sampling import Guidance, GuidedSampling
 from d2ir_pl.restoration.problem import Problem, mean_square

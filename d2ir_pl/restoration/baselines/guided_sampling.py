@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.degradations import Degradation, Phi
-from d2ir_pl.diffusion.prior import Prior
-from d2ir_pl.diffusion.sampling import ancestral_sigma, ddim_step, predict_eps
+from d2ir_pl.diffusion import Prior, ancestral_sigma, ddim_step, eps_from_x0
 from d2ir_pl.errors import naming
 from d2ir_pl.restoration.base import RestorationMethod
 from d2ir_pl.restoration.problem import Problem
@@ -87,7 +86,7 @@ class GuidedSampling(RestorationMethod):
         for t, ab, ab_next in prior.schedule.walk(prior.schedule.timesteps(self.steps)):
             now = self.guide(problem, prior, x_t, t, phi)
             phi = now.phi
-            eps = predict_eps(x_t, now.x0, ab)
+            eps = eps_from_x0(x_t, now.x0, ab)
             sigma = ancestral_sigma(ab, ab_next)
             x_t = ddim_step(now.x0, eps, ab_next, problem.noise(), sigma) - now.descent
             steps.report(now.x0, phi, now.loss)

@@ -4,12 +4,12 @@ import pytest
 import torch
 from gaussian_prior import CurvedPrior, GaussianPrior
 
-from d2ir_pl.diffusion.sampling import (
+from d2ir_pl.diffusion import (
     ancestral_sigma,
     ddim_chain,
     ddim_inversion,
     ddim_step,
-    predict_eps,
+    eps_from_x0,
 )
 from d2ir_pl.priors.memory import AllocationCounter
 
@@ -17,7 +17,7 @@ from d2ir_pl.priors.memory import AllocationCounter
 def test_predict_eps_inverts_the_forward_process():
     x0, eps = torch.randn(2, 1, 3, 4, 4, dtype=torch.float64)
     x_t = math.sqrt(0.3) * x0 + math.sqrt(0.7) * eps
-    assert torch.allclose(predict_eps(x_t, x0, 0.3), eps)
+    assert torch.allclose(eps_from_x0(x_t, x0, 0.3), eps)
 
 
 def test_a_ddim_step_keeps_the_noise_level_whatever_share_is_fresh():
@@ -41,7 +41,7 @@ def test_an_ancestral_step_is_the_posterior_of_ddpm():
     variance = (1 - ab_s) / (1 - ab_t) * (1 - alpha)
     sigma = ancestral_sigma(ab_t, ab_s)
     zero = torch.zeros_like(x0)
-    ours = ddim_step(x0, predict_eps(x_t, x0, ab_t), ab_s, zero, sigma)
+    ours = ddim_step(x0, eps_from_x0(x_t, x0, ab_t), ab_s, zero, sigma)
     assert sigma**2 == pytest.approx(variance)
     assert torch.allclose(ours, mean)
 

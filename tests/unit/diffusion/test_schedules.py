@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from d2ir_pl.diffusion.schedule import Schedule
+from d2ir_pl.diffusion import Schedule
 
 
 def test_linear_levels_equal_the_product_of_the_betas():

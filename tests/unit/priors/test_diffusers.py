@@ -131,7 +131,7 @@ def test_velocity_of_a_perfect_network_is_the_noise_it_was_made_of(original: Pat
     for prediction, output in perfect.items():
 
         class Perfect(DiffusersPrior):
-            def _predict(self, *arguments: Any, output: torch.Tensor = output) -> torch.Tensor:
+            def unet_output(self, *arguments: Any, output: torch.Tensor = output) -> torch.Tensor:
                 return output
 
         known = Perfect(prior.unet, prior.schedule, prediction)  # type: ignore[arg-type]

@@ -181,13 +181,13 @@ def test_a_batch_is_predicted_in_parts_where_memory_asks_for_it(natural_small, m
     x = torch.randn(3, 3, 24, 32, requires_grad=True)
     whole = natural_small.eps(x, 100)
     (before,) = torch.autograd.grad(whole.square().sum(), x)
-    shapes, network = [], NetworkPrior._network
+    shapes, network = [], NetworkPrior.predict_eps
 
     def watched(self, x_t, t):
         shapes.append(len(x_t))
         return network(self, x_t, t)
 
-    monkeypatch.setattr(NetworkPrior, "_network", watched)
+    monkeypatch.setattr(NetworkPrior, "predict_eps", watched)
     monkeypatch.setattr(natural_small, "pixels", 2 * 24 * 32)
     parts = natural_small.eps(x, 100)
     assert shapes == [2, 1]

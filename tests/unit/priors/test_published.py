@@ -17,7 +17,7 @@ from torch import Tensor
 
 from d2ir_pl.cli import main
 from d2ir_pl.degradations import GaussianBlur
-from d2ir_pl.diffusion.sampling import Gradient
+from d2ir_pl.diffusion import Gradient
 from d2ir_pl.errors import DownloadError
 from d2ir_pl.prediction.module import RestorationModule
 from d2ir_pl.priors import PriorError, UNetFlags, load_prior

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from d2ir_pl.commands.predict import parse_options
 from d2ir_pl.degradations import Blur, Degradation, Frame, GaussianBlur, LinearDegradation, Phi
-from d2ir_pl.diffusion.schedule import Schedule
+from d2ir_pl.diffusion import Schedule
 from d2ir_pl.operators.linear import Jacobian, size_of
 from d2ir_pl.priors import Prior
 from d2ir_pl.randomness import image_generator, normal_like
@@ -88,7 +88,7 @@ class KnownImages(Prior):
         super().__init__(Schedule.linear())
         self.truth = truth
 
-    def _network(self, x_t: Tensor, t: int) -> Tensor:
+    def predict_eps(self, x_t: Tensor, t: int) -> Tensor:
         ab = self.schedule.level(t)
         return (x_t - math.sqrt(ab) * self.truth) / math.sqrt(1 - ab)
 
@@ -361,9 +361,9 @@ def test_latents_and_steps_are_reported_and_only_dps_goes_back_through_the_netwo
     method: RestorationMethod,
 ) -> None:
     class Watched(GaussianPrior):
-        def _network(self, x_t: Tensor, t: int) -> Tensor:
+        def predict_eps(self, x_t: Tensor, t: int) -> Tensor:
             tracked.append(torch.is_grad_enabled() and x_t.requires_grad)
-            return super()._network(x_t, t)
+            return super().predict_eps(x_t, t)
 
     tracked: list[bool] = []
     steps = []

@@ -6,6 +6,7 @@ import torch
 from gaussian_prior import CurvedPrior, GaussianPrior
 
 from d2ir_pl.degradations import Blur, Degradation, GaussianBlur, Identity, Phi
+from d2ir_pl.diffusion import ddim_chain
 from d2ir_pl.randomness import image_generator, normal_like
 from d2ir_pl.restoration import (
     D2IR,
@@ -255,8 +256,6 @@ class TestLatentOptimization:
             with torch.autograd.graph.saved_tensors_hooks(
                 lambda t, s=saved: (s.append(t.numel()), t)[1], lambda t: t
             ):
-                from d2ir_pl.diffusion.sampling import ddim_chain
-
                 ddim_chain(prior, x, prior.schedule.timesteps(steps, 300), gradient)
             kept.append(sum(saved) / steps)
         assert kept[1] <= kept[0] * 1.1
@@ -266,10 +265,9 @@ class TestLatentOptimization:
 @pytest.mark.parametrize("gradient", ["full", "detached"])
 def test_the_gradient_of_stage_2_in_x_T_agrees_with_finite_differences(gradient):
     """Through chain and blur; detached is exact where eps does not depend on x."""
-    from d2ir_pl.diffusion.sampling import ddim_chain
 
     class Constant(GaussianPrior):
-        def _network(self, x_t, t):
+        def predict_eps(self, x_t, t):
             return torch.full_like(x_t, 0.1 * math.sin(t))
 
     prior = CurvedPrior() if gradient == "full" else Constant()

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from d2ir_pl.cli import main
-from d2ir_pl.diffusion.schedule import Schedule
+from d2ir_pl.diffusion import Schedule
 from d2ir_pl.errors import InputError
 from d2ir_pl.priors import UNetFlags, load_prior
 from d2ir_pl.priors.export import export_prior
