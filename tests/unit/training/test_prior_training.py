@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from d2ir_pl.cli import main
 from d2ir_pl.diffusion import Schedule
 from d2ir_pl.errors import InputError
-from d2ir_pl.priors import UNetFlags, load_prior
+from d2ir_pl.priors import UNetFlags, UNetPrior, load_prior
 from d2ir_pl.priors.export import export_prior
 from d2ir_pl.priors.growth import deepen
 from d2ir_pl.priors.guided_diffusion import VarianceBound
@@ -224,11 +224,12 @@ def test_the_variance_bound_is_that_of_two_gaussians() -> None:
     ab_next = schedule.alpha_bar[t - 1][:, None, None, None]
     beta = 1 - ab / ab_next
     variance = beta * (1 - ab_next) / (1 - ab)
-    x_t = ab.sqrt() * x0 + (1 - ab).sqrt() * noise
+    x_t: torch.Tensor = ab.sqrt() * x0 + (1 - ab).sqrt() * noise
 
     def mean(clean: torch.Tensor) -> torch.Tensor:
         a = ab_next.sqrt() * beta / (1 - ab)
-        return a * clean + (ab / ab_next).sqrt() * (1 - ab_next) / (1 - ab) * x_t
+        b = (ab / ab_next).sqrt() * (1 - ab_next) / (1 - ab)
+        return a * clean + b * x_t
 
     predicted = (x_t - (1 - ab).sqrt() * eps) / ab.sqrt()
     share = (v.double() + 1) / 2
@@ -261,8 +262,9 @@ def test_the_bound_trains_the_variance_and_not_the_mean() -> None:
         -1, 1
     )
     _, bound = module.losses(x0, noise, torch.tensor([10, 60]))
-    bound.sum().backward()
-    last = module.unet.out[2].weight.grad
+    bound.sum().backward()  # type: ignore[no-untyped-call]
+    last = module.unet.get_parameter("out.2.weight").grad
+    assert last is not None
     assert float(last[:3].abs().max()) == 0
     assert float(last[3:].abs().max()) > 0
 
@@ -282,7 +284,7 @@ def test_the_rate_rises_stays_and_falls_to_nothing() -> None:
 
 def test_the_average_forgets_the_first_weights_soon() -> None:
     module = PriorTrainingModule(unet_flags(), ema_decay=0.99)
-    weight = module.unet.out[2].bias
+    weight = module.unet.get_parameter("out.2.bias")
     expected, value = None, 0.0
     for step in range(30):
         value += 1.0
@@ -291,7 +293,9 @@ def test_the_average_forgets_the_first_weights_soon() -> None:
         module.average.update_parameters(module.unet)
         decay = min(0.99, (1 + step) / (10 + step))
         expected = value if expected is None else decay * expected + (1 - decay) * value
-    assert module.average.module.out[2].bias.tolist() == pytest.approx([expected] * 3, rel=1e-5)
+    assert module.average.module.get_parameter("out.2.bias").tolist() == pytest.approx(
+        [expected] * 3, rel=1e-5
+    )
 
 
 # ---- Growth ----
@@ -299,6 +303,7 @@ def test_the_average_forgets_the_first_weights_soon() -> None:
 
 def test_a_deepened_prior_is_the_same_function() -> None:
     prior = load_prior()
+    assert isinstance(prior, UNetPrior)
     deeper = deepen(deepen(prior))
     x = torch.randn(1, 3, 32, 40, generator=torch.Generator().manual_seed(0))
     for t in (20, 500):
