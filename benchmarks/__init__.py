@@ -1,1 +1,4 @@
-"""Measurements behind the numbers of the documentation; each module is run as a command."""
+"""Measurements behind the numbers of the documentation.
+
+Each is run as a module from the repository's root, such as `python -m benchmarks.quality`.
+"""

@@ -1,11 +1,13 @@
-"""Classical rows of the table, from scikit-image, with the true kernel, mask or noise."""
+"""Classical methods of the quality table, from scikit-image.
+
+They are told the true kernel, mask or noise.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,26 +20,43 @@ from skimage.restoration import (
 )
 from torch import Tensor
 
+from benchmarks.scores import Row
 from benchmarks.tasks import Task
 from d2ir_pl.degradations import Identity, Mask
 
 Image = NDArray[np.float64]
-Score = Callable[[Task, Tensor], dict[str, Any]]
+Score = Callable[[Task, Tensor], Row]
 
-
-# The best of 0.05 to 0.3 on eight photographs of the training set with noise 0.1.
-TV_WEIGHT = 0.08
+_TV_WEIGHT = 0.08
+"""The best of 0.05 to 0.3 on eight photographs of the training set with noise 0.1."""
 
 
 @dataclass(frozen=True)
 class Classical:
-    """A method for one image `(H, W, 3)` in [0, 1]; ValueError if the task is not for it."""
+    """A row of the table.
+
+    Attributes:
+        title: title of the row.
+        restore: the method, for one image `(H, W, 3)` in [0, 1]; it raises ValueError if it is not
+            for the task.
+    """
 
     title: str
     restore: Callable[[Image, Task], Image]
 
-    def run(self, task: Task, score: Score) -> tuple[dict[str, Any], Tensor]:
-        """The row of one image, and the restored image; ValueError if the pair makes no sense."""
+    def run(self, task: Task, score: Score) -> tuple[Row, Tensor]:
+        """Restore one image.
+
+        Args:
+            task: a task of one image.
+            score: scores of a restored image.
+
+        Returns:
+            The image's row, and the restored image `(1, 3, H, W)`.
+
+        Raises:
+            ValueError: if the method is not for this task.
+        """
         y = (np.moveaxis(task.y[0].double().numpy(), 0, -1) + 1) / 2
         start = time.perf_counter()
         restored = self.restore(y, task)
@@ -47,7 +66,7 @@ class Classical:
 
 
 def _deconvolve(restore: Callable[[Image, Image], Image]) -> Callable[[Image, Task], Image]:
-    """Apply a method for one channel and the kernel to each channel, with mirrored borders."""
+    """A method for images, from one for a channel and the kernel; borders are mirrored."""
 
     def channels(y: Image, task: Task) -> Image:
         if task.kernel is None or task.y.shape != task.reference.shape:
@@ -65,25 +84,37 @@ def _deconvolve(restore: Callable[[Image, Image], Image]) -> Callable[[Image, Ta
 def _biharmonic(y: Image, task: Task) -> Image:
     if not isinstance(task.degradation, Mask):
         raise ValueError("it fills holes")
-    return inpaint_biharmonic(y, task.phi["mask"][0, 0].numpy() < 0.5, channel_axis=-1)
+    filled: Image = inpaint_biharmonic(y, task.phi["mask"][0, 0].numpy() < 0.5, channel_axis=-1)
+    return filled
+
+
+def _smooth(y: Image, weight: float, channel_axis: int | None = None) -> Image:
+    smooth: Image = denoise_tv_chambolle(  # type: ignore[no-untyped-call]
+        y, weight, channel_axis=channel_axis
+    )
+    return smooth
+
+
+def _wiener(y: Image, kernel: Image) -> Image:
+    sharp: Image = wiener(y, kernel, balance=0.1, clip=False)  # type: ignore[no-untyped-call]
+    return sharp
+
+
+def _richardson_lucy(y: Image, kernel: Image) -> Image:
+    sharp: Image = richardson_lucy(y, kernel, num_iter=10)  # type: ignore[no-untyped-call]
+    return _smooth(sharp, 0.02)
 
 
 def _total_variation(y: Image, task: Task) -> Image:
     if not isinstance(task.degradation, Identity):
         raise ValueError("it removes noise alone")
-    return denoise_tv_chambolle(y, TV_WEIGHT, channel_axis=-1)
+    return _smooth(y, _TV_WEIGHT, channel_axis=-1)
 
 
 CLASSICAL = {
-    "wiener": Classical(
-        "Wiener filter, kernel known",
-        _deconvolve(lambda y, k: wiener(y, k, balance=0.1, clip=False)),
-    ),
+    "wiener": Classical("Wiener filter, kernel known", _deconvolve(_wiener)),
     "richardson_lucy": Classical(
-        "Richardson-Lucy (10 iterations) and TV, kernel known",
-        _deconvolve(
-            lambda y, k: denoise_tv_chambolle(richardson_lucy(y, k, num_iter=10), weight=0.02)
-        ),
+        "Richardson-Lucy (10 iterations) and TV, kernel known", _deconvolve(_richardson_lucy)
     ),
     "biharmonic": Classical("Biharmonic inpainting, mask known", _biharmonic),
     "tv": Classical("Total variation, noise known", _total_variation),

@@ -18,40 +18,43 @@ import sys
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from io import BytesIO
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks import tables
 from d2ir_pl.image_io import ImageError, image_size, read_image
 
 LIMIT = 20
 """Seconds that reading one file may take."""
 
-SHOWN = 20
-"""Files that are kept and told of at most."""
+_SHOWN = 20
+"""Largest number of files that are kept and reported."""
 
-MAX_PIXELS = 4_000_000
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
-PHOTO = Path(__file__).parent.parent / "examples" / "clean" / "chelsea.png"
+_MAX_PIXELS = 4_000_000
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PHOTO = Path(__file__).parent.parent / "examples" / "clean" / "chelsea.png"
 
 
 def originals() -> dict[str, bytes]:
-    """Kind -> contents; the kind begins with the format."""
-    photo = Image.open(PHOTO).convert("RGB").resize((48, 36))
+    """The contents of intact files, by their kind, which begins with the format."""
+    photo = Image.open(_PHOTO).convert("RGB").resize((48, 36))
     rgb = np.asarray(photo)
     deep = (rgb.astype(np.float32) / 255 * 65535).astype(np.uint16)
 
-    def pillow(image: Image.Image, format: str, **options: Any) -> bytes:
+    def pillow(image: Image.Image, kind: str, **options: Any) -> bytes:
         stream = BytesIO()
-        image.save(stream, format, **options)
+        image.save(stream, kind, **options)
         return stream.getvalue()
 
     def tiff(pixels: NDArray[Any], **options: Any) -> bytes:
@@ -59,18 +62,13 @@ def originals() -> dict[str, bytes]:
         tifffile.imwrite(stream, pixels, **options)
         return stream.getvalue()
 
-    def png16() -> bytes:
-        import imagecodecs
-
-        return bytes(imagecodecs.png_encode(deep))
-
     return {
         "PNG rgb": pillow(photo, "PNG"),
         "PNG grey": pillow(photo.convert("L"), "PNG"),
         "PNG alpha": pillow(photo.convert("RGBA"), "PNG"),
         "PNG palette": pillow(photo.quantize(16), "PNG", transparency=3),
         "PNG 1 bit": pillow(photo.convert("1"), "PNG"),
-        "PNG 16 bit": png16(),
+        "PNG 16 bit": bytes(imagecodecs.png_encode(deep)),
         "JPEG": pillow(photo, "JPEG", quality=80),
         "JPEG progressive": pillow(photo, "JPEG", progressive=True, subsampling=2),
         "JPEG grey": pillow(photo.convert("L"), "JPEG"),
@@ -86,11 +84,14 @@ def originals() -> dict[str, bytes]:
 
 
 def mutated(content: bytes, rng: np.random.Generator) -> bytes:
-    """A few bytes overwritten, more often near the start; now and then a part cut or repeated."""
+    """A damaged copy of a file.
+
+    A few bytes are overwritten, more often near the start; now and then a part is cut or repeated.
+    """
     result = bytearray(content)
     for _ in range(int(rng.geometric(0.3))):
         place = int(len(result) * rng.random() ** rng.choice([1, 3]))
-        result[place : place + 1] = bytes([rng.choice([0, 1, 127, 128, 255, rng.integers(256)])])
+        result[place] = int(rng.choice([0, 1, 127, 128, 255, int(rng.integers(256))]))
     first, last = sorted(rng.integers(0, len(result), 2).tolist())
     what = rng.random()
     if what < 0.1:
@@ -101,7 +102,7 @@ def mutated(content: bytes, rng: np.random.Generator) -> bytes:
         result[first:first] = result[first:last]
     elif what < 0.35:
         result[first:last] = rng.bytes(last - first)
-    if result[:8] == SIGNATURE and rng.random() < 0.7:
+    if result[:8] == _SIGNATURE and rng.random() < 0.7:
         return resealed(bytes(result))
     return bytes(result)
 
@@ -118,6 +119,7 @@ def resealed(png: bytes) -> bytes:
 
 
 def files(seed: int, count: int) -> Iterator[tuple[str, bytes]]:
+    """The kinds and contents of damaged files, the same for the same seed."""
     kinds = originals()
     for i in range(count):
         kind = list(kinds)[i % len(kinds)]
@@ -125,20 +127,30 @@ def files(seed: int, count: int) -> Iterator[tuple[str, bytes]]:
 
 
 def memory() -> float:
-    """Megabytes that this process has in memory."""
+    """What this process has in memory, in MB."""
     with Path("/proc/self/statm").open(encoding="ascii") as file:
         return int(file.read().split()[1]) * 4096 / 1e6
 
 
-class Late(BaseException):
-    """Not an Exception: the reader makes an ImageError of every one."""
+class LateError(BaseException):
+    """Reading takes too long.
+
+    It is not an Exception, because the reader makes an ImageError of every one of those.
+    """
 
 
 def read_all(seed: int, start: int, count: int, results: Connection) -> None:
-    """Read files from `start` on, and send (number, kind, outcome, memory) of each."""
+    """Read files, and send (number, kind, outcome, memory in MB) of each.
 
-    def late(*arguments: object) -> None:
-        raise Late(f"longer than {LIMIT} s")
+    Args:
+        seed: seed of the files.
+        start: number of the first file to read.
+        count: number of files in all.
+        results: where the results are sent.
+    """
+
+    def late(*_: object) -> None:
+        raise LateError(f"longer than {LIMIT} s")
 
     signal.signal(signal.SIGALRM, late)
     warnings.simplefilter("ignore")
@@ -148,78 +160,102 @@ def read_all(seed: int, start: int, count: int, results: Connection) -> None:
             if i < start:
                 continue
             path.write_bytes(content)
-            signal.alarm(LIMIT)
-            outcome, photo = "read", None
-            try:
-                photo = read_image(path, max_pixels=MAX_PIXELS)
-            except ImageError as error:
-                # Decoders raise anything; what is wrong in the reader itself would be one of these.
-                mistake = isinstance(error.__cause__, AssertionError | AttributeError | NameError)
-                outcome = f"refused after {error.__cause__!r}" if mistake else "refused"
-            except BaseException as error:
-                outcome = f"{type(error).__name__}: {error}"
-            signal.alarm(0)
-            if photo is not None:
-                try:
-                    if photo.pixels.shape != (3, *image_size(path)):
-                        outcome = "another size than its header says"
-                except Exception as error:
-                    outcome = f"read, but its size is refused: {error}"
-            results.send((i, kind, outcome, memory()))
+            results.send((i, kind, _outcome(path), memory()))
     results.close()
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--count", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=Path("results/fuzz"))
-    options = parser.parse_args()
+def _outcome(path: Path) -> str:
+    """`read`, `refused`, or what went wrong."""
+    signal.alarm(LIMIT)
+    try:
+        photo = read_image(path, max_pixels=_MAX_PIXELS)
+    except ImageError as error:
+        # Decoders raise anything; what is wrong in the reader itself would be one of these.
+        mistake = isinstance(error.__cause__, AssertionError | AttributeError | NameError)
+        return f"refused after {error.__cause__!r}" if mistake else "refused"
+    except BaseException as error:
+        return f"{type(error).__name__}: {error}"
+    finally:
+        signal.alarm(0)
+    try:
+        same = photo.pixels.shape == (3, *image_size(path))
+    except Exception as error:
+        return f"read, but its size is refused: {error}"
+    return "read" if same else "another size than its header says"
+
+
+@dataclass
+class Tally:
+    """What became of the files.
+
+    Attributes:
+        outcomes: number of files, by (format, `read`, `refused` or `wrong`).
+        wrong: (number, kind, what went wrong) of files that were neither read nor refused.
+        sizes: memory of the reading process in MB after each file.
+    """
+
+    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    wrong: list[tuple[int, str, str]] = field(default_factory=list)
+    sizes: list[float] = field(default_factory=list)
+
+    def add(self, number: int, kind: str, outcome: str) -> None:
+        """Count a file."""
+        if outcome not in ("read", "refused"):
+            self.wrong.append((number, kind, outcome))
+            outcome = "wrong"
+        self.outcomes[kind.split()[0], outcome] += 1
+
+
+def read_in_processes(seed: int, count: int) -> Tally:
+    """Read files in a process, and the rest in another one if it crashes."""
     context = multiprocessing.get_context("fork")
-    outcomes: Counter[tuple[str, str]] = Counter()
-    bad: list[tuple[int, str, str]] = []
-    sizes: list[float] = []
+    kinds = list(originals())
+    tally = Tally()
     start = 0
-    while start < options.count:
+    while start < count:
         receiver, sender = context.Pipe(duplex=False)
-        arguments = (options.seed, start, options.count, sender)
-        process = context.Process(target=read_all, args=arguments)
+        process = context.Process(target=read_all, args=(seed, start, count, sender))
         process.start()
         sender.close()
-        kinds = list(originals())
         try:
-            while start < options.count:
+            while start < count:
                 if not receiver.poll(3 * LIMIT):  # an alarm does not interrupt a decoder's C code
                     process.kill()
-                i, kind, outcome, size = receiver.recv()
-                start = i + 1
-                sizes.append(size)
-                if outcome not in ("read", "refused"):
-                    bad.append((i, kind, outcome))
-                    outcome = "wrong"
-                outcomes[kind.split()[0], outcome] += 1
+                number, kind, outcome, size = receiver.recv()
+                start = number + 1
+                tally.sizes.append(size)
+                tally.add(number, kind, outcome)
         except EOFError:
             process.join()
             kind = kinds[start % len(kinds)]
-            bad.append((start, kind, f"the process ended with {process.exitcode}"))
-            outcomes[kind.split()[0], "wrong"] += 1
+            tally.add(start, kind, f"the process ended with {process.exitcode}")
             start += 1
         process.join()
-    print("| format | files | read | refused | anything else |")
-    print("|---|---|---|---|---|")
-    for format in ("PNG", "JPEG", "TIFF"):
-        row = [outcomes[format, outcome] for outcome in ("read", "refused", "wrong")]
-        print(f"| {format} | {sum(row)} | {row[0]} | {row[1]} | {row[2]} |")
-    if len(sizes) > 10:
+    return tally
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read files with the arguments of the command line; the exit status is 1 if any went wrong."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, default=Path("results/fuzz"))
+    options = parser.parse_args(arguments)
+    tally = read_in_processes(options.seed, options.count)
+    print(tables.head("format", "files", "read", "refused", "anything else"))
+    for kind in ("PNG", "JPEG", "TIFF"):
+        counts = [tally.outcomes[kind, outcome] for outcome in ("read", "refused", "wrong")]
+        print(tables.row(kind, sum(counts), *counts))
+    if len(sizes := tally.sizes) > 10:
         before, after = sizes[len(sizes) // 10], sizes[-1]
         print(f"\nmemory after a tenth {before:.0f} MB, at the end {after:.0f} MB")
-    contents = list(files(options.seed, options.count)) if bad else []
-    for i, kind, outcome in bad[:SHOWN]:
+    contents = list(files(options.seed, options.count)) if tally.wrong else []
+    for number, kind, outcome in tally.wrong[:_SHOWN]:
         options.output.mkdir(parents=True, exist_ok=True)
-        path = options.output / f"{i}-{kind.replace(' ', '-')}"
-        path.write_bytes(contents[i][1])
+        path = options.output / f"{number}-{kind.replace(' ', '-')}"
+        path.write_bytes(contents[number][1])
         print(f"{path}: {outcome}")
-    return 1 if bad else 0
+    return 1 if tally.wrong else 0
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
-"""Quality against time, drawn from the rows of `quality.py --sweep`."""
+"""Quality against time, drawn from the rows of `python -m benchmarks.quality --sweep`."""
 
 from __future__ import annotations
 
 import statistics
 from pathlib import Path
-from typing import Any
 
-Rows = dict[tuple[str, str, str], dict[str, Any]]
+from benchmarks.scores import Row
+
+Rows = dict[tuple[str, str, str], Row]
+"""Rows under (task, method, image)."""
 
 PRESETS = {"steps_5": "fast", "steps_8": "balanced (default)", "samples_4": "best"}
 FAMILIES = {
@@ -16,7 +18,7 @@ FAMILIES = {
 
 
 def mean_gain(rows: Rows, method: str) -> tuple[float, float]:
-    """Evaluations and PSNR gain of a method, each task weighing the same."""
+    """Mean evaluations of a method and mean gain in PSNR; each task weighs the same."""
     tasks = sorted({task for task, m, _ in rows if m == method})
     gains, evaluations = [], []
     for task in tasks:
@@ -27,12 +29,12 @@ def mean_gain(rows: Rows, method: str) -> tuple[float, float]:
 
 
 def draw(rows: Rows, file: Path, others: dict[str, str]) -> None:
-    """A picture of the mean gain over all tasks against U-Net evaluations.
+    """Draw the mean gain over all tasks against U-Net evaluations.
 
     Args:
-        rows: by task, method and image; methods are named `<family>_<number>`.
-        file: the picture.
-        others: titles of methods that are drawn as points for comparison, where they have rows.
+        rows: the rows; methods are named `<family>_<number>`.
+        file: the picture to write.
+        others: titles of further methods by their names, each drawn as a point if it has rows.
     """
     import matplotlib.pyplot as plt
 

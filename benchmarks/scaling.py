@@ -15,29 +15,32 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import tables
 from d2ir_pl.degradations import GaussianBlur
 from d2ir_pl.priors import UNetFlags
 from d2ir_pl.priors.guided_diffusion import empty_prior
 from d2ir_pl.priors.memory import AllocationCounter
 from d2ir_pl.restoration import D2IR
 
-HALF = 0.75
+_HALF = 0.75
 """Memory in half precision over that in float32: normalisations stay in float32."""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table for the arguments of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--size", type=int, default=256, help="height and width in pixels")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--tflops", type=float, default=989.0, help="10^12 operations a second")
     parser.add_argument("--utilisation", type=float, default=0.4)
     parser.add_argument("--startup", type=float, default=20.0, help="seconds to start a process")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
 
     flags = UNetFlags()
     prior = empty_prior(flags.config(), flags.schedule_config())
@@ -50,24 +53,33 @@ def main() -> None:
     work = float(flops.get_total_flops())
     weights = 2 * sum(p.numel() for p in prior.parameters()) / 1e9
     evaluations = D2IR().estimation.steps
-    held = weights + options.batch_size * HALF * memory.peak / 1e9
+    held = weights + options.batch_size * _HALF * memory.peak / 1e9
 
-    print(f"{options.images} photos of {options.size}x{options.size}, ", end="")
-    print(f"{height}x{width} with their margin; batches of {options.batch_size}; ", end="")
-    print(f"{work / 1e12:.2f} TFLOP an evaluation, {evaluations} of them a photo\n")
-    print("| GPUs | photos a GPU at most | evaluations in all | PFLOP in all ", end="")
     print(
-        f"| s at the card's rate | s at {options.utilisation:.0%} of it and with start-up ", end=""
+        f"{options.images} photos of {options.size}x{options.size}, {height}x{width} with their "
+        f"margin; batches of {options.batch_size}; {work / 1e12:.2f} TFLOP an evaluation, "
+        f"{evaluations} of them a photo\n"
     )
-    print("| memory a GPU, GB |")
-    print("|" + "---|" * 7)
+    print(
+        tables.head(
+            *("GPUs", "photos a GPU at most", "evaluations in all", "PFLOP in all"),
+            "s at the card's rate",
+            f"s at {options.utilisation:.0%} of it and with start-up",
+            "memory a GPU, GB",
+        )
+    )
     batches = math.ceil(options.images / options.batch_size)
+    in_all = options.images * evaluations
     for gpus in (1, 8, 64):
         share = min(options.images, math.ceil(batches / gpus) * options.batch_size)
         seconds = share * evaluations * work / (options.tflops * 1e12)
-        print(f"| {gpus} | {share} | {options.images * evaluations} ", end="")
-        print(f"| {options.images * evaluations * work / 1e15:.1f} | {seconds:.1f} ", end="")
-        print(f"| {seconds / options.utilisation + options.startup:.0f} | {held:.1f} |")
+        print(
+            tables.row(
+                *(gpus, share, in_all, f"{in_all * work / 1e15:.1f}", f"{seconds:.1f}"),
+                f"{seconds / options.utilisation + options.startup:.0f}",
+                f"{held:.1f}",
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Where the time of a restoration goes.
 
-    python -m benchmarks.speed --size 256
+    python -m benchmarks.speed
+    python -m benchmarks.speed --size 512 --runs 3
 
 Restores the astronaut, blurred and noisy, with the default method; the median run of several is
 reported, start-up apart. Ratios can be compared between machines, seconds cannot.
@@ -14,12 +15,13 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
+from benchmarks import tables
 from benchmarks.tasks import make
 from d2ir_pl.degradations import GaussianBlur
 from d2ir_pl.priors import load_prior
@@ -28,11 +30,19 @@ from d2ir_pl.priors.precision import DTYPES, Precision, resolve
 from d2ir_pl.randomness import image_generator
 from d2ir_pl.restoration import D2IR, Problem
 
-STARTUP = "import d2ir_pl.cli, d2ir_pl.priors as p; p.load_prior()"
+_STARTUP = "import d2ir_pl.cli, d2ir_pl.priors as p; p.load_prior()"
 
 
 class Stopwatch:
-    """Seconds spent inside a function, replaced on its object."""
+    """Measures the time spent inside a function, which it replaces on its object.
+
+    Args:
+        owner: the object that the function belongs to.
+        name: name of the function.
+
+    Attributes:
+        seconds: time spent inside the function so far.
+    """
 
     def __init__(self, owner: Any, name: str) -> None:
         self.seconds = 0.0
@@ -47,21 +57,23 @@ class Stopwatch:
 
 
 def now() -> float:
+    """Seconds on a clock, once a GPU has done what it was given."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the benchmark with the arguments of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--size", type=int, default=256, help="height and width in pixels")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--prior", default="natural-small")
     parser.add_argument("--precision", choices=get_args(Precision), default="auto")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
 
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-W", "ignore", "-c", STARTUP], check=True)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", _STARTUP], check=True)
     startup = time.perf_counter() - start
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -84,12 +96,19 @@ def main() -> None:
         if device == "cuda"
         else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     )
-    print("| size | precision | U-Net evaluations | s an image | s in the U-Net ", end="")
-    print("| s outside it | share outside | start-up s | peak memory GB |")
-    print("|" + "---|" * 9)
-    print(f"| {options.size}x{options.size} | {precision} | {result.nfe[0]} ", end="")
-    print(f"| {total:.2f} | {network:.2f} | {total - network:.2f} ", end="")
-    print(f"| {(total - network) / total:.1%} | {startup:.1f} | {peak:.2f} |")
+    columns = {
+        "size": f"{options.size}x{options.size}",
+        "precision": precision,
+        "U-Net evaluations": result.nfe[0],
+        "s an image": f"{total:.2f}",
+        "s in the U-Net": f"{network:.2f}",
+        "s outside it": f"{total - network:.2f}",
+        "share outside": f"{(total - network) / total:.1%}",
+        "start-up s": f"{startup:.1f}",
+        "peak memory GB": f"{peak:.2f}",
+    }
+    print(tables.head(*columns))
+    print(tables.row(*columns.values()))
 
 
 if __name__ == "__main__":

@@ -15,86 +15,110 @@ from __future__ import annotations
 import argparse
 import statistics
 import warnings
+from collections.abc import Sequence
 
 import torch
 from guided_diffusion.unet import UNetModel
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import tables
 from benchmarks.speed import now
 from d2ir_pl.priors import UNetFlags, load_prior
 from d2ir_pl.priors.guided_diffusion import UNetPrior
 from d2ir_pl.priors.memory import keep_freed_memory
 
-MATRIX = 2048
+_MATRIX = 2048
 """Side of the matrices whose product tells the rate of multiply-adds."""
+
+_STEP = 100
+"""The timestep of every evaluation."""
 
 
 def rate(device: str, runs: int = 5) -> float:
     """Multiply-adds a second in a product of matrices, the best of some runs."""
-    a = torch.randn(MATRIX, MATRIX, device=device)
+    a = torch.randn(_MATRIX, _MATRIX, device=device)
     seconds = []
     for _ in range(runs + 1):
         start = now()
         a @ a
         seconds.append(now() - start)
-    return float(MATRIX**3 / min(seconds))
+    return float(_MATRIX**3 / min(seconds))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def published() -> UNetPrior:
+    """The architecture of `imagenet-256` with random weights."""
+    flags = UNetFlags()
+    unet = flags.build()
+    for weights in unet.parameters():
+        if not weights.any():  # what starts at zero would hide what comes before it
+            nn.init.normal_(weights, std=0.02)
+    return UNetPrior(unet, flags.config(), flags.schedule_config())
+
+
+def time_in_turn(
+    networks: Sequence[nn.Module], x: Tensor, runs: int
+) -> tuple[list[list[float]], list[Tensor]]:
+    """The seconds of each network's evaluations, and what it returns.
+
+    Args:
+        networks: the networks, which are evaluated in turn.
+        x: `(1, 3, H, W)`, their input.
+        runs: number of evaluations that are timed; one before them warms up.
+    """
+    t = torch.full((1,), _STEP, device=x.device)
+    seconds: list[list[float]] = [[] for _ in networks]
+    outputs = [network(x, t) for network in networks]
+    for _ in range(runs):
+        for network, times in zip(networks, seconds, strict=True):
+            start = now()
+            network(x, t)
+            times.append(now() - start)
+    return seconds, outputs
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the benchmark with the arguments of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--prior", default="natural-small", help="or imagenet-256, random weights")
     parser.add_argument("--size", type=int, default=128, help="height and width in pixels")
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--compile", action="store_true", help="with torch.compile")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.backends.cudnn.allow_tf32 = False  # as in products of matrices
-    if options.prior == "imagenet-256":
-        flags = UNetFlags()
-        unet = flags.build()
-        for weights in unet.parameters():
-            if not weights.any():  # what starts at zero would hide what comes before it
-                torch.nn.init.normal_(weights, std=0.02)
-        prior = UNetPrior(unet, flags.config(), flags.schedule_config())
-    else:
-        loaded = load_prior(options.prior)
-        if not isinstance(loaded, UNetPrior):
-            parser.error(f"{options.prior} is no U-Net of guided_diffusion: name one that is")
-        prior = loaded
+    prior = published() if options.prior == "imagenet-256" else load_prior(options.prior)
+    if not isinstance(prior, UNetPrior):
+        parser.error(f"{options.prior} is no U-Net of guided_diffusion: name one that is")
     theirs = UNetModel(**prior.config)
     theirs.load_state_dict(prior.unet.state_dict())
     prior.to(device).prepare(gradient=False)
     if options.compile:
         prior.unet.compile()
-    networks = [theirs.to(device).eval(), prior.unet]
     x = torch.randn(1, 3, options.size, options.size, device=device)
-    t = torch.full((1,), 100, device=device)
-    seconds: list[list[float]] = [[], []]
-    outputs: list[torch.Tensor] = []
+    networks = [theirs.to(device).eval(), prior.unet]
     with torch.inference_mode():
-        for run in range(options.runs + 1):
-            for network, times in zip(networks, seconds, strict=True):
-                start = now()
-                output = network(x, t)
-                if run:  # the first one warms up
-                    times.append(now() - start)
-                else:
-                    outputs.append(output)
+        seconds, outputs = time_in_turn(networks, x, options.runs)
         with FlopCounterMode(display=False) as counter:
-            networks[0](x, t)
+            theirs(x, torch.full((1,), _STEP, device=device))
     work = counter.get_total_flops() / 2
-    best = rate(device)
+    floor = work / rate(device)
     ratio = statistics.median(b / a for a, b in zip(*seconds, strict=True))
     before, after = (statistics.median(times) for times in seconds)
     error = float((outputs[0] - outputs[1]).abs().max() / outputs[0].abs().max().clamp_min(1e-30))
-    print("| U-Net | size | guided_diffusion s | here s | ratio | largest difference ", end="")
-    print("| 10^9 multiply-adds | floor s | floor / here |")
-    print("|" + "---|" * 9)
-    print(
-        f"| {options.prior} | {options.size}x{options.size} | {before:.2f} | {after:.2f} ", end=""
-    )
-    print(f"| {ratio:.3f} | {error:.1e} | {work / 1e9:.1f} | {work / best:.2f} ", end="")
-    print(f"| {work / best / after:.0%} |")
+    columns = {
+        "U-Net": options.prior,
+        "size": f"{options.size}x{options.size}",
+        "guided_diffusion s": f"{before:.2f}",
+        "here s": f"{after:.2f}",
+        "ratio": f"{ratio:.3f}",
+        "largest difference": f"{error:.1e}",
+        "10^9 multiply-adds": f"{work / 1e9:.1f}",
+        "floor s": f"{floor:.2f}",
+        "floor / here": f"{floor / after:.0%}",
+    }
+    print(tables.head(*columns))
+    print(tables.row(*columns.values()))
 
 
 if __name__ == "__main__":
