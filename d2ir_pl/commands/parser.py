@@ -90,8 +90,8 @@ class CommandCLI(LightningCLI):
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         parser = _Parser(**kwargs)
-        help = "YAML file with options, or the name of a shipped one; can be given several times"
-        parser.add_argument("--config", action=ActionConfigFile, help=help)
+        about = "YAML file with options, or the name of a shipped one; can be given several times"
+        parser.add_argument("--config", action=ActionConfigFile, help=about)
         return parser
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -109,11 +109,11 @@ class CommandCLI(LightningCLI):
             sub_configs=True,
             skip=inspect.signature(pl.Trainer).parameters.keys() - self.trainer_options,
         )
-        help = (
+        about = (
             f"what {self.network} computes in: 32-true, bf16-mixed, 16-mixed, or auto (half "
             "precision where the device has arithmetic for it)"
         )
-        parser.add_argument("--trainer.precision", type=str, default="auto", help=help)
+        parser.add_argument("--trainer.precision", type=str, default="auto", help=about)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         try:

@@ -68,7 +68,7 @@ def serve(arguments: list[str]) -> int:
     return 0
 
 
-def _end(number: int, frame: object) -> None:
+def _end(_number: int, _frame: object) -> None:
     raise SystemExit(0)
 
 

@@ -1,7 +1,7 @@
 """Photos in and out: image files to tensors in [-1, 1], and such tensors to PNG files."""
 
 from d2ir_pl.errors import ImageError
-from d2ir_pl.image_io.eight_bits import as_picture, eight_bits
+from d2ir_pl.image_io.eight_bits import as_picture, eight_bits, enlarged, resized
 from d2ir_pl.image_io.jpeg import FileTables
 from d2ir_pl.image_io.photo import Photo
 from d2ir_pl.image_io.png import is_draft, write_png
@@ -15,8 +15,10 @@ __all__ = [
     "Photo",
     "as_picture",
     "eight_bits",
+    "enlarged",
     "image_size",
     "is_draft",
     "read_image",
+    "resized",
     "write_png",
 ]

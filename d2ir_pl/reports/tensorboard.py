@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 import yaml
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from d2ir_pl.errors import InputError, OutputError
-from d2ir_pl.image_io import ImageError, eight_bits, read_image
+from d2ir_pl.image_io import ImageError, eight_bits, read_image, resized
 from d2ir_pl.inputs.finding import find_items
 from d2ir_pl.inputs.items import Item
 from d2ir_pl.reports.comparison import Comparison, Pair
@@ -89,7 +88,7 @@ def _row(comparison: Comparison, pair: Pair, item: Item | None) -> tuple[str, Te
     height, width = shown["base"].shape[-2:]
     scale = min(1.0, LARGEST / max(height, width))
     size = (max(1, round(scale * height)), max(1, round(scale * width)))
-    return " | ".join(shown), eight_bits(torch.cat([_resized(p, size) for p in shown.values()], 2))
+    return " | ".join(shown), eight_bits(torch.cat([resized(p, size) for p in shown.values()], 2))
 
 
 def _items(folder: ResultFolder) -> dict[str, Item]:
@@ -110,9 +109,3 @@ def _read(path: Path | None) -> Tensor | None:
         return read_image(path).pixels
     except (ImageError, OSError):
         return None
-
-
-def _resized(pixels: Tensor, size: tuple[int, int]) -> Tensor:
-    if pixels.shape[-2:] == size:
-        return pixels
-    return F.interpolate(pixels[None], size, mode="bilinear", antialias=True)[0]

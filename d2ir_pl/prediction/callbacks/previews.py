@@ -6,10 +6,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from d2ir_pl.image_io import as_picture
+from d2ir_pl.image_io import as_picture, resized
 from d2ir_pl.prediction.data import Batch
 from d2ir_pl.prediction.module import RestorationModule
 from d2ir_pl.prediction.outcome import BatchResult
@@ -51,7 +50,7 @@ class Previews(pl.Callback):
         width = round(x0.shape[-1] * self.height / x0.shape[-2])
         # Many side by side have to be one picture, also those of a long, thin photo.
         size = (self.height, min(max(1, width), 4 * self.height))
-        small = F.interpolate(x0.float(), size, mode="bilinear", antialias=True)
+        small = resized(x0, size)
         for i, b in enumerate(step.images):
             self._frames.setdefault(b, {})[step.stage, step.index] = small[i].cpu()
 

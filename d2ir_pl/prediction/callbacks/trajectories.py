@@ -7,11 +7,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from d2ir_pl.image_io import eight_bits
+from d2ir_pl.image_io import eight_bits, enlarged
 from d2ir_pl.prediction.callbacks.writing import records
 from d2ir_pl.prediction.data import Batch
 from d2ir_pl.prediction.module import RestorationModule
@@ -20,6 +19,9 @@ from d2ir_pl.restoration import Restoration, Step
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.pictures import uncertainty_picture
 from d2ir_pl.results.record import METRICS
+
+_SIDE = 168
+"""Longest side in pixels to which small pictures are enlarged: eight times the usual kernel."""
 
 
 class TrajectoryLogger(pl.Callback):
@@ -107,7 +109,7 @@ class TrajectoryLogger(pl.Callback):
         for i, b in enumerate(step.images):
             self._writers[b].add_image(f"{step.stage}/x0", eight_bits(x0[i]), step.index)
             if pictures is not None:
-                picture = _enlarge(pictures[i])
+                picture = _enlarged(pictures[i])
                 self._writers[b].add_image(f"{step.stage}/degradation", picture, step.index)
 
     def on_predict_batch_end(
@@ -141,7 +143,7 @@ class TrajectoryLogger(pl.Callback):
             writer.add_image(tag, eight_bits(torch.cat(row, 2)))
             picture = module.degradation.picture(restoration.phi.select([b]))
             if picture is not None:
-                writer.add_image("degradation", _enlarge(picture[0]))
+                writer.add_image("degradation", _enlarged(picture[0]))
             if restoration.std is not None:
                 writer.add_image("uncertainty", uncertainty_picture(restoration.std[b]))
             for i, change in enumerate(outputs.phi_change[b]):
@@ -152,8 +154,6 @@ class TrajectoryLogger(pl.Callback):
                     writer.add_scalar(f"score/{name}", value)
 
 
-def _enlarge(picture: Tensor) -> Tensor:
-    """`(1, h, w)`, small pictures such as kernels at eight times their size."""
-    factor = max(1, 168 // max(picture.shape))
-    picture = picture.float().cpu().nan_to_num()
-    return F.interpolate(picture[None, None], scale_factor=factor, mode="nearest")[0]
+def _enlarged(picture: Tensor) -> Tensor:
+    """`(1, h, w)` of a picture `(h, w)`, small ones such as kernels at several times their size."""
+    return enlarged(picture.float().cpu().nan_to_num(), _SIDE)[None]
