@@ -67,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
         limit = self.server.body_limits.pop(0) if self.server.body_limits else len(body)
         self.wfile.write(body[:limit])
         if self.server.stalls:
-            self.server.released.wait(5)
+            self.server.released.wait(60)
 
     def log_message(self, format: str, *args: object) -> None:
         """Keep the test output clean."""

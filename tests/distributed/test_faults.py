@@ -65,12 +65,15 @@ def command(tmp_path: Path, *options: str, before: str = "") -> list[str]:
     return [sys.executable, str(script), "predict", *where, *QUICK, *options]
 
 
+PATIENT = 600
+"""Seconds after which a test gives up; a machine with other work takes its time."""
+
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        arguments, capture_output=True, text=True, env=ENVIRONMENT, timeout=240, check=False
+        arguments, capture_output=True, text=True, env=ENVIRONMENT, timeout=PATIENT, check=False
     )
 
 
@@ -101,16 +104,30 @@ def test_what_a_killed_run_leaves_is_whole_and_the_next_run_does_the_rest(
     assert len((tmp_path / "out" / "metrics.csv").read_text().splitlines()) == 4
 
 
+# Each process finishes one image and never the next, so that it is at work when it is killed.
+HELD = """
+import threading
+from d2ir_pl.restoration import latent_optimization
+chain, calls = latent_optimization.ddim_chain, []
+def held(*arguments):
+    calls.append(1)
+    while len(calls) > 3:  # each image takes three
+        threading.Event().wait(1)
+    return chain(*arguments)
+latent_optimization.ddim_chain = held
+"""
+
+
 @pytest.fixture
 def two_processes(tmp_path: Path) -> Iterator[tuple["subprocess.Popen[str]", int]]:
     """A run in the middle of its work: the first process, and the number of the second."""
-    save_all(tmp_path / "in", [f"{i}.png" for i in range(16)])
-    arguments = command(tmp_path, "--trainer.devices", "2")
+    save_all(tmp_path / "in", [f"{i}.png" for i in range(6)])
+    arguments = command(tmp_path, "--trainer.devices", "2", before=HELD)
     with (tmp_path / "log").open("w") as log:
         first = subprocess.Popen(arguments, stderr=log, text=True, env=ENVIRONMENT)
         try:
-            deadline = time.monotonic() + 120
-            while len(restored(tmp_path)) < 3:
+            deadline = time.monotonic() + PATIENT
+            while len(restored(tmp_path)) < 2:
                 assert time.monotonic() < deadline, (tmp_path / "log").read_text()
                 assert first.poll() is None, (tmp_path / "log").read_text()
                 time.sleep(0.1)
@@ -135,8 +152,8 @@ def test_when_a_process_dies_the_run_stops_names_it_and_can_be_continued(
 ) -> None:
     first, second = two_processes
     os.kill(first.pid if victim == "rank 0" else second, signal.SIGKILL)
-    first.wait(60)
-    deadline = time.monotonic() + 60
+    first.wait(PATIENT)
+    deadline = time.monotonic() + PATIENT
     while alive(second):
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -145,10 +162,10 @@ def test_when_a_process_dies_the_run_stops_names_it_and_can_be_continued(
     assert victim in last.replace("rank: ", "rank ")
     assert last.endswith("finished images are kept, and the same command does the rest")
     before = restored(tmp_path)
-    assert 3 <= len(before) < 16
+    assert len(before) == 2
     again = run(command(tmp_path))
     assert again.returncode == 0, again.stderr
-    assert len(restored(tmp_path)) == 16
+    assert len(restored(tmp_path)) == 6
     assert before.items() <= restored(tmp_path).items()
 
 

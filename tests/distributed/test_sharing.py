@@ -27,7 +27,7 @@ def test_two_processes_share_the_images_and_report_once(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=120,
+        timeout=600,
     )
     assert run.returncode == 1, run.stderr
     assert run.stderr.count("2 restored, 1 skipped (complete already), 1 failed") == 1

@@ -392,7 +392,7 @@ def test_two_processes_learn_what_one_does(photographs: Path, tmp_path: Path) ->
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=120,
+        timeout=600,
     )
     assert run.returncode == 0, run.stderr
     assert run.stderr.count("trained 3 steps") == 1
