@@ -20,9 +20,9 @@ from d2ir_pl.operators.kernels import gaussian_kernel, principal_widths
 from d2ir_pl.operators.orientation import stored
 
 SHARP_WIDTH = 0.72
-"""Width in pixels, the same in all directions, that spectra of sharp photos stay below."""
+"""Width in pixels, the same in all directions, that the spectra of sharp photos stay below."""
 KERNEL_SIZE = 21
-"""Side in pixels of the kernel that a photo's edges are asked for."""
+"""Side in pixels of the kernel that is estimated from a photo's edges."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,17 @@ class Measurements:
     """What a photo shows.
 
     Attributes:
-        sigma_y: standard deviation of its noise in [0, 1].
-        width: in pixels, of the blur that its spectrum shows if it is the same in all directions.
-        widths: major and minor width, if it is not.
+        sigma_y: standard deviation of the noise in [0, 1].
+        width: width in pixels of the blur that the spectrum shows, if it is the same in all
+            directions.
+        widths: major and minor width in pixels, if it is not.
         angle: direction of the major axis in radians, from the x axis toward the y axis.
-        shaken: by how much the kernel of the edges explains the spectrum better than that Gaussian,
-            in the units of `spectral_misfit`; 0 for sharp photos.
-        jpeg_width: width of the blur that the coefficients of a JPEG show; 0 where there are none.
-        quality: of the JPEG: of the standard tables nearest to those of the file, or found in the
-            pixels; 100 where they show none.
+        shaken: difference by which the kernel of the edges explains the spectrum better than that
+            Gaussian, in the units of `spectral_misfit`; 0 for sharp photos.
+        jpeg_width: width in pixels of the blur that the coefficients of a JPEG show; 0 for photos
+            without rounded coefficients.
+        quality: quality of the standard JPEG tables that are nearest to those of the file, or to
+            those found in the pixels; 100 where the pixels show none.
         from_file: whether the quality was read from a file.
         brightness: 99th percentile of the intensities, in [0, 1].
     """
@@ -63,9 +65,9 @@ def measure(
     so that the noise of its channels is not independent.
 
     Args:
-        y: `(3, H, W)` in [-1, 1].
-        tables: how it was compressed, if it was read from a JPEG; found in its pixels if None.
-        sigma_y: standard deviation of its noise in [0, 1]; estimated if None.
+        y: the photo, `(3, H, W)` in [-1, 1].
+        tables: quantisation tables of the JPEG that it was read from; found in its pixels if None.
+        sigma_y: standard deviation of the photo's noise in [0, 1]; estimated if None.
     """
     y = y.float().cpu()
     file = _tables_of_pixels(y) if tables is None else tables
@@ -96,6 +98,7 @@ def measure(
 
 
 def _shaken(y: Tensor, sigma: Tensor, covariance: Tensor) -> float:
+    """How much better the kernel of the edges explains the spectrum than a Gaussian does."""
     edges = edge_kernel(y[0], KERNEL_SIZE)
     if edges is None:
         return 0.0
@@ -109,7 +112,7 @@ def _tables_of_pixels(y: Tensor) -> FileTables:
 
 
 def _nearest_quality(table: Tensor) -> int:
-    """Of the standard tables, the one whose logarithms are nearest to those of a file's."""
+    """The quality whose standard table is nearest to a table, in logarithms."""
     standard = standard_tables(torch.arange(1, 101))[:, 0]
     distance = (standard.log() - table.log()).square().flatten(1).sum(1)
     return len(distance) - int(distance.flip(0).argmin())

@@ -3,34 +3,57 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from d2ir_pl.degradations import Blur, Compose, Degradation, GaussianBlur, Identity, Jpeg, Light
+from d2ir_pl.degradations import Compose, Degradation, Identity
 from d2ir_pl.degradations.light import BRIGHT
 from d2ir_pl.diagnosis.measurements import SHARP_WIDTH, Measurements, measure
 from d2ir_pl.image_io import FileTables
-from d2ir_pl.restoration import D2IR, PosteriorMean, RestorationMethod
-from d2ir_pl.restoration.degradation_estimation import DegradationEstimation
+from d2ir_pl.restoration import RestorationMethod
+from d2ir_pl.restoration.configs import Setup, load, setup_settings
+from d2ir_pl.restoration.construction import Settings, concise
 
 # What tells damaged photos from others, on photographs of the training set (docs/experiments.md).
 SHARP_JPEG_WIDTH = 0.85
 """Width in pixels of a blur that the coefficients of sharp JPEGs stay below."""
 TRUSTED = 0.75
-"""Of the width that the coefficients of a JPEG show, what its spectrum has to show to count."""
+"""Share of the width in its coefficients that the spectrum of a JPEG has to show to be believed."""
 MAX_RATIO = 1.5
-"""Ratio of the widths from which a blur counts as stronger in one direction."""
+"""Ratio of the two widths above which a blur counts as stronger in one direction."""
 SHAKEN = 75.0
-"""`Measurements.shaken` from which the kernel of the edges is believed."""
+"""Value of `Measurements.shaken` above which the kernel of the edges is believed."""
 MAX_QUALITY = 90
 """Quality of a JPEG from which its rounding errors are taken for noise."""
 DARK = BRIGHT / 2
 """99th percentile of the intensities below which a photo counts as too dark."""
 
-Part = tuple[type[Degradation], dict[str, Any]]
-"""A degradation and its arguments."""
+
+@dataclass(frozen=True)
+class Finding:
+    """What a photo shows of one kind of damage.
+
+    Attributes:
+        sentence: the measured value, and what it is compared with.
+        config: the shipped config for photos with this damage alone; empty where there is none.
+        known: arguments of its degradation that the photo shows.
+    """
+
+    sentence: str
+    config: str = ""
+    known: Settings = field(default_factory=dict)
+
+    @property
+    def override(self) -> Settings:
+        """Settings that replace those of the degradation in the config."""
+        return {"degradation": {"init_args": self.known}}
+
+    @property
+    def degradation(self) -> Settings:
+        """The settings of the degradation."""
+        degradation: Settings = setup_settings(self.config, self.override)["degradation"]
+        return degradation
 
 
 @dataclass(frozen=True)
@@ -38,152 +61,151 @@ class Proposal:
     """What happened to a photo, and how to restore it.
 
     Attributes:
-        findings: a sentence each on blur, darkness, JPEG and noise.
-        parts: the degradations in the order in which they happened; none where there is only noise.
-        estimation: settings of D2IR's first stage.
-        model_error: of D2IR.
+        sentences: what was found of blur, darkness, JPEG and noise.
+        config: the shipped config that restores such a photo.
+        overrides: settings that differ from the config's, in a tree like that under its `model`.
     """
 
-    findings: tuple[str, ...]
-    parts: tuple[Part, ...]
-    estimation: dict[str, Any]
-    model_error: float = 0.0
+    sentences: tuple[str, ...]
+    config: str
+    overrides: Settings
+
+    @property
+    def parts(self) -> tuple[Settings, ...]:
+        """The degradations in the order in which they happened; none where there is only noise."""
+        degradation = setup_settings(self.config, self.overrides)["degradation"]
+        if _name(degradation) == Compose.__name__:
+            return tuple(degradation["init_args"]["parts"])
+        return () if _name(degradation) == Identity.__name__ else (degradation,)
 
     @property
     def kinds(self) -> str:
-        """The degradations by name."""
-        return " + ".join(kind.__name__ for kind, _ in self.parts) or "noise alone"
+        """The names of the degradations."""
+        return " + ".join(map(_name, self.parts)) or "noise alone"
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """What the photo is taken for, and the findings."""
-        return f"taken for: {self.kinds}", *self.findings
+        """What the photo is taken for, and the findings that led there."""
+        return f"taken for: {self.kinds}", *self.sentences
 
     @property
     def degradation(self) -> Degradation:
-        parts = [kind(**arguments) for kind, arguments in self._parts]
-        return parts[0] if len(parts) == 1 else Compose(parts)
+        """The degradation that explains the photo."""
+        return load(self.config, self.overrides).degradation
 
     @property
     def method(self) -> RestorationMethod:
-        if not self.parts:
-            return PosteriorMean()
-        return D2IR(DegradationEstimation(**self.estimation), model_error=self.model_error)
+        """What restores photos that were degraded so."""
+        return load(self.config, self.overrides).method
 
-    def settings(self) -> dict[str, Any]:
-        """The same as a config of `predict`."""
-        parts = [_setting(kind, arguments) for kind, arguments in self._parts]
-        degradation = parts[0] if len(parts) == 1 else _setting(Compose, {"parts": parts})
-        if not self.parts:
-            return {"model": {"degradation": degradation, "method": _setting(PosteriorMean, {})}}
-        arguments: dict[str, Any] = {}
-        if self.model_error:
-            arguments["model_error"] = self.model_error
-        if self.estimation:
-            arguments["estimation"] = dict(self.estimation)
-        return {"model": {"degradation": degradation, "method": _setting(D2IR, arguments)}}
-
-    @property
-    def _parts(self) -> tuple[Part, ...]:
-        return self.parts or ((Identity, {}),)
+    def settings(self) -> Settings:
+        """The same as a config of `predict`, without what are defaults."""
+        return {"model": concise(Setup, setup_settings(self.config, self.overrides))}
 
 
 def propose(y: Tensor, tables: FileTables | None = None, sigma_y: float | None = None) -> Proposal:
     """Look at a photo and say what happened to it.
 
     Args:
-        y: `(3, H, W)` in [-1, 1].
-        tables: how it was compressed, if it was read from a JPEG; found in its pixels if None.
-        sigma_y: standard deviation of its noise in [0, 1]; estimated if None.
+        y: the photo, `(3, H, W)` in [-1, 1].
+        tables: quantisation tables of the JPEG that it was read from; found in its pixels if None.
+        sigma_y: standard deviation of the photo's noise in [0, 1]; estimated if None.
     """
     return explain(measure(y, tables, sigma_y))
 
 
 def explain(seen: Measurements) -> Proposal:
     """The proposal that measurements lead to."""
-    findings = [_blur(seen), _darkness(seen), _compression(seen)]
-    parts = tuple(part for _, part in findings if part is not None)
-    kinds = [kind for kind, _ in parts]
-    reasons = [reason for reason, _ in findings]
-    if Jpeg in kinds:
-        reasons.append("noise: what there is beside the rounding of JPEG is counted with it")
-    else:
-        reasons.append(f"noise: about {seen.sigma_y:.3f} of the range")
-    estimation: dict[str, Any] = {}
-    if kinds == [Jpeg]:
-        estimation = {"start": 150, "data_weight": 0.3}
-    elif Jpeg in kinds:
-        estimation = {"start": 100, "data_weight": 0.3, "phi_steps": 0}
-    elif Blur in kinds:
-        # The settings of 'blind_deblur_kernel', where they are explained.
-        estimation = {"steps": 6, "start": 60, "data_weight": 1.0, "phi_steps": 0}
-        return Proposal(tuple(reasons), parts, estimation, model_error=0.015)
-    elif Light in kinds:
-        estimation = {"phi_steps": 0}
-    return Proposal(tuple(reasons), parts, estimation)
+    blur, light, jpeg = _blur(seen), _darkness(seen), _compression(seen)
+    noise = f"noise: about {seen.sigma_y:.3f} of the range"
+    if jpeg.config:
+        noise = "noise: what there is beside the rounding of JPEG is counted with it"
+    sentences = (blur.sentence, light.sentence, jpeg.sentence, noise)
+    damage = [finding for finding in (blur, light, jpeg) if finding.config]
+    if not damage:
+        return Proposal(sentences, "denoising", {})
+    if len(damage) == 1:
+        return Proposal(sentences, damage[0].config, damage[0].override)
+    parts = [finding.degradation for finding in damage]
+    chain = {"class_path": "d2ir_pl.degradations.Compose", "init_args": {"parts": parts}}
+    overrides: Settings = {"degradation": chain}
+    if jpeg.config:
+        # A photo of its full size says more than the small copies of this config (measured in
+        # docs/experiments.md).
+        overrides["method"] = {"init_args": {"estimation": {"data_weight": 0.3}}}
+        return Proposal(sentences, "old_photo", overrides)
+    # The settings for a free kernel allow for its errors, which those for a dark photo do not.
+    shaken = blur.config == "blind_deblur_kernel"
+    return Proposal(sentences, blur.config if shaken else light.config, overrides)
 
 
-def _blur(seen: Measurements) -> tuple[str, Part | None]:
-    """What the spectrum, the edges and, of a JPEG, the coefficients show.
+def _blur(seen: Measurements) -> Finding:
+    """Judge the blur by the spectrum, the edges and, of a JPEG, the coefficients.
 
-    The spectrum of a JPEG misses most of a blur, unless the quality is of the best; the
-    coefficients do not, but know no direction. Widths of JPEGs are kept, because the walk would
-    start from the spectrum.
+    The spectrum of a JPEG misses most of a blur, unless its quality is among the best; the
+    coefficients do not, but they show no direction. The width of a JPEG is handed on as known,
+    because stage 1 would read it off the spectrum again.
     """
     (major, minor), angle = seen.widths, seen.angle
     compressed, is_jpeg = seen.quality < MAX_QUALITY, seen.jpeg_width > 0
+    known: Settings = {}
     if seen.jpeg_width > SHARP_JPEG_WIDTH and seen.width < TRUSTED * seen.jpeg_width:
         width = round(seen.jpeg_width, 2)
-        return (
+        return Finding(
             f"blur: about {width:.1f} pixels wide by its JPEG coefficients; sharp photos show less "
             f"than {SHARP_JPEG_WIDTH}",
-            (GaussianBlur, {"width": width}),
+            "blind_deblur",
+            {"width": width},
         )
     if seen.width <= SHARP_WIDTH:
-        return (
+        return Finding(
             f"no blur: {seen.width:.2f} pixels wide by its spectrum; sharp photos show less than "
-            f"{SHARP_WIDTH}",
-            None,
+            f"{SHARP_WIDTH}"
         )
     if seen.shaken > SHAKEN and not compressed:
-        return (
+        return Finding(
             f"blur of any shape, such as a shake: the kernel that its edges show explains its "
             f"spectrum better than a Gaussian, by {seen.shaken:.0f}, where {SHAKEN:.0f} is enough",
-            (Blur, {}),
+            "blind_deblur_kernel",
         )
     if major > MAX_RATIO * minor:
-        known = {"width": [round(major, 2), round(minor, 2)], "angle": round(angle, 2)}
-        return (
+        if is_jpeg:
+            known = {"width": [round(major, 2), round(minor, 2)], "angle": round(angle, 2)}
+        return Finding(
             f"blur: about {major:.1f} by {minor:.1f} pixels wide, at "
             f"{math.degrees(angle):.0f} degrees",
-            (GaussianBlur, {"isotropic": False, **(known if is_jpeg else {})}),
+            "blind_deblur_anisotropic",
+            known,
         )
-    return (
+    if is_jpeg:
+        known = {"width": round(seen.width, 2)}
+    return Finding(
         f"blur: about {seen.width:.2f} pixels wide; sharp photos show less than {SHARP_WIDTH}",
-        (GaussianBlur, {"width": round(seen.width, 2)} if is_jpeg else {}),
+        "blind_deblur",
+        known,
     )
 
 
-def _darkness(seen: Measurements) -> tuple[str, Part | None]:
+def _darkness(seen: Measurements) -> Finding:
+    """Judge the brightness."""
     bright = f"its brightest 1 % begin at {seen.brightness:.2f}"
     if seen.brightness < DARK:
-        return f"too dark: {bright}; {BRIGHT:.2f} is usual", (Light, {"map_size": 0})
-    return f"not too dark: {bright}; those of dark photos begin below {DARK:.2f}", None
+        return Finding(f"too dark: {bright}; {BRIGHT:.2f} is usual", "low_light")
+    return Finding(f"not too dark: {bright}; those of dark photos begin below {DARK:.2f}")
 
 
-def _compression(seen: Measurements) -> tuple[str, Part | None]:
+def _compression(seen: Measurements) -> Finding:
+    """Judge the quality of a JPEG."""
     source = "its file says" if seen.from_file else "its pixels show"
     if seen.quality < MAX_QUALITY:
-        return f"JPEG: {source} a quality of {seen.quality}", (Jpeg, {})
+        return Finding(f"JPEG: {source} a quality of {seen.quality}", "jpeg")
     if seen.quality < 100:
-        return (
+        return Finding(
             f"no damage by JPEG: {source} a quality of {seen.quality}; from {MAX_QUALITY} on, "
-            "rounding passes for noise",
-            None,
+            "rounding passes for noise"
         )
-    return "no JPEG: its pixels show no rounding of coefficients", None
+    return Finding("no JPEG: its pixels show no rounding of coefficients")
 
 
-def _setting(kind: type, arguments: dict[str, Any]) -> dict[str, Any]:
-    setting = {"class_path": f"{kind.__module__.rpartition('.')[0]}.{kind.__name__}"}
-    return {**setting, "init_args": arguments} if arguments else setting
+def _name(degradation: Settings) -> str:
+    return str(degradation["class_path"]).rpartition(".")[2]

@@ -83,8 +83,30 @@ def layered(*layers: Settings) -> Settings:
     return merged
 
 
+def setup_settings(name: str, overrides: Settings | None = None) -> Settings:
+    """The settings of the degradation and the method of a shipped config.
+
+    Args:
+        name: a file in `configs/` without its extension, such as `jpeg`.
+        overrides: settings that replace those of the config, in a tree like that under its `model`.
+
+    Raises:
+        InputError: if there is no config of that name.
+        UsageError: if it names no degradation and no method, or leaves them to be chosen.
+    """
+    shipped = shipped_model(name)
+    if not STANDARD.keys() & shipped.keys():
+        raise UsageError(f"config {name} has no degradation and no method: it is no restoration's")
+    settings = layered(STANDARD, shipped, overrides or {})
+    pair = {key: settings[key] for key in STANDARD}
+    for key, value in pair.items():
+        if value == "auto":
+            raise UsageError(f"config {name} has no {key}: it is chosen for each photo")
+    return pair
+
+
 def load(name: str, overrides: Settings | None = None) -> Setup:
-    """The degradation and the method of a shipped config.
+    """Make the degradation and the method of a shipped config.
 
     Args:
         name: a file in `configs/` without its extension, such as `jpeg`.
@@ -95,15 +117,7 @@ def load(name: str, overrides: Settings | None = None) -> Setup:
         UsageError: if a setting is wrong, or the config names no degradation or method.
         ValueError: if a setting is outside its range.
     """
-    shipped = shipped_model(name)
-    if not STANDARD.keys() & shipped.keys():
-        raise UsageError(f"config {name} has no degradation and no method: it is no restoration's")
-    settings = layered(STANDARD, shipped, overrides or {})
-    pair = {key: settings[key] for key in STANDARD}
-    for key, value in pair.items():
-        if value == "auto":
-            raise UsageError(f"config {name} has no {key}: it is chosen for each photo")
-    return construct(Setup, pair)
+    return construct(Setup, setup_settings(name, overrides))
 
 
 def _replaces(over: Any, below: Any) -> bool:

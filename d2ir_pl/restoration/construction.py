@@ -69,6 +69,34 @@ def completed(cls: type, settings: Settings, name: str = "") -> Settings:
     return found
 
 
+def concise(cls: type, settings: Settings) -> Settings:
+    """Leave out of the settings of a class, and of those inside it, what are the defaults.
+
+    Args:
+        cls: a class whose constructor has an annotation for every argument.
+        settings: its arguments, complete or not.
+
+    Raises:
+        UsageError: if a setting is unknown, missing, or of another type.
+    """
+    whole, hints = completed(cls, settings), _hints(cls)
+    defaults = {key: _plain(p.default) for key, p in _parameters(cls).items()}
+    return {k: _concise(hints[k], v, k) for k, v in whole.items() if v != defaults[k]}
+
+
+def _concise(hint: Any, value: Any, name: str) -> Any:
+    """Leave out of a setting that is complete what are the defaults."""
+    branch = _branch(hint, value, name)
+    if isinstance(value, list):
+        return [_concise(kind, item, name) for kind, item in _with_kinds(branch, value)]
+    if not isinstance(value, dict):
+        return value
+    if isinstance(branch, type) and dataclasses.is_dataclass(branch):
+        return concise(branch, value)
+    arguments = concise(_named_class(branch, value, name), value["init_args"])
+    return {"class_path": value["class_path"], **({"init_args": arguments} if arguments else {})}
+
+
 def _completed(hint: Any, value: Any, name: str) -> Any:
     """Check a setting against the type of its argument, and add the defaults inside it."""
     branch = _branch(hint, value, name)

@@ -1,6 +1,7 @@
 """What is proposed for photos of which nothing is known."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from d2ir_pl import restore
 from d2ir_pl.cli import main
 from d2ir_pl.commands.predict import parse_options
 from d2ir_pl.degradations import Compose, Degradation, GaussianBlur, Identity, Jpeg, Light
-from d2ir_pl.diagnosis.measurements import measure
-from d2ir_pl.diagnosis.proposal import propose
+from d2ir_pl.diagnosis.measurements import Measurements, measure
+from d2ir_pl.diagnosis.proposal import Proposal, explain, propose
 from d2ir_pl.estimators.jpeg_blur import width_before_jpeg
 from d2ir_pl.image_io import read_image, write_png
 from d2ir_pl.operators.jpeg_transform import standard_tables
 from d2ir_pl.restoration import D2IR, PosteriorMean
+from d2ir_pl.restoration.configs import load
 
 CLEAN = EXAMPLES / "clean"
 
@@ -55,16 +57,21 @@ DAMAGE: dict[str, tuple[list[Degradation], float, list[type]]] = {
 }
 
 
+def kinds(proposal: Proposal) -> list[str]:
+    """The names of the degradations; none where there is only noise."""
+    return [part["class_path"].rpartition(".")[2] for part in proposal.parts]
+
+
 @pytest.mark.parametrize("photograph", ["astronaut", "chelsea", "coffee"])
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_what_happened_to_a_photograph_is_found(damage: str, photograph: str) -> None:
     parts, noise, expected = DAMAGE[damage]
     proposal = propose(damaged(photograph, parts, noise))
-    assert [kind for kind, _ in proposal.parts] == expected
+    assert kinds(proposal) == [kind.__name__ for kind in expected]
     assert all(len(reason.splitlines()) == 1 for reason in proposal.reasons)
-    for part in proposal.parts:
-        if part[0] is GaussianBlur and "jpeg" not in damage and damage != "all":
-            assert ("isotropic" in part[1]) == (damage == "direction")
+    if expected[:1] == [GaussianBlur] and "jpeg" not in damage and damage != "all":
+        isotropic = proposal.parts[0]["init_args"]["isotropic"]
+        assert isotropic == (damage != "direction")
 
 
 @pytest.mark.parametrize("noise", [0, 0.01])
@@ -100,15 +107,15 @@ def test_the_tables_of_a_file_count_and_its_pixels_may_be_turned(tmp_path: Path)
     good = tmp_path / "good.jpg"
     picture.save(good, quality=95)
     proposal = propose(read_image(good).pixels, read_image(good).tables)
-    assert Jpeg not in [kind for kind, _ in proposal.parts]
+    assert "Jpeg" not in kinds(proposal)
     assert any("quality of 95" in reason for reason in proposal.reasons)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (9, 20), (64, 3)])
 @pytest.mark.parametrize("value", [-1.0, 0.0, 1.0])
 def test_tiny_and_flat_images_have_no_blur(size: tuple[int, int], value: float) -> None:
-    kinds = [kind for kind, _ in propose(torch.full((3, *size), value)).parts]
-    assert kinds == ([Light] if value < 0 else [])
+    found = kinds(propose(torch.full((3, *size), value)))
+    assert found == (["Light"] if value < 0 else [])
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -126,6 +133,39 @@ def test_the_settings_are_a_config_of_the_same_objects(damage: str, tmp_path: Pa
     assert isinstance(model.method, D2IR if expected else PosteriorMean)
     if isinstance(model.method, D2IR):
         assert model.method.estimation == proposal.method.estimation  # type: ignore[attr-defined]
+
+
+SEEN: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
+    "nothing": ({}, "denoising", {}),
+    "blur": ({"width": 1.4}, "blind_deblur", {}),
+    "direction": ({"width": 1.4, "widths": (3.0, 1.0)}, "blind_deblur_anisotropic", {}),
+    "shake": ({"width": 1.4, "shaken": 99.0}, "blind_deblur_kernel", {}),
+    "darkness": ({"brightness": 0.2}, "low_light", {}),
+    "jpeg": ({"quality": 40}, "jpeg", {}),
+    "shake, dark": (
+        {"width": 1.4, "shaken": 99.0, "brightness": 0.2},
+        "blind_deblur_kernel",
+        {},
+    ),
+    "blur, dark": ({"width": 1.4, "brightness": 0.2}, "low_light", {}),
+    "blur, jpeg": ({"jpeg_width": 1.4, "quality": 40}, "old_photo", {"data_weight": 0.3}),
+    "dark, jpeg": ({"brightness": 0.2, "quality": 40}, "old_photo", {"data_weight": 0.3}),
+}
+
+
+@pytest.mark.parametrize("damage", SEEN)
+def test_a_photo_is_restored_as_the_shipped_config_for_its_damage_says(damage: str) -> None:
+    changed, config, changed_estimation = SEEN[damage]
+    sharp = Measurements(0.02, 0.5, (0.5, 0.5), 0.0, 0.0, 0.0, 100, False, 0.8)
+    proposal = explain(replace(sharp, **changed))
+    shipped = load(config).method
+    assert proposal.config == config
+    assert type(proposal.method) is type(shipped)
+    if isinstance(shipped, D2IR):
+        assert isinstance(proposal.method, D2IR)
+        expected = replace(shipped.estimation, **changed_estimation)
+        assert proposal.method.estimation == expected
+        assert proposal.method.model_error == shipped.model_error
 
 
 def test_a_folder_of_unlike_photos_is_restored_each_in_its_way(
