@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def say(console: Console, text: str) -> None:
-    """Print a line as it is: square brackets are no markup, and the terminal breaks it."""
+    """Print a line as it is: square brackets are no markup, and the terminal alone breaks it."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep to one's own lines: Lightning's tips and hints are for people who write modules."""
+    """Leave out Lightning's tips and hints, which are for people who write modules."""
     for library in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(library).setLevel(logging.WARNING)
     launcher = dying_processes()
@@ -34,6 +34,7 @@ def quiet() -> Iterator[None]:
 
 
 def _in_own_words(record: logging.LogRecord) -> bool:
+    """Reword what Lightning says when a process has died; as a filter it lets all lines pass."""
     text = death_of_process(record.getMessage())
     if text is not None:
         record.msg, record.args = (

@@ -41,9 +41,18 @@ class TrainingError(UserError):
 
 @contextmanager
 def naming(setting: str) -> Iterator[None]:
-    """Begin the message of a ValueError raised inside with the setting that is to blame."""
+    """Begin the message of a ValueError raised inside with the setting that is to blame.
+
+    Args:
+        setting: the setting, such as `estimation`; a colon follows it.
+
+    Raises:
+        ValueError: the same one, a `UserError` where it was one, with the longer message.
+    """
     try:
         yield
+    except UserError as error:
+        raise type(error)(f"{setting}: {error}") from None
     except ValueError as error:
         raise ValueError(f"{setting}: {error}") from None
 
@@ -60,14 +69,17 @@ def require(
 ) -> None:
     """Check that a number lies in its range.
 
+    The command line puts the option before the message, so that `steps` becomes
+    `--model.method.steps`.
+
     Args:
-        name: the parameter as its constructor calls it, such as `steps`.
-        value: what it was given.
-        low: the least value that is allowed.
-        high: the greatest value that is allowed.
-        above: a value that it must exceed.
-        below: a value that it must stay under.
-        remedy: what to do instead, such as `such as 0.03`; it ends the sentence.
+        name: name of the parameter, as its constructor calls it, such as `steps`.
+        value: number that was given for it.
+        low: least value that is allowed.
+        high: greatest value that is allowed.
+        above: bound that the value must exceed.
+        below: bound that the value must stay under.
+        remedy: end of the sentence, such as `such as 0.03`.
 
     Raises:
         ValueError: if the value is outside the range, or is not a number.

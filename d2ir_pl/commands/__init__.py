@@ -1,1 +1,1 @@
-"""What `d2ir` offers: a file for each command, and the options they share."""
+"""The commands of `d2ir`: a file for each, and those that parse the options they share."""

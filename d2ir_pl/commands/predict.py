@@ -101,9 +101,9 @@ def parse_options(arguments: list[str]) -> RestorationCLI:
     Raises:
         UserError: with one sentence that begins with the option, if one is wrong.
     """
-    # A class can be chosen by its bare name once it is imported; nothing else here needs these.
+    # A class can be chosen by its bare name once it is imported.
     importlib.import_module("d2ir_pl.restoration.baselines")
-    # One's own class may lie in a file of the working directory. What is installed goes first.
+    # A class of the user's own may lie in the working directory, behind all that is installed.
     if (here := os.getcwd()) not in sys.path:
         sys.path.append(here)
     return RestorationCLI.parse(arguments)

@@ -54,7 +54,7 @@ def export(arguments: list[str]) -> int:
     parser.add_argument("checkpoint", type=Path, help="what 'd2ir fit' wrote")
     parser.add_argument("output", type=Path, help="the .safetensors file to write")
     parser.add_argument(
-        "--dtype", choices=get_args(Dtype), default="float16", help="of the weights"
+        "--dtype", choices=get_args(Dtype), default="float16", help="format of the weights"
     )
     parser.add_argument("--about", default="", help="what the training data are, and their licence")
     options = parser.parse_args(arguments)
@@ -79,7 +79,11 @@ def inspect(arguments: list[str]) -> int:
 
 
 def _contents(path: Path) -> dict[str, Any]:
-    """Architecture, schedule and provenance, as far as the file tells them."""
+    """Architecture, schedule and provenance, as far as the file tells them.
+
+    Raises:
+        PriorError: if it tells nothing.
+    """
     if path.suffix == ".safetensors":
         prior, metadata = load_safetensors(path)
         return {"parameters": _count(prior)} | {k: _parsed(v) for k, v in metadata.items()}
@@ -98,10 +102,12 @@ def _contents(path: Path) -> dict[str, Any]:
 
 
 def _count(prior: NetworkPrior) -> int:
+    """The number of parameters."""
     return sum(p.numel() for p in prior.parameters())
 
 
 def _parsed(text: str) -> Any:
+    """Metadata as what its JSON holds, or as it is where it is none."""
     try:
         return json.loads(text)
     except ValueError:
@@ -109,6 +115,7 @@ def _parsed(text: str) -> Any:
 
 
 def _lines(values: dict[str, Any], indent: str = "") -> Iterator[str]:
+    """A line for each name and value, those of a dictionary indented below its name."""
     for name, value in values.items():
         if isinstance(value, dict):
             yield f"{indent}{name}:"

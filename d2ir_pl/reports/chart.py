@@ -9,14 +9,24 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 480, 220
+"""Size of the picture in pixels."""
+
 LEFT, RIGHT, TOP, BOTTOM = 46, 470, 22, 190
+"""Edges of the area in which curves are drawn, in pixels."""
+
 TICKS = 6
-"""Lines across at most; above that, decades alone have one."""
+"""Most lines of the grid; where there would be more, only powers of ten have one."""
 
 
 @dataclass(frozen=True)
 class _Axes:
-    """Steps to the right, levels on a logarithmic scale; `low` and `high` are its ends."""
+    """Where a step and a level lie in the picture.
+
+    Attributes:
+        count: number of steps, which go to the right.
+        low: decimal logarithm of the level at the bottom.
+        high: decimal logarithm of the level at the top.
+    """
 
     count: int
     low: float
@@ -29,6 +39,7 @@ class _Axes:
         return BOTTOM - (BOTTOM - TOP) * (math.log10(level) - self.low) / (self.high - self.low)
 
     def ticks(self) -> list[float]:
+        """The levels at which the grid has a line."""
         decades = range(math.floor(self.low), math.ceil(self.high) + 1)
         fine = [digit * 10.0**exponent for exponent in decades for digit in (1, 2, 5)]
         fine = [tick for tick in fine if self.low <= math.log10(tick) <= self.high]
@@ -38,13 +49,14 @@ class _Axes:
 
 
 def loss_chart(losses: dict[str, list[float]], sigma_y: float | None) -> Markup | None:
-    """The residual at each step of all stages on a logarithmic axis, and the noise.
+    """Draw the residual at each step of all stages on a logarithmic axis, and the noise.
 
-    Classes of the marks are `tick`, `noise`, and `stage0`, `stage1` for the stages in their order.
+    The page colours the marks by their classes: `tick`, `noise`, and `stage0`, `stage1` for the
+    stages in their order.
 
     Args:
-        losses: of each stage, mean squared residuals.
-        sigma_y: standard deviation of the noise in the same units.
+        losses: mean squared residuals of each stage, by its name.
+        sigma_y: standard deviation of the noise, whose square is drawn as a line.
 
     Returns:
         An `<svg>` element; None if there is nothing to draw.
@@ -56,7 +68,7 @@ def loss_chart(losses: dict[str, list[float]], sigma_y: float | None) -> Markup 
     noise = None if not sigma_y else sigma_y**2
     levels = [*values, noise] if noise else values
     low, high = math.log10(min(levels)) - 0.1, math.log10(max(levels)) + 0.1
-    # At least a decade, so that some ticks are there.
+    # The axis spans a decade at least, so that the grid has some lines.
     margin = max(0.0, (1 - (high - low)) / 2)
     axes = _Axes(sum(map(len, stages.values())), low - margin, high + margin)
     label = f"Mean squared residual in {axes.count} steps, from {values[0]:.2g} to {values[-1]:.2g}"
@@ -78,6 +90,7 @@ def loss_chart(losses: dict[str, list[float]], sigma_y: float | None) -> Markup 
 
 
 def _drawable(value: float) -> bool:
+    """Whether a level has a place on a logarithmic axis."""
     return math.isfinite(value) and value > 0
 
 

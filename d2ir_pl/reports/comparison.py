@@ -12,7 +12,7 @@ from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.record import METRICS, Record, means
 from d2ir_pl.results.settings import Setting, Settings, differences, read_settings
 
-# What the digests of the files tell already.
+# Settings that name files, of which the digests tell more.
 _NOT_COMPARED = {"data.inputs", "data.references", "data.scenes", "data.limit"}
 TIED = 0.005
 """Differences in dB below this are ties: half of the last digit that is shown."""
@@ -20,15 +20,18 @@ TIED = 0.005
 
 @dataclass(frozen=True)
 class Pair:
-    """An image as two runs restored it."""
+    """An image as two runs restored it: what each knows about the result."""
 
     base: Record
     new: Record
 
     @property
     def gain(self) -> float | None:
-        """How much better the new one is: in dB of PSNR, or without a reference in decibels by
-        which its residual came nearer to the noise. None where neither can be told."""
+        """How much better the new one is, in dB; None where that cannot be told.
+
+        It is the gain in PSNR, or without a reference that by which the residual came nearer to the
+        noise.
+        """
         if self.base.psnr is not None and self.new.psnr is not None:
             return self.new.psnr - self.base.psnr
         ratios = self.base.residual_over_sigma, self.new.residual_over_sigma
@@ -43,11 +46,12 @@ class Comparison:
     """Two runs on the same images.
 
     Attributes:
-        task: the folder's path below those that were named, `.` if it is one of them.
-        base, new: the folders.
+        task: path of both folders below those that the user named, `.` if they are these.
+        base: the folder of the old results.
+        new: the folder of the new results.
         pairs: the images that both have restored.
         alone: names of images that only one of them has restored.
-        settings: those that differ.
+        settings: the settings that differ, with their values in base and new.
         same_fingerprint: whether all images were made by the same settings, prior and version.
     """
 
@@ -61,7 +65,7 @@ class Comparison:
 
     @property
     def degradation(self) -> str:
-        """The class of the degradation, of both runs where they differ."""
+        """The class of the degradation, or those of both runs where they differ."""
         names = [
             str(read_settings(f.root).get("model.degradation", "")) for f in (self.base, self.new)
         ]
@@ -83,7 +87,7 @@ class Comparison:
         return found
 
     def gains(self) -> dict[str, float]:
-        """How much better each image got, by name, the worst first."""
+        """How much better each image got, in dB, by its name, the worst first."""
         gains = {p.base.name: gain for p in self.pairs if (gain := p.gain) is not None}
         return dict(sorted(gains.items(), key=lambda item: item[1]))
 
@@ -95,6 +99,13 @@ class Comparison:
 
 def compare(base: Path, new: Path) -> list[Comparison]:
     """Compare two runs, or every run below one folder with that of the same path below another.
+
+    Args:
+        base: the folder of the old results, or one that holds several such folders.
+        new: the same of the new results.
+
+    Returns:
+        A comparison of each pair of runs.
 
     Raises:
         OutputError: with one sentence, if there is nothing to compare, or images have the same
@@ -113,7 +124,11 @@ def compare(base: Path, new: Path) -> list[Comparison]:
 
 
 def runs(root: Path) -> dict[str, ResultFolder]:
-    """The folder itself if it holds results, else all below it that do, by their paths."""
+    """The folder itself if it holds results, else all below it that do, by their paths.
+
+    Raises:
+        OutputError: if there are none.
+    """
     if (root / "config.yaml").is_file() or ResultFolder(root).names():
         found = [root]
     else:
@@ -154,6 +169,7 @@ def _restored(folder: ResultFolder) -> dict[str, Record]:
 
 
 def _require_the_same(pair: Pair, base: ResultFolder, new: ResultFolder) -> None:
+    """Check that both runs restored the same photo, and judged it by the same reference."""
     name = pair.base.name
     if _photo(base, pair.base) != _photo(new, pair.new):
         raise OutputError(

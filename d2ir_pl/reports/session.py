@@ -12,18 +12,20 @@ from d2ir_pl.results.record import METRICS, Record, means
 from d2ir_pl.results.settings import read_settings
 
 _SUFFIX = ".means"
+"""The end of the names of the session's event files."""
 
 
 def write_session(folder: ResultFolder, records: Iterable[Record]) -> None:
     """Write the run's session to `tensorboard/means`, in place of an old one.
 
     Metrics are `mean/psnr` and so on. The columns of the tab are not written: TensorBoard would
-    take those of one run for all, while without them it collects them from all runs. Those of a
-    run include every curve in the folders below it, which is why this one has none.
+    take the columns of one run for those of all, while without them it collects them from all runs.
+    It takes every curve in a folder below the session's for a metric, so that the session has a
+    folder of its own.
 
     Args:
         folder: the results, with the settings in `config.yaml`.
-        records: of all images of the run; failed ones are left out.
+        records: what is known about the images of the run; failed ones are left out.
 
     Raises:
         OutputError: if the files cannot be written.

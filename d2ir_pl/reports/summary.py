@@ -18,9 +18,12 @@ def report_summary(
 
     Args:
         folder: the results.
-        names: of all inputs.
-        skipped: how many of them were complete before.
-        console: where to say it.
+        names: names of all inputs.
+        skipped: number of inputs that were complete before.
+        console: terminal in which it is said.
+
+    Returns:
+        0, or 1 if an image has no result.
     """
     records = folder.records(names)
     failed = [r for r in records if r.status == "failed"]

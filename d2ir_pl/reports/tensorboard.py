@@ -21,31 +21,25 @@ from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.record import METRICS
 
 LARGEST = 768
-"""Longest side of each of the pictures in a row, in pixels."""
+"""Longest side in pixels of each picture in a row."""
 
 
 def write_pictures(output: Path, comparisons: Mapping[Path, Sequence[Comparison]]) -> None:
-    """A TensorBoard run an image: its row of pictures, and what has changed.
+    """Write a run of TensorBoard for each image, with a row of pictures and what has changed.
 
     The tag of the row is `input | base | new | reference`, or `input | base | new`; scalars are
     `change/psnr` and so on, new minus base.
 
     Args:
-        output: the folder; runs that it holds of the same images are replaced.
-        comparisons: by the folder of the new results, whose name is part of the run's if there
-            are several.
+        output: folder for the runs; those of the same images that it holds are replaced.
+        comparisons: comparisons of all tasks, by the folder of the new results. If there are
+            several folders, their names are part of the runs' names.
 
     Raises:
         OutputError: if the folder cannot be written to, lies in one of the runs, or two of the new
             ones have the same name.
     """
-    names = Counter(new.resolve().name for new in comparisons)
-    if twice := [name for name, count in names.items() if count > 1]:
-        raise OutputError(f"two runs are called {twice[0]}: compare them one at a time")
-    for comparison in (c for tasks in comparisons.values() for c in tasks):
-        for run in (comparison.base.root.resolve(), comparison.new.root.resolve()):
-            if run in (output.resolve(), *output.resolve().parents):
-                raise OutputError(f"--output {output} lies in the run {run}: choose another folder")
+    _require_a_place(output, comparisons)
     folder = ResultFolder(output)
     folder.prepare()
     with folder.writing():
@@ -55,7 +49,19 @@ def write_pictures(output: Path, comparisons: Mapping[Path, Sequence[Comparison]
                 _write(root / comparison.task, comparison)
 
 
+def _require_a_place(output: Path, comparisons: Mapping[Path, Sequence[Comparison]]) -> None:
+    """Check that the runs have different names, and lie outside the results that they compare."""
+    names = Counter(new.resolve().name for new in comparisons)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise OutputError(f"two runs are called {twice[0]}: compare them one at a time")
+    for comparison in (c for tasks in comparisons.values() for c in tasks):
+        for run in (comparison.base.root.resolve(), comparison.new.root.resolve()):
+            if run in (output.resolve(), *output.resolve().parents):
+                raise OutputError(f"--output {output} lies in the run {run}: choose another folder")
+
+
 def _write(root: Path, comparison: Comparison) -> None:
+    """Write the runs of a comparison below a folder."""
     items = _items(comparison.base)
     for pair in comparison.pairs:
         name = pair.base.name
@@ -70,7 +76,11 @@ def _write(root: Path, comparison: Comparison) -> None:
 
 
 def _row(comparison: Comparison, pair: Pair, item: Item | None) -> tuple[str, Tensor]:
-    """The tag, and the pictures side by side at the size of the restored one."""
+    """The tag of a row, and its pictures side by side at the size of the restored one.
+
+    Raises:
+        OutputError: if the restored image of the base cannot be read.
+    """
     name, base, new = pair.base.name, comparison.base, comparison.new
     made = base.degraded(name)
     reference = None if item is None else item.path if made.is_file() else item.reference
@@ -103,6 +113,7 @@ def _items(folder: ResultFolder) -> dict[str, Item]:
 
 
 def _read(path: Path | None) -> Tensor | None:
+    """The pixels of a file, or None if there is no such file or it cannot be read."""
     if path is None:
         return None
     try:
