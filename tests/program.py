@@ -21,20 +21,24 @@ QUICK = [
 
 
 def predict(inputs: Path | str, output: Path, *options: str) -> int:
+    """Restore images with few steps, as `d2ir predict` does; returns the exit status."""
     where = ["--data.inputs", str(inputs), "--output", str(output)]
     return main(["predict", *where, *QUICK, *options])
 
 
 def pixels(path: Path) -> np.ndarray:
+    """The samples of an image file."""
     return np.asarray(Image.open(path))
 
 
 def table(output: Path) -> dict[str, dict[str, str]]:
+    """The rows of `metrics.csv` by the names of the images."""
     with (output / "metrics.csv").open(newline="", encoding="utf-8") as file:
         return {row["name"]: row for row in csv.DictReader(file)}
 
 
 def state_of(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Contents and time of the last change of all files below a folder, by their paths."""
     return {
         name: ((folder / name).read_bytes(), (folder / name).stat().st_mtime_ns)
         for name in files(folder)
@@ -42,10 +46,12 @@ def state_of(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 
 def hwc(image: Tensor) -> np.ndarray:
+    """`(H, W, 3)` of `(3, H, W)`."""
     return image.permute(1, 2, 0).numpy()
 
 
 def accumulate(folder: Path) -> EventAccumulator:
+    """All that the event files of a run hold."""
     accumulator = EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0})
     return accumulator.Reload()
 

@@ -16,10 +16,14 @@ CONFIGS = [name for name in SHIPPED if name not in TRAINING]
 
 
 def contents(name: str) -> dict[str, Any]:
-    return yaml.safe_load((configs_folder() / f"{name}.yaml").read_text(encoding="utf-8"))
+    """What a shipped config says."""
+    file = configs_folder() / f"{name}.yaml"
+    tree: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return tree
 
 
 def leaves(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """All values of a config with the keys that lead to them."""
     if isinstance(tree, dict):
         for key, value in tree.items():
             yield from leaves(value, (*path, key))
@@ -32,6 +36,6 @@ def leaves(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, .
 
 def settings(cli: RestorationCLI) -> dict[str, Any]:
     """All options but the name of the file that they come from."""
-    config = cli.config.as_dict()
+    config: dict[str, Any] = cli.config.as_dict()
     del config["config"]
     return config

@@ -38,7 +38,9 @@ def restore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     def restore(*options: str) -> dict[str, Any]:
         common = ["--trainer.accelerator", "cpu", "--report", "false", "--tensorboard", "false"]
         assert main(["predict", *options, *common, "--output", "out"]) == 0
-        return json.loads((tmp_path / "out/degradation/coffee.json").read_text(encoding="utf-8"))
+        record = tmp_path / "out/degradation/coffee.json"
+        found: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+        return found
 
     return restore
 

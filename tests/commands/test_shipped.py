@@ -15,6 +15,7 @@ from d2ir_pl.commands.predict import parse_options
 from d2ir_pl.errors import UsageError
 from d2ir_pl.prediction.module import RestorationModule
 from d2ir_pl.priors.precision import trainer_precision
+from d2ir_pl.restoration import D2IR
 from d2ir_pl.restoration.configs import configs_folder
 
 
@@ -134,6 +135,7 @@ def test_constructor_defaults_equal_blind_deblur(parse: Any) -> None:
     assert shipped["prior"] == inspect.signature(RestorationModule).parameters["prior"].default
 
     built = parse(config="blind_deblur").model
+    assert isinstance(model.method, D2IR)
     assert built.method.estimation == model.method.estimation
     assert built.method.latent == model.method.latent
     assert built.method.stages == model.method.stages
