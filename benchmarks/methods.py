@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -46,15 +45,6 @@ def asked(task: Task, name: str = "d2ir") -> Degradation:
     if name in ("paper", "fast_em") and task.name.startswith("blur"):
         return Blur(border="reflect" if name == "paper" else "extend", start="spectrum")
     return load(task.config).degradation
-
-
-def told(task: Task) -> Degradation:
-    """The family of degradations with the true parameters."""
-    degradation = copy.copy(task.degradation)
-    degradation.estimated = False
-    degradation.init = lambda y, sigma_y: task.phi  # type: ignore[method-assign]  # noqa: ARG005
-    degradation.free = lambda phi: []  # type: ignore[method-assign]  # noqa: ARG005
-    return degradation
 
 
 def _changed(

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from benchmarks.classical import CLASSICAL
 from benchmarks.kinds import TASKS
-from benchmarks.methods import ENTRIES, SWEEP, asked, told
+from benchmarks.methods import ENTRIES, SWEEP, asked
 from benchmarks.plot import draw
 from benchmarks.results import Results, calibration, colours, line, side_by_side, table
 from benchmarks.scores import Row, estimated_kernel, score
@@ -65,7 +65,7 @@ def run(task: Task, name: str, prior: Prior, seed: int) -> tuple[Row, Tensor]:
         raise ValueError("it is not for this task")
     if name == "d2ir_known" and not asked(task, name).estimated:
         raise ValueError("nothing is estimated: see d2ir")
-    degradation = told(task) if entry.knows else asked(task, name)
+    degradation = task.degradation.told(task.phi) if entry.knows else asked(task, name)
     method.check(degradation, prior)
     start = time.perf_counter()
     generators = [image_generator(seed, task.names[0])]

@@ -1,11 +1,12 @@
 """Differentiable degradations y = D_phi(x) + n with parameters phi of their own per image."""
 
 from d2ir_pl.degradations.base import Degradation, LinearDegradation
-from d2ir_pl.degradations.blur import Blur, GaussianBlur
+from d2ir_pl.degradations.blur import Blur
 from d2ir_pl.degradations.compose import Compose
 from d2ir_pl.degradations.downsampling import Downsampling
 from d2ir_pl.degradations.exposures import Exposures
 from d2ir_pl.degradations.frame import Frame
+from d2ir_pl.degradations.gaussian_blur import GaussianBlur
 from d2ir_pl.degradations.grayscale import Grayscale
 from d2ir_pl.degradations.identity import Identity
 from d2ir_pl.degradations.jpeg import Jpeg

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Self
 
 import torch
 from torch import Generator, Tensor, nn
@@ -14,6 +16,7 @@ from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.estimators.noise_level import estimate_sigma
 from d2ir_pl.image_io import Photo
 from d2ir_pl.operators.linear import Jacobian, LinearOperator, Size, size_of
+from d2ir_pl.operators.svd import SVD
 
 
 class Degradation(nn.Module, ABC):
@@ -27,8 +30,11 @@ class Degradation(nn.Module, ABC):
     cover more. `frame` says how they belong together.
     """
 
+    known: Phi | None = None
+    """The parameters, where they are known; see `told`."""
+
     estimated: bool = True
-    """Whether phi is unknown; False where the user has given it."""
+    """Whether there is something in phi that is estimated."""
 
     keeps_grey: bool = True
     """Whether the restoration of a grey photo is grey; False where colour is what is missing."""
@@ -70,38 +76,31 @@ class Degradation(nn.Module, ABC):
         """Names of the parameters that are to be estimated."""
         return list(phi) if self.estimated else []
 
-    def look_up(self, photo: Photo, key: str, degraded: bool = True) -> Any:
-        """What the file of an image or one beside it says, such as a mask; None if nothing does.
+    def told(self, phi: Phi) -> Self:
+        """The same family with phi known: `init` and `draw` return it, and nothing is estimated.
 
         Args:
-            photo: what the file holds.
-            key: its path relative to the input folder.
-            degraded: whether the file holds y, and not a clean image that will be degraded.
+            phi: parameters of the images of a batch, or of one image that hold for any number.
         """
-        return None
+        family = copy.copy(self)
+        family._tell(phi)
+        return family
 
-    def for_images(self, found: Sequence[Any]) -> Degradation:
-        """The same degradation, with what `look_up` has found for each image of a batch."""
+    def for_images(
+        self, photos: Sequence[Photo], keys: Sequence[str], degraded: bool = True
+    ) -> Degradation:
+        """The same degradation, with what lies in or beside the files of these images.
+
+        Args:
+            photos: what the files hold, one per image of the batch.
+            keys: their paths relative to the input folder.
+            degraded: whether the files hold y, and not clean images that will be degraded.
+        """
         return self
 
     def estimate_sigma(self, y: Tensor) -> Tensor:
         """`(B,)` standard deviation of the noise in y, read off y."""
         return estimate_sigma(y)
-
-    def white_noise(self, y: Tensor, sigma_y: Tensor) -> Tensor:
-        """`(B,)` the part of sigma_y that adds the same power to y at every frequency."""
-        return sigma_y
-
-    def init_enlarged(self, y: Tensor, seen: Tensor, factor: float, sigma_y: Tensor) -> Phi:
-        """`init` where y is not what a camera saw, but that, `seen`, enlarged.
-
-        Args:
-            y: `(B, 3, H, W)` enlarged.
-            seen: `(B, 3, H / factor, W / factor)`.
-            factor: how many times.
-            sigma_y: `(B,)` noise of `seen`.
-        """
-        return self.init(y, sigma_y)
 
     def residual(self, y: Tensor, prediction: Tensor, phi: Phi) -> Tensor:
         """What `prediction` = D_phi(x) leaves unexplained in y; zero where y says nothing."""
@@ -131,23 +130,26 @@ class Degradation(nn.Module, ABC):
     def change(self, phi: Phi, before: Phi) -> Tensor:
         """`(B,)` how far phi is from `before`, as a share of it.
 
-        The distance of the pictures (brought to sum 1) by the size of the newer one, in the mean
-        square; without a picture, `parameter_change`.
+        It is the distance between the two pictures (brought to sum 1) over the size of the newer
+        one, both in the mean square; without pictures, the RMS change of the free parameters.
         """
         now, then = self.picture(phi), self.picture(before)
         if now is None or then is None:
-            return self.parameter_change(phi, before)
+            return phi.distance(before, self.free(phi))
         now, then = (p.flatten(1) / p.flatten(1).sum(1, keepdim=True) for p in (now, then))
         return (now - then).norm(dim=1) / now.norm(dim=1)
-
-    def parameter_change(self, phi: Phi, before: Phi) -> Tensor:
-        """`(B,)` RMS change of the free parameters, most of which are logarithms."""
-        moved = [(phi[name] - before[name]).view(len(phi[name]), -1) for name in self.free(phi)]
-        return torch.cat(moved, 1).square().mean(1).sqrt()
 
     def canonicalize(self, phi: Phi) -> Phi:
         """The representative of phi among the parameters that data cannot tell apart."""
         return phi
+
+    def _tell(self, phi: Phi) -> None:
+        """Know phi from now on; for constructors that are given the parameters."""
+        self.known, self.estimated = phi, False
+        # Set on the instance, so that no family has to ask in its `init` whether phi is known.
+        vars(self).update(
+            init=partial(_known_init, phi), draw=partial(_known_draw, phi), free=_known_free
+        )
 
 
 class LinearDegradation(Degradation):
@@ -161,6 +163,18 @@ class LinearDegradation(Degradation):
         """b at phi, of the size of y."""
         return 0.0
 
+    def svd(self, phi: Phi, image_size: Size) -> SVD:
+        """The singular value decomposition of A at phi, where A has a cheap one.
+
+        Args:
+            phi: parameters.
+            image_size: (H, W) of x.
+
+        Raises:
+            ValueError: if none is known, with the remedy.
+        """
+        raise no_svd(self)
+
     def forward(self, x: Tensor, phi: Phi) -> Tensor:
         operator = self.operator(phi, size_of(x))
         return operator.forward(x) + self.offset(phi)
@@ -172,3 +186,26 @@ class LinearDegradation(Degradation):
     def linearize(self, y: Tensor, x: Tensor, phi: Phi) -> tuple[LinearOperator, Tensor]:
         operator = self.operator(phi, size_of(x))
         return operator, self.residual(y, operator.forward(x) + self.offset(phi), phi)
+
+
+def no_svd(degradation: Degradation) -> ValueError:
+    """The error of a degradation that has no cheap singular value decomposition."""
+    return ValueError(
+        f"the singular values of {type(degradation).__name__} are not known: use a mask, loss of "
+        f"colour, downsampling or a blur, or another method"
+    )
+
+
+def _known_init(phi: Phi, y: Tensor, sigma_y: Tensor) -> Phi:
+    """`Degradation.init` where phi is known."""
+    return phi.broadcast(len(y), y)
+
+
+def _known_draw(phi: Phi, generators: Sequence[Generator], like: Tensor) -> Phi:
+    """`Degradation.draw` where phi is known."""
+    return phi.broadcast(len(generators), like)
+
+
+def _known_free(phi: Phi) -> list[str]:
+    """`Degradation.free` where phi is known."""
+    return []

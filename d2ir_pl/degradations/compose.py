@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Generator, Tensor, nn
 
 from d2ir_pl.degradations.base import Degradation, Phi
 from d2ir_pl.degradations.frame import Frame
+from d2ir_pl.degradations.gaussian_blur import GaussianBlur
+from d2ir_pl.degradations.jpeg import WHITE_SHARE, Jpeg
 from d2ir_pl.image_io import Photo
 from d2ir_pl.operators.linear import LinearOperator
 
@@ -59,8 +61,9 @@ class Compose(Degradation):
         phi = Phi()
         seen, factor = y, 1  # before it was enlarged, and by how much
         for i, part in reversed(list(enumerate(self.parts))):
-            own = part.init_enlarged(y, seen, factor, sigma_y)
-            sigma_y = part.white_noise(y, sigma_y)
+            own = _init(part, y, seen, factor, sigma_y)
+            if isinstance(part, Jpeg):
+                sigma_y = WHITE_SHARE * sigma_y
             y = part.lift(y, own)
             factor *= part.frame.factor
             if factor == 1:
@@ -93,12 +96,13 @@ class Compose(Degradation):
             f"{i}.{name}" for i, part in enumerate(self.parts) for name in part.free(_own(i, phi))
         ]
 
-    def look_up(self, photo: Photo, key: str, degraded: bool = True) -> list[Any]:
-        return [part.look_up(photo, key, degraded) for part in self.parts]
+    def told(self, phi: Phi) -> Self:
+        return type(self)([part.told(_own(i, phi)) for i, part in enumerate(self.parts)])
 
-    def for_images(self, found: Sequence[list[Any]]) -> Compose:
-        columns = zip(*found, strict=True)
-        return Compose([p.for_images(own) for p, own in zip(self.parts, columns, strict=True)])
+    def for_images(
+        self, photos: Sequence[Photo], keys: Sequence[str], degraded: bool = True
+    ) -> Compose:
+        return Compose([part.for_images(photos, keys, degraded) for part in self.parts])
 
     def estimate_sigma(self, y: Tensor) -> Tensor:
         return self.parts[-1].estimate_sigma(y)
@@ -142,6 +146,25 @@ class Compose(Degradation):
         for i, part in enumerate(self.parts):
             canonical |= _named(i, part.canonicalize(_own(i, phi)))
         return canonical
+
+
+def _init(part: Degradation, y: Tensor, seen: Tensor, factor: int, sigma_y: Tensor) -> Phi:
+    """`part.init` where y is not what a camera saw, but that, enlarged.
+
+    The widths of a Gaussian blur are read before anything is enlarged, and grow with the photo:
+    natural images have the same statistics at every scale.
+
+    Args:
+        part: the part whose parameters are wanted.
+        y: `(B, 3, H, W)` enlarged.
+        seen: `(B, 3, H / factor, W / factor)`, what a camera saw.
+        factor: how many times it was enlarged.
+        sigma_y: `(B,)` noise of `seen`.
+    """
+    if not isinstance(part, GaussianBlur) or part.known is not None:
+        return part.init(y, sigma_y)
+    phi = part.init(seen, sigma_y)
+    return part.canonicalize(phi.replace(log_width=phi["log_width"] + math.log(factor)))
 
 
 class _Chain:

@@ -12,11 +12,12 @@ from torch import Generator, Tensor
 from d2ir_pl.degradations.base import LinearDegradation, Phi
 from d2ir_pl.degradations.frame import Frame
 from d2ir_pl.estimators.spectrum import gaussian_covariance
-from d2ir_pl.operators.convolution import Border
+from d2ir_pl.operators.convolution import Border, require_border
 from d2ir_pl.operators.interpolation import cubic, cubic_interpolation
 from d2ir_pl.operators.linear import Size
 from d2ir_pl.operators.padding import PadMode, pad_index
 from d2ir_pl.operators.separable import SeparableOperator
+from d2ir_pl.operators.svd import SVD, Separable
 
 Kernel = Literal["bicubic", "area", "gaussian"]
 
@@ -72,16 +73,18 @@ class Downsampling(LinearDegradation):
         self.factor = factor
         self.kernel: Kernel = kernel
         self.border: Border = border
-        self.width = width
         self.centred = centred or kernel != "gaussian"
         self.draw_width = draw_width or (0.5 * factor, 1.1 * factor)
-        self.estimated = kernel == "gaussian" and width is None
         # Entries of the kernel before and after the pixel of x with which a block starts.
         reach = _REACH[kernel] * factor
         self._before = math.ceil(reach - self._centre) - 1
         self._after = math.ceil(reach + self._centre) - 1
         margin = (self._before, self._after + 1 - factor)
         self.frame = Frame(factor, (margin,) if border == "extend" else ())
+        if kernel != "gaussian":
+            self._tell(Phi(none=torch.empty(1, 0)))
+        elif width is not None:
+            self._tell(Phi(log_width=torch.tensor([[math.log(width)]])))
 
     def taps(self, phi: Phi) -> Tensor:
         """`(B, k)` weights with sum 1 along one axis; `(1, k)` where all images share them."""
@@ -115,15 +118,14 @@ class Downsampling(LinearDegradation):
     def operator(self, phi: Phi, image_size: Size) -> SeparableOperator:
         return SeparableOperator(*self.matrices(phi, image_size))
 
+    def svd(self, phi: Phi, image_size: Size) -> SVD:
+        return Separable(*self.matrices(phi, image_size))
+
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
-        if not self.estimated:
-            return self._known(len(y), y)
         variance = gaussian_covariance(y, sigma_y)[:, 0, :1]
         return self.canonicalize(Phi(log_width=variance.log() / 2 + math.log(self.factor)))
 
     def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:
-        if not self.estimated:
-            return self._known(len(generators), like)
         u = torch.stack([torch.rand(1, generator=g) for g in generators]).to(like)
         low, high = self.draw_width
         return Phi(log_width=(low + (high - low) * u).log())
@@ -165,11 +167,6 @@ class Downsampling(LinearDegradation):
     def _centre(self) -> float:
         return (self.factor - 1) / 2 if self.centred else 0.0
 
-    def _known(self, count: int, like: Tensor) -> Phi:
-        if self.width is None:
-            return Phi(none=like.new_empty(count, 0))
-        return Phi(log_width=like.new_full((count, 1), math.log(self.width)))
-
     def _matrix(self, taps: Tensor, n: int) -> Tensor:
         """`(B, m, n)`: a row of taps for each of m samples; what lies past the border folded in."""
         user = n - self.frame.before - self.frame.after
@@ -207,10 +204,7 @@ def _check(
         raise ValueError(f"factor {factor} must be a whole number of at least 2, such as 4")
     if kernel not in _REACH:
         raise ValueError(f"kernel {kernel!r} is unknown: use 'bicubic', 'area' or 'gaussian'")
-    if border not in ("extend", "reflect", "replicate", "circular"):
-        raise ValueError(
-            f"border {border!r} is unknown: use 'extend', 'reflect', 'replicate' or 'circular'"
-        )
+    require_border(border)
     if width is not None and kernel != "gaussian":
         raise ValueError(f"width {width} belongs to kernel 'gaussian': {kernel!r} has none")
     if width is not None and not 0 < width <= MAX_WIDTH * factor:

@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 from d2ir_pl.degradations.base import LinearDegradation, Phi
 from d2ir_pl.operators.linear import Size
+from d2ir_pl.operators.svd import SVD, Grey
 
 BT601 = (0.299, 0.587, 0.114)
 """Luma of R'G'B' values (ITU-R BT.601, section 2.5.1), which most programs convert with."""
@@ -88,16 +89,19 @@ class Grayscale(LinearDegradation):
             )
         self.weights = weights
         known = torch.tensor(given, dtype=torch.float64)
-        self.register_buffer("known", known / known.sum(), persistent=False)
+        self._known = known / known.sum()
 
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
-        return self._known(len(y), y)
+        return self._phi(len(y), y)
 
     def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:
-        return self._known(len(generators), like)
+        return self._phi(len(generators), like)
 
     def operator(self, phi: Phi, image_size: Size) -> GrayscaleOperator:
         return GrayscaleOperator(phi["weights"])
+
+    def svd(self, phi: Phi, image_size: Size) -> SVD:
+        return Grey(phi["weights"])
 
     def residual(self, y: Tensor, prediction: Tensor, phi: Phi) -> Tensor:
         """w . y less the prediction, which is grey: what colour y has is no observation."""
@@ -108,7 +112,7 @@ class Grayscale(LinearDegradation):
         return luminance(y, phi["weights"])
 
     def estimate_sigma(self, y: Tensor) -> Tensor:
-        return super().estimate_sigma(luminance(y, self._known(len(y), y)["weights"]))
+        return super().estimate_sigma(luminance(y, self.init(y, y.new_zeros(len(y)))["weights"]))
 
     def describe(self, phi: Phi) -> list[dict[str, Any]]:
         rows = phi["weights"].double().cpu().tolist()
@@ -116,6 +120,5 @@ class Grayscale(LinearDegradation):
             {"kind": "Grayscale", "weights": [round(weight, 4) for weight in row]} for row in rows
         ]
 
-    def _known(self, count: int, like: Tensor) -> Phi:
-        assert isinstance(self.known, Tensor)
-        return Phi(weights=self.known.to(like).expand(count, -1).clone())
+    def _phi(self, count: int, like: Tensor) -> Phi:
+        return Phi(weights=self._known.to(like).expand(count, -1).clone())

@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 
 from d2ir_pl.degradations.base import LinearDegradation, Phi
 from d2ir_pl.operators.linear import Size
+from d2ir_pl.operators.svd import SVD, Diagonal
 
 
 class IdentityOperator:
@@ -41,6 +42,9 @@ class Identity(LinearDegradation):
 
     def operator(self, phi: Phi, image_size: Size) -> IdentityOperator:
         return IdentityOperator()
+
+    def svd(self, phi: Phi, image_size: Size) -> SVD:
+        return Diagonal(phi["none"].new_ones(1, 1, 1, 1))
 
     def describe(self, phi: Phi) -> list[dict[str, Any]]:
         return [{"kind": "Identity"} for _ in range(phi.count)]

@@ -30,9 +30,10 @@ from d2ir_pl.operators.orientation import stored, upright
 
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 
-# Share of the RMS rounding error that raises the power spectrum. Widths of 0.4 to 0.8 pixels of y
-# are read with it without bias on photographs of the training set; wider blurs are read too narrow.
-WHITE = 0.3
+# Share of the RMS rounding error that raises the power spectrum: rounding to zero takes power from
+# high frequencies, and adds none. Widths of 0.4 to 0.8 pixels of y are read with this share without
+# bias on photographs of the training set; wider blurs are read too narrow.
+WHITE_SHARE = 0.3
 
 
 class Jpeg(Degradation):
@@ -82,12 +83,13 @@ class Jpeg(Degradation):
         self.draw_quality = draw_quality
         self._files: list[FileTables | None] = []
 
-    def look_up(self, photo: Photo, key: str, degraded: bool = True) -> FileTables | None:
-        return photo.tables if self.estimated and degraded else None
-
-    def for_images(self, found: Sequence[FileTables | None]) -> Degradation:
+    def for_images(
+        self, photos: Sequence[Photo], keys: Sequence[str], degraded: bool = True
+    ) -> Degradation:
+        if not (self.estimated and degraded):
+            return self
         bound = copy.copy(self)
-        bound._files = [*found]
+        bound._files = [photo.tables for photo in photos]
         return bound
 
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
@@ -123,10 +125,6 @@ class Jpeg(Degradation):
     def estimate_sigma(self, y: Tensor) -> Tensor:
         """`(B,)` RMS rounding error of the pixels that the steps amount to for this image."""
         return self._sigma(y, self.init(y, y.new_zeros(len(y))))
-
-    def white_noise(self, y: Tensor, sigma_y: Tensor) -> Tensor:
-        """Less than sigma_y: rounding to zero takes power from high frequencies, and adds none."""
-        return WHITE * sigma_y
 
     def free(self, phi: Phi) -> list[str]:
         return []

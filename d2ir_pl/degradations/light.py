@@ -122,7 +122,7 @@ class Light(Degradation):
 
     def change(self, phi: Phi, before: Phi) -> Tensor:
         # The picture of a map is stretched to the whole range, however flat the map is.
-        return self.parameter_change(phi, before)
+        return phi.distance(before, self.free(phi))
 
     def picture(self, phi: Phi) -> Tensor | None:
         """The grid of M, from its least (0) to its largest value (1)."""

@@ -13,6 +13,7 @@ from d2ir_pl.degradations.base import Degradation, LinearDegradation, Phi
 from d2ir_pl.estimators.observed_pixels import estimate_sigma_of_observed, not_black, pull_push
 from d2ir_pl.image_io import EXTENSIONS, Photo, read_image
 from d2ir_pl.operators.linear import Size, size_of
+from d2ir_pl.operators.svd import SVD, Diagonal
 
 
 class MaskOperator:
@@ -71,7 +72,7 @@ class Mask(LinearDegradation):
         self.source = source
         self.invert = invert
         self.missing = missing
-        known = None
+        self._masks: Tensor | None = None
         if isinstance(source, list):
             if len(source) != 4 or min(source[:2]) < 0 or min(source[2:]) < 1:
                 raise ValueError(
@@ -79,33 +80,33 @@ class Mask(LinearDegradation):
                     f"at least 0 and the others at least 1"
                 )
         elif Path(source).is_file():
-            known = read_mask(Path(source), invert)[None]
+            self._masks = read_mask(Path(source), invert)[None]
         elif source != "zeros" and not Path(source).is_dir():
             raise ValueError(
                 f"source {source!r} is no mask file or folder: give one, [top, left, height, "
                 f"width], or 'zeros' where missing pixels are black"
             )
-        self.register_buffer("known", known, persistent=False)
 
-    def look_up(self, photo: Photo, key: str, degraded: bool = True) -> Tensor | None:
-        """The mask `(1, H, W)` of an image, where the source is a folder.
+    def for_images(
+        self, photos: Sequence[Photo], keys: Sequence[str], degraded: bool = True
+    ) -> Degradation:
+        """The same degradation or, where the source is a folder, one with these images' masks.
 
         Raises:
-            ValueError: if the image has no mask, or several, or one of another size.
+            ValueError: if an image has no mask, or several, or one of another size.
         """
-        if not isinstance(self.source, str) or not Path(self.source).is_dir():
-            return None
-        file = find_mask(Path(self.source), key)
-        mask = read_mask(file, self.invert)
-        _require_size(mask, size_of(photo.pixels), f"mask {file}")
-        return mask
-
-    def for_images(self, found: Sequence[Tensor | None]) -> Degradation:
-        masks = [mask for mask in found if mask is not None]
-        if not masks:
+        if self.known is not None or isinstance(self.source, list):
             return self
+        folder = Path(self.source)
+        if not folder.is_dir():
+            return self
+        masks = []
+        for photo, key in zip(photos, keys, strict=True):
+            file = find_mask(folder, key)
+            masks.append(read_mask(file, self.invert))
+            _require_size(masks[-1], size_of(photo.pixels), f"mask {file}")
         chosen = Mask(self.source, self.invert, self.missing)
-        chosen.known = torch.stack(masks)
+        chosen._masks = torch.stack(masks)
         return chosen
 
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
@@ -123,6 +124,9 @@ class Mask(LinearDegradation):
 
     def operator(self, phi: Phi, image_size: Size) -> MaskOperator:
         return MaskOperator(phi["mask"])
+
+    def svd(self, phi: Phi, image_size: Size) -> SVD:
+        return Diagonal(phi["mask"])
 
     def offset(self, phi: Phi) -> Tensor:
         return phi["mask"] - 1
@@ -167,8 +171,8 @@ class Mask(LinearDegradation):
         """The mask of the box or the file, or those of the folder, `(count, 1, H, W)`."""
         if isinstance(self.source, list):
             mask = box_mask(self.source, size, self.invert)
-        elif isinstance(self.known, Tensor):
-            mask = self.known
+        elif self._masks is not None:
+            mask = self._masks
         else:
             raise ValueError(
                 f"the masks in {self.source} are matched to files: call for_images first"

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from d2ir_pl.degradations.base import Phi
-from d2ir_pl.degradations.blur import ConvolutionalBlur
+from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
+from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.estimators.kernel_search import most_likely_kernel
 from d2ir_pl.operators.convolution import Border
 

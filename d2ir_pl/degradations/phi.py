@@ -48,6 +48,34 @@ class Phi(dict[str, Tensor]):
         """The same on another device, or in another dtype."""
         return self._each(lambda value: value.to(target))
 
+    def broadcast(self, count: int, like: Tensor) -> Phi:
+        """A copy for a batch: the parameters of as many images, or those of one for all of them.
+
+        Args:
+            count: number of images in the batch.
+            like: a tensor whose device the parameters take, and whose dtype, unless they are whole
+                numbers.
+
+        Raises:
+            ValueError: if these are the parameters of another number of images.
+        """
+        if self.count not in (1, count):
+            raise ValueError(
+                f"the parameters of {self.count} images are known, but the batch has {count}: "
+                f"give those of one image, or select them"
+            )
+
+        def copied(value: Tensor) -> Tensor:
+            value = value.to(like.device, like.dtype if value.is_floating_point() else value.dtype)
+            return value.expand(count, *value.shape[1:]).clone()
+
+        return self._each(copied)
+
+    def distance(self, other: Phi, names: Sequence[str]) -> Tensor:
+        """`(B,)` RMS difference of the named parameters, over all their values."""
+        moved = [(self[name] - other[name]).view(self.count, -1) for name in names]
+        return torch.cat(moved, 1).square().mean(1).sqrt()
+
     def detach(self) -> Phi:
         """The same without gradients."""
         return self._each(lambda value: value.detach())

@@ -14,13 +14,12 @@ from d2ir_pl.estimators.jpeg_tables import estimate_quality
 from d2ir_pl.estimators.kernel_search import spectral_misfit
 from d2ir_pl.estimators.noise_level import MIN_SIGMA, estimate_sigma
 from d2ir_pl.estimators.spectrum import gaussian_covariance
+from d2ir_pl.estimators.widths import SHARP_WIDTH
 from d2ir_pl.image_io import FileTables
 from d2ir_pl.operators.jpeg_transform import standard_tables
 from d2ir_pl.operators.kernels import gaussian_kernel, principal_widths
 from d2ir_pl.operators.orientation import stored
 
-SHARP_WIDTH = 0.72
-"""Width in pixels, the same in all directions, that the spectra of sharp photos stay below."""
 KERNEL_SIZE = 21
 """Side in pixels of the kernel that is estimated from a photo's edges."""
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from d2ir_pl.degradations import Compose, Degradation, Identity
 from d2ir_pl.degradations.light import BRIGHT
-from d2ir_pl.diagnosis.measurements import SHARP_WIDTH, Measurements, measure
+from d2ir_pl.diagnosis.measurements import Measurements, measure
+from d2ir_pl.estimators.widths import SHARP_WIDTH
 from d2ir_pl.image_io import FileTables
 from d2ir_pl.restoration import RestorationMethod
 from d2ir_pl.restoration.configs import Setup, load, setup_settings

@@ -39,7 +39,7 @@ EDGE_WEIGHT, EDGE_DECAY, MIN_EDGE_WEIGHT = 8e-3, 0.9, 1e-4
 # c, in units of the mean power of grad S.
 KERNEL_WEIGHT = 0.3
 # Entries below this part of the largest one are noise.
-KERNEL_FLOOR = 0.1
+NOISE_FLOOR = 0.1
 # Shifts that centre the last kernel, and the part of its largest entry below which they ring.
 CENTRINGS, RINGING = 4, 0.03
 # Rounds of S and k at every scale, and the side of the coarsest kernel.
@@ -77,7 +77,7 @@ def edge_kernel(y: Tensor, size: int) -> Tensor | None:
         kernel = _two_points(side) if kernel is None else _cleaned(_grown(kernel, side), 0.0)
         for _ in range(ROUNDS):
             sharp = _sharp_edges(blurred, kernel, weight)
-            kernel = _cleaned(_least_squares(sharp, blurred, side), KERNEL_FLOOR)
+            kernel = _cleaned(_least_squares(sharp, blurred, side), NOISE_FLOOR)
             weight = max(EDGE_DECAY * weight, MIN_EDGE_WEIGHT)
     assert kernel is not None
     return _centred(kernel)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,15 @@ from d2ir_pl.operators.linear import Size
 from d2ir_pl.operators.padding import PadMode, pad, pad_adjoint
 
 Border = Literal["extend", "reflect", "replicate", "circular"]
+"""What is assumed of the surroundings of an image; with `extend` nothing, see below."""
+
+
+def require_border(border: str) -> None:
+    """Raise the ValueError that names the borders there are, unless this is one of them."""
+    if border not in get_args(Border):
+        raise ValueError(
+            f"border {border!r} is unknown: use 'extend', 'reflect', 'replicate' or 'circular'"
+        )
 
 
 class ConvolutionOperator:
@@ -63,13 +72,15 @@ class ConvolutionOperator:
 
 def transfer_function(kernel: Tensor, circle: Size) -> Tensor:
     """`(B, 1, H, W/2 + 1)`: what correlation with the kernel multiplies a spectrum by."""
-    size = kernel.shape[-1]
-    rows = (torch.arange(size, device=kernel.device) - size // 2) % circle[0]
-    columns = (torch.arange(size, device=kernel.device) - size // 2) % circle[1]
-    index = (rows[:, None] * circle[1] + columns[None, :]).flatten()
+    return torch.fft.rfft2(wrapped(kernel, circle)[:, None]).conj()
+
+
+def wrapped(kernel: Tensor, circle: Size) -> Tensor:
+    """`(B, H, W)`: kernels with their middles at the origin of a torus, folded where too large."""
+    offset = torch.arange(kernel.shape[-1], device=kernel.device) - kernel.shape[-1] // 2
+    index = ((offset % circle[0])[:, None] * circle[1] + offset % circle[1]).flatten()
     canvas = kernel.new_zeros(len(kernel), circle[0] * circle[1])
-    canvas = canvas.index_add(1, index, kernel.flatten(1))
-    return torch.fft.rfft2(canvas.view(-1, 1, *circle)).conj()
+    return canvas.index_add(1, index, kernel.flatten(1)).unflatten(1, circle)
 
 
 def _margins(outer: Size, inner: Size, before: int) -> tuple[tuple[int, int], tuple[int, int]]:

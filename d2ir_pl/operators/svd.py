@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from d2ir_pl.operators.convolution import Border
+from d2ir_pl.operators.convolution import Border, wrapped
 from d2ir_pl.operators.linear import Size
 from d2ir_pl.operators.padding import pad
 
@@ -121,7 +121,7 @@ class Circulant:
     """
 
     def __init__(self, kernel: Tensor, size: Size) -> None:
-        transfer = torch.fft.fft2(_wrap(kernel, size)).conj()[:, None]
+        transfer = torch.fft.fft2(wrapped(kernel, size)).conj()[:, None]
         self.s = transfer.abs()
         self._phase = torch.where(self.s > 0, transfer.conj() / self.s.clamp_min(1e-30), 1)
 
@@ -146,14 +146,6 @@ def _padded_svd(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     u, s, vt = _svd(matrix)
     n = matrix.shape[2]
     return F.pad(u.mT[:, :n], (0, 0, 0, n - min(n, u.shape[1]))), F.pad(s, (0, n - s.shape[1])), vt
-
-
-def _wrap(kernel: Tensor, size: Size) -> Tensor:
-    """`(B, H, W)`: the kernel with its middle at the origin of a torus, folded where too large."""
-    offset = torch.arange(kernel.shape[-1], device=kernel.device) - kernel.shape[-1] // 2
-    index = ((offset % size[0])[:, None] * size[1] + offset % size[1]).flatten()
-    canvas = kernel.new_zeros(len(kernel), size[0] * size[1])
-    return canvas.index_add(1, index, kernel.flatten(1)).unflatten(1, size)
 
 
 def correlation_matrix(kernel: Tensor, n: int, border: Border) -> Tensor:

@@ -206,9 +206,8 @@ class RestorationModule(pl.LightningModule):
         return Scene(y.clone(), reference)
 
     def _degradation(self, samples: Sequence[Sample]) -> Degradation:
-        degraded = self.degrade_noise is None
-        found = [self.degradation.look_up(s.photo, s.item.key, degraded) for s in samples]
-        return self.degradation.for_images(found)
+        photos, keys = [s.photo for s in samples], [s.item.key for s in samples]
+        return self.degradation.for_images(photos, keys, degraded=self.degrade_noise is None)
 
     def _restore(
         self, scene: Scene, samples: Sequence[Sample], positions: Sequence[int]

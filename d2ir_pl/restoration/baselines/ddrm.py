@@ -7,12 +7,13 @@ import math
 import torch
 from torch import Tensor
 
-from d2ir_pl.degradations import Degradation
+from d2ir_pl.degradations import Degradation, LinearDegradation
+from d2ir_pl.degradations.base import no_svd
+from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
 from d2ir_pl.diffusion import Prior
 from d2ir_pl.errors import naming
 from d2ir_pl.operators.linear import per_image
 from d2ir_pl.restoration.base import RestorationMethod
-from d2ir_pl.restoration.baselines.spectral import require_svd, spectral
 from d2ir_pl.restoration.problem import Problem
 from d2ir_pl.restoration.result import Restoration
 from d2ir_pl.restoration.step import Observer, Steps
@@ -65,7 +66,8 @@ class DDRM(RestorationMethod):
     def solve(self, problem: Problem, prior: Prior, observer: Observer) -> Restoration:
         phi = problem.init()
         size = problem.image_size
-        svd = spectral(problem.degradation, phi, size)
+        assert isinstance(problem.degradation, LinearDegradation)
+        svd = problem.degradation.svd(phi, size)
         s = torch.where(svd.s < self.threshold * svd.s.amax((1, 2, 3), keepdim=True), 0, svd.s)
         # The residual of a black image is y without the offset, and 0 where y says nothing.
         black = problem.y.new_zeros(len(problem), 3, *size)
@@ -85,6 +87,19 @@ class DDRM(RestorationMethod):
         return problem.result(
             svd.v(c), phi, nfe=self.steps, stopped_by="steps", losses=steps.losses
         )
+
+
+def require_svd(degradation: Degradation) -> None:
+    """Raise the ValueError of `svd` before there is an image, where it is certain to come."""
+    if not isinstance(degradation, LinearDegradation):
+        raise no_svd(degradation)
+    if isinstance(degradation, ConvolutionalBlur):
+        # Its own kernel where that is known, and otherwise several that it may become.
+        generators = [torch.Generator().manual_seed(seed) for seed in range(8)]
+        phi = degradation.draw(generators, torch.zeros(1))
+        degradation.svd(phi, degradation.frame.image_size((8, 8)))
+    elif type(degradation).svd is LinearDegradation.svd:
+        raise no_svd(degradation)
 
 
 def spectral_start(d: Tensor, s: Tensor, sigma_y: Tensor, sigma: float, noise: Tensor) -> Tensor:

@@ -8,13 +8,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from d2ir_pl.degradations import Degradation, LinearDegradation
+from d2ir_pl.degradations import Degradation, LinearDegradation, Phi
 from d2ir_pl.diffusion import Prior, Schedule, ddim_step, eps_from_x0
 from d2ir_pl.errors import naming
-from d2ir_pl.operators.linear import per_image
+from d2ir_pl.operators.linear import Size, per_image
 from d2ir_pl.operators.svd import SVD
 from d2ir_pl.restoration.base import RestorationMethod
-from d2ir_pl.restoration.baselines.spectral import known_svd
 from d2ir_pl.restoration.data_step import data_step
 from d2ir_pl.restoration.problem import Problem
 from d2ir_pl.restoration.result import Restoration
@@ -32,8 +31,8 @@ class DiffPIR(RestorationMethod):
     with s the next timestep and eps the noise that x_t contains if x_0 is its clean image. An
     unknown phi stays what `Degradation.init` reads off the data.
 
-    x_0 has a closed form where the singular values of A are known (see `spectral`), and is found by
-    conjugate gradients for other linear degradations.
+    x_0 has a closed form where the singular values of A are known (`LinearDegradation.svd`), and is
+    found by conjugate gradients for other linear degradations.
 
     Args:
         steps: network evaluations.
@@ -102,6 +101,7 @@ class DiffPIR(RestorationMethod):
     @torch.no_grad()
     def solve(self, problem: Problem, prior: Prior, observer: Observer) -> Restoration:
         phi = problem.init()
+        assert isinstance(problem.degradation, LinearDegradation)
         svd = known_svd(problem.degradation, phi, problem.image_size)
         x_t = problem.noise()
         steps = Steps(observer, "estimation", self.steps, problem)
@@ -119,6 +119,14 @@ class DiffPIR(RestorationMethod):
             x_t = ddim_step(x0, eps, ab_next, problem.noise(), sigma)
             steps.report(x0, phi, problem.misfit_of(residual, phi))
         return problem.result(x_t, phi, nfe=self.steps, stopped_by="steps", losses=steps.losses)
+
+
+def known_svd(degradation: LinearDegradation, phi: Phi, image_size: Size) -> SVD | None:
+    """`degradation.svd`, or None where the decomposition is not known."""
+    try:
+        return degradation.svd(phi, image_size)
+    except ValueError:
+        return None
 
 
 def closed_form(svd: SVD, residual: Tensor, z: Tensor, rho: Tensor) -> Tensor:

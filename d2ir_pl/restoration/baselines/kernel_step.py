@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from d2ir_pl.degradations import Blur, Phi
+from d2ir_pl.operators.convolution import wrapped
 from d2ir_pl.operators.padding import pad
 
 
@@ -80,7 +81,7 @@ class KernelStep:
         curvature = power + roughness + variance * self.coupling
         rest = tuple(t - o for t, o in zip(torus, y.shape[-2:], strict=True))
         for _ in range(self.iterations):
-            transfer = torch.fft.rfft2(_wrap(z, torus))
+            transfer = torch.fft.rfft2(wrapped(z, torus))
             blurred = torch.fft.irfft2(transfer.conj()[:, None, None] * spectrum, s=torus)
             residual = y[:, None] - blurred[..., radius:-radius, radius:-radius]
             residual = F.pad(residual, (radius, rest[1] - radius, radius, rest[0] - radius))
@@ -100,14 +101,7 @@ def _squared_differences(torus: tuple[int, int], like: Tensor) -> Tensor:
     return 4 * ((math.pi * fy).sin() ** 2 + (math.pi * fx).sin() ** 2)
 
 
-def _wrap(kernel: Tensor, torus: tuple[int, int]) -> Tensor:
-    """The kernel on a torus no smaller than itself, its middle at the origin."""
-    size, radius = kernel.shape[-1], kernel.shape[-1] // 2
-    canvas = F.pad(kernel, (0, torus[1] - size, 0, torus[0] - size))
-    return canvas.roll((-radius, -radius), (1, 2))
-
-
 def _unwrap(canvas: Tensor, size: int) -> Tensor:
-    """The `size` x `size` entries about the origin of a torus: the transpose of `_wrap`."""
+    """The `size` x `size` entries about the origin of a torus: the transpose of `wrapped`."""
     radius = size // 2
     return canvas.roll((radius, radius), (1, 2))[:, :size, :size]

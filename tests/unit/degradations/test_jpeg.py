@@ -215,7 +215,7 @@ def test_the_tables_of_a_file_are_used(subsampling, tmp_path):
     decoded = pillow(scene(), 20, subsampling)
     write_png(tmp_path / "b.png", decoded)
     photos = [read_image(tmp_path / name) for name in ("a.jpg", "b.png")]
-    jpeg = Jpeg().for_images([Jpeg().look_up(photo, "") for photo in photos])
+    jpeg = Jpeg().for_images(photos, ["", ""])
     y = torch.stack([photos[0].pixels, decoded])
     first, second = jpeg.describe(jpeg.init(y, torch.zeros(2)))
     assert sorted(step for row in first["tables"][0] for step in row) == steps[0]

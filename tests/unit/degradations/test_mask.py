@@ -131,7 +131,7 @@ def test_the_masks_of_a_folder_follow_the_names_of_the_images(tmp_path: Path) ->
         masks[key] = (torch.rand(1, 24, 32, generator=generator) > 0.5).float()
         save_mask((tmp_path / "masks" / key).with_suffix(".png"), masks[key])
     folder = Mask(str(tmp_path / "masks"))
-    chosen = folder.for_images([folder.look_up(seen(), key) for key in keys[::-1]])
+    chosen = folder.for_images([seen()] * 3, keys[::-1])
     found = chosen.init(bright(3), SIGMA)["mask"]
     assert torch.equal(found, torch.stack([masks[key] for key in keys[::-1]]))
     with pytest.raises(ValueError, match="for_images"):
@@ -213,18 +213,18 @@ def test_sizes_that_do_not_fit_are_named(tmp_path: Path) -> None:
     (tmp_path / "masks").mkdir()
     save_mask(tmp_path / "masks" / "photo.png", torch.ones(1, 10, 12))
     with pytest.raises(ValueError, match=r"photo.png has 10x12 pixels and its image 24x32"):
-        Mask(str(tmp_path / "masks")).look_up(seen(), "photo.png")
+        Mask(str(tmp_path / "masks")).for_images([seen()], ["photo.png"])
 
 
 def test_an_image_without_a_mask_or_with_two_is_named(tmp_path: Path) -> None:
     masks = tmp_path / "masks"
     masks.mkdir()
     with pytest.raises(ValueError, match=r"image photo\.png has no mask in .*masks"):
-        Mask(str(masks)).look_up(seen(), "photo.png")
+        Mask(str(masks)).for_images([seen()], ["photo.png"])
     for name in ("photo.png", "photo.bmp"):
         save_mask(masks / name, torch.ones(1, 24, 32))
     with pytest.raises(ValueError, match=r"image photo\.png has 2 masks"):
-        Mask(str(masks)).look_up(seen(), "photo.png")
+        Mask(str(masks)).for_images([seen()], ["photo.png"])
 
 
 def test_an_image_of_which_nothing_is_observed_is_refused() -> None:

@@ -25,9 +25,8 @@ from d2ir_pl.operators.svd import correlation_matrix
 from d2ir_pl.randomness import image_generator, normal_like
 from d2ir_pl.restoration import Problem, RestorationMethod, Step, mean_square
 from d2ir_pl.restoration.baselines import DDRM, DiffPIR, FastDiffusionEM
-from d2ir_pl.restoration.baselines.ddrm import spectral_start, spectral_step
+from d2ir_pl.restoration.baselines.ddrm import require_svd, spectral_start, spectral_step
 from d2ir_pl.restoration.baselines.kernel_step import KernelStep
-from d2ir_pl.restoration.baselines.spectral import require_svd, spectral
 
 DECOMPOSED: dict[str, Degradation] = {
     "Identity": Identity(),
@@ -58,7 +57,7 @@ def setting(degradation: Degradation, count: int = 1):
     output = degradation.frame.output_size(shape)
     phi = degradation.draw(generators(count), torch.zeros(count, 3, *output, dtype=torch.float64))
     phi = phi.to(torch.float64)
-    return phi, size, spectral(degradation, phi, size)
+    return phi, size, degradation.svd(phi, size)
 
 
 def dense(function, shape: tuple[int, int]) -> torch.Tensor:
@@ -103,7 +102,7 @@ def test_every_image_has_its_own_decomposition(name: str) -> None:
     y = degradation.operator(phi, size).forward(x)
     assert torch.allclose(svd.ut(y), (svd.s * svd.vt(x)).to(svd.ut(y)), atol=1e-10)
     assert torch.allclose(svd.v(svd.vt(x)), x, atol=1e-10)
-    alone = spectral(degradation, phi.select([1]), size)
+    alone = degradation.svd(phi.select([1]), size)
     assert torch.allclose(alone.s, svd.s[-2:-1] if len(svd.s) > 1 else svd.s, atol=1e-12)
 
 
@@ -177,7 +176,7 @@ def test_ddrm_is_its_recursion_with_dense_matrices(name: str) -> None:
     )
     size = degradation.frame.image_size(size_of(y))
     phi = result.phi.to(torch.float64)
-    svd = spectral(degradation, phi, size)
+    svd = degradation.svd(phi, size)
     # The basis is tested above; here it serves as one of the many that a degenerate SVD allows.
     vt = dense(svd.vt, size).numpy()
     s = svd.s.expand(1, 3, *size).flatten().numpy()

@@ -40,7 +40,8 @@ def state(value: Any) -> Any:
     if isinstance(value, nn.ModuleList):
         return [state(item) for item in value]
     if isinstance(value, nn.Module):
-        kept = {key: item for key, item in vars(value).items() if key[:1] != "_"}
+        shown = (key for key, item in vars(value).items() if key[:1] != "_" and not callable(item))
+        kept = {key: state(vars(value)[key]) for key in shown}
         return type(value), kept, state(dict(value.named_buffers())), state(list(value.children()))
     if isinstance(value, dict):
         return {key: state(item) for key, item in value.items()}
