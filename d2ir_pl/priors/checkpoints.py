@@ -1,4 +1,4 @@
-"""Files of guided-diffusion weights as priors."""
+"""Priors from files of guided-diffusion weights."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from safetensors import SafetensorError, safe_open
 from d2ir_pl.errors import PriorError
 from d2ir_pl.priors.guided_diffusion import UNetFlags, UNetPrior, empty_prior
 from d2ir_pl.priors.network import Tile
-from d2ir_pl.priors.state_dict import UnusableWeights, check_archive, fill, read_state_dict
+from d2ir_pl.priors.state_dict import UnusableWeightsError, check_archive, fill, read_state_dict
 
 
 def load_safetensors(
     path: Path, tile: Tile = "auto", label: int | None = None
 ) -> tuple[UNetPrior, dict[str, str]]:
-    """A prior from one safetensors file with `config`, `schedule` and `prediction` as metadata.
+    """Load a prior from a safetensors file with `config`, `schedule` and `prediction` as metadata.
 
     Args:
-        path: the file.
+        path: the file to read.
         tile: largest side in pixels that is predicted at once, or `auto`.
-        label: the class of every prediction, where `config` has `num_classes`.
+        label: class of every prediction, where `config` has `num_classes`.
 
     Returns:
         The prior, and the file's metadata.
@@ -37,8 +37,8 @@ def load_safetensors(
         raise PriorError(f"{path} is not a readable safetensors file ({error})") from None
     if "config" not in metadata:
         raise PriorError(
-            f"{path} has no 'config' in its metadata: give the model's flags with "
-            "--model.prior_flags, or a file that carries them"
+            f"{path} has no 'config' in its metadata: give the model's flags as prior_flags, or a "
+            "file that carries them"
         )
     if metadata.get("prediction", "eps") != "eps":
         raise PriorError(f"{path} predicts {metadata['prediction']!r}: only 'eps' is supported")
@@ -57,15 +57,15 @@ def load_safetensors(
 def load_checkpoint(
     path: Path, flags: UNetFlags, tile: Tile = "auto", label: int | None = None
 ) -> UNetPrior:
-    """A prior from a guided-diffusion `.pt` state dict (or safetensors without metadata).
+    """Load a prior from a `.pt` state dict of guided-diffusion, or safetensors without metadata.
 
     Only tensors are unpickled (`weights_only=True`): a file with code in it is refused.
 
     Args:
-        path: the file.
-        flags: what it was trained with.
+        path: the file to read.
+        flags: flags that the model was trained with.
         tile: largest side in pixels that is predicted at once, or `auto`.
-        label: the class of every prediction, where `flags.class_cond` is set.
+        label: class of every prediction, where `flags.class_cond` is set.
 
     Raises:
         PriorError: if the file is unreadable, its weights do not fit `flags`, or the label does
@@ -77,19 +77,23 @@ def load_checkpoint(
 
 
 def checkpoint_problem(path: Path, flags: UNetFlags) -> str | None:
-    """What is wrong with a file that should be a checkpoint with these flags; None if nothing is.
+    """Look for what is wrong with a file that should be a checkpoint with these flags.
 
     The checksums inside the file are compared, then every name and shape with the architecture.
 
+    Args:
+        path: the file to look at.
+        flags: flags that the model was trained with.
+
     Returns:
-        A phrase that follows the file's name.
+        A phrase that follows the file's name; None if nothing is wrong.
     """
     with torch.device("meta"):
         unet = flags.build()
     try:
         check_archive(path)
         fill(unet, read_state_dict(path))
-    except UnusableWeights as reason:
+    except UnusableWeightsError as reason:
         return str(reason)
     return None
 
@@ -97,7 +101,5 @@ def checkpoint_problem(path: Path, flags: UNetFlags) -> str | None:
 def _fill(prior: UNetPrior, path: Path) -> None:
     try:
         fill(prior.unet, read_state_dict(path))
-    except UnusableWeights as reason:
-        raise PriorError(
-            f"{path} {reason}: check --model.prior_flags, or get an intact file"
-        ) from None
+    except UnusableWeightsError as reason:
+        raise PriorError(f"{path} {reason}: check prior_flags, or get an intact file") from None

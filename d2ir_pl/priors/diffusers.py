@@ -1,4 +1,4 @@
-"""Folders of the diffusers library as priors. The only file that touches that library."""
+"""Priors from folders of the diffusers library. No other file imports that library."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from torch import Tensor
 from d2ir_pl.diffusion import Schedule, eps_from_x0
 from d2ir_pl.errors import PriorError
 from d2ir_pl.priors.network import NetworkPrior, Tile
-from d2ir_pl.priors.state_dict import UnusableWeights, fill, first_line, read_state_dict
+from d2ir_pl.priors.state_dict import UnusableWeightsError, fill, first_line, read_state_dict
 
 if TYPE_CHECKING:
     from diffusers import UNet2DModel
 
 Prediction = Literal["epsilon", "sample", "v_prediction"]
 
-# safetensors first: both are there where a repository offers both.
+# The safetensors file goes first where a folder has both.
 _WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 _AUTOENCODERS = ("vae", "vqvae", "movq")
-# What attention layers were called before 2023, and what the library calls them now.
+# Names of the layers in attention blocks before 2023, and those that the library gives them now.
 _RENAMED = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
@@ -36,9 +36,9 @@ class DiffusersPrior(NetworkPrior):
     Args:
         unet: the network; its parameters are frozen.
         schedule: alpha_bar of each timestep.
-        prediction: what the network predicts, in the words of the library's schedulers.
+        prediction: quantity that the network predicts, as the library's schedulers call it.
         tile: largest side in pixels that is predicted at once, or `auto`.
-        label: the class of every prediction, for networks with `num_class_embeds`.
+        label: class of every prediction, for networks with `num_class_embeds`.
 
     Raises:
         PriorError: if the label does not fit the classes.
@@ -59,7 +59,8 @@ class DiffusersPrior(NetworkPrior):
         self.prediction = prediction
 
     def unet_output(self, x_t: Tensor, steps: Tensor, labels: Tensor | None) -> Tensor:
-        return self.unet(x_t, steps, labels, return_dict=False)[0]
+        output: Tensor = self.unet(x_t, steps, labels, return_dict=False)[0]
+        return output
 
     def predict_eps(self, x_t: Tensor, t: int) -> Tensor:
         output = super().predict_eps(x_t, t)
@@ -78,15 +79,15 @@ def _trained_size(unet: UNet2DModel) -> int:
 
 
 def load_folder(folder: Path, tile: Tile = "auto", label: int | None = None) -> DiffusersPrior:
-    """A prior from a model's folder, or from a pipeline's with `unet/` and `scheduler/`.
+    """Load a prior from a model's folder, or from a pipeline's with `unet/` and `scheduler/`.
 
     Where there is no scheduler, the schedule of Ho et al. (2020) is assumed, and that the network
     predicts the noise.
 
     Args:
-        folder: what `save_pretrained` wrote.
+        folder: folder that `save_pretrained` wrote.
         tile: largest side in pixels that is predicted at once, or `auto`.
-        label: the class of every prediction, for networks with `num_class_embeds`.
+        label: class of every prediction, for networks with `num_class_embeds`.
 
     Raises:
         PriorError: if the folder holds no such model, or the library is not installed.
@@ -117,16 +118,16 @@ def load_folder(folder: Path, tile: Tile = "auto", label: int | None = None) -> 
     prior = DiffusersPrior(unet, schedule, prediction, tile, label)
     try:
         fill(unet, _renamed(read_state_dict(weights_file)))
-    except UnusableWeights as reason:
+    except UnusableWeightsError as reason:
         raise PriorError(f"{weights_file} {reason}: get an intact copy") from None
     return prior
 
 
 def folder_files(folder: Path) -> list[Path]:
-    """The files of a folder that decide what it predicts.
+    """The files of a model's folder that decide what the model predicts.
 
     Raises:
-        PriorError: if there is no model in it.
+        PriorError: if there is no model in the folder.
     """
     return [path for path in _find(folder) if path is not None]
 
@@ -163,7 +164,11 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _check_model(config: dict[str, Any], path: Path) -> None:
-    """PriorError unless it is a network of pixels, discrete timesteps and, at most, labels."""
+    """Check that a network takes pixels, discrete timesteps and, at most, labels.
+
+    Raises:
+        PriorError: if it does not.
+    """
     name = config.get("_class_name", "nothing named")
     if name != "UNet2DModel":
         raise PriorError(f"{path} describes {name}: only a UNet2DModel can be a prior")
@@ -180,10 +185,10 @@ def _check_model(config: dict[str, Any], path: Path) -> None:
 
 
 def _schedule(scheduler: dict[str, Any]) -> Schedule:
-    """The levels with which a scheduler of the library noises images.
+    """The schedule that a scheduler of the library describes.
 
     Raises:
-        ValueError: with the reason, if they are none that a prior can have.
+        ValueError: if a prior cannot have that schedule, with the reason.
     """
     if scheduler.get("rescale_betas_zero_snr"):
         raise ValueError("with rescale_betas_zero_snr nothing of the image is left at the end")
@@ -207,11 +212,12 @@ def _schedule(scheduler: dict[str, Any]) -> Schedule:
 
 
 def _prediction(scheduler: dict[str, Any]) -> Prediction:
-    prediction = scheduler.get("prediction_type", "epsilon")
-    if prediction not in get_args(Prediction):
-        known = ", ".join(get_args(Prediction))
-        raise ValueError(f"prediction_type {prediction!r} is unknown: {known} are known")
-    return prediction
+    asked = scheduler.get("prediction_type", "epsilon")
+    known: tuple[Prediction, ...] = get_args(Prediction)
+    for prediction in known:
+        if prediction == asked:
+            return prediction
+    raise ValueError(f"prediction_type {asked!r} is unknown: {', '.join(known)} are known")
 
 
 def _renamed(weights: dict[str, Tensor]) -> dict[str, Tensor]:

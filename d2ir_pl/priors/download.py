@@ -18,18 +18,21 @@ from typing import BinaryIO
 from d2ir_pl.errors import DownloadError
 
 Progress = Callable[[int, int], None]
+"""A function that is called with the bytes done and the bytes in all."""
+
 Problem = Callable[[Path], str | None]
+"""A function that says what is wrong with a file, as a phrase that follows its name, or None."""
 
 _TIMEOUT_S = 30.0
 _RETRY_PAUSES_S = (1.0, 3.0)  # three attempts in all
 _CHUNK_BYTES = 1 << 20
 
 
-class _Interrupted(Exception):
+class _InterruptedError(Exception):
     """The network or the server failed in a way that another attempt may cure."""
 
 
-class _Complete(Exception):
+class _CompleteError(Exception):
     """The server has no bytes beyond those that are here."""
 
 
@@ -38,9 +41,9 @@ class RemoteFile:
     """A published file.
 
     Attributes:
-        url: http(s) address.
-        size: bytes; None to believe what the server announces.
-        sha256: in lowercase hexadecimal; None where none is published.
+        url: http(s) address of the file.
+        size: number of bytes; None to believe what the server announces.
+        sha256: digest in lowercase hexadecimal; None where none is published.
     """
 
     url: str
@@ -48,13 +51,15 @@ class RemoteFile:
     sha256: str | None = None
 
 
-def no_problem(path: Path) -> str | None:
+def no_problem(_path: Path) -> None:
     """Accept any content."""
-    return None
 
 
 def cache_dir() -> Path:
-    """Return `$D2IR_CACHE`, else `$XDG_CACHE_HOME/d2ir_pl`, else `~/.cache/d2ir_pl`."""
+    """The folder of downloaded files.
+
+    It is `$D2IR_CACHE`, else `$XDG_CACHE_HOME/d2ir_pl`, else `~/.cache/d2ir_pl`.
+    """
     if own := os.environ.get("D2IR_CACHE"):
         return Path(own).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "d2ir_pl"
@@ -73,12 +78,11 @@ def download(
     next call. An existing destination is replaced only by a verified file.
 
     Args:
-        remote: address of the file, size and hash as far as they are known.
+        remote: address of the file, with its size and hash as far as they are known.
         destination: path of the file to write; missing parent folders are created.
-        progress: called with (bytes done, bytes in all) at the start of each attempt, where
-            bytes done is the resumed offset, and after each piece received.
-        problem: asked about a file without a published hash: a phrase that says what is wrong
-            with it, or None if it is the right one.
+        progress: function that is called at the start of each attempt, where the bytes done are
+            those that an earlier one has left, and after each piece received.
+        problem: function that looks for what is wrong with a file that has no published hash.
 
     Returns:
         `destination`.
@@ -88,7 +92,7 @@ def download(
             is downloading it.
     """
     if not remote.url.lower().startswith(("http://", "https://")):
-        raise DownloadError(f"Cannot download {remote.url}: use an http or https address.")
+        raise DownloadError(f"{remote.url} cannot be downloaded: use an http or https address")
     try:
         if _matches(destination, remote, problem):
             return destination
@@ -97,20 +101,25 @@ def download(
             # Another process may have finished between the first look and the lock.
             if not _matches(destination, remote, problem):
                 part = destination.with_name(destination.name + ".part")
-                _fetch(remote, part, progress or (lambda done, size: None))
+                _fetch(remote, part, progress or (lambda _done, _size: None))
                 _verify(remote, part, problem)
                 os.replace(part, destination)
-    except OSError as error:  # only the file system: network errors never leave _fetch as such
+    except OSError as error:  # from the file system: those of the network do not leave _fetch
         raise DownloadError(
-            f"Cannot store {remote.url} as {error.filename or destination} "
-            f"({error.strerror or error}): free some space there or choose a folder that you can "
-            f"write to."
+            f"{remote.url} cannot be stored as {error.filename or destination} "
+            f"({error.strerror or error}): free some space there, or choose a folder that you can "
+            "write to"
         ) from error
     return destination
 
 
 @contextmanager
 def _locked(destination: Path) -> Iterator[None]:
+    """Keep other processes from downloading the same file.
+
+    Raises:
+        DownloadError: if one of them does.
+    """
     # The lock file stays behind: if it were removed, one process could lock the removed file
     # while another locks its successor.
     with destination.with_name(destination.name + ".lock").open("wb") as lock:
@@ -118,28 +127,35 @@ def _locked(destination: Path) -> Iterator[None]:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):  # POSIX allows either for a lock held elsewhere
             raise DownloadError(
-                f"Another process is downloading {destination}: run again once it has finished."
+                f"another process is downloading {destination}: run again once it has finished"
             ) from None
         yield
 
 
 def _fetch(remote: RemoteFile, part: Path, progress: Progress) -> None:
+    """Download a file, in several attempts if the network fails."""
     for pause in (*_RETRY_PAUSES_S, None):
         try:
             return _attempt(remote, part, progress)
-        except _Interrupted as error:
+        except _InterruptedError as error:
             if pause is None:
                 kept = _size(part)
                 resume = f" to resume from the {kept} bytes kept in {part}" if kept else ""
                 of_all = "" if remote.size is None else f" of {remote.size}"
                 raise DownloadError(
-                    f"Download of {remote.url} stopped at {kept}{of_all} bytes ({error}): "
-                    f"check the network connection and run again{resume}."
+                    f"the download of {remote.url} stopped at {kept}{of_all} bytes ({error}): "
+                    f"check the network connection and run again{resume}"
                 ) from error
             time.sleep(pause)
 
 
 def _attempt(remote: RemoteFile, part: Path, progress: Progress) -> None:
+    """Download what is missing of a file.
+
+    Raises:
+        _InterruptedError: if the network or the server fails.
+        DownloadError: if another attempt would not help.
+    """
     done = _size(part)
     if remote.size is not None:
         if 0 < done == remote.size:
@@ -148,7 +164,7 @@ def _attempt(remote: RemoteFile, part: Path, progress: Progress) -> None:
         done = done if done < remote.size else 0
     try:
         response, done = _open(remote.url, done)
-    except _Complete:
+    except _CompleteError:
         _expected_size(remote, done)
         return
     with response:
@@ -162,16 +178,17 @@ def _attempt(remote: RemoteFile, part: Path, progress: Progress) -> None:
 
 
 def _expected_size(remote: RemoteFile, offered: int | None) -> int:
+    """The size of a file in bytes, by what is published and what the server offers."""
     size = offered if remote.size is None else remote.size
     if size is None:
         raise DownloadError(
             f"{remote.url} does not say how long the file is, so that a broken transfer would go "
-            f"unnoticed: download it in a browser."
+            "unnoticed: download it in a browser"
         )
     if offered not in (None, size):
         raise DownloadError(
-            f"{remote.url} offers {offered} bytes instead of {size}: "
-            f"check that the address still leads to the file and not to a login page."
+            f"{remote.url} offers {offered} bytes instead of {size}: check that the address still "
+            "leads to the file and not to a login page"
         )
     return size
 
@@ -185,17 +202,19 @@ def _receive(
             # read1, not read: what arrived before a timeout is kept instead of lost in a buffer.
             chunk = response.read1(_CHUNK_BYTES)
         except (OSError, http.client.HTTPException) as error:
-            raise _Interrupted(str(error)) from error
+            raise _InterruptedError(str(error)) from error
         if not chunk:
-            raise _Interrupted("connection closed early")
+            raise _InterruptedError("connection closed early")
         file.write(chunk)
         done += len(chunk)
         progress(done, size)
 
 
 def _open(url: str, offset: int) -> tuple[http.client.HTTPResponse, int]:
-    """Return the response and the offset in the file at which its body really starts."""
-    request = urllib.request.Request(url, headers={"User-Agent": "d2ir_pl"})  # some refuse urllib's
+    """The response, and the offset in the file at which its body really starts."""
+    request = urllib.request.Request(
+        url, headers={"User-Agent": "d2ir_pl"}
+    )  # some servers refuse urllib's
     if offset:
         request.add_header("Range", f"bytes={offset}-")
     try:
@@ -204,16 +223,16 @@ def _open(url: str, offset: int) -> tuple[http.client.HTTPResponse, int]:
         error.close()
         if offset and error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             if error.headers.get("Content-Range") == f"bytes */{offset}":
-                raise _Complete from None
+                raise _CompleteError from None
             return _open(url, 0)
         if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise _Interrupted(f"HTTP {error.code} {error.reason}") from error
+            raise _InterruptedError(f"HTTP {error.code} {error.reason}") from error
         raise DownloadError(
-            f"{url} answered HTTP {error.code} {error.reason}: "
-            f"check the address and that you have access to it."
+            f"{url} answered HTTP {error.code} {error.reason}: check the address, and that you "
+            "have access to it"
         ) from error
     except (OSError, http.client.HTTPException) as error:
-        raise _Interrupted(str(getattr(error, "reason", error))) from error
+        raise _InterruptedError(str(getattr(error, "reason", error))) from error
     if response.status != HTTPStatus.PARTIAL_CONTENT:
         return response, 0
     if offset and not response.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
@@ -226,12 +245,17 @@ def _require_space(missing: int, part: Path) -> None:
     free = shutil.disk_usage(part.parent).free
     if free < missing:
         raise DownloadError(
-            f"{part.parent} has {free} bytes free but the download needs {missing} more: "
-            f"free some space or choose another folder."
+            f"{part.parent} has {free} bytes free, but the download needs {missing} more: free "
+            "some space or choose another folder"
         )
 
 
 def _verify(remote: RemoteFile, part: Path, problem: Problem) -> None:
+    """Delete a file that is not what it should be.
+
+    Raises:
+        DownloadError: if it is not.
+    """
     if remote.sha256 is None:
         wrong = problem(part)
     else:
@@ -240,12 +264,13 @@ def _verify(remote: RemoteFile, part: Path, problem: Problem) -> None:
     if wrong is not None:
         part.unlink()
         raise DownloadError(
-            f"What arrived from {remote.url} {wrong} and was deleted: "
-            f"run again to download it afresh, or check the address."
+            f"what arrived from {remote.url} {wrong} and was deleted: run again to download it "
+            "afresh, or check the address"
         )
 
 
 def _matches(path: Path, remote: RemoteFile, problem: Problem) -> bool:
+    """Whether a file is there, and is what it should be."""
     if not path.is_file() or remote.size not in (None, _size(path)):
         return False
     if remote.sha256 is None:
@@ -259,8 +284,5 @@ def _size(path: Path) -> int:
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file in lowercase hexadecimal."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -13,13 +13,15 @@ from safetensors.torch import save_file
 from d2ir_pl.errors import PriorError
 from d2ir_pl.priors.checkpoints import load_safetensors
 from d2ir_pl.priors.guided_diffusion import UNetPrior, build_unet
+from d2ir_pl.priors.state_dict import first_line
 
 CHECKPOINT_KEY = "d2ir_pl_prior"
 """Where a training checkpoint says what its prior is: `config`, `schedule` and `training`."""
 
+Dtype = Literal["float16", "bfloat16", "float32"]
+
 _AVERAGE = "average.module."
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
-Dtype = Literal["float16", "bfloat16", "float32"]
 
 
 def export_prior(
@@ -28,10 +30,10 @@ def export_prior(
     """Write the averaged weights of a training checkpoint as a file that loads as a prior.
 
     Args:
-        checkpoint: what `fit` wrote.
-        output: the file to write, ending in `.safetensors`; it appears as a whole or not at all.
-        dtype: of the weights in the file.
-        about: what the training data are and under which licence, kept with the weights.
+        checkpoint: checkpoint that `fit` wrote.
+        output: file to write, ending in `.safetensors`; it appears as a whole or not at all.
+        dtype: number format of the weights in the file.
+        about: description and licence of the training data, kept with the weights.
 
     Returns:
         The prior as read back from the file.
@@ -47,8 +49,9 @@ def export_prior(
     except FileNotFoundError:
         raise PriorError(f"checkpoint {checkpoint} does not exist") from None
     except Exception as error:  # an unpickler fails in as many ways as there are bytes
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise PriorError(f"{checkpoint} is not a training checkpoint ({reason})") from None
+        raise PriorError(
+            f"{checkpoint} is not a training checkpoint ({first_line(error)})"
+        ) from None
     if not isinstance(content, dict) or CHECKPOINT_KEY not in content:
         raise PriorError(f"{checkpoint} holds no prior: give a checkpoint that 'fit' has written")
     about_prior: dict[str, Any] = content[CHECKPOINT_KEY]
@@ -69,6 +72,12 @@ def save_prior(
     prior: UNetPrior, output: Path, training: dict[str, Any], dtype: Dtype = "float16"
 ) -> None:
     """Write a prior with its configuration, schedule and provenance in the metadata.
+
+    Args:
+        prior: the prior.
+        output: file to write; it appears as a whole or not at all.
+        training: provenance of the weights, of plain values.
+        dtype: number format of the weights in the file.
 
     Raises:
         PriorError: if its weights do not fit into `dtype`, or the file cannot be written.

@@ -17,7 +17,8 @@ def deepen(prior: UNetPrior) -> UNetPrior:
     and those of the decoder pass their input through past the skip connection they receive.
 
     Args:
-        prior: a U-Net with `n` residual blocks a level in the encoder, `n + 1` in the decoder.
+        prior: the prior; its U-Net has n residual blocks on each level of the encoder, and n + 1
+            on each level of the decoder.
 
     Source: Chen, Goodfellow and Shlens, Net2Net, 2016, section 2.4.
     """
@@ -44,12 +45,13 @@ def deepen(prior: UNetPrior) -> UNetPrior:
 
 
 def _correspondence(n: int, levels: int) -> tuple[dict[tuple[str, int], int], list[int]]:
-    """Where each block goes, and which blocks of the decoder are new.
+    """The new place of each block, by its old one, and the new blocks of the decoder.
 
-    The encoder is a convolution, then on each level n blocks and, but for the last level, one that
-    halves the image; its new blocks come last on their level. The decoder takes what the encoder
-    left in reverse order. The first block of a level takes the new block's output, which is that
-    of the block before; the second, new, takes that block's.
+    The encoder is a convolution, then on each level n blocks and, on all levels but the last, one
+    that halves the image; its new block comes last on each level. The decoder takes the outputs of
+    the encoder in reverse order. So the first block of a level takes the output of the encoder's
+    new block, which is that of the block before it; the second block, which is new, takes the
+    output of that one.
     """
     blocks = {("input_blocks", 0): 0}
     added = []

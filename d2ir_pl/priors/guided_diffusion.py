@@ -1,4 +1,4 @@
-"""U-Nets of the guided_diffusion package as priors. The only file that touches that package."""
+"""Priors that are U-Nets of the guided_diffusion package. No other file imports that package."""
 
 from __future__ import annotations
 
@@ -23,8 +23,11 @@ with warnings.catch_warnings():
     )
     from guided_diffusion.unet import AttentionBlock, QKVAttentionLegacy, UNetModel
 
+# Of guided-diffusion's `create_model`.
 _CHANNEL_MULT = {512: "0.5,1,1,2,2,4,4", 256: "1,1,2,2,4,4", 128: "1,1,2,3,4", 64: "1,2,3,4"}
-_CLASSES = 1000  # of ImageNet: guided-diffusion's class-conditional models know no others
+
+_CLASSES = 1000
+"""Number of classes of ImageNet, which are those of all class-conditional models."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,26 @@ class UNetFlags:
 
     The defaults describe `256x256_diffusion_uncond.pt`. `use_fp16` is not among them: the
     trainer's precision decides that.
+
+    Attributes:
+        image_size: side in pixels of the images that the network was trained on.
+        class_cond: whether the network takes one of ImageNet's classes.
+        num_channels: number of channels on the finest level.
+        num_res_blocks: number of residual blocks on each level.
+        channel_mult: factors of `num_channels`, a level each, with commas between; empty for the
+            usual ones of the image size.
+        attention_resolutions: sides in pixels of the levels with attention, with commas between.
+        num_heads: number of attention heads, unless `num_head_channels` is given.
+        num_head_channels: number of channels of an attention head; -1 for `num_heads` heads.
+        num_heads_upsample: number of attention heads in the decoder; -1 for as many as in the
+            encoder.
+        dropout: probability with which training drops a value.
+        learn_sigma: whether the network predicts a variance as well.
+        resblock_updown: whether residual blocks resample the image, instead of plain layers.
+        use_scale_shift_norm: whether the timestep scales and shifts normalised features.
+        use_new_attention_order: whether attention orders its channels as (3, heads, channels).
+        diffusion_steps: number of timesteps of the schedule.
+        noise_schedule: kind of the schedule.
 
     Source: Dhariwal and Nichol, Diffusion Models Beat GANs on Image Synthesis, 2021.
     """
@@ -68,6 +91,7 @@ class UNetFlags:
         }
 
     def schedule(self) -> Schedule:
+        """The schedule of the noise."""
         return Schedule.from_config(**self.schedule_config())
 
     def config(self) -> dict[str, Any]:
@@ -104,6 +128,7 @@ class UNetFlags:
         }
 
     def build(self) -> UNetModel:
+        """A U-Net with random weights; see `build_unet`."""
         return build_unet(self.config())
 
 
@@ -128,7 +153,7 @@ def build_unet(config: dict[str, Any]) -> UNetModel:
     sequences = ("attention_resolutions", "channel_mult")
     try:
         unet = UNetModel(**{k: tuple(v) if k in sequences else v for k, v in config.items()})
-    except AssertionError as error:  # how the package refuses arguments
+    except AssertionError as error:  # the package asserts where an argument is wrong
         raise ValueError(f"the flags of the U-Net do not go together: {error}") from None
     for block in unet.modules():
         if isinstance(block, AttentionBlock):
@@ -141,9 +166,9 @@ class FusedAttention(nn.Module):
     """softmax(q^T k / sqrt(C)) v for each head, by `scaled_dot_product_attention`; no parameters.
 
     Args:
-        heads: how many, H.
-        heads_first: whether channels are ordered as (H, 3, C), guided-diffusion's first order, or
-            as (3, H, C), its new one.
+        heads: number H of heads.
+        heads_first: whether channels are ordered as (H, 3, C), the first order of
+            guided-diffusion, or as (3, H, C), its new one.
     """
 
     def __init__(self, heads: int, heads_first: bool) -> None:
@@ -154,8 +179,9 @@ class FusedAttention(nn.Module):
     def forward(self, qkv: Tensor) -> Tensor:
         """`(B, H C, T)` from `(B, 3 H C, T)` for T pixels."""
         sizes = (self.heads, 3) if self.heads_first else (3, self.heads)
-        # Fused kernels take rows of channels only: others would be the slow path without a word.
-        heads = qkv.unflatten(1, (*sizes, -1)).mT.contiguous()
+        # Without contiguous rows of channels, PyTorch falls back to slow kernels and says nothing.
+        batch, _, pixels = qkv.shape
+        heads = qkv.reshape(batch, *sizes, -1, pixels).mT.contiguous()
         q, k, v = heads.unbind(2 if self.heads_first else 1)
         return F.scaled_dot_product_attention(q, k, v).mT.flatten(1, 2)
 
@@ -183,15 +209,16 @@ class VarianceBound:
         """Bits per dimension, `(B,)`.
 
         Args:
-            eps: `(B, 3, H, W)`, the predicted noise; its gradient is not asked for.
-            variance: like eps, the second half of the network's output.
-            x0: like eps, the clean image in [-1, 1].
-            noise: like eps, the noise in x_t.
+            eps: `(B, 3, H, W)`, the predicted noise, which is not trained by this term.
+            variance: `(B, 3, H, W)`, the second half of the network's output.
+            x0: `(B, 3, H, W)` in [-1, 1], the clean images.
+            noise: `(B, 3, H, W)`, the noise in x_t.
             t: `(B,)` timesteps.
         """
         output = torch.cat([eps.detach(), variance], 1)
-        terms = self._diffusion.training_losses(lambda x_t, t: output, x0, t, noise=noise)
-        return terms["vb"]
+        terms = self._diffusion.training_losses(lambda *_: output, x0, t, noise=noise)
+        bound: Tensor = terms["vb"]
+        return bound
 
 
 class UNetPrior(NetworkPrior):
@@ -199,10 +226,10 @@ class UNetPrior(NetworkPrior):
 
     Args:
         unet: the network; its parameters are frozen.
-        config: the arguments of `UNetModel` that it was built with.
-        schedule: the arguments of `Schedule.from_config`.
+        config: arguments of `UNetModel` that the network was built with.
+        schedule: arguments of `Schedule.from_config`.
         tile: largest side in pixels that is predicted at once, or `auto`.
-        label: the class of every prediction, where `config` has `num_classes`.
+        label: class of every prediction, where `config` has `num_classes`.
 
     Raises:
         PriorError: if the label does not fit the classes.
@@ -228,13 +255,20 @@ class UNetPrior(NetworkPrior):
         self.config, self.schedule_config = config, schedule
 
     def unet_output(self, x_t: Tensor, steps: Tensor, labels: Tensor | None) -> Tensor:
-        return self.unet(x_t, steps, labels)
+        output: Tensor = self.unet(x_t, steps, labels)
+        return output
 
 
 def empty_prior(
     config: dict[str, Any], schedule: dict[str, Any], tile: Tile = "auto", label: int | None = None
 ) -> UNetPrior:
-    """A prior that has no weights yet: those on the meta device cost neither memory nor time.
+    """A prior whose weights are on the meta device, where they take neither memory nor time.
+
+    Args:
+        config: arguments of `UNetModel`.
+        schedule: arguments of `Schedule.from_config`.
+        tile: largest side in pixels that is predicted at once, or `auto`.
+        label: class of every prediction, where `config` has `num_classes`.
 
     Raises:
         PriorError: if the label does not fit the classes.

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from d2ir_pl.compat import watching_operations
 
-# Where Linux says how much memory a group of processes may take, by version of its control groups.
+# Linux limits the memory of groups of processes; these files hold the limits in the second and the
+# first version of its control groups.
 _GROUPS, _FIRST_VERSION = "/sys/fs/cgroup", "/sys/fs/cgroup/memory/memory.limit_in_bytes"
 
-# Numbers of <malloc.h>.
+# The numbers of `mallopt`'s parameters in <malloc.h>.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
@@ -29,7 +30,7 @@ def keep_freed_memory() -> bool:
     third of a U-Net's time. Only for programs: it changes the allocator of the whole process.
 
     Returns:
-        Whether the C library took the settings; others than glibc do not know them.
+        Whether the C library took the settings, which only glibc knows.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -42,7 +43,7 @@ def keep_freed_memory() -> bool:
 
 
 def total_memory(device: str | torch.device) -> int:
-    """Bytes that programs can have on a device; on a CPU no more than this process is allowed."""
+    """Bytes of memory that a device has; on a CPU, no more than this process is allowed."""
     device = torch.device(device)
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
@@ -58,7 +59,7 @@ def total_memory(device: str | torch.device) -> int:
 
 
 def _limits() -> list[Path]:
-    """The files with the limits of this process's control group and those around it."""
+    """The files with the limits of this process's control group and of those that contain it."""
     try:
         lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:  # another system
@@ -73,9 +74,9 @@ class AllocationCounter:
     """Counts the bytes of all tensors that the operations in its `with` block create.
 
     Attributes:
-        live: the bytes that are there now.
-        peak: the most that were there at one time. What an operation takes for itself while it
-            computes is not seen.
+        live: number of bytes that are there now.
+        peak: the most bytes that were there at one time. Memory that an operation takes for itself
+            while it computes is not counted.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The interface of a diffusion prior: noise and clean-image prediction at any image size."""
+"""Priors that are networks: half precision, tiles that memory holds, and classes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from d2ir_pl.priors.memory import AllocationCounter, total_memory
 Tile = int | Literal["auto"]
 """Largest side in pixels that a prior sees at once; `auto` is its own choice."""
 
-AUTO_TILE = 5
-"""An automatic tile is this many times as wide as the images that the network was trained on: wide
-enough that overlaps cost little, and not so wide that its attention is at a loss."""
+_AUTO_TILE = 5
+"""Side of an automatic tile over that of the images that the network was trained on. Wider tiles
+have fewer overlaps, but attention does not know them from training."""
 
-CPU_SHARE, GPU_SHARE = 0.25, 0.6
+_CPU_SHARE, _GPU_SHARE = 0.25, 0.6
 """The share of a device's memory that one evaluation may take."""
 
 
@@ -32,15 +32,16 @@ class NetworkPrior(Prior):
     Args:
         unet: the network.
         schedule: alpha_bar of each timestep.
-        levels: resolutions of the U-Net; it halves the image `levels - 1` times.
+        levels: number of resolutions of the U-Net; it halves the image `levels - 1` times.
         trained_size: side in pixels of the images that it was trained on.
         tile: largest side in pixels that is predicted at once; `auto` is five times
             `trained_size`, or less where the device's memory does not hold that.
-        classes: how many classes the U-Net is conditioned on; None if on none.
-        label: the class of every prediction, in 0..classes - 1.
+        classes: number of classes that the U-Net is conditioned on; None if it knows no classes.
+        label: class of every prediction, in 0..classes - 1; None if the U-Net knows no classes.
 
     Raises:
-        PriorError: if there is a label without classes, or the other way round.
+        PriorError: if the label does not fit the classes.
+        ValueError: if the tile is too small for the network.
     """
 
     def __init__(
@@ -54,12 +55,11 @@ class NetworkPrior(Prior):
         label: int | None = None,
     ) -> None:
         multiple = 2 ** (levels - 1)
-        largest = AUTO_TILE * max(multiple, trained_size)
+        largest = _AUTO_TILE * max(multiple, trained_size)
         super().__init__(schedule, multiple, largest if tile == "auto" else tile)
         _check_label(label, classes)
         self.unet = unet.eval().requires_grad_(False)
         self.label = label
-        self.compute_dtype = torch.float32
         self._largest_tile = largest if tile == "auto" else None
         self._footprints: dict[tuple[torch.device, torch.dtype, bool], float] = {}
 
@@ -82,7 +82,7 @@ class NetworkPrior(Prior):
 
     @contextmanager
     def in_float32(self) -> Iterator[None]:
-        """Evaluate the U-Net in float32 inside, as for what does not fit into half precision."""
+        """Evaluate the U-Net in float32 inside, for values that half precision cannot hold."""
         dtype = self.compute_dtype
         try:
             self.cast(torch.float32)
@@ -103,7 +103,7 @@ class NetworkPrior(Prior):
                 if kernel.ndim == 4:
                     kernel.data = kernel.data.contiguous(memory_format=order)
         weights = sum(p.nbytes for p in self.unet.parameters())
-        share = CPU_SHARE if device.type == "cpu" else GPU_SHARE
+        share = _CPU_SHARE if device.type == "cpu" else _GPU_SHARE
         memory = share * max(0, total_memory(device) - weights)
         key = device, self.compute_dtype, gradient
         if key not in self._footprints:
@@ -127,7 +127,7 @@ class NetworkPrior(Prior):
 
     @contextmanager
     def same_tiles_afterwards(self) -> Iterator[None]:
-        """Whatever is done to the tiles inside is undone at the end."""
+        """Undo at the end whatever is done to the tiles inside."""
         before = self.tile, self.overlap, self._largest_tile
         try:
             yield
@@ -169,12 +169,12 @@ class NetworkPrior(Prior):
 def _check_label(label: int | None, classes: int | None) -> None:
     if classes is None:
         if label is not None:
-            raise PriorError(f"the prior knows no classes: leave out --model.label {label}")
+            raise PriorError(f"label {label} is a class, and the prior knows none: leave it out")
     elif label is None:
         raise PriorError(
-            f"the prior is class-conditional: choose a class with --model.label 0..{classes - 1}"
+            f"the prior is class-conditional: give the label of a class, in 0..{classes - 1}"
         )
     elif not 0 <= label < classes:
         raise PriorError(
-            f"--model.label {label} is not a class of the prior: choose one of 0..{classes - 1}"
+            f"label {label} is not a class of the prior: choose one of 0..{classes - 1}"
         )

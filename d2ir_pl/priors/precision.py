@@ -18,12 +18,12 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-# Lightning's names; its others would also convert the schedule and the linear algebra.
+# Lightning knows more precisions: they would also convert the schedule and the linear algebra.
 _TRAINER_NAMES = {"32-true": "fp32", "bf16-mixed": "bf16", "16-mixed": "fp16"}
 
 
 def resolve(precision: Precision, device: str | torch.device) -> str:
-    """The name in `DTYPES` of what a prior on `device` computes in.
+    """The name in `DTYPES` of the number format that a prior on `device` computes in.
 
     `auto` is bf16 where the device computes in it, else fp16 on CUDA and fp32 elsewhere.
 
@@ -40,7 +40,7 @@ def resolve(precision: Precision, device: str | torch.device) -> str:
 
 
 def trainer_precision(name: str, device: str | torch.device) -> str:
-    """The same under Lightning's names: `auto` resolved, the others as they are.
+    """Like `resolve`, under Lightning's names: `auto` is resolved, the others stay as they are.
 
     Raises:
         ValueError: for precisions that `compute_dtype` does not know.
@@ -53,7 +53,7 @@ def trainer_precision(name: str, device: str | torch.device) -> str:
 
 
 def compute_dtype(name: str) -> torch.dtype:
-    """What the network computes in under a precision of Lightning's.
+    """The number format of the network under one of Lightning's precisions.
 
     Raises:
         ValueError: for unknown precisions, and those that would also convert the schedule and the
@@ -61,7 +61,7 @@ def compute_dtype(name: str) -> torch.dtype:
     """
     if name not in _TRAINER_NAMES:
         raise ValueError(
-            f"--trainer.precision {name} is not supported, as only the prior may compute in "
+            f"precision {name} is not supported, as only the prior may compute in "
             f"half precision: use one of auto, {', '.join(_TRAINER_NAMES)}"
         )
     return DTYPES[_TRAINER_NAMES[name]]
@@ -81,7 +81,7 @@ def device_type(accelerator: object) -> str:
     """The type of device that Lightning computes on under an accelerator.
 
     Args:
-        accelerator: the value of `--trainer.accelerator`, such as `auto` or `gpu`.
+        accelerator: name of the accelerator, such as `auto` or `gpu`.
     """
     if accelerator not in ("auto", "gpu"):
         return str(accelerator)
@@ -91,12 +91,12 @@ def device_type(accelerator: object) -> str:
 
 
 def slow_precision(asked: str, used: str, device: torch.device) -> str | None:
-    """A sentence where the user asks for a precision that the CPU has no arithmetic for, or None.
+    """A warning if the CPU has no arithmetic for the precision that the user asks for; else None.
 
     Args:
-        asked: the precision that the user gave.
-        used: the one that Lightning uses; on a CPU it takes `bf16-mixed` in place of `16-mixed`.
-        device: the device of this process.
+        asked: precision that the user gave.
+        used: precision that Lightning uses; on a CPU it takes `bf16-mixed` for `16-mixed`.
+        device: device of this process.
     """
     best = trainer_precision("auto", device)
     if device.type != "cpu" or (best, used) != ("32-true", "bf16-mixed"):

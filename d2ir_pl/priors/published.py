@@ -13,12 +13,12 @@ class PublishedPrior:
     """A checkpoint on the web.
 
     Attributes:
-        file: its file name.
-        flags: what it was trained with.
-        parameters: how many it has, each in float32.
-        about: what it was trained on.
+        file: name of the file.
+        flags: flags that the model was trained with.
+        parameters: number of parameters, each in float32.
+        about: description of the training data.
         page: address of the project.
-        remote: where it can be downloaded; None where only a browser can.
+        remote: address of the file; None if only a browser can download it.
     """
 
     file: str
@@ -30,7 +30,7 @@ class PublishedPrior:
 
     @property
     def gigabytes(self) -> float:
-        """Length of the file."""
+        """Size of the file in GB."""
         return 4 * self.parameters / 1e9
 
 
@@ -53,8 +53,8 @@ def _openai(
 _LSUN = UNetFlags(dropout=0.1)
 _LSUN_PARAMETERS = 552_814_086
 
-# The projects publish no hashes: the sizes and hashes below are those that users of the files
-# report. Each size fits the number of parameters.
+# The projects publish no hashes. The sizes and hashes below are those that users of the files
+# report; each size fits the number of parameters.
 PUBLISHED = {
     "imagenet-64": _openai(
         "64x64_diffusion.pt",

@@ -1,4 +1,4 @@
-"""Priors by name or path."""
+"""Priors by their names or paths."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ EMBEDDED = {
     "natural-small": "natural_small.safetensors",
     "natural": "natural.safetensors",
 }
+"""The priors that are part of the package, and their files."""
 
 
 def names() -> list[str]:
@@ -27,18 +28,22 @@ def names() -> list[str]:
 
 
 def published_path(name: str) -> Path:
-    """Where `d2ir download` keeps a published prior."""
+    """The file in which `d2ir download` keeps a published prior."""
     return cache_dir() / PUBLISHED[name].file
 
 
 def fetch(name: str, progress: Callable[[int, int], None] | None = None) -> Path:
-    """Download a published prior into the cache and verify it; at once if it is there.
+    """Download a published prior into the cache and verify it, unless it is there already.
 
-    A file whose SHA-256 is not known is verified by what it holds: weights of the published
-    architecture, undamaged.
+    A file whose SHA-256 is not known is verified by its contents, which have to be undamaged
+    weights of the published architecture.
+
+    Args:
+        name: name of the prior.
+        progress: function that is called with the bytes done and the bytes in all.
 
     Raises:
-        PriorError: if the name is not one of a published prior, or has to be got by hand.
+        PriorError: if the name is not that of a published prior, or only a browser can download it.
         DownloadError: if the file cannot be fetched, or is not what it should be.
     """
     if name in EMBEDDED:
@@ -98,18 +103,18 @@ def load_prior(
     tile: Tile = "auto",
     label: int | None = None,
 ) -> NetworkPrior:
-    """A prior by name, from a file of guided-diffusion weights or a folder of diffusers.
+    """Load a prior by its name, from a file of guided-diffusion weights or a folder of diffusers.
 
     Args:
-        prior: `natural-small` (embedded), a published one's name (after its download), a
-            safetensors file with metadata, a state dict, or a folder.
-        flags: the flags of a state dict that carries none; known for one that has the file name
-            of a published prior.
+        prior: `natural-small` or `natural` (embedded), the name of a published prior (after its
+            download), or the path of a safetensors file with metadata, a state dict or a folder.
+        flags: flags of a state dict; not needed for the file of a published prior under its own
+            name.
         tile: largest side in pixels that is predicted at once, or `auto`.
-        label: the class of every prediction, for class-conditional priors.
+        label: class of every prediction, for class-conditional priors.
 
     Raises:
-        PriorError: if it cannot be found, or does not fit its flags or the label.
+        PriorError: if the prior cannot be found, or does not fit its flags or the label.
     """
     path = prior_file(prior)
     if flags is not None and (prior in names() or path.is_dir()):

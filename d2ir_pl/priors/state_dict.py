@@ -1,4 +1,4 @@
-"""Weights in files: only tensors are read, and they have to fit the network in every name."""
+"""Files of weights: only tensors are read, and every name has to fit the network."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 
-class UnusableWeights(Exception):
-    """What is wrong with a file of weights, as a phrase that follows its name."""
+class UnusableWeightsError(Exception):
+    """A file of weights cannot be used; the message is a phrase that follows the file's name."""
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -21,7 +21,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     Only tensors are unpickled (`weights_only=True`): a file with code in it is refused.
 
     Raises:
-        UnusableWeights: if the file cannot be read or holds something else.
+        UnusableWeightsError: if the file cannot be read or holds something else.
     """
     try:
         if path.suffix == ".safetensors":
@@ -29,21 +29,22 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             return {k: v.to(torch.float32, copy=True) for k, v in load_file(path).items()}
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError) as error:
-        raise UnusableWeights(f"cannot be read ({first_line(error)})") from None
+        raise UnusableWeightsError(f"cannot be read ({first_line(error)})") from None
     except Exception as error:  # an unpickler fails in as many ways as there are bytes
-        raise UnusableWeights(
+        raise UnusableWeightsError(
             f"is not a state dict of plain tensors ({first_line(error)})"
         ) from None
     if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
-        raise UnusableWeights("does not hold a flat state dict of tensors")
+        raise UnusableWeightsError("does not hold a flat state dict of tensors")
     return {name: tensor.float() for name, tensor in weights.items()}
 
 
 def fill(network: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Give a network its weights, which it keeps; it may have been built on the meta device.
+    """Give a network its weights; it may have been built on the meta device.
 
     Raises:
-        UnusableWeights: if names or shapes differ from the network's, or a value is not finite.
+        UnusableWeightsError: if a name or shape differs from the network's, or a value is not
+            finite.
     """
     expected = network.state_dict()
     differences = (
@@ -56,20 +57,20 @@ def fill(network: nn.Module, weights: dict[str, Tensor]) -> None:
     )
     found = [f"{what} {names[0]} ({len(names)} such)" for what, names in differences if names]
     if found:
-        raise UnusableWeights(f"{' and '.join(found)}, so it belongs to another architecture")
+        raise UnusableWeightsError(f"{' and '.join(found)}, so it belongs to another architecture")
     broken = next((n for n, w in weights.items() if not bool(w.isfinite().all())), None)
     if broken is not None:
-        raise UnusableWeights(f"has NaN or infinite weights in {broken}")
+        raise UnusableWeightsError(f"has NaN or infinite weights in {broken}")
     network.load_state_dict(weights, assign=True)
 
 
 def check_archive(path: Path) -> None:
     """Compare a file with the checksums inside it, which `torch.load` does not look at.
 
-    Files from before PyTorch 1.6 are no archives and carry none.
+    Files from before PyTorch 1.6 are no archives and carry no checksums.
 
     Raises:
-        UnusableWeights: if a checksum differs.
+        UnusableWeightsError: if a checksum differs.
     """
     if not zipfile.is_zipfile(path):
         return
@@ -77,11 +78,11 @@ def check_archive(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
     except zipfile.BadZipFile as error:
-        raise UnusableWeights(f"is a damaged archive ({error})") from None
+        raise UnusableWeightsError(f"is a damaged archive ({error})") from None
     if damaged is not None:
-        raise UnusableWeights(f"is damaged: {damaged} differs from its checksum")
+        raise UnusableWeightsError(f"is damaged: {damaged} differs from its checksum")
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, for use in a sentence."""
+    """The first line of an error's message, or its type, as part of a sentence."""
     return next(iter(str(error).splitlines()), type(error).__name__)

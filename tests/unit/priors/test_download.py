@@ -314,7 +314,7 @@ def test_second_process_is_told_of_the_first(server: FileServer, target: Path) -
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
         assert first.stdout is not None
         assert first.stdout.readline() == b"held\n"
-        with pytest.raises(DownloadError, match=f"Another process is downloading {target}"):
+        with pytest.raises(DownloadError, match=f"another process is downloading {target}"):
             download(server.file(), target)
         assert server.requested == []
         first.communicate()

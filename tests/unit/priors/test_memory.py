@@ -18,7 +18,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator")
-def test_freed_tensors_are_used_again_without_page_faults():
+def test_freed_tensors_are_used_again_without_page_faults() -> None:
     faults = [
         int(subprocess.run([sys.executable, "-c", CHURN, mode], capture_output=True).stdout)
         for mode in ("default", "keep")

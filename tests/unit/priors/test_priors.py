@@ -2,16 +2,20 @@ import itertools
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from gaussian_prior import CurvedPrior, GaussianPrior
 from guided_diffusion.unet import AttentionBlock, QKVAttention, QKVAttentionLegacy
 from photos import photo
+from repository import DOCS
 from safetensors.torch import save_file
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from d2ir_pl.priors import NetworkPrior, PriorError, UNetFlags, load_prior
+from d2ir_pl.priors import NetworkPrior, Prior, PriorError, UNetFlags, load_prior
 from d2ir_pl.priors.guided_diffusion import FusedAttention
 from d2ir_pl.priors.memory import AllocationCounter
 from d2ir_pl.priors.registry import EMBEDDED, prior_file, prior_files
@@ -26,13 +30,13 @@ TINY = UNetFlags(
 )
 
 
-def noisy(prior, x0, t, seed=0):
+def noisy(prior: Prior, x0: Tensor, t: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     ab = prior.schedule.level(t)
     noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed))
     return math.sqrt(ab) * x0 + math.sqrt(1 - ab) * noise, noise
 
 
-def test_the_embedded_prior_removes_noise(natural_small):
+def test_the_embedded_prior_removes_noise(natural_small: NetworkPrior) -> None:
     i = torch.linspace(0, 5, 64)
     x0 = (0.7 * torch.sin(i[None] + 0.7 * i[:, None])).expand(1, 3, 64, 64)
     for t in (100, 300):
@@ -43,7 +47,7 @@ def test_the_embedded_prior_removes_noise(natural_small):
         )
 
 
-def test_x0_is_tweedies_formula():
+def test_x0_is_tweedies_formula() -> None:
     prior = GaussianPrior()
     x = torch.randn(1, 3, 8, 8)
     ab = prior.schedule.level(300)
@@ -53,14 +57,16 @@ def test_x0_is_tweedies_formula():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 37), (33, 40), (40, 47)])
-def test_any_size_is_predicted_as_if_mirrored_to_the_multiple(natural_small, size):
+def test_any_size_is_predicted_as_if_mirrored_to_the_multiple(
+    natural_small: NetworkPrior, size: tuple[int, int]
+) -> None:
     x = torch.randn(1, 3, *size)
     eps = natural_small.eps(x, 200)
     assert eps.shape == x.shape
     assert bool(eps.isfinite().all())
 
 
-def test_tiles_agree_with_the_whole_image_and_leave_no_gaps():
+def test_tiles_agree_with_the_whole_image_and_leave_no_gaps() -> None:
     x = torch.randn(1, 3, 75, 50)
     whole, tiled = CurvedPrior(), CurvedPrior(tile=32, overlap=8)
     a, b = whole.eps(x, 300), tiled.eps(x, 300)
@@ -72,7 +78,7 @@ def test_tiles_agree_with_the_whole_image_and_leave_no_gaps():
 
 
 @pytest.mark.parametrize("n", [33, 63, 64, 75, 100, 512, 1999])
-def test_tiles_cover_a_side_overlap_enough_and_are_no_longer_than_needed(n):
+def test_tiles_cover_a_side_overlap_enough_and_are_no_longer_than_needed(n: int) -> None:
     prior = GaussianPrior(multiple=4, tile=64, overlap=8)
     spans = prior._spans(n)
     if n <= 64:
@@ -90,7 +96,7 @@ def test_tiles_cover_a_side_overlap_enough_and_are_no_longer_than_needed(n):
     assert len(spans) * length < n + (len(spans) - 1) * 8 + 4 * len(spans)
 
 
-def test_gradients_through_tiles_are_those_of_their_sum():
+def test_gradients_through_tiles_are_those_of_their_sum() -> None:
     x = torch.randn(1, 3, 40, 50, requires_grad=True)
     prior = CurvedPrior(tile=32, overlap=8)
     weights = torch.randn(1, 3, 40, 50)
@@ -103,13 +109,13 @@ def test_gradients_through_tiles_are_those_of_their_sum():
     assert float((up - down).sum()) / (2 * step) == pytest.approx(float(gradient[at]), rel=1e-2)
 
 
-def test_gradients_through_tiles_keep_one_tile_in_memory():
+def test_gradients_through_tiles_keep_one_tile_in_memory() -> None:
     prior = load_prior(tile=64)
 
-    def kept(height, width):
+    def kept(height: int, width: int) -> int:
         sizes = []
 
-        def pack(value):
+        def pack(value: Tensor) -> Tensor:
             sizes.append(value.untyped_storage().nbytes())
             return value
 
@@ -121,7 +127,7 @@ def test_gradients_through_tiles_keep_one_tile_in_memory():
     assert kept(64, 64) > 10 * kept(64, 192)
 
 
-def test_tiles_leave_no_seams(natural_small):
+def test_tiles_leave_no_seams(natural_small: NetworkPrior) -> None:
     whole, tiled = natural_small, load_prior(tile=64)
     image = torch.nn.functional.interpolate(photo(3, 40, 60)[None], (160, 240), mode="bicubic")
     x_t, _ = noisy(whole, image, 40)
@@ -136,7 +142,9 @@ def test_tiles_leave_no_seams(natural_small):
     assert float(across.mean()) <= 1.2 * float(inside.mean())
 
 
-def test_an_automatic_tile_is_what_the_network_knows_and_memory_holds(monkeypatch):
+def test_an_automatic_tile_is_what_the_network_knows_and_memory_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     prior = load_prior()
     prior.prepare(gradient=False)
     assert prior.tile == 320
@@ -157,14 +165,16 @@ def test_an_automatic_tile_is_what_the_network_knows_and_memory_holds(monkeypatc
     assert chosen.tile == 64
 
 
-def test_memory_counted_in_a_small_image_is_that_of_a_large_one(natural_small):
+def test_memory_counted_in_a_small_image_is_that_of_a_large_one(
+    natural_small: NetworkPrior,
+) -> None:
     with torch.no_grad(), AllocationCounter() as counter:
         natural_small.eps(torch.zeros(1, 3, 128, 128), 0)
     large = counter.peak / 128**2
     assert natural_small.bytes_per_pixel(gradient=False) == pytest.approx(large, rel=0.1)
 
 
-def test_the_order_of_the_weights_changes_nothing_but_rounding(natural_small):
+def test_the_order_of_the_weights_changes_nothing_but_rounding(natural_small: NetworkPrior) -> None:
     x = torch.randn(1, 3, 32, 40)
     with torch.no_grad():
         natural_small.prepare(gradient=True)
@@ -177,13 +187,15 @@ def test_the_order_of_the_weights_changes_nothing_but_rounding(natural_small):
         assert torch.equal(natural_small.eps(x, 100), before)
 
 
-def test_a_batch_is_predicted_in_parts_where_memory_asks_for_it(natural_small, monkeypatch):
+def test_a_batch_is_predicted_in_parts_where_memory_asks_for_it(
+    natural_small: NetworkPrior, monkeypatch: pytest.MonkeyPatch
+) -> None:
     x = torch.randn(3, 3, 24, 32, requires_grad=True)
     whole = natural_small.eps(x, 100)
     (before,) = torch.autograd.grad(whole.square().sum(), x)
     shapes, network = [], NetworkPrior.predict_eps
 
-    def watched(self, x_t, t):
+    def watched(self: NetworkPrior, x_t: Tensor, t: int) -> Tensor:
         shapes.append(len(x_t))
         return network(self, x_t, t)
 
@@ -196,7 +208,7 @@ def test_a_batch_is_predicted_in_parts_where_memory_asks_for_it(natural_small, m
     assert torch.allclose(after, before, atol=1e-4)
 
 
-def test_float32_is_left_as_it_was_found():
+def test_float32_is_left_as_it_was_found() -> None:
     prior = load_prior().cast(torch.bfloat16)
     before = {name: value.clone() for name, value in prior.state_dict().items()}
     with prior.in_float32():
@@ -207,7 +219,7 @@ def test_float32_is_left_as_it_was_found():
     assert all(before[name].dtype == after[name].dtype for name in before)
 
 
-def test_tiles_of_a_pixelwise_prior_are_exact():
+def test_tiles_of_a_pixelwise_prior_are_exact() -> None:
     x = torch.randn(1, 3, 75, 50)
     exact = torch.allclose(
         GaussianPrior().eps(x, 300), GaussianPrior(tile=32, overlap=8).eps(x, 300), atol=1e-6
@@ -215,16 +227,17 @@ def test_tiles_of_a_pixelwise_prior_are_exact():
     assert exact
 
 
-def test_gradients_flow_to_the_input_and_not_to_the_weights(natural_small):
+def test_gradients_flow_to_the_input_and_not_to_the_weights(natural_small: NetworkPrior) -> None:
     x = torch.randn(1, 3, 16, 16, requires_grad=True)
-    natural_small.x0(x, 100).square().sum().backward()
+    natural_small.x0(x, 100).square().sum().backward()  # type: ignore[no-untyped-call]
+    assert x.grad is not None
     assert float(x.grad.abs().sum()) > 0
     assert all(p.grad is None and not p.requires_grad for p in natural_small.parameters())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("new_order", [False, True])
-def test_attention_is_that_of_guided_diffusion(new_order, dtype):
+def test_attention_is_that_of_guided_diffusion(new_order: bool, dtype: torch.dtype) -> None:
     """Its modules stay the reference: same values, same gradient, nothing in the state dict."""
     reference = (QKVAttention if new_order else QKVAttentionLegacy)(4)
     fused = FusedAttention(4, heads_first=not new_order)
@@ -242,20 +255,22 @@ def test_attention_is_that_of_guided_diffusion(new_order, dtype):
 
 
 @pytest.mark.parametrize("heads_first", [False, True])
-def test_attention_needs_no_matrix_of_all_pairs(heads_first):
+def test_attention_needs_no_matrix_of_all_pairs(heads_first: bool) -> None:
     with sdpa_kernel(SDPBackend.FLASH_ATTENTION):  # raises where it cannot be used
         assert FusedAttention(2, heads_first)(torch.randn(1, 3 * 2 * 16, 70)).shape == (1, 32, 70)
 
 
 @pytest.mark.parametrize("new_order", [False, True])
-def test_every_attention_of_a_unet_is_the_fused_one(new_order):
+def test_every_attention_of_a_unet_is_the_fused_one(new_order: bool) -> None:
     unet = replace(TINY, use_new_attention_order=new_order).build()
     kinds = {type(block.attention) for block in unet.modules() if isinstance(block, AttentionBlock)}
     assert kinds == {FusedAttention}
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_close_and_leaves_everything_outside_in_float32(dtype):
+def test_half_precision_is_close_and_leaves_everything_outside_in_float32(
+    dtype: torch.dtype,
+) -> None:
     exact, half = load_prior(), load_prior().cast(dtype)
     x = torch.randn(1, 3, 16, 16)
     assert half.eps(x, 300).dtype == torch.float32
@@ -263,12 +278,12 @@ def test_half_precision_is_close_and_leaves_everything_outside_in_float32(dtype)
     assert float((half.eps(x, 300) - exact.eps(x, 300)).abs().mean()) < 0.02
 
 
-def test_other_precisions_are_refused(natural_small):
+def test_other_precisions_are_refused(natural_small: NetworkPrior) -> None:
     with pytest.raises(ValueError, match="float64"):
         natural_small.cast(torch.float64)
 
 
-def tiny_weights():
+def tiny_weights() -> dict[str, Tensor]:
     unet = TINY.build()
     generator = torch.Generator().manual_seed(0)
     return {
@@ -277,7 +292,9 @@ def tiny_weights():
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_a_state_dict_with_flags_loads_and_its_variance_channels_are_left_out(tmp_path, suffix):
+def test_a_state_dict_with_flags_loads_and_its_variance_channels_are_left_out(
+    tmp_path: Path, suffix: str
+) -> None:
     path = tmp_path / f"model{suffix}"
     weights = tiny_weights()
     torch.save(weights, path) if suffix == ".pt" else save_file(weights, path)
@@ -291,7 +308,7 @@ def test_a_state_dict_with_flags_loads_and_its_variance_channels_are_left_out(tm
     assert torch.allclose(prior.eps(even, 77), unet(even, steps)[:, :3], atol=1e-5)
 
 
-def test_a_file_with_metadata_needs_no_flags(tmp_path):
+def test_a_file_with_metadata_needs_no_flags(tmp_path: Path) -> None:
     unet = TINY.build()
     config = {
         "image_size": 64,
@@ -317,7 +334,7 @@ def test_a_file_with_metadata_needs_no_flags(tmp_path):
     assert prior.eps(torch.randn(1, 3, 16, 16), 499).shape == (1, 3, 16, 16)
 
 
-def test_wrong_files_are_refused_with_the_reason(tmp_path):
+def test_wrong_files_are_refused_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(PriorError, match="natural-small"):
         load_prior("no-such-prior")
     (tmp_path / "text.safetensors").write_text("hello")
@@ -349,18 +366,20 @@ def test_wrong_files_are_refused_with_the_reason(tmp_path):
 
 
 class _Code:
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return (print, ("this must not run",))
 
 
-def test_a_pickle_with_code_is_refused(tmp_path, capsys):
+def test_a_pickle_with_code_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"weights": _Code()}, tmp_path / "code.pt")
     with pytest.raises(PriorError, match="plain tensors"):
         load_prior(str(tmp_path / "code.pt"), TINY)
     assert "must not run" not in capsys.readouterr().out
 
 
-def test_a_published_prior_that_is_missing_says_how_to_get_it(tmp_path, monkeypatch):
+def test_a_published_prior_that_is_missing_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("D2IR_CACHE", str(tmp_path))
     with pytest.raises(PriorError, match=r"download imagenet-256.*2\.2 GB"):
         load_prior("imagenet-256")
@@ -369,7 +388,7 @@ def test_a_published_prior_that_is_missing_says_how_to_get_it(tmp_path, monkeypa
     assert prior_files("natural-small") == [prior_file("natural-small")]
 
 
-def test_a_loaded_prior_does_not_depend_on_its_file(tmp_path):
+def test_a_loaded_prior_does_not_depend_on_its_file(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save_file(tiny_weights(), path)
     prior = load_prior(str(path), TINY)
@@ -378,3 +397,16 @@ def test_a_loaded_prior_does_not_depend_on_its_file(tmp_path):
     with path.open("r+b") as file:
         file.write(bytes(path.stat().st_size))
     assert torch.equal(prior.eps(x, 5), expected)
+
+
+def test_the_prior_of_the_documentation_predicts_and_restores() -> None:
+    """Its prediction is that of the closed form in GaussianPrior."""
+    text = (DOCS / "priors.md").read_text(encoding="utf-8").partition("## One of your own")[2]
+    code = text.partition("```python\n")[2].partition("```")[0]
+    found: dict[str, Any] = {}
+    exec(code, found)  # it is our own documentation
+    x_t = torch.randn(1, 3, 16, 24, generator=torch.Generator().manual_seed(0))
+    expected = GaussianPrior(mean=0.0, std=0.5).eps(x_t, 300)
+    assert torch.allclose(found["GreyPrior"]().eps(x_t, 300), expected, atol=1e-6)
+    assert found["result"].x0.shape == (1, 3, 48, 64)
+    assert found["result"].nfe[0] > 0
