@@ -7,7 +7,7 @@ from pathlib import Path
 from pytorch_lightning.cli import LightningArgumentParser
 from rich.console import Console
 
-from d2ir_pl.commands.parser import CommandCLI
+from d2ir_pl.commands.parser import COMMON_TRAINER_OPTIONS, CommandCLI
 from d2ir_pl.console import quiet
 from d2ir_pl.priors.memory import keep_freed_memory
 from d2ir_pl.training.data import PriorDataModule
@@ -23,30 +23,19 @@ class TrainingCLI(CommandCLI):
     about = "Train a diffusion prior on a folder of photographs."
     module_class = PriorTrainingModule
     data_class = PriorDataModule
-    trainer_options = frozenset(
-        {
-            "accelerator",
-            "strategy",
-            "devices",
-            "num_nodes",
-            "callbacks",
-            "max_steps",
-            "max_time",
-            "limit_val_batches",
-            "val_check_interval",
-            "log_every_n_steps",
-            "enable_progress_bar",
-            "accumulate_grad_batches",
-            "gradient_clip_val",
-            "gradient_clip_algorithm",
-            "deterministic",
-            "benchmark",
-            "profiler",
-            "detect_anomaly",
-            "plugins",
-            "sync_batchnorm",
-        }
-    )
+    trainer_options = COMMON_TRAINER_OPTIONS | {
+        "max_steps",
+        "max_time",
+        "limit_val_batches",
+        "val_check_interval",
+        "log_every_n_steps",
+        "enable_progress_bar",
+        "accumulate_grad_batches",
+        "gradient_clip_val",
+        "gradient_clip_algorithm",
+        "detect_anomaly",
+        "sync_batchnorm",
+    }
     network = "the network"
     make_trainer = staticmethod(training_trainer)
 

@@ -18,6 +18,21 @@ from d2ir_pl.compat import option_names, own_defaults
 from d2ir_pl.errors import UsageError, UserError
 from d2ir_pl.priors.precision import device_type, trainer_precision
 
+COMMON_TRAINER_OPTIONS = frozenset(
+    {
+        "accelerator",
+        "strategy",
+        "devices",
+        "num_nodes",
+        "callbacks",
+        "deterministic",
+        "benchmark",
+        "profiler",
+        "plugins",
+    }
+)
+"""Arguments of Lightning's trainer that mean something for restoring as well as for training."""
+
 
 class _Parser(LightningArgumentParser):
     """A parser that takes no abbreviation, neither of its options nor of those of a chosen class.

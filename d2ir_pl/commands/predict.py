@@ -12,7 +12,7 @@ from jsonargparse import lazy_instance
 from pytorch_lightning.cli import LightningArgumentParser
 from rich.console import Console
 
-from d2ir_pl.commands.parser import CommandCLI
+from d2ir_pl.commands.parser import COMMON_TRAINER_OPTIONS, CommandCLI
 from d2ir_pl.console import quiet
 from d2ir_pl.degradations import GaussianBlur
 from d2ir_pl.prediction.data import RestorationDataModule
@@ -30,19 +30,7 @@ class RestorationCLI(CommandCLI):
     about = "Restore degraded photos with a pretrained diffusion prior."
     module_class = RestorationModule
     data_class = RestorationDataModule
-    trainer_options = frozenset(
-        {
-            "accelerator",
-            "strategy",
-            "devices",
-            "num_nodes",
-            "callbacks",
-            "deterministic",
-            "benchmark",
-            "profiler",
-            "plugins",
-        }
-    )
+    trainer_options = COMMON_TRAINER_OPTIONS
     network = "the prior"
     make_trainer = staticmethod(restoration_trainer)
 
