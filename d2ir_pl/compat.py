@@ -74,7 +74,7 @@ def watching_operations(watch: Callable[[list[Tensor], list[Tensor]], None]) -> 
 def set_timeout(strategy: DDPStrategy, timeout: timedelta) -> None:
     """Set how long the processes of a run may wait for each other.
 
-    Known to hold for Lightning 2.5 and 2.6. The public way is an argument of `DDPStrategy`, which
+    Known to hold for Lightning 2.6. The public way is an argument of `DDPStrategy`, which
     cannot be given where the user chooses the strategy by its name.
     """
     strategy._timeout = timeout
@@ -83,7 +83,7 @@ def set_timeout(strategy: DDPStrategy, timeout: timedelta) -> None:
 def callbacks(trainer: pl.Trainer) -> list[pl.Callback]:
     """The callbacks of a trainer, a list that can be added to.
 
-    Known to hold for Lightning 2.5 and 2.6, where another class sets this attribute, so that type
+    Known to hold for Lightning 2.6, where another class sets this attribute, so that type
     checkers do not know it.
     """
     found: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
@@ -93,7 +93,7 @@ def callbacks(trainer: pl.Trainer) -> list[pl.Callback]:
 def dying_processes() -> logging.Logger:
     """The logger to which Lightning writes that a process it started has died.
 
-    Known to hold for Lightning 2.5 and 2.6.
+    Known to hold for Lightning 2.6.
     """
     return logging.getLogger("lightning_fabric.strategies.launchers.subprocess_script")
 
@@ -101,7 +101,7 @@ def dying_processes() -> logging.Logger:
 def death_of_process(message: str) -> str | None:
     """The sentence that says which process has died, or None if a message is about something else.
 
-    Known to hold for Lightning 2.5 and 2.6, which write `Child process with PID 1 terminated with
+    Known to hold for Lightning 2.6, which write `Child process with PID 1 terminated with
     code 1. Forcefully terminating all other processes ...` at the level INFO.
 
     Args:
@@ -114,7 +114,7 @@ def death_of_process(message: str) -> str | None:
 def add_hparams(writer: SummaryWriter, settings: Mapping[str, Any]) -> None:
     """Write a session of TensorBoard's HPARAMS tab into the event file of a writer.
 
-    Known to hold for PyTorch 2.13 with TensorBoard 2.17 to 2.21. The public
+    Known to hold for PyTorch 2.13 with TensorBoard 2.18 to 2.21. The public
     `SummaryWriter.add_hparams` makes a writer and a folder of its own, and names the columns of
     the metrics.
 
@@ -140,7 +140,7 @@ def option_names(parser: argparse.ArgumentParser) -> list[str]:
 def is_lazy_class(cls: type) -> bool:
     """Whether jsonargparse derived a class to delay construction, for `lazy_instance`.
 
-    Known to hold for jsonargparse 4.40 to 4.53.
+    Known to hold for jsonargparse 4.52 and 4.53.
     """
     return cls.__name__.startswith("LazyInstance_")
 
@@ -150,7 +150,7 @@ def own_defaults() -> Iterator[None]:
     """Let a class that replaces another start from its own defaults while options are parsed.
 
     jsonargparse hands on every option that the new class knows by the same name, so that the scale
-    of one method would become that of the next. Known to hold for jsonargparse 4.40 to 4.53.
+    of one method would become that of the next. Known to hold for jsonargparse 4.52 and 4.53.
     """
     from jsonargparse import _typehints
 

@@ -41,6 +41,8 @@ myst_heading_anchors = 3
 PAGES = {
     "README.md": "readme",
     "CHANGELOG.md": "changelog",
+    "CONTRIBUTING.md": "contributing",
+    "SECURITY.md": "security",
     "examples/README.md": "examples",
     "d2ir_pl/weights/README.md": "model_card",
 }
