@@ -1,5 +1,6 @@
 """The documentation says what the program has; `.ci/run` builds it and so checks its links."""
 
+import importlib
 import inspect
 import re
 
@@ -105,3 +106,13 @@ def test_evaluations_of_stage_2_are_at_most_those_that_are_named() -> None:
         Problem.of(y, GaussianBlur(5), [image_generator(0, "")]), GaussianPrior()
     )
     assert result.nfe == [int(found[1])]
+
+
+def test_the_import_rule_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(DOCS)
+    rooms = importlib.import_module("make_rooms")
+    remedy = "run python docs/make_rooms.py"
+    assert rooms.DIAGRAM.read_text(encoding="utf-8") == rooms.diagram(), remedy
+    for page in rooms.PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert rooms.table() in text, remedy
