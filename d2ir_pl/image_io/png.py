@@ -1,4 +1,6 @@
-"""Tensors to PNG files."""
+"""Writing tensors as PNG files."""
+
+from __future__ import annotations
 
 import os
 import re
@@ -25,20 +27,22 @@ def write_png(
     grey: bool = False,
     icc_profile: bytes | None = None,
 ) -> None:
-    """Write a PNG file, the same bytes for the same input; `path` holds the old file or all of it.
+    """Write a PNG file, with the same bytes for the same input.
+
+    An interrupted call leaves the old file as it was.
 
     Args:
-        path: the file to create or replace; its folder must exist.
-        pixels: (3, H, W), clamped to [-1, 1] and rounded to the nearest of the file's values.
-        alpha: (1, H, W), clamped to [0, 1]; None writes no alpha channel.
-        bit_depth: 8 or 16 bits a channel.
-        grey: write one luminance channel, the mean of the three.
-        icc_profile: the colour space of `pixels`; left out where it is not one for the number of
-            channels, as PNG requires.
+        path: file to create or replace; its folder must exist.
+        pixels: `(3, H, W)`, clamped to [-1, 1] and rounded to the nearest of the file's values.
+        alpha: `(1, H, W)`, clamped to [0, 1]; None writes no alpha channel.
+        bit_depth: number of bits a channel, 8 or 16.
+        grey: whether to write one luminance channel, the mean of the three.
+        icc_profile: colour space of `pixels`; a profile that is not for the number of channels is
+            left out, as PNG requires.
 
     Raises:
-        ValueError: wrong shapes or bit depth, or values that are not finite.
-        OSError: the folder is missing, the disk is full, or writing is not permitted.
+        ValueError: if shapes or bit depth are wrong, or values are not finite.
+        OSError: if the folder is missing, the disk is full, or writing is not permitted.
     """
     if pixels.ndim != 3 or pixels.shape[0] != 3 or 0 in pixels.shape:
         raise ValueError(f"pixels has shape {tuple(pixels.shape)}; pass (3, H, W)")

@@ -1,9 +1,11 @@
-"""Any common image file as a `Photo`.
+"""Reading image files of any common kind.
 
 PNG goes through imagecodecs and TIFF through tifffile, because Pillow reduces most 16-bit files to
 8 bits (and its libtiff writes to the terminal); Pillow reads the other formats and all headers but
 those of TIFF files.
 """
+
+from __future__ import annotations
 
 import hashlib
 import logging
@@ -48,8 +50,10 @@ EXTENSIONS: frozenset[str] = frozenset(
     {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".webp"}
     | {".gif", ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm"}
 )
-# The largest phone and medium-format photos have 200 megapixels.
+"""Suffixes of the files that are taken for images in a folder."""
+
 MAX_PIXELS = 200_000_000
+"""The largest photos of phones and medium-format cameras have 200 megapixels."""
 
 _PNM_SIXTEEN_BITS = re.compile(rb"P[2356]" + 3 * rb"(?:\s|#[^\n]*\n)+(\d+)")
 # Openers are called directly: Image.open would enforce Pillow's process-wide pixel limit, and would
@@ -65,10 +69,10 @@ _OPENERS: dict[re.Pattern[bytes], Callable[[BinaryIO], ImageFile.ImageFile]] = {
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Size (H, W) of the photo that `read_image` would return, from the file's header only.
+    """The size (H, W) of the photo that `read_image` would return, from the file's header only.
 
     Raises:
-        ImageError: the file is missing, unreadable or no image.
+        ImageError: if the file is missing, unreadable or no image.
     """
     with _opened(Path(path)) as stream:
         if TIFF.match(_head(stream)):
@@ -87,11 +91,12 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
     colour space is left as it is, described by `Photo.icc_profile`.
 
     Args:
-        path: the file; what counts is its contents, not its suffix.
-        max_pixels: the most pixels H * W, checked before decoding.
+        path: file to read; its contents decide of what kind it is, not its suffix.
+        max_pixels: largest number of pixels H * W, checked before decoding.
 
     Raises:
-        ImageError: the file is missing, unreadable, damaged, too large, or of an unsupported kind.
+        ImageError: if the file is missing, unreadable, damaged, too large, or of an unsupported
+            kind.
     """
     with _opened(Path(path)) as stream:
         head = _head(stream)
@@ -110,7 +115,7 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
 def _opened(path: Path) -> Iterator[BufferedReader]:
     """Open a file; inside, every failure becomes an ImageError and no decoder prints anything."""
 
-    def drop(record: logging.LogRecord) -> bool:
+    def drop(_record: logging.LogRecord) -> bool:
         return False
 
     loggers = [logging.getLogger(name) for name in ("tifffile", "imagecodecs")]
@@ -139,6 +144,7 @@ def _opened(path: Path) -> Iterator[BufferedReader]:
 
 
 def _head(stream: BinaryIO) -> bytes:
+    """The first bytes of a file, which tell its kind."""
     head = stream.read(1024)
     stream.seek(0)
     if not head:
@@ -160,7 +166,10 @@ def _open_header(stream: BinaryIO) -> ImageFile.ImageFile:
 
 
 def _png_exif(stream: BinaryIO) -> bytes | None:
-    """A PNG file's EXIF data: they may follow the pixels, where Pillow finds them by decoding."""
+    """The EXIF data of a PNG file.
+
+    They may follow the pixels, where Pillow would find them only by decoding.
+    """
     stream.seek(8)
     while len(start := stream.read(8)) == 8:
         length, kind = struct.unpack(">I4s", start)
@@ -171,6 +180,7 @@ def _png_exif(stream: BinaryIO) -> bytes | None:
 
 
 def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation of an image, 1 to 8."""
     try:
         # The base class's method, because that of PNG images decodes the pixels.
         value = Image.Image.getexif(image).get(ORIENTATION_TAG, 1)
@@ -180,6 +190,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _read_other(stream: BinaryIO, max_pixels: int) -> Raster:
+    """Read a file that is not TIFF."""
     image = _open_header(stream)
     check_size(image.height, image.width, max_pixels)
     profile, bit_depth, notes = image.info.get("icc_profile") or None, 8, []

@@ -1,8 +1,10 @@
-"""TIFF files, through tifffile."""
+"""Reading TIFF files, through tifffile."""
+
+from __future__ import annotations
 
 import math
 import re
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import tifffile
@@ -14,7 +16,7 @@ from d2ir_pl.image_io.photo import ORIENTATION_TAG, Raster, RefusedError, check_
 
 TIFF = re.compile(rb"II[*+]\0|MM\0[*+]")
 
-# Samples a pixel of the TIFF colour spaces that are read, alpha not counted.
+# The number of samples of a pixel in each colour space that is read, without alpha.
 _TIFF_COLOURS = {
     PHOTOMETRIC.MINISWHITE: 1,
     PHOTOMETRIC.MINISBLACK: 1,
@@ -26,13 +28,22 @@ _TIFF_COLOURS = {
 
 
 def tiff_size(stream: BinaryIO) -> tuple[int, int, int]:
-    """Height and width as stored, and the EXIF orientation, from the header only."""
+    """The height and width as stored, and the orientation, from the header only."""
     with tifffile.TiffFile(stream) as tiff:
         page = tiff.pages.first
         return page.imagelength, page.imagewidth, _orientation(page)
 
 
 def read_tiff(stream: BinaryIO, max_pixels: int) -> Raster:
+    """Read the first page of a TIFF file.
+
+    Args:
+        stream: the file.
+        max_pixels: largest number of pixels, checked before decoding.
+
+    Raises:
+        RefusedError: if the page is too large, truncated, or of an unsupported kind.
+    """
     with tifffile.TiffFile(stream) as tiff:
         page = tiff.pages.first
         check_size(page.imagelength, page.imagewidth, max_pixels)
@@ -68,8 +79,8 @@ def _orientation(page: tifffile.TiffPage) -> int:
     return value if value in range(1, 9) else 1
 
 
-def _samples(page: tifffile.TiffPage, file_size: int) -> NDArray:
-    """A page's samples (H, W, C), unsigned or floating point, in the file's colour space."""
+def _samples(page: tifffile.TiffPage, file_size: int) -> NDArray[Any]:
+    """The samples `(H, W, C)` of a page, unsigned or floating point, in its own colour space."""
     colours = _TIFF_COLOURS.get(PHOTOMETRIC(page.photometric))
     ycbcr = page.photometric == PHOTOMETRIC.YCBCR
     if colours is None or (ycbcr and page.compression != COMPRESSION.JPEG):
@@ -100,9 +111,15 @@ def _samples(page: tifffile.TiffPage, file_size: int) -> NDArray:
 
 
 def _interpret_extra_sample(
-    samples: NDArray, white: float, meanings: tuple[int, ...]
-) -> tuple[NDArray, list[str]]:
-    """The samples with alpha unpremultiplied, or dropped where it is not alpha; and notes."""
+    samples: NDArray[Any], white: float, meanings: tuple[int, ...]
+) -> tuple[NDArray[Any], list[str]]:
+    """The samples with plain alpha, without one if the last channel is something else; and notes.
+
+    Args:
+        samples: `(H, W, C)` in [0, white], whose last channel is not a colour.
+        white: value of white.
+        meanings: values of the TIFF tag ExtraSamples, which say what that channel is.
+    """
     if EXTRASAMPLE.UNASSALPHA in meanings:
         return samples, []
     colour, alpha = samples[..., :-1].astype(np.float32), samples[..., -1:]

@@ -7,6 +7,7 @@ import resource
 import struct
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ ORIENTATIONS = range(1, 9)
 ORIENTATION_TAG = 274
 
 
-def noise(*shape: int, dtype: Any = np.uint8, seed: int = 0) -> NDArray:
+def noise(*shape: int, dtype: Any = np.uint8, seed: int = 0) -> NDArray[Any]:
     """Uniform integers over the whole range of `dtype`, both ends included."""
     top = int(np.iinfo(dtype).max)
     values = np.random.default_rng(seed).integers(0, top + 1, shape).astype(dtype)
@@ -41,26 +42,28 @@ def noise(*shape: int, dtype: Any = np.uint8, seed: int = 0) -> NDArray:
     return values
 
 
-def unit(photo: Photo) -> NDArray:
+def unit(photo: Photo) -> NDArray[Any]:
     """Pixels as (H, W, 3) float64 in [0, 1]."""
     return (photo.pixels.double().permute(1, 2, 0).numpy() + 1) / 2
 
 
-def levels(photo: Photo, white: int = 255) -> NDArray:
+def levels(photo: Photo, white: int = 255) -> NDArray[Any]:
     """Pixels as (H, W, 3) integers; fails where a pixel is not one of the file's values."""
     scaled = unit(photo) * white
     np.testing.assert_allclose(scaled, np.rint(scaled), atol=0.01)
-    return np.rint(scaled).astype(np.int64)
+    whole: NDArray[Any] = np.rint(scaled).astype(np.int64)
+    return whole
 
 
-def alpha_levels(photo: Photo, white: int = 255) -> NDArray:
+def alpha_levels(photo: Photo, white: int = 255) -> NDArray[Any]:
     assert photo.alpha is not None
-    return np.rint(photo.alpha[0].double().numpy() * white).astype(np.int64)
+    whole: NDArray[Any] = np.rint(photo.alpha[0].double().numpy() * white).astype(np.int64)
+    return whole
 
 
-def upright(array: NDArray, orientation: int) -> NDArray:
+def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
     """The EXIF standard's table, row by row: where the stored row 0 and column 0 are seen."""
-    return {
+    turned: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
         1: lambda a: a,
         2: lambda a: np.fliplr(a),
         3: lambda a: np.rot90(a, 2),
@@ -69,7 +72,8 @@ def upright(array: NDArray, orientation: int) -> NDArray:
         6: lambda a: np.rot90(a, -1),
         7: lambda a: np.rot90(np.swapaxes(a, 0, 1), 2),
         8: lambda a: np.rot90(a, 1),
-    }[orientation](array)
+    }
+    return turned[orientation](array)
 
 
 def exif(orientation: int) -> bytes:
@@ -82,7 +86,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png(samples: NDArray, colour_type: int, *before: bytes, after: bytes = b"") -> bytes:
+def png(samples: NDArray[Any], colour_type: int, *before: bytes, after: bytes = b"") -> bytes:
     """A PNG file made by hand, with extra chunks before and after the pixels."""
     height, width = samples.shape[:2]
     bits = 8 * samples.dtype.itemsize
@@ -126,13 +130,14 @@ def srgb_profile() -> bytes:
 def test_rgb_is_read_exactly(tmp_path: Path, suffix: str) -> None:
     samples = noise(5, 7, 3)
     path = tmp_path / f"photo.{suffix}"
-    Image.fromarray(samples).save(path, **({"lossless": True} if suffix == "webp" else {}))
+    options: dict[str, Any] = {"lossless": True} if suffix == "webp" else {}
+    Image.fromarray(samples).save(path, **options)
     photo = read_image(path)
     np.testing.assert_array_equal(levels(photo), samples)
     np.testing.assert_allclose(unit(photo), samples / 255.0, atol=1e-7)
     assert photo.pixels.dtype == torch.float32
     assert (photo.bit_depth, photo.grey, photo.alpha, photo.notes) == (8, False, None, ())
-    assert (photo.pixels.min(), photo.pixels.max()) == (-1, 1)
+    assert (float(photo.pixels.min()), float(photo.pixels.max())) == (-1, 1)
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "pgm", "tif"])
@@ -163,7 +168,7 @@ def test_one_bit_becomes_black_and_white(tmp_path: Path, suffix: str) -> None:
 def test_alpha_is_kept(tmp_path: Path, mode: str, suffix: str) -> None:
     samples = noise(5, 7, len(mode))
     path = tmp_path / f"alpha.{suffix}"
-    options = {"lossless": True, "exact": True} if suffix == "webp" else {}
+    options: dict[str, Any] = {"lossless": True, "exact": True} if suffix == "webp" else {}
     Image.fromarray(samples, mode).save(path, **options)
     photo = read_image(path)
     np.testing.assert_array_equal(alpha_levels(photo), samples[..., -1])
@@ -236,7 +241,7 @@ def test_cmyk_goes_through_its_profile(tmp_path: Path, suffix: str) -> None:
     inks = np.full((32, 256, 4), 90, np.uint8)
     inks[..., 3] = np.arange(256)
     path = tmp_path / f"inks.{suffix}"
-    options = {"quality": 100} if suffix == "jpg" else {}
+    options: dict[str, Any] = {"quality": 100} if suffix == "jpg" else {}
     Image.fromarray(inks, "CMYK").save(path, icc_profile=cmyk_profile(), **options)
     photo = read_image(path)
     lightness = 100 * (1 - inks[..., 3:] / 255.0)
@@ -396,7 +401,7 @@ def test_twelve_bit_tiff_is_scaled_to_its_own_white(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_float_tiff_is_read_as_it_is(tmp_path: Path, dtype: type) -> None:
-    samples = np.random.default_rng(0).random((5, 7, 3)).astype(dtype)
+    samples: NDArray[Any] = np.random.default_rng(0).random((5, 7, 3)).astype(dtype)
     path = tmp_path / "float.tif"
     tifffile.imwrite(path, samples, photometric="rgb")
     photo = read_image(path)
@@ -463,7 +468,7 @@ def test_undeclared_extra_channel_is_left_out(tmp_path: Path) -> None:
 def test_first_frame_of_an_animation(tmp_path: Path, suffix: str) -> None:
     frames = [Image.fromarray(np.full((6, 8, 3), 60 * i, np.uint8)) for i in range(1, 4)]
     path = tmp_path / f"animated.{suffix}"
-    options = {"lossless": True} if suffix == "webp" else {}
+    options: dict[str, Any] = {"lossless": True} if suffix == "webp" else {}
     frames[0].save(path, save_all=True, append_images=frames[1:], **options)
     photo = read_image(path)
     assert (levels(photo) == 60).all()
@@ -502,7 +507,7 @@ def test_exif_orientation_is_undone(tmp_path: Path, orientation: int, kind: str)
         image = image.quantize(16)
         image.save(path, tiffinfo={ORIENTATION_TAG: orientation})
     else:
-        options = {"lossless": True} if kind == "webp" else {"quality": 95}
+        options: dict[str, Any] = {"lossless": True} if kind == "webp" else {"quality": 95}
         image.save(path, exif=exif(orientation), **options)
     if kind == "jpg":  # the decoded values; loading a JPEG does not turn it
         samples = np.asarray(Image.open(path))
@@ -665,7 +670,7 @@ def mutated(content: bytes, rng: np.random.Generator) -> bytes:
     result = bytearray(content)
     for _ in range(int(rng.integers(1, 12))):
         place = int(len(result) * rng.random() ** 3)
-        result[place : place + 1] = bytes([rng.choice([0, 1, 127, 128, 255, rng.integers(256)])])
+        result[place] = int(rng.choice([0, 1, 127, 128, 255, int(rng.integers(256))]))
     if rng.random() < 0.3:
         first, last = sorted(rng.integers(0, len(result), 2).tolist())
         result[first:last] = b"" if rng.random() < 0.5 else result[first:last] * 2
@@ -742,6 +747,7 @@ def test_written_file_has_the_layout_asked_for(
     np.testing.assert_allclose(unit(photo), (pixels.permute(1, 2, 0) + 1) / 2, atol=0.501 / white)
     assert (photo.bit_depth, photo.grey, photo.alpha is not None) == (bit_depth, grey, with_alpha)
     if alpha is not None:
+        assert photo.alpha is not None
         np.testing.assert_allclose(photo.alpha, alpha, atol=0.501 / white)
 
 

@@ -1,4 +1,4 @@
-"""Tensors as pictures for the eye: of a size that suits it, and 8 bits a channel."""
+"""Tensors as pictures to look at: 8 bits a channel, and of a size that can be seen."""
 
 import torch
 import torch.nn.functional as F
@@ -7,22 +7,22 @@ from torch import Tensor
 
 
 def eight_bits(pixels: Tensor) -> Tensor:
-    """Values in [-1, 1] as uint8 on the CPU, clamped and rounded to the nearest; NaN is black."""
+    """Convert values in [-1, 1] to uint8 on the CPU: clamped, rounded to the nearest, NaN to 0."""
     unit = ((pixels.detach().float().cpu() + 1) / 2).nan_to_num().clamp(0, 1)
     return (unit * 255).round().to(torch.uint8)
 
 
 def as_picture(pixels: Tensor) -> Image.Image:
-    """`(3, H, W)` in [-1, 1] as a picture in RGB."""
+    """Convert an image `(3, H, W)` in [-1, 1] to a picture in RGB."""
     return Image.fromarray(eight_bits(pixels).permute(1, 2, 0).contiguous().numpy())
 
 
 def resized(pixels: Tensor, size: tuple[int, int]) -> Tensor:
-    """Images at another size, by bilinear interpolation with antialiasing.
+    """Resize images by bilinear interpolation with antialiasing.
 
     Args:
-        pixels: `(3, H, W)` or `(B, 3, H, W)`.
-        size: height and width of the result; where the images have it, they stay as they are.
+        pixels: `(3, H, W)` or `(B, 3, H, W)`, the images.
+        size: height and width of the result; images of that size are returned as they are.
     """
     if pixels.shape[-2:] == size:
         return pixels
@@ -32,15 +32,14 @@ def resized(pixels: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def enlarged(picture: Tensor, side: int) -> Tensor:
-    """A small picture, such as a kernel, with pixels that one can see.
+    """Enlarge a small picture, such as a kernel, by a whole number n, so that its pixels show.
 
     Args:
-        picture: `(h, w)`.
-        side: longest side in pixels that the result has at most.
+        picture: `(h, w)`, the picture.
+        side: largest height and width of the result in pixels.
 
     Returns:
-        `(n h, n w)`, in which each value stands n times n times; the picture itself if it is
-        larger than half of `side`.
+        `(n h, n w)`; the picture itself if it is larger than half of `side`.
     """
     n = max(1, side // max(picture.shape))
     return picture.repeat_interleave(n, 0).repeat_interleave(n, 1)
