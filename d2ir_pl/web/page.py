@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import gradio as gr
 
 from d2ir_pl.image_io import EXTENSIONS
-from d2ir_pl.web.job import Job, Order, RefusedError, StoppedError
+from d2ir_pl.web.job import Job, RefusedError, StoppedError
+from d2ir_pl.web.order import Order
 from d2ir_pl.web.visitors import CACHE_SECONDS, Visitors
 
 TASKS = {
@@ -36,157 +37,170 @@ PRESETS = {"usual": "", "fast": "fast", "best: mean of four restorations": "best
 
 Buttons = list[Literal["download", "share", "fullscreen"] | gr.Button]
 BUTTONS: Buttons = ["download", "fullscreen"]
-"""Of pictures: not the one that would upload them elsewhere."""
-
-MAX_FILE_SIZE = "50mb"
-"""Of a photo that is uploaded."""
-
+"""Buttons of a picture. The one that is left out would upload it to another server."""
 
 Shown = tuple[Any, ...]
-"""What is written to the outputs of the page, in their order."""
+"""New values of `Fields.outputs`, in their order."""
+
+
+@dataclass(frozen=True)
+class Fields:
+    """What a visitor sees and presses."""
+
+    photo: gr.File
+    task: gr.Dropdown
+    preset: gr.Dropdown
+    sigma_y: gr.Textbox
+    seed: gr.Number
+    restore: gr.Button
+    stop: gr.Button
+    status: gr.Textbox
+    reasons: gr.Textbox
+    files: gr.File
+    slider: gr.ImageSlider
+    live: gr.Image
+    picture: gr.Image
+
+    @property
+    def inputs(self) -> list[gr.components.Component]:
+        """What an order is made of."""
+        return [self.photo, self.task, self.preset, self.sigma_y, self.seed]
+
+    @property
+    def outputs(self) -> list[gr.components.Component]:
+        """What a restoration changes."""
+        return [self.status, self.reasons, self.files, self.slider, self.live, self.picture]
 
 
 def page(visitors: Visitors) -> gr.Blocks:
     """The page, on which one photo is restored at a time and further visitors wait."""
-    # Nothing is fetched from elsewhere: no fonts, no statistics.
-    with gr.Blocks(
+    # Nothing is fetched from other servers: no fonts, no statistics.
+    blocks: gr.Blocks = gr.Blocks(
         title="d2ir: blind image restoration",
         analytics_enabled=False,
         delete_cache=CACHE_SECONDS,
-    ) as blocks:
+    )
+    with blocks:
         gr.Markdown(
             "# Blind image restoration\nDrop a photo, say what is wrong with it, restore it."
         )
         with gr.Row():
             with gr.Column(scale=1):
-                photo = gr.File(
-                    label="Photo", file_types=sorted(EXTENSIONS), elem_id="photo", height=140
-                )
-                task = gr.Dropdown(
-                    [(about, name) for name, about in TASKS.items()],
-                    value="auto",
-                    label="What is wrong with it",
-                    elem_id="task",
-                )
-                preset = gr.Dropdown(list(PRESETS), value="usual", label="Effort", elem_id="preset")
-                with gr.Accordion("More", open=False):
-                    # A field for numbers would turn an empty one into 0.
-                    sigma_y = gr.Textbox(
-                        label="Noise, 0 to 1 (empty: estimated)", max_lines=1, elem_id="noise"
-                    )
-                    seed = gr.Number(label="Seed", value=0, precision=0)
-                with gr.Row():
-                    restore = gr.Button("Restore", variant="primary", elem_id="restore")
-                    stop = gr.Button("Stop", variant="stop", elem_id="stop")
-                status = gr.Textbox(label="Status", lines=2, interactive=False, elem_id="status")
-                reasons = gr.Textbox(
-                    label="What was found", lines=4, interactive=False, visible=False, elem_id="why"
-                )
-                files = gr.File(
-                    label="Download",
-                    file_count="multiple",
-                    interactive=False,
-                    visible=False,
-                    elem_id="files",
-                )
+                asked = _order_fields()
             with gr.Column(scale=2):
-                slider = gr.ImageSlider(
-                    label="Before and after",
-                    interactive=False,
-                    visible=False,
-                    elem_id="slider",
-                    max_height=640,
-                )
-                live = gr.Image(
-                    label="The image now",
-                    interactive=False,
-                    elem_id="live",
-                    height=420,
-                    buttons=BUTTONS,
-                )
-                picture = gr.Image(
-                    label="The blur, or another degradation",
-                    interactive=False,
-                    elem_id="degradation",
-                    buttons=BUTTONS,
-                    height=240,
-                )
-        outputs = [status, reasons, files, slider, live, picture]
-
-        def run(
-            photo: str | None,
-            task: str,
-            preset: str,
-            noise: str | None,
-            seed: float | None,
-            request: gr.Request,
-        ) -> Iterator[Shown]:
-            if photo is None:
-                yield _message("Drop a photo first.")
-                return
-            try:
-                sigma_y = float(noise.replace(",", ".")) if noise else None
-            except ValueError:
-                yield _message(f"The noise {noise!r} is no number: give one from 0 to 1, or none.")
-                return
-            order = Order(Path(photo), task, PRESETS[preset], sigma_y, int(seed or 0))
-            yield from _restoration(visitors.begin(str(request.session_hash), order))
-
-        wait = restore.click(
-            lambda: "Waiting for your turn.", None, status, queue=False, api_visibility="private"
-        )
-        event = wait.then(
-            run,
-            [photo, task, preset, sigma_y, seed],
-            outputs,
-            concurrency_limit=1,
-            concurrency_id="restoration",
-            show_progress="minimal",
-            show_progress_on=status,
-            api_visibility="private",
-        )
-
-        def halt(request: gr.Request) -> Any:
-            stopped = visitors.stop(str(request.session_hash))
-            return "Stopped." if stopped else gr.skip()
-
-        stop.click(halt, None, status, queue=False, cancels=[event], api_visibility="private")
-
-        def leave(request: gr.Request) -> None:
-            visitors.leave(str(request.session_hash))
-
-        blocks.unload(leave)
+                fields = Fields(**asked, **_picture_fields())
+        _connect(blocks, fields, visitors)
     return blocks
 
 
-def launch(blocks: gr.Blocks, host: str, port: int) -> str:
-    """Serve the page in a thread of its own, and return its address.
-
-    Args:
-        blocks: the page.
-        host: address to listen on.
-        port: of it; 0 for any that is free.
-
-    Raises:
-        OSError: if that is impossible.
-    """
-    with socket.socket() as probe:  # Gradio's own message is about an environment variable
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((host, port))
-        port = probe.getsockname()[1]
-    blocks.launch(
-        server_name=host,
-        server_port=port,
-        share=False,
-        quiet=True,
-        prevent_thread_lock=True,
-        max_file_size=MAX_FILE_SIZE,
-        footer_links=[],
-        ssr_mode=False,
-        # Fonts of the visitor's own: nothing is fetched from elsewhere.
-        theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+def _order_fields() -> dict[str, Any]:
+    """The column in which a visitor orders a restoration, and reads what became of it."""
+    tasks = [(about, name) for name, about in TASKS.items()]
+    fields: dict[str, Any] = {
+        "photo": gr.File(label="Photo", file_types=sorted(EXTENSIONS), elem_id="photo", height=140),
+        "task": gr.Dropdown(tasks, value="auto", label="What is wrong with it", elem_id="task"),
+        "preset": gr.Dropdown(list(PRESETS), value="usual", label="Effort", elem_id="preset"),
+    }
+    with gr.Accordion("More", open=False):
+        # A field for numbers would turn an empty one into 0.
+        fields["sigma_y"] = gr.Textbox(
+            label="Noise, 0 to 1 (empty: estimated)", max_lines=1, elem_id="noise"
+        )
+        fields["seed"] = gr.Number(label="Seed", value=0, precision=0)
+    with gr.Row():
+        fields["restore"] = gr.Button("Restore", variant="primary", elem_id="restore")
+        fields["stop"] = gr.Button("Stop", variant="stop", elem_id="stop")
+    fields["status"] = gr.Textbox(label="Status", lines=2, interactive=False, elem_id="status")
+    fields["reasons"] = gr.Textbox(
+        label="What was found", lines=4, interactive=False, visible=False, elem_id="why"
     )
-    return f"http://{host}:{port}"
+    fields["files"] = gr.File(
+        label="Download",
+        file_count="multiple",
+        interactive=False,
+        visible=False,
+        elem_id="files",
+    )
+    return fields
+
+
+def _picture_fields() -> dict[str, Any]:
+    """The column of pictures."""
+    return {
+        "slider": gr.ImageSlider(
+            label="Before and after",
+            interactive=False,
+            visible=False,
+            elem_id="slider",
+            max_height=640,
+        ),
+        "live": gr.Image(
+            label="The image now",
+            interactive=False,
+            elem_id="live",
+            height=420,
+            buttons=BUTTONS,
+        ),
+        "picture": gr.Image(
+            label="The blur, or another degradation",
+            interactive=False,
+            elem_id="degradation",
+            buttons=BUTTONS,
+            height=240,
+        ),
+    }
+
+
+def _connect(blocks: gr.Blocks, fields: Fields, visitors: Visitors) -> None:
+    """Let the buttons do something, and a visitor who leaves make way."""
+
+    def run(
+        photo: str | None,
+        task: str,
+        preset: str,
+        noise: str | None,
+        seed: float | None,
+        request: gr.Request,
+    ) -> Iterator[Shown]:
+        if photo is None:
+            yield _message("Drop a photo first.")
+            return
+        try:
+            sigma_y = float(noise.replace(",", ".")) if noise else None
+        except ValueError:
+            yield _message(f"The noise {noise!r} is no number: give one from 0 to 1, or none.")
+            return
+        order = Order(Path(photo), task, PRESETS[preset], sigma_y, int(seed or 0))
+        yield from _restoration(visitors.begin(str(request.session_hash), order))
+
+    def halt(request: gr.Request) -> Any:
+        stopped = visitors.stop(str(request.session_hash))
+        return "Stopped." if stopped else gr.skip()
+
+    def leave(request: gr.Request) -> None:
+        visitors.leave(str(request.session_hash))
+
+    wait = fields.restore.click(
+        lambda: "Waiting for your turn.",
+        None,
+        fields.status,
+        queue=False,
+        api_visibility="private",
+    )
+    event = wait.then(
+        run,
+        fields.inputs,
+        fields.outputs,
+        concurrency_limit=1,
+        concurrency_id="restoration",
+        show_progress="minimal",
+        show_progress_on=fields.status,
+        api_visibility="private",
+    )
+    fields.stop.click(
+        halt, None, fields.status, queue=False, cancels=[event], api_visibility="private"
+    )
+    blocks.unload(leave)
 
 
 def _restoration(job: Job) -> Iterator[Shown]:
@@ -208,12 +222,13 @@ def _restoration(job: Job) -> Iterator[Shown]:
     except RefusedError as error:
         yield _message(str(error))
         return
-    picture = job.degradation()
+    result = job.result()
+    picture = result.degradation()
     yield (
-        job.summary(),
+        result.summary(),
         gr.update(value="\n".join(job.reasons), visible=bool(job.reasons)),
         gr.update(value=[str(path) for path in job.downloads()], visible=True),
-        gr.update(value=job.before_and_after(), visible=True),
+        gr.update(value=result.before_and_after(), visible=True),
         gr.update(visible=False),
         gr.update(value=picture, visible=picture is not None),
     )

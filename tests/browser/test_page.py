@@ -7,147 +7,42 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from gate import LIMIT, Gate
 from photos import save
 from PIL import Image
 from repository import EXAMPLES
 
-import d2ir_pl
 from d2ir_pl.cli import main
 from d2ir_pl.image_io import read_image, write_png
-from d2ir_pl.web.job import Job, Order, RefusedError, StoppedError, View
+from d2ir_pl.web.program import PageSettings
+from d2ir_pl.web.serve import launch
 from d2ir_pl.web.visitors import Visitors
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 BLURRED = EXAMPLES / "blurred"
-OPTIONS = ["--trainer.accelerator", "cpu", "--trainer.precision", "32-true"]
-OPTIONS += ["--model.prior", "natural-small"]
-MAX_PIXELS = 128 * 128
-
-
-def job(folder: Path, photo: Path, task: str = "blind_deblur", **order: Any) -> Job:
-    folder.mkdir()
-    return Job(Order(photo, task, **order), folder, OPTIONS, MAX_PIXELS)
-
-
-@pytest.mark.parametrize(
-    ("task", "order"),
-    [
-        ("auto", {"preset": "", "seed": 3}),
-        ("denoising", {"sigma_y": 0.1, "preset": "best"}),
-        ("blind_deblur_anisotropic", {"preset": "fast"}),
-    ],
-)
-def test_the_settings_repeat_the_result_from_the_command_line(
-    task: str, order: dict[str, Any], tmp_path: Path
-) -> None:
-    photo = save(tmp_path / "photo.png", 1, 48, 40)
-    restoration = job(tmp_path / "job", photo, task, **order)
-    views = list(restoration.watch())
-    assert views
-    assert views[0].image.size == (40, 48)
-    assert all("times the noise" in view.text for view in views)
-    picture, settings, report = restoration.downloads()
-    assert (picture.name, settings.name) == ("photo-restored.png", "photo.yaml")
-    assert str(tmp_path) not in settings.read_text()
-    assert str(restoration.folder) not in report.read_text()
-    config = ["--config", str(settings), "--data.inputs", str(photo)]
-    assert main(["predict", *config, "--output", str(tmp_path / "again"), *OPTIONS[:2]]) == 0
-    again = tmp_path / "again" / "restored" / "photo.png"
-    assert again.read_bytes() == picture.read_bytes()
-    before, after = restoration.before_and_after()
-    assert before.size == after.size == (40, 48)
-    assert restoration.summary().startswith("Restored 40x48 pixels in ")
-
-
-def test_what_cannot_be_restored_is_said_in_one_sentence(tmp_path: Path) -> None:
-    bad = tmp_path / "bad.png"
-    bad.write_bytes(b"no image")
-    large = save(tmp_path / "large.png", 1, 129, 128)
-    good = save(tmp_path / "good.png", 1)
-    for photo, order, message in (
-        (bad, {}, "bad.png is not a PNG"),
-        (large, {}, "large.png has 129 x 128 = 16512 pixels"),
-        (good, {"sigma_y": 2}, "model.sigma_y 2"),
-    ):
-        restoration = job(tmp_path / photo.stem, photo, "denoising", **order)
-        with pytest.raises(RefusedError, match=message) as error:
-            list(restoration.watch())
-        assert str(tmp_path) not in str(error.value)
-
-
-def test_visitors_are_not_told_where_the_servers_files_are(tmp_path: Path) -> None:
-    secret = tmp_path / "secret" / "prior.safetensors"
-    secret.parent.mkdir()
-    embedded = Path(d2ir_pl.__file__).parent / "weights" / "natural_small.safetensors"
-    shutil.copyfile(embedded, secret)
-    photo = save(tmp_path / "photo.png", 1, 32, 32)
-    (tmp_path / "job").mkdir()
-    options = [*OPTIONS[:4], "--model.prior", str(secret)]
-    restoration = Job(Order(photo, "denoising"), tmp_path / "job", options, MAX_PIXELS)
-    list(restoration.watch())
-    for file in restoration.downloads()[1:]:
-        assert "prior.safetensors" in file.read_text()
-        assert "secret" not in file.read_text()
-    secret.unlink()
-    (tmp_path / "next").mkdir()
-    restoration = Job(Order(photo, "denoising"), tmp_path / "next", options, MAX_PIXELS)
-    with pytest.raises(RefusedError, match=r"the server failed \(PriorError\)"):
-        list(restoration.watch())
-
-
-def test_what_a_visitor_leaves_is_deleted(tmp_path: Path) -> None:
-    photo = save(tmp_path / "photo.png", 1, 40, 40)
-    restoration = job(tmp_path / "job", photo)
-    watching = restoration.watch()
-    next(watching)
-    restoration.discard()
-    with pytest.raises(StoppedError):
-        list(watching)
-    assert not restoration.folder.exists()
-    finished = job(tmp_path / "finished", photo, "denoising")
-    list(finished.watch())
-    finished.discard()
-    assert not finished.folder.exists()
-
-
-def test_a_restoration_that_is_stopped_or_left_makes_way(tmp_path: Path) -> None:
-    photo = save(tmp_path / "photo.png", 1, 40, 40)
-    stopped = job(tmp_path / "stopped", photo)
-    watching = stopped.watch()
-    next(watching)
-    stopped.stop()
-    with pytest.raises(StoppedError):
-        list(watching)
-    assert stopped.results.names() == []
-    left = job(tmp_path / "left", photo)
-    watching = left.watch()
-    assert isinstance(next(watching), View)
-    watching.close()
-    assert left.results.names() == []
-    never_begun = job(tmp_path / "waiting", photo)
-    never_begun.stop()
-    with pytest.raises(StoppedError):
-        list(never_begun.watch())
-    assert threading.active_count() < 20
-    assert list(job(tmp_path / "next", photo, "denoising").watch())
+PAGE = PageSettings(precision="32-true", accelerator="cpu", max_pixels=128 * 128)
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     pytest.importorskip("gradio")
-    from d2ir_pl.web.page import launch, page
+    visitors = Visitors(PAGE)
+    from d2ir_pl.web.page import page
 
-    visitors = Visitors(OPTIONS, MAX_PIXELS)
     blocks = page(visitors)
     yield launch(blocks, "127.0.0.1", 0)
     blocks.close()
     visitors.close()
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
+    return Gate(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -173,16 +68,17 @@ def page(browser: Any, address: str) -> Iterator[Any]:
 def visit(context: Any, address: str) -> Any:
     """A page that notes in `wrong` its errors, and whatever it asks of others."""
     page = context.new_page()
+    page.set_default_timeout(1000 * LIMIT)
     page.wrong = []
     page.on("pageerror", lambda error: page.wrong.append(str(error)))
-    page.on("request", lambda r: r.url.startswith("http") and note_foreign(page, r.url, address))
+    page.on("request", lambda request: note_foreign(page, request.url, address))
     page.goto(address)
     page.wait_for_selector("#restore")
     return page
 
 
 def note_foreign(page: Any, url: str, address: str) -> None:
-    if not url.startswith(address):
+    if url.startswith("http") and not url.startswith(address):
         page.wrong.append(url)
 
 
@@ -197,23 +93,22 @@ def drop(page: Any, photo: Path, task: str | None = None) -> None:
         page.get_by_role("option", name=task, exact=True).click()
 
 
-def status(page: Any, text: str, seconds: float = 90) -> str:
+def status(page: Any, text: str) -> str:
     """The status once it contains a text."""
     page.wait_for_function(
-        "text => document.querySelector('#status textarea').value.includes(text)",
-        arg=text,
-        timeout=1000 * seconds,
+        "text => document.querySelector('#status textarea').value.includes(text)", arg=text
     )
-    return page.input_value("#status textarea")
+    return str(page.input_value("#status textarea"))
 
 
-def test_a_visitor_restores_a_photo(page: Any, tmp_path: Path) -> None:
+def test_a_visitor_restores_a_photo(gate: Gate, page: Any, tmp_path: Path) -> None:
     photo = tmp_path / "photo.png"
     write_png(photo, read_image(BLURRED / "chelsea.png").pixels[:, :128, :112])
     drop(page, photo)
     page.click("#restore")
     page.wait_for_selector("#live img")
     page.wait_for_selector("#degradation img")
+    gate.open()
     status(page, "Restored 112x128 pixels")
     assert "noise: " in page.input_value("#why textarea")
     page.wait_for_selector("#slider img")
@@ -238,7 +133,19 @@ def test_a_visitor_restores_a_photo(page: Any, tmp_path: Path) -> None:
     with Image.open(saved["photo-restored.png"]) as image:
         assert image.size == (112, 128)
     config = ["--config", str(saved["photo.yaml"]), "--data.inputs", str(photo)]
-    assert main(["predict", *config, "--output", str(tmp_path / "again"), *OPTIONS[:2]]) == 0
+    assert (
+        main(
+            [
+                "predict",
+                *config,
+                "--output",
+                str(tmp_path / "again"),
+                "--trainer.accelerator",
+                "cpu",
+            ]
+        )
+        == 0
+    )
     again = tmp_path / "again" / "restored" / "photo.png"
     assert again.read_bytes() == saved["photo-restored.png"].read_bytes()
 
@@ -254,11 +161,16 @@ def test_bad_files_and_hostile_names_are_answered(page: Any, tmp_path: Path) -> 
     status(page, "The noise 'much' is no number")
     page.fill("#noise input, #noise textarea", "5")
     page.click("#restore")
-    status(page, "model.sigma_y 5")
+    status(page, "sigma_y 5")
     broken = tmp_path / "<img src=x onerror=alert(1)>.png"
     broken.write_bytes(b"no image")
     dialogs: list[Any] = []
-    page.on("dialog", lambda dialog: (dialogs.append(dialog), dialog.dismiss()))
+
+    def note(dialog: Any) -> None:
+        dialogs.append(dialog)
+        dialog.dismiss()
+
+    page.on("dialog", note)
     drop(page, broken)
     page.click("#restore")
     status(page, "is not a PNG")
@@ -267,29 +179,28 @@ def test_bad_files_and_hostile_names_are_answered(page: Any, tmp_path: Path) -> 
 
 
 def test_a_second_visitor_waits_until_the_first_stops(
-    page: Any, browser: Any, address: str, tmp_path: Path
+    gate: Gate, page: Any, browser: Any, address: str, tmp_path: Path
 ) -> None:
-    photo = save(tmp_path / "photo.png", 1, 96, 96)
-    drop(page, photo, "blurred")
+    first = save(tmp_path / "first.png", 1, 96, 96)
+    other = save(tmp_path / "other.png", 1, 96, 96)
+    drop(page, first, "blurred")
     page.click("#restore")
     status(page, "step ")
     second = visit(browser.new_context(), address)
-    drop(second, photo, "noisy")
+    drop(second, other, "noisy")
     second.click("#restore")
-    time.sleep(0.5)
-    assert "Restored" not in second.input_value("#status textarea")
+    status(second, "Waiting for your turn.")
     page.click("#stop")
     status(page, "Stopped.")
-    status(second, "Restored 96x96 pixels")
-    # One who goes away makes way too.
-    drop(second, photo, "blurred")
-    second.click("#restore")
     status(second, "step ")
+    assert gate.events == ["begin first.png", "end first.png", "begin other.png"]
+    # One who goes away makes way too.
     second.context.close()
-    page.reload()
-    page.wait_for_selector("#restore")
-    drop(page, photo, "noisy")
+    drop(page, first, "noisy")
     page.click("#restore")
+    status(page, "step ")
+    assert gate.events[3:] == ["end other.png", "begin first.png"]
+    gate.open()
     status(page, "Restored 96x96 pixels")
 
 
@@ -309,11 +220,18 @@ def test_the_server_ends_and_leaves_nothing(ending: signal.Signals, tmp_path: Pa
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert server.stdout is not None
-    assert f"Open http://127.0.0.1:{port} in a browser" in server.stdout.readline()
-    assert list(tmp_path.glob("d2ir-*"))
-    server.send_signal(ending)
-    assert server.wait(30) == 0
-    assert list(tmp_path.iterdir()) == []
+    hangs = threading.Timer(LIMIT, server.kill)
+    hangs.start()
+    try:
+        assert f"Open http://127.0.0.1:{port} in a browser" in server.stdout.readline()
+        assert list(tmp_path.glob("d2ir-*"))
+        server.send_signal(ending)
+        assert server.wait() == 0
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        hangs.cancel()
+        server.kill()
+        server.wait()
 
 
 def test_options_that_make_no_sense_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,67 @@
+"""What a visitor asks for, and what it means in settings of `predict`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from d2ir_pl.diagnosis.proposal import propose
+from d2ir_pl.image_io import read_image
+from d2ir_pl.restoration.configs import STANDARD, layered, shipped_model
+from d2ir_pl.restoration.construction import Settings
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a visitor asks for.
+
+    Attributes:
+        photo: the uploaded file.
+        task: the name of a shipped config, or `auto`.
+        preset: the name of a shipped config that goes on top of it, such as `fast`; empty for none.
+        sigma_y: standard deviation of the noise in [0, 1]; estimated if None.
+        seed: seed of the noise that is drawn.
+    """
+
+    photo: Path
+    task: str
+    preset: str = ""
+    sigma_y: float | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How an order is carried out.
+
+    Attributes:
+        model: settings as a config has them under `model`, with those that the visitor chose.
+        reasons: sentences that say why, where the program has looked at the photo and chosen.
+    """
+
+    model: Settings
+    reasons: tuple[str, ...] = ()
+
+
+def plan(order: Order, max_pixels: int) -> Plan:
+    """Look at a photo, and decide with which settings it is restored.
+
+    Args:
+        order: what the visitor asks for.
+        max_pixels: the largest number of pixels that a photo may have.
+
+    Raises:
+        ImageError: if the photo cannot be read, or is too large.
+    """
+    photo = read_image(order.photo, max_pixels=max_pixels)
+    reasons: tuple[str, ...] = ()
+    if order.task == "auto":
+        proposal = propose(photo.pixels, photo.tables, order.sigma_y)
+        task, reasons = proposal.settings()["model"], proposal.reasons
+    else:
+        task = shipped_model(order.task)
+    model = layered(STANDARD, task)
+    if order.preset and model["method"]["class_path"] == STANDARD["method"]["class_path"]:
+        # Presets change settings of D2IR, which the other methods do not have.
+        model = layered(model, shipped_model(order.preset))
+    return Plan(layered(model, {"sigma_y": order.sigma_y, "seed": order.seed}), reasons)

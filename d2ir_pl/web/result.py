@@ -1,0 +1,114 @@
+"""What a visitor gets to see and to download of a restored photo."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import yaml
+from PIL import Image
+from torch import Tensor
+
+from d2ir_pl.image_io import as_picture, enlarged, read_image, resized
+from d2ir_pl.restoration import Step
+from d2ir_pl.results.folder import ResultFolder
+from d2ir_pl.results.record import Record
+from d2ir_pl.results.warnings import warnings
+
+SHOWN = 512
+"""Longest side in pixels of the image that is shown at a step."""
+SMALL = 210
+"""Longest side in pixels to which a kernel or map is enlarged."""
+
+
+class Result:
+    """A restored photo.
+
+    Args:
+        photo: name of the uploaded file.
+        results: what the run has written.
+        reasons: sentences that say why the photo was restored so.
+        secret: files of the server, whose folders the visitor is not told.
+    """
+
+    def __init__(
+        self, photo: str, results: ResultFolder, reasons: Sequence[str], secret: Sequence[Path]
+    ) -> None:
+        self.record: Record = results.records(results.names())[0]
+        self._photo = photo
+        self._results = results
+        self._reasons = reasons
+        self._secret = secret
+
+    def summary(self) -> str:
+        """A line about the size, the time, what is unexplained, and all warnings."""
+        record = self.record
+        text = f"Restored {record.width}x{record.height} pixels in {record.seconds:.0f} s."
+        if record.residual_over_sigma is not None:
+            text += f" {record.residual_over_sigma:.2f} times the noise is left unexplained."
+        found = (f"{warning[:1].upper()}{warning[1:]}." for warning in warnings(record))
+        return " ".join([text, *found])
+
+    def before_and_after(self) -> tuple[Image.Image, Image.Image]:
+        """Pictures of one size: the photo, and the restored one."""
+        before = Image.open(self._results.preview(self.record.name))
+        restored = read_image(self._results.restored(self.record.name)).pixels
+        return before, as_picture(resized(restored, (before.height, before.width)))
+
+    def degradation(self) -> Image.Image | None:
+        """What the degradation looks like; None if it has no picture."""
+        path = self._results.picture(self.record.name)
+        return degradation_picture((read_image(path).pixels[0] + 1) / 2) if path.is_file() else None
+
+    def downloads(self, folder: Path) -> list[Path]:
+        """Write the restored picture, the settings that repeat it, and the report to a folder."""
+        stem = Path(self._photo).stem
+        folder.mkdir(exist_ok=True)
+        picture, settings = folder / f"{stem}-restored.png", folder / f"{stem}.yaml"
+        shutil.copyfile(self._results.restored(self.record.name), picture)
+        settings.write_text(self.settings(), encoding="utf-8")
+        # The report shows the settings, in which files of the server are named.
+        page = self._results.report.read_text(encoding="utf-8")
+        report = folder / f"{stem}-report.html"
+        report.write_text(without_folders(page, self._secret), encoding="utf-8")
+        return [picture, settings, report]
+
+    def settings(self) -> str:
+        """A config of `predict` that gives the same result for the same photo."""
+        written = self._results.root / "config.yaml"
+        config = yaml.safe_load(written.read_text(encoding="utf-8"))
+        kept = {key: config[key] for key in ("seed", "model")}
+        kept["trainer"] = {"precision": self.record.precision}
+        lines = [f"# How the photo {self._photo!r} was restored; its noise depends on that name."]
+        lines += [f"#   {reason}" for reason in self._reasons]
+        lines += [
+            "#   python cli.py predict --config THIS_FILE --data.inputs PHOTO --output results"
+        ]
+        text = yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
+        return "\n".join(lines) + "\n" + without_folders(text, self._secret)
+
+
+def without_folders(text: str, files: Iterable[Path]) -> str:
+    """Leave the folders of some files out of a text that names them."""
+    folders = {str(path.parent) for path in files if len(path.parts) > 1}
+    for folder in sorted(folders, key=len, reverse=True):  # one may lie in another
+        text = text.replace(f"{folder}/", "")
+    return text
+
+
+def step_picture(step: Step) -> Image.Image:
+    """The image as it is at a step, no larger than `SHOWN`."""
+    x0 = step.x0()[0]
+    height, width = x0.shape[-2:]
+    scale = min(1.0, SHOWN / max(height, width))
+    return as_picture(resized(x0, (max(1, round(height * scale)), max(1, round(width * scale)))))
+
+
+def degradation_picture(picture: Tensor) -> Image.Image:
+    """A kernel or map with pixels that one can see.
+
+    Args:
+        picture: `(h, w)` in [0, 1], as `Degradation.picture` makes it.
+    """
+    return as_picture(enlarged(picture, SMALL).expand(3, -1, -1) * 2 - 1)

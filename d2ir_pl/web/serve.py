@@ -1,0 +1,114 @@
+"""Serving the page: at which address, and until when."""
+
+from __future__ import annotations
+
+import ipaddress
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+from d2ir_pl.errors import UsageError
+from d2ir_pl.priors.memory import keep_freed_memory
+from d2ir_pl.web.program import PageSettings
+from d2ir_pl.web.visitors import Visitors
+
+if TYPE_CHECKING:
+    from gradio import Blocks
+
+MAX_FILE_SIZE = "50mb"
+"""Largest size of an uploaded photo."""
+
+
+def serve_page(settings: PageSettings, host: str, port: int, max_waiting: int) -> None:
+    """Serve the page until it is stopped by Ctrl-C or SIGTERM.
+
+    Args:
+        settings: what all restorations have in common.
+        host: address to listen on.
+        port: port to listen on.
+        max_waiting: largest number of visitors in the queue.
+
+    Raises:
+        PriorError: if the prior cannot be loaded.
+        UsageError: if Gradio is not installed, a setting is wrong, or the address cannot be used.
+    """
+    visitors = Visitors(settings)
+    try:
+        blocks, address = _opened(visitors, settings, host, port, max_waiting)
+        signal.signal(signal.SIGTERM, _end)
+        try:
+            print(f"Open {address} in a browser; Ctrl-C ends it.", flush=True)
+            if not is_local(host):
+                print(f"Everyone who reaches {host} can use it.", file=sys.stderr, flush=True)
+            blocks.block_thread()
+        except KeyboardInterrupt:
+            blocks.close()
+    finally:
+        visitors.close()
+
+
+def _opened(
+    visitors: Visitors, settings: PageSettings, host: str, port: int, max_waiting: int
+) -> tuple[Blocks, str]:
+    """The page, which is being served, and its address."""
+    try:
+        from d2ir_pl.web.page import page
+    except ImportError as error:
+        raise UsageError(
+            f"the page needs Gradio ({error}): install it with pip install 'd2ir_pl[demo]'"
+        ) from None
+    keep_freed_memory()
+    settings.check()
+    blocks = page(visitors).queue(max_size=max_waiting)
+    try:
+        return blocks, launch(blocks, host, port)
+    except OSError as error:
+        raise UsageError(
+            f"{host}:{port} cannot be served ({error}): choose another --host or --port"
+        ) from None
+
+
+def launch(blocks: Blocks, host: str, port: int) -> str:
+    """Serve the page in a thread of its own, and return its address.
+
+    Args:
+        blocks: the page.
+        host: address to listen on.
+        port: port to listen on; 0 for any that is free.
+
+    Raises:
+        OSError: if the address cannot be used.
+    """
+    # Not imported with this file: it is an extra, and visitors choose its folder before.
+    from gradio.themes import Default
+
+    with socket.socket() as probe:  # Gradio's own message is about an environment variable
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+        port = probe.getsockname()[1]
+    blocks.launch(
+        server_name=host,
+        server_port=port,
+        share=False,
+        quiet=True,
+        prevent_thread_lock=True,
+        max_file_size=MAX_FILE_SIZE,
+        footer_links=[],
+        ssr_mode=False,
+        # The visitor's own fonts, so that nothing is fetched from other servers.
+        theme=Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+    )
+    return f"http://{host}:{port}"
+
+
+def is_local(host: str) -> bool:
+    """Whether only this computer reaches an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _end(_number: int, _frame: object) -> None:
+    raise SystemExit(0)
