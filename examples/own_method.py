@@ -17,15 +17,17 @@ from d2ir_pl.restoration import (
 
 
 class RED(RestorationMethod):
-    """Denoise, make consistent with y, and again: a fixed point of
+    """Denoise, make consistent with y, and again, until nothing changes.
 
-        x = argmin_x ||y - D_phi(x)||^2 + rho ||x - f(x)||^2,  f(x) inside taken as constant,
+    The result is a fixed point of
 
-    f the prior's denoiser at one noise level: its x_0|t of sqrt(ab_t) x. Nothing is drawn, and phi
-    stays what the degradation reads off the data.
+        x = argmin_x ||y - D_phi(x)||^2 + rho ||x - f(x)||^2,
+
+    where f(x) is taken as constant inside. f is the prior's denoiser at one noise level: its x_0|t
+    of sqrt(ab_t) x. Nothing is drawn, and phi stays what the degradation reads off the data.
 
     Args:
-        steps: network evaluations.
+        steps: number of network evaluations.
         sigma: noise in [0, 1] that f takes for part of x.
         weight: weight of the denoiser: rho = weight (sigma_y / sigma)^2.
 

@@ -8,37 +8,31 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from d2ir_pl.diffusion.prior import Prior
 from d2ir_pl.diffusion.sampling import ddim_step, x0_from_eps
 
 Gradient = Literal["full", "detached"]
-"""Way of a gradient through a chain: through the network, or through the coefficients alone."""
+"""What a gradient passes through along a chain: `full` includes the network, and `detached` takes
+the coefficients of DDIM alone (Chihaoui et al., BIRD, 2024)."""
 
 
 def ddim_chain(
     prior: Prior, x_t: Tensor, timesteps: Sequence[int], gradient: Gradient = "full"
 ) -> Tensor:
-    """x_0(x_t) along a deterministic DDIM chain that ends at the clean image.
+    """The image x_0(x_t) at the end of a deterministic DDIM chain.
 
     Args:
-        prior: the noise predictor.
-        x_t: `(B, 3, H, W)` at level `timesteps[0]`.
-        timesteps: descending levels, one evaluation each.
-        gradient: `full` differentiates through the network, one step at a time in memory
-            (each step is checkpointed); `detached` lets the gradient pass only through the DDIM
-            coefficients (Chihaoui et al., BIRD, 2024).
+        prior: noise predictor.
+        x_t: `(B, 3, H, W)` states at the first timestep.
+        timesteps: descending timesteps, with one evaluation at each.
+        gradient: what the gradient passes through. A `full` one holds one step in memory at a
+            time, because every step is checkpointed.
     """
+    through_network = gradient == "full" and torch.is_grad_enabled()
     for t, ab, ab_next in prior.schedule.walk(timesteps):
-        if gradient == "detached":
-            with torch.no_grad():
-                eps = prior.eps(x_t, t)
-        elif torch.is_grad_enabled() and x_t.requires_grad:
-            prior.nfe += 1
-            eps = checkpoint(prior.evaluate, x_t, t, use_reentrant=False, preserve_rng_state=False)
-        else:
-            eps = prior.eps(x_t, t)
+        with torch.set_grad_enabled(through_network):
+            eps = prior.eps(x_t, t, checkpointed=True)
         x_t = ddim_step(x0_from_eps(x_t, eps, ab), eps, ab_next)
     return x_t
 
@@ -48,10 +42,21 @@ def ddim_inversion(
 ) -> Tensor:
     """The x_t from which `ddim_chain` over the same timesteps returns x0.
 
-    Each step solves x_t = sqrt(ab_t / ab_s) x_s + (sqrt(1 - ab_t) - sqrt(ab_t (1 - ab_s) / ab_s))
-    eps(x_t, t) for x_t by fixed-point iteration, s the next cleaner level. One iteration is the
-    usual inversion, which is inaccurate over few steps (Pan et al., Effective Real Image Editing
-    with Accelerated Iterative Diffusion Inversion, 2023).
+    With s the next cleaner level, each step solves
+
+        x_t = sqrt(ab_t / ab_s) x_s + (sqrt(1 - ab_t) - sqrt(ab_t (1 - ab_s) / ab_s)) eps(x_t, t)
+
+    for x_t by fixed-point iteration.
+
+    Args:
+        prior: noise predictor.
+        x0: `(B, 3, H, W)` clean images.
+        timesteps: descending timesteps of the chain.
+        fixed_point_iterations: number of evaluations at each of them. One is the usual inversion,
+            which is inaccurate over few steps.
+
+    Source: Pan et al., Effective Real Image Editing with Accelerated Iterative Diffusion Inversion,
+    2023.
     """
     x = x0
     ab_s = 1.0

@@ -1,9 +1,10 @@
-"""The interface of a diffusion prior: noise and clean-image prediction at any image size."""
+"""A diffusion prior: it predicts the noise, and so the clean image, at any size of image."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -11,21 +12,31 @@ from torch.utils.checkpoint import checkpoint
 
 from d2ir_pl.diffusion.sampling import x0_from_eps
 from d2ir_pl.diffusion.schedule import Schedule
+from d2ir_pl.operators.linear import size_of
 from d2ir_pl.operators.padding import pad
 
 
 class Prior(nn.Module, ABC):
     """A pretrained noise predictor eps(x_t, t) with its schedule.
 
-    Works at any height and width: images are mirrored up to the multiple that the network needs,
-    and those larger than `tile` are predicted on overlapping tiles and blended. Parameters are
-    frozen; gradients flow to x_t. Gradient mode is the caller's.
+    It works at any height and width: images are mirrored up to the multiple that the network
+    needs, and those larger than `tile` are predicted on overlapping tiles and blended. Parameters
+    are frozen, and gradients flow to x_t. Gradient mode is the caller's.
+
+    A prior of one's own defines `predict_eps`.
 
     Args:
         schedule: alpha_bar of each timestep.
-        multiple: heights and widths that the network accepts are multiples of this.
+        multiple: number that divides the heights and widths that the network accepts.
         tile: largest height and width in pixels that is predicted at once.
-        overlap: pixels that neighbouring tiles share at least; an eighth of the tile by default.
+        overlap: least number of pixels that neighbouring tiles share; an eighth of the tile if
+            None.
+
+    Attributes:
+        compute_dtype: dtype that the network computes in.
+        pixels: number of pixels, of all images of a batch, that are predicted at once; None for
+            any number.
+        nfe: number of evaluations so far: calls of `eps` or `x0`, each on a batch of whole images.
     """
 
     def __init__(
@@ -36,14 +47,15 @@ class Prior(nn.Module, ABC):
         self.multiple = multiple
         self.use_tiles(tile, overlap)
         self.compute_dtype = torch.float32
-        """What the network computes in."""
         self.pixels: int | None = None
-        """How many pixels, of all images of a batch, are predicted at once; None for any number."""
         self.nfe = 0
-        """Evaluations so far: calls of `eps` or `x0`, each on a whole batch of whole images."""
 
     def use_tiles(self, tile: int, overlap: int | None = None) -> None:
-        """Predict at most `tile` x `tile` pixels at once from now on; see the class.
+        """Predict at most `tile` x `tile` pixels at once from now on.
+
+        Args:
+            tile: see the class.
+            overlap: see the class.
 
         Raises:
             ValueError: if the tile is too small for the network, or the overlap for the tile.
@@ -60,10 +72,11 @@ class Prior(nn.Module, ABC):
 
     @property
     def smallest_tile(self) -> int:
+        """The smallest tile, in pixels, that the network can predict."""
         return 4 * self.multiple
 
-    def prepare(self, gradient: bool) -> None:
-        """Called before images are restored, on the device where they will be.
+    def prepare(self, gradient: bool) -> None:  # noqa: ARG002
+        """Get ready to restore images on the device where the prior is now.
 
         Args:
             gradient: whether any gradient will pass through the network.
@@ -72,53 +85,61 @@ class Prior(nn.Module, ABC):
 
     @abstractmethod
     def predict_eps(self, x_t: Tensor, t: int) -> Tensor:
-        """eps for `(B, 3, H, W)` whose H and W are multiples of `multiple`, in float32."""
-
-    def eps(self, x_t: Tensor, t: int) -> Tensor:
-        """The noise in x_t, `(B, 3, H, W)` float32, for x_t = sqrt(ab_t) x_0 + sqrt(1 - ab_t) n.
+        """The noise in x_t as the network predicts it: the part of `eps` that a prior defines.
 
         Args:
-            x_t: `(B, 3, H, W)`.
+            x_t: `(B, 3, H, W)` float32, with H and W multiples of `multiple` and at most `tile`.
             t: timestep in 0..T-1.
+
+        Returns:
+            `(B, 3, H, W)` float32.
+        """
+
+    def eps(self, x_t: Tensor, t: int, *, checkpointed: bool = False) -> Tensor:
+        """The noise n in x_t = sqrt(ab_t) x_0 + sqrt(1 - ab_t) n, `(B, 3, H, W)` float32.
+
+        Args:
+            x_t: `(B, 3, H, W)` states of the diffusion.
+            t: timestep in 0..T-1.
+            checkpointed: whether a backward pass computes the prediction a second time, instead of
+                keeping all that it needs.
         """
         if not 0 <= t < self.schedule.T:
             raise ValueError(f"timestep {t} lies outside 0..{self.schedule.T - 1}")
         self.nfe += 1
-        return self.evaluate(x_t, t)
+        return _checkpointed(self._whole, x_t, t) if checkpointed else self._whole(x_t, t)
 
-    def evaluate(self, x_t: Tensor, t: int) -> Tensor:
-        """`eps` without counting it, for what a backward pass computes a second time."""
-        h, w = x_t.shape[-2:]
+    def x0(self, x_t: Tensor, t: int) -> Tensor:
+        """The mean of x_0 given x_t, by Tweedie's formula (see `x0_from_eps`).
+
+        Args:
+            x_t: `(B, 3, H, W)` states of the diffusion.
+            t: timestep in 0..T-1.
+        """
+        return x0_from_eps(x_t, self.eps(x_t, t), self.schedule.level(t))
+
+    def _whole(self, x_t: Tensor, t: int) -> Tensor:
+        """The noise in whole images of any size."""
+        h, w = size_of(x_t)
         if h > self.tile or w > self.tile:
             return self._tiled(x_t, t)
         return self._in_parts(x_t, t)
 
-    def x0(self, x_t: Tensor, t: int) -> Tensor:
-        """The mean of x_0 given x_t, by Tweedie's formula (see `x0_from_eps`)."""
-        return x0_from_eps(x_t, self.eps(x_t, t), self.schedule.level(t))
+    def _in_parts(self, x_t: Tensor, t: int, *, checkpointed: bool = False) -> Tensor:
+        """The noise in images no larger than a tile, in parts of the batch that fit into memory.
 
-    def _in_parts(self, x_t: Tensor, t: int) -> Tensor:
-        """A batch in as many parts as memory asks for, one at a time in the backward pass too."""
-        parts = self._parts(x_t)
-        if len(parts) == 1:
-            return self._padded(x_t, t)
-        return torch.cat([self._checkpointed(part, t) for part in parts])
-
-    def _parts(self, x_t: Tensor) -> tuple[Tensor, ...]:
-        """The images that fit into memory at once, and so on."""
-        h, w = x_t.shape[-2:]
+        Several parts are always checkpointed, so that a backward pass holds one at a time.
+        """
+        h, w = size_of(x_t)
         count = len(x_t) if self.pixels is None else self.pixels // (h * w)
-        return x_t.split(max(1, count))
-
-    def _checkpointed(self, x_t: Tensor, t: int) -> Tensor:
-        if not (torch.is_grad_enabled() and x_t.requires_grad):
+        parts = torch.split(x_t, max(1, count))
+        if len(parts) == 1 and not checkpointed:
             return self._padded(x_t, t)
-        eps = checkpoint(self._padded, x_t, t, use_reentrant=False, preserve_rng_state=False)
-        assert isinstance(eps, Tensor)
-        return eps
+        return torch.cat([_checkpointed(self._padded, part, t) for part in parts])
 
     def _padded(self, x_t: Tensor, t: int) -> Tensor:
-        h, w = x_t.shape[-2:]
+        """The noise in images no larger than a tile, mirrored up to what the network accepts."""
+        h, w = size_of(x_t)
         below, right = -h % self.multiple, -w % self.multiple
         return self.predict_eps(pad(x_t, (0, below), (0, right), "reflect"), t)[..., :h, :w]
 
@@ -130,16 +151,15 @@ class Prior(nn.Module, ABC):
             for left, width in self._spans(x_t.shape[-1]):
                 window = torch.outer(self._ramp(height), self._ramp(width)).to(x_t)
                 rows, columns = slice(top, top + height), slice(left, left + width)
-                tile = x_t[..., rows, columns]
-                eps = torch.cat([self._checkpointed(part, t) for part in self._parts(tile)])
+                eps = self._in_parts(x_t[..., rows, columns], t, checkpointed=True)
                 total[..., rows, columns] += window * eps
                 weight[rows, columns] += window
         return total / weight
 
     def _spans(self, n: int) -> list[tuple[int, int]]:
-        """(start, length) of equal tiles along a side of n pixels, no longer than they have to be.
+        """The start and length of each tile along a side of n pixels.
 
-        Lengths are multiples of `multiple`, up to `tile`.
+        All have the same length, the shortest multiple of `multiple` that covers the side.
         """
         if n <= self.tile:
             return [(0, n)]
@@ -149,6 +169,16 @@ class Prior(nn.Module, ABC):
         return [(round(i * (n - length) / (count - 1)), length) for i in range(count)]
 
     def _ramp(self, n: int) -> Tensor:
+        """`(n,)` weights along a side of a tile: 1 inside, falling over the overlap at its ends."""
         distance = torch.arange(n, dtype=torch.float32)
         distance = torch.minimum(distance, distance.flip(0)) + 1
         return (distance / self.overlap).clamp(max=1)
+
+
+def _checkpointed(predict: Callable[[Tensor, int], Tensor], x_t: Tensor, t: int) -> Tensor:
+    """A prediction that a backward pass, if there will be one, computes a second time."""
+    if not (torch.is_grad_enabled() and x_t.requires_grad):
+        return predict(x_t, t)
+    eps = checkpoint(predict, x_t, t, use_reentrant=False, preserve_rng_state=False)
+    assert isinstance(eps, Tensor)
+    return eps

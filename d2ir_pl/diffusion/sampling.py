@@ -21,27 +21,39 @@ def eps_from_x0(x_t: Tensor, x0: Tensor, alpha_bar: float) -> Tensor:
 def ddim_step(
     x0: Tensor, eps: Tensor, alpha_bar: float, noise: Tensor | None = None, sigma: float = 0.0
 ) -> Tensor:
-    """x at level `alpha_bar`: sqrt(ab) x0 + sqrt(1 - ab - sigma^2) eps + sigma noise.
+    """The state at level `alpha_bar`: sqrt(ab) x0 + sqrt(1 - ab - sigma^2) eps + sigma noise.
 
-    Song et al., Denoising Diffusion Implicit Models, 2021, eq. 12. sigma = 0 is deterministic;
-    sigma^2 = 1 - ab replaces all noise by fresh noise (Zhu et al., DiffPIR, 2023, with zeta = 1).
+    Args:
+        x0: `(B, 3, H, W)` clean images.
+        eps: `(B, 3, H, W)` noise that the state before contains.
+        alpha_bar: level ab of the state.
+        noise: `(B, 3, H, W)` fresh noise; none is added if None.
+        sigma: standard deviation of the fresh noise. 0 is deterministic, and sigma^2 = 1 - ab
+            replaces all noise (Zhu et al., DiffPIR, 2023, with zeta = 1).
+
+    Source: Song et al., Denoising Diffusion Implicit Models, 2021, eq. 12.
     """
     x = math.sqrt(alpha_bar) * x0 + math.sqrt(max(0.0, 1 - alpha_bar - sigma**2)) * eps
     return x if noise is None else x + sigma * noise
 
 
 def ancestral_sigma(alpha_bar: float, alpha_bar_next: float) -> float:
-    """sigma that makes a `ddim_step` one of DDPM (Song et al. 2021, eq. 16 with eta = 1)."""
+    """The sigma that makes a `ddim_step` one of DDPM (Song et al. 2021, eq. 16 with eta = 1).
+
+    Args:
+        alpha_bar: level of the state before the step.
+        alpha_bar_next: level of the state after it.
+    """
     variance = (1 - alpha_bar_next) / (1 - alpha_bar) * (1 - alpha_bar / alpha_bar_next)
     return math.sqrt(variance)
 
 
 @torch.no_grad()
 def to_sphere(x_T: Tensor) -> None:
-    """Rescale each image, in place, to norm sqrt(d), where white noise of d values lies.
+    """Rescale each latent, in place, to norm sqrt(d), where white noise of d values lies.
 
     Args:
-        x_T: `(B, 3, H, W)`.
+        x_T: `(B, 3, H, W)` latents of d values each.
     """
     norm = x_T.flatten(1).norm(dim=1)[:, None, None, None]
     x_T *= math.sqrt(x_T[0].numel()) / norm

@@ -42,10 +42,10 @@ class Schedule:
 
     @classmethod
     def from_betas(cls, beta: Tensor) -> Schedule:
-        """alpha_bar_t, the product of 1 - beta_s up to t.
+        """The schedule whose alpha_bar_t is the product of 1 - beta_s up to t.
 
         Args:
-            beta: `(T,)` float64, the share of noise that each step adds.
+            beta: `(T,)` float64, share of noise that each step adds.
         """
         return cls(torch.cumprod(1 - beta, 0))
 
@@ -53,19 +53,40 @@ class Schedule:
     def linear(
         cls, steps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02
     ) -> Schedule:
-        """beta_t from `beta_start` to `beta_end` in equal steps (Ho et al. 2020, section 4)."""
+        """The schedule whose beta_t grows in equal steps (Ho et al. 2020, section 4).
+
+        Args:
+            steps: number T of timesteps.
+            beta_start: first beta_t.
+            beta_end: last beta_t.
+        """
         return cls.from_betas(torch.linspace(beta_start, beta_end, steps, dtype=torch.float64))
 
     @classmethod
     def cosine(cls, steps: int = 1000, offset: float = 0.008) -> Schedule:
-        """Squared-cosine levels, beta capped at 0.999 (Nichol and Dhariwal 2021, eq. 17)."""
+        """The schedule of squared-cosine levels (Nichol and Dhariwal 2021, eq. 17).
+
+        beta_t is at most 0.999.
+
+        Args:
+            steps: number T of timesteps.
+            offset: share of the quarter period that is left out at the clean end.
+        """
         u = torch.arange(steps + 1, dtype=torch.float64) / steps
         level = torch.cos((u + offset) / (1 + offset) * math.pi / 2) ** 2
         return cls.from_betas((1 - level[1:] / level[:-1]).clamp(max=0.999))
 
     @classmethod
     def from_config(cls, name: str, **arguments: float) -> Schedule:
-        """Build by name, as stored beside a prior's weights: `linear` or `cosine`."""
+        """The schedule of a name and its arguments, as they are stored beside a prior's weights.
+
+        Args:
+            name: `linear` or `cosine`.
+            arguments: arguments of that schedule; others are ignored.
+
+        Raises:
+            ValueError: for another name.
+        """
         if name == "linear":
             return cls.linear(
                 int(arguments.get("steps", 1000)),
@@ -78,22 +99,26 @@ class Schedule:
 
     @property
     def T(self) -> int:
+        """The number of timesteps."""
         return len(self.alpha_bar)
 
     def level(self, t: int) -> float:
-        """alpha_bar at timestep `t`; t = -1 is the clean image, 1.0."""
+        """The alpha_bar at timestep t; t = -1 is the clean image, where it is 1."""
         return 1.0 if t < 0 else float(self.alpha_bar[t])
 
     def walk(self, timesteps: Sequence[int]) -> list[tuple[int, float, float]]:
-        """Each timestep t with ab_t and the level of the timestep after it.
+        """Each step of a sampler: its timestep, alpha_bar there, and alpha_bar after the step.
 
-        The last one leads to the clean image, whose level is 1.
+        The last step leads to the clean image, where alpha_bar is 1.
+
+        Args:
+            timesteps: descending timesteps.
         """
         levels = [self.level(t) for t in (*timesteps, -1)]
         return list(zip(timesteps, levels[:-1], levels[1:], strict=True))
 
     def sigma(self, t: int) -> float:
-        """sqrt((1 - ab_t) / ab_t): the noise of x_t / sqrt(ab_t), which is x_0 plus noise."""
+        """The noise sqrt((1 - ab_t) / ab_t) of x_t / sqrt(ab_t), which is x_0 plus noise."""
         level = self.level(t)
         return math.sqrt((1 - level) / level)
 
@@ -108,9 +133,10 @@ class Schedule:
         """`steps` different timesteps from `start` down to 0.
 
         Args:
-            steps: how many network evaluations a sampler makes.
-            start: the first timestep; T - 1 if None.
-            spacing: `linear`, equal strides; `geometric`, `sigma` falls by an equal factor each.
+            steps: number of network evaluations that a sampler makes.
+            start: first timestep; T - 1 if None.
+            spacing: distance of the timesteps: `linear` for equal strides, `geometric` for a
+                `sigma` that falls by an equal factor at each.
 
         Raises:
             ValueError: if `start` lies outside the schedule or leaves no room for `steps`.

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from markupsafe import Markup
+
+from d2ir_pl.stages import Stage
 
 WIDTH, HEIGHT = 480, 220
 """Size of the picture in pixels."""
@@ -48,7 +51,7 @@ class _Axes:
         return [10.0**exponent for exponent in decades if self.low <= exponent <= self.high]
 
 
-def loss_chart(losses: dict[str, list[float]], sigma_y: float | None) -> Markup | None:
+def loss_chart(losses: Mapping[Stage, list[float]], sigma_y: float | None) -> Markup | None:
     """Draw the residual at each step of all stages on a logarithmic axis, and the noise.
 
     The page colours the marks by their classes: `tick`, `noise`, and `stage0`, `stage1` for the

@@ -9,9 +9,10 @@ from d2ir_pl.restoration.latent_optimization import LatentOptimization
 from d2ir_pl.restoration.phi_trace import PhiTrace
 from d2ir_pl.restoration.posterior_mean import PosteriorMean
 from d2ir_pl.restoration.problem import Problem, mean_square
-from d2ir_pl.restoration.result import Losses, Restoration, Stage, StoppedBy
+from d2ir_pl.restoration.result import Losses, Restoration
 from d2ir_pl.restoration.samples import restore_samples
 from d2ir_pl.restoration.step import Observer, Step, Steps, silent
+from d2ir_pl.stages import Stage, StoppedBy
 
 __all__ = [
     "D2IR",

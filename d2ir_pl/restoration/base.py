@@ -15,16 +15,18 @@ from d2ir_pl.restoration.result import Restoration
 from d2ir_pl.restoration.step import Observer, silent
 
 GENTLER = 0.1
-"""What step sizes are multiplied by for an image on which a method has diverged."""
+"""Factor of the step sizes for an image on which a method has diverged."""
 
 
 class RestorationMethod(ABC):
-    """A way to restore images: settings are constructor arguments, state lives in a call.
+    """A way to restore images. Its settings are constructor arguments, its state lives in a call.
+
+    A method of one's own defines `solve`, and `check` if it does not fit everything.
 
     Attributes:
         step_sizes: names of the settings that `gentler` makes smaller.
-        through_network: whether it takes gradients through the prior's network, for which a prior
-            needs several times the memory.
+        through_network: whether the method takes gradients through the prior's network, for which
+            a prior needs several times the memory.
     """
 
     step_sizes: ClassVar[tuple[str, ...]] = ()
@@ -60,14 +62,22 @@ class RestorationMethod(ABC):
             observer: function that is told of every step.
         """
 
-    def check(self, degradation: Degradation, prior: Prior) -> None:
-        """Raise ValueError with the remedy if the method does not fit the degradation or prior."""
+    def check(self, degradation: Degradation, prior: Prior) -> None:  # noqa: ARG002
+        """Refuse a degradation or a prior that the method does not fit.
+
+        Args:
+            degradation: family of degradations.
+            prior: diffusion prior.
+
+        Raises:
+            ValueError: if the method does not fit; the message says what to use instead.
+        """
         return None
 
     def gentler(self) -> Self | None:
-        """The same with a tenth of its step sizes, for an image on which it has diverged.
+        """The same method with a tenth of its step sizes, for an image on which it has diverged.
 
-        None if it has no step sizes.
+        It is None for a method without step sizes.
         """
         if not self.step_sizes:
             return None

@@ -7,13 +7,14 @@ from typing import Literal
 
 from d2ir_pl.degradations import Degradation
 from d2ir_pl.diffusion import Prior
-from d2ir_pl.errors import naming
+from d2ir_pl.errors import naming, require
 from d2ir_pl.restoration.base import GENTLER, RestorationMethod
 from d2ir_pl.restoration.degradation_estimation import DegradationEstimation
 from d2ir_pl.restoration.latent_optimization import LatentOptimization
 from d2ir_pl.restoration.problem import Problem
-from d2ir_pl.restoration.result import Losses, Restoration, StoppedBy
+from d2ir_pl.restoration.result import Losses, Restoration
 from d2ir_pl.restoration.step import Observer
+from d2ir_pl.stages import StoppedBy
 
 
 class D2IR(RestorationMethod):
@@ -25,8 +26,8 @@ class D2IR(RestorationMethod):
     Args:
         estimation: settings of stage 1.
         latent: settings of stage 2.
-        stages: `both`, or one alone: `estimation`, or `latent` with the phi that the degradation
-            reads off the data (or knows).
+        stages: stages that run: `both`, `estimation` alone, or `latent` alone with the phi that the
+            degradation reads off the data (or knows).
         model_error: standard deviation in [0, 1] of what the degradation cannot express, such as
             the error of an estimated kernel. It counts as noise in both stages: a result that
             explained y any better would have artefacts instead.
@@ -44,8 +45,7 @@ class D2IR(RestorationMethod):
     ) -> None:
         if stages not in ("both", "estimation", "latent"):
             raise ValueError(f"stages {stages!r} must be 'both', 'estimation' or 'latent'")
-        if not 0 <= model_error < 1:
-            raise ValueError(f"model_error {model_error} must lie in [0, 1), such as 0.03")
+        require("model_error", model_error, 0, below=1, remedy="such as 0.03")
         self.estimation = estimation
         self.latent = latent
         self.stages = stages
@@ -66,13 +66,13 @@ class D2IR(RestorationMethod):
             self.model_error,
         )
 
-    def check(self, degradation: Degradation, prior: Prior) -> None:
+    def check(self, degradation: Degradation, prior: Prior) -> None:  # noqa: ARG002
         for stage, build in (
             ("estimation", self.estimation.timesteps),
             ("latent", self.latent.timesteps),
         ):
             if self.stages in ("both", stage):
-                with naming(f"method.{stage}"):
+                with naming(stage):
                     build(prior.schedule)
 
     def solve(self, problem: Problem, prior: Prior, observer: Observer) -> Restoration:

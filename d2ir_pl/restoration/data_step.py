@@ -10,21 +10,21 @@ from d2ir_pl.degradations import LinearOperator
 def data_step(
     operator: LinearOperator, residual: Tensor, z: Tensor, rho: Tensor, iterations: int
 ) -> tuple[Tensor, Tensor]:
-    """argmin_x ||y - D(x)||^2 + rho ||x - z||^2, by preconditioned conjugate gradients from z.
+    """The minimum of ||y - D(x)||^2 + rho ||x - z||^2, by preconditioned conjugate gradients.
 
-    D is taken to be D(z) + A (x - z), a Gauss-Newton step where it is not linear. Solves
-    (A^T A + rho) d = A^T (y - D(z)) for x = z + d; every image has its own step lengths, so a batch
-    equals its images one by one.
+    D is taken to be D(z) + A (x - z), which makes this a Gauss-Newton step where D is not linear.
+    Starting at z, it solves (A^T A + rho) d = A^T (y - D(z)) for x = z + d. Every image has step
+    lengths of its own, so that a batch equals its images one by one.
 
     Args:
-        operator: A, prepared for the size of z.
-        residual: `(B, 3, h, w)`, y - D(z) for degraded images y.
+        operator: derivative A of D at z, prepared for the size of z.
+        residual: `(B, 3, h, w)` residual y - D(z) of degraded images y.
         z: `(B, 3, H, W)` predictions.
         rho: `(B, 1, 1, 1)` weight of the prediction, positive.
-        iterations: conjugate-gradient iterations; each is one A and one A^T.
+        iterations: number of conjugate-gradient iterations; each is one A and one A^T.
 
     Returns:
-        x, and its residual y - D(x) (of the linear D), which comes without another A.
+        The image x, and its residual y - D(x) for the linear D, which needs no further A.
 
     Source: Venkatakrishnan et al., Plug-and-play priors, 2013, eq. 9; preconditioned conjugate
     gradients: Hestenes and Stiefel, 1952; Saad, Iterative Methods, 2003, algorithm 9.1.

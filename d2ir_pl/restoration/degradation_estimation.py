@@ -11,6 +11,7 @@ from torch import Tensor
 
 from d2ir_pl.degradations import Phi
 from d2ir_pl.diffusion import Prior, Schedule, Spacing, ancestral_sigma, ddim_step, eps_from_x0
+from d2ir_pl.errors import require
 from d2ir_pl.operators.linear import per_image
 from d2ir_pl.restoration.data_step import data_step
 from d2ir_pl.restoration.guidance import norm_descent
@@ -21,10 +22,10 @@ from d2ir_pl.restoration.step import Observer, Steps
 
 @dataclass
 class Estimate:
-    """What stage 1 hands to stage 2.
+    """The image and the degradation that stage 1 hands to stage 2.
 
     Attributes:
-        x: `(B, 3, H, W)` images of the degradation's `image_size`, not cropped.
+        x: `(B, 3, H, W)` images, not cropped.
         phi: estimated parameters.
         losses: misfit of each x_0|t.
     """
@@ -47,25 +48,27 @@ class DegradationEstimation:
 
     With `temperature` 1 the walk ends near a sample of the posterior, whose squared error is twice
     that of the posterior mean. With little noise it is plug-and-play restoration (Zhang et al.,
-    Plug-and-play image restoration with deep denoiser prior, 2021), ends nearer the mean, and
+    Plug-and-play image restoration with deep denoiser prior, 2021): it ends nearer the mean, and
     needs fewer steps.
 
     Args:
-        steps: network evaluations.
+        steps: number of network evaluations.
         start: first timestep. Below the last one, x_t starts as y plus noise.
-        spacing: of the timesteps down to 0, `linear`, or `geometric` in their noise level.
-        temperature: in [0, 1], factor of all noise that the walk draws.
-        consistency: `proximal`, a conjugate-gradient step in x_0 space without a network
-            backward (Zhu et al., DiffPIR, 2023), on D_phi linearised at x_0|t; or `guidance`, the
-            gradient of the unsquared residual norm through the network (Chung et al., DPS, 2023).
+        spacing: distance of the timesteps down to 0: `linear`, or `geometric` in their noise level.
+        temperature: factor in [0, 1] of all noise that the walk draws.
+        consistency: what holds x_0|t to y. `proximal` is a conjugate-gradient step on D_phi
+            linearised at x_0|t, without a backward pass of the network (Zhu et al., DiffPIR,
+            2023); `guidance` is the gradient of the unsquared norm of the residual through the
+            network (Chung et al., DPS, 2023).
         data_weight: lambda of rho_t.
-        cg_iterations: conjugate-gradient iterations of a proximal step.
-        renoise: zeta in [0, 1], share of the noise variance that is drawn afresh between
-            proximal steps.
-        guidance_scale: step of `guidance`.
-        phi_steps: Adam steps on phi at every t; 0 keeps what the data showed at the start.
-        phi_lr: their learning rate.
-        phi_start: phi is left alone above this timestep, where x_0|t is too smooth to be blurred.
+        cg_iterations: number of conjugate-gradient iterations of a proximal step.
+        renoise: share zeta in [0, 1] of the noise variance that is drawn afresh between proximal
+            steps.
+        guidance_scale: factor of the gradient of `guidance`.
+        phi_steps: number of Adam steps on phi at every t; 0 keeps what was read off the data.
+        phi_lr: learning rate of these steps.
+        phi_start: timestep above which phi is left alone, because x_0|t is too smooth there to
+            tell how it was blurred.
         phi_anchor: weight of the distance from the phi read off the data (`Degradation.anchor`),
             against a data term that is 1 where y is explained to the noise.
 
@@ -88,21 +91,16 @@ class DegradationEstimation:
     phi_anchor: float = 0.05
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("steps", 1, math.inf),
-            ("start", 0, math.inf),
-            ("temperature", 0, 1),
-            ("data_weight", 1e-6, math.inf),
-            ("cg_iterations", 1, math.inf),
-            ("renoise", 0, 1),
-            ("guidance_scale", 0, math.inf),
-            ("phi_steps", 0, math.inf),
-            ("phi_lr", 0, math.inf),
-            ("phi_anchor", 0, math.inf),
-        ):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ValueError(f"estimation.{name} {value} must lie between {low} and {high}")
+        require("steps", self.steps, 1)
+        require("start", self.start, 0)
+        require("temperature", self.temperature, 0, 1)
+        require("data_weight", self.data_weight, 1e-6)
+        require("cg_iterations", self.cg_iterations, 1)
+        require("renoise", self.renoise, 0, 1)
+        require("guidance_scale", self.guidance_scale, 0)
+        require("phi_steps", self.phi_steps, 0)
+        require("phi_lr", self.phi_lr, 0)
+        require("phi_anchor", self.phi_anchor, 0)
 
     def timesteps(self, schedule: Schedule) -> list[int]:
         """The timesteps of the walk; ValueError if the settings do not fit the schedule."""
@@ -112,15 +110,15 @@ class DegradationEstimation:
         """Walk the reverse diffusion.
 
         Args:
-            problem: degraded images; sigma_y counts all that phi and x cannot explain.
-            phi: parameters to start from, which hold the estimate as an anchor.
+            problem: degraded images. sigma_y counts all that phi and x cannot explain.
+            phi: parameters read off the data, where the estimate starts and is anchored.
             prior: diffusion prior.
             observer: function that is told of every step.
         """
         timesteps = self.timesteps(prior.schedule)
         steps = Steps(observer, "estimation", len(timesteps), problem)
         guided = self.consistency == "guidance"
-        start = phi
+        first = phi
         x_t = self._start(problem, phi, prior.schedule, timesteps[0])
         for t, ab, ab_next in prior.schedule.walk(timesteps):
             x_t = x_t.detach().requires_grad_(guided)
@@ -129,7 +127,7 @@ class DegradationEstimation:
             if not guided:  # no gradient is needed, which clipping would cut
                 prediction = prediction.clamp(-1, 1)
             if t <= self.phi_start:
-                phi = self._fit_phi(problem, prediction.detach(), phi, start)
+                phi = self._fit_phi(problem, prediction.detach(), phi, first)
             descent: Tensor | float
             if guided:
                 descent, loss = norm_descent(problem, prediction, x_t, phi, self.guidance_scale)
@@ -144,7 +142,7 @@ class DegradationEstimation:
         return Estimate(x0, phi, steps.losses)
 
     def _start(self, problem: Problem, phi: Phi, schedule: Schedule, t: int) -> Tensor:
-        """x_t at the first timestep: y lifted to the size of x, and noise."""
+        """The state x_t at the first timestep: y lifted to the size of x, and noise."""
         noise = self.temperature * problem.noise()
         if t == schedule.T - 1:  # nothing of y is left at this level
             return noise
@@ -159,8 +157,8 @@ class DegradationEstimation:
         x0, residual = data_step(operator, residual, prediction, rho, self.cg_iterations)
         return x0, problem.misfit_of(residual, phi)
 
-    def _fit_phi(self, problem: Problem, x0: Tensor, phi: Phi, start: Phi) -> Phi:
-        """Adam on the misfit of x0, in units of the noise, plus the anchor at `start`."""
+    def _fit_phi(self, problem: Problem, x0: Tensor, phi: Phi, first: Phi) -> Phi:
+        """Take Adam steps on the misfit of x0, in units of the noise, anchored at the first phi."""
         free = phi.leaves(problem.degradation.free(phi))
         if not (self.phi_steps and free):
             return phi
@@ -171,9 +169,9 @@ class DegradationEstimation:
                 now = phi.replace(**free)
                 loss = problem.misfit(x0, now) / problem.sigma_y**2
                 if self.phi_anchor:
-                    loss = loss + self.phi_anchor * problem.degradation.anchor(now, start)
+                    loss = loss + self.phi_anchor * problem.degradation.anchor(now, first)
                 # A sum, not a mean: the step of one image does not depend on the others.
                 total = loss.sum()
-            total.backward()
+            torch.autograd.backward(total)
             adam.step()
         return problem.degradation.canonicalize(phi.replace(**free.detach()))

@@ -14,7 +14,7 @@ from d2ir_pl.restoration.problem import Problem
 def norm_descent(
     problem: Problem, x0: Tensor, x_t: Tensor, phi: Phi, scale: float
 ) -> tuple[Tensor, Tensor]:
-    """scale grad_x_t ||y - D_phi(x_0|t(x_t))||_2, the norm of each image not squared.
+    """The gradient in x_t of the norm ||y - D_phi(x_0|t(x_t))||_2 of each image, and the misfit.
 
     Args:
         problem: degraded images.
@@ -24,7 +24,7 @@ def norm_descent(
         scale: factor of the gradient.
 
     Returns:
-        What a step subtracts, `(B, 3, H, W)`, and the misfit of x0.
+        The gradient times the scale, `(B, 3, H, W)`, and the misfit of x0, `(B,)`.
 
     Source: Chung et al., Diffusion Posterior Sampling for General Noisy Inverse Problems, 2023,
     algorithm 1.

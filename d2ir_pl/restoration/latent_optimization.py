@@ -11,24 +11,27 @@ from torch import Tensor
 
 from d2ir_pl.degradations import Phi
 from d2ir_pl.diffusion import Gradient, Prior, Schedule, ddim_chain, ddim_inversion, to_sphere
+from d2ir_pl.errors import require
 from d2ir_pl.restoration.problem import Problem
-from d2ir_pl.restoration.result import Losses, StoppedBy
+from d2ir_pl.restoration.result import Losses
 from d2ir_pl.restoration.step import Observer, Steps
+from d2ir_pl.stages import StoppedBy
 
-# Adam takes steps of the sign of a gradient, however small. Where it is far below the gradient of a
-# residual at the noise (about 1e-2), rounding would decide, and with it the make-up of the batch.
 ADAM_EPS = 1e-4
+"""Least scale of Adam's steps. Adam takes steps of the sign of a gradient, however small: where a
+gradient is far below that of a residual at the noise (about 1e-2), rounding would decide, and with
+it the make-up of the batch."""
 
 
 @dataclass
 class OptimizedLatent:
-    """What stage 2 returns.
+    """The images that stage 2 returns.
 
     Attributes:
         x: `(B, 3, H, W)` best images by their misfit, not cropped.
         losses: misfit of each image at every iterate.
         nfe: network evaluations spent on each image.
-        stopped_by: `discrepancy` or `iterations`, for each image.
+        stopped_by: reason why each image was finished, `discrepancy` or `iterations`.
     """
 
     x: Tensor
@@ -45,21 +48,22 @@ class LatentOptimization:
     deterministic DDIM chain of `ddim_steps` steps from `level` down to the clean image. The chain
     that is optimised is the chain that makes the result.
 
-    An image stops as soon as its residual reaches (discrepancy sigma_y)^2, Morozov's discrepancy
-    principle: going on would fit the noise. An image whose stage 1 result is there already is
-    left as it is. The best iterate by residual is kept.
+    An image stops as soon as its misfit reaches (discrepancy sigma_y)^2, Morozov's discrepancy
+    principle: going on would fit the noise. An image that stage 1 has explained so far already is
+    left as it is. The iterate of least misfit is kept.
 
     Args:
-        iterations: K, Adam steps at most.
-        lr: their learning rate.
-        ddim_steps: network evaluations of the chain.
+        iterations: largest number K of Adam steps.
+        lr: learning rate of these steps.
+        ddim_steps: number of network evaluations of the chain.
         level: timestep of the latent; -1 is the last one, T. Only there is a latent white noise,
             and only there x_T is rescaled to norm sqrt(d) after each step.
-        start: `inversion` of stage 1's image (or of y, if stage 1 did not run), or `noise`.
-        gradient: `full` through the network, checkpointed at every step, or `detached`, through
-            the DDIM coefficients alone (Chihaoui et al., BIRD, 2024).
-        discrepancy: tau; 0 never stops early.
-        fixed_point_iterations: evaluations per step of the inversion.
+        start: where x_T starts: `inversion` of stage 1's image (or of y, if stage 1 did not run),
+            or `noise`.
+        gradient: what the gradient passes through: the network too (`full`), checkpointed at every
+            step, or the coefficients of DDIM alone (`detached`; Chihaoui et al., BIRD, 2024).
+        discrepancy: factor tau of the noise at which an image stops; 0 never stops early.
+        fixed_point_iterations: number of evaluations at each step of the inversion.
 
     Raises:
         ValueError: for settings outside their range.
@@ -75,17 +79,12 @@ class LatentOptimization:
     fixed_point_iterations: int = 5
 
     def __post_init__(self) -> None:
-        for name, low in (
-            ("iterations", 0),
-            ("lr", 0),
-            ("ddim_steps", 1),
-            ("level", -1),
-            ("discrepancy", 0),
-            ("fixed_point_iterations", 1),
-        ):
-            value = getattr(self, name)
-            if not value >= low:
-                raise ValueError(f"latent.{name} {value} must be at least {low}")
+        require("iterations", self.iterations, 0)
+        require("lr", self.lr, 0)
+        require("ddim_steps", self.ddim_steps, 1)
+        require("level", self.level, -1)
+        require("discrepancy", self.discrepancy, 0)
+        require("fixed_point_iterations", self.fixed_point_iterations, 1)
 
     def timesteps(self, schedule: Schedule) -> list[int]:
         """The timesteps of the chain; ValueError if the settings do not fit the schedule."""
@@ -97,7 +96,7 @@ class LatentOptimization:
         """Optimise the latents.
 
         Args:
-            problem: degraded images; sigma_y counts all that phi and x cannot explain.
+            problem: degraded images. sigma_y counts all that phi and x cannot explain.
             x: `(B, 3, H, W)` images of stage 1, where an inversion starts.
             phi: parameters of the degradation, fixed from here on.
             prior: diffusion prior.
@@ -131,7 +130,7 @@ class LatentOptimization:
             if running and k < self.iterations:
                 scale = energy.new_tensor([latents[b].loss_scale for b in active])
                 # A sum over images, so that none changes the step of another.
-                (scale * energy).sum().backward()
+                torch.autograd.backward((scale * energy).sum())
                 for b in running:
                     latents[b].step()
                     if timesteps[0] == prior.schedule.T - 1:
@@ -143,7 +142,7 @@ class LatentOptimization:
     def _start(
         self, problem: Problem, x: Tensor, active: list[int], prior: Prior
     ) -> dict[int, _Latent]:
-        """The latents of the images that are not explained yet, by their positions."""
+        """The latents of the active images, by their positions in the batch."""
         if not active:
             return {}
         if self.start == "inversion":
@@ -156,13 +155,13 @@ class LatentOptimization:
 
 
 class _Latent:
-    """x_T of one image with an Adam of its own, so that no image takes part in another's steps.
+    """The latent of one image, with an Adam of its own so that no image moves another.
 
     Args:
-        x_T: `(1, 3, H, W)` where to start.
+        x_T: `(1, 3, H, W)` latent to start from.
         lr: learning rate.
-        half: whether the prior computes in float16, whose gradients underflow. The loss then has a
-            scale, which is lowered where they overflow instead.
+        half: whether the prior computes in float16, where small gradients underflow. The loss is
+            then scaled up, and the scale is lowered where the gradients overflow instead.
     """
 
     def __init__(self, x_T: Tensor, lr: float, half: bool) -> None:

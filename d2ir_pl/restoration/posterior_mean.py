@@ -17,7 +17,7 @@ from d2ir_pl.restoration.step import Observer, Steps
 
 
 class PosteriorMean(RestorationMethod):
-    """E[x | y] for y = x + n, the estimate of least squared error.
+    """The posterior mean E[x | y] for y = x + n, which is the estimate of least squared error.
 
     sqrt(ab_t) y is a state x_t of the diffusion of x at the timestep whose noise is that of the
     photo, (1 - ab_t) / ab_t = sigma_y^2, so the prior's x_0|t there is the posterior mean, by
@@ -27,13 +27,13 @@ class PosteriorMean(RestorationMethod):
     The channels of a grey photo share their noise. It is made that of a state by noise without a
     grey part, of sqrt(3) sigma_y a channel, and the result is the mean of the channels.
 
-    Only for noise alone: any other degradation leaves y at no level of the diffusion. Every image
+    It is for noise alone: any other degradation leaves y at no level of the diffusion. Every image
     is evaluated by itself, at its own timestep.
 
     Source: Efron, Tweedie's formula and selection bias, 2011.
     """
 
-    def check(self, degradation: Degradation, prior: Prior) -> None:
+    def check(self, degradation: Degradation, prior: Prior) -> None:  # noqa: ARG002
         if not isinstance(degradation, Identity):
             raise ValueError(
                 f"PosteriorMean removes noise, not a {type(degradation).__name__}: use D2IR, or "
@@ -57,7 +57,7 @@ class PosteriorMean(RestorationMethod):
 
 
 def _posterior_mean(problem: Problem, prior: Prior, grey: bool) -> Tensor:
-    """E[x | y] of one image, `(1, 3, H, W)`."""
+    """The posterior mean of one image, `(1, 3, H, W)`."""
     state, sigma = problem.y, float(problem.sigma_y)
     if grey:
         sigma *= math.sqrt(3)

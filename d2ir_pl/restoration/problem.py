@@ -12,15 +12,16 @@ from d2ir_pl.degradations import Degradation, LinearOperator, Phi
 from d2ir_pl.estimators.noise_level import MIN_SIGMA
 from d2ir_pl.operators.linear import Size, size_of
 from d2ir_pl.randomness import normal_like
-from d2ir_pl.restoration.result import Losses, Restoration, StoppedBy
+from d2ir_pl.restoration.result import Losses, Restoration
+from d2ir_pl.stages import StoppedBy
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Degraded images y = D_phi(x) + n, whose x (and phi, where it is unknown) is sought.
+    """A batch of degraded images y = D_phi(x) + n, whose x is sought, and phi where it is unknown.
 
-    `Problem.of` makes one of what is at hand. An x is `(B, 3, H, W)`; it may be larger than the
-    image that the user gets, see `Frame`.
+    An x is `(B, 3, H, W)`, and may reach beyond the image that the user gets; see `Frame`.
+    `Problem.of` estimates the noise where it is not known.
 
     Args:
         y: `(B, 3, h, w)` float in [-1, 1], or `(B, S, 3, h, w)` for S photos of a scene.
@@ -59,13 +60,16 @@ class Problem:
         generators: Sequence[Generator],
         sigma_y: Tensor | None = None,
     ) -> Problem:
-        """The problem in float32, with noise of at least `MIN_SIGMA`.
+        """The problem of some images in float32, with noise of at least `MIN_SIGMA`.
 
         Args:
             y: see the class.
             degradation: see the class.
             generators: see the class.
             sigma_y: `(B,)` noise in the units of y; estimated from y if None.
+
+        Raises:
+            ValueError: see the class.
         """
         problem = cls(y, torch.ones(len(y)), degradation, generators)
         y = y.float()
@@ -87,7 +91,7 @@ class Problem:
         return self.degradation.frame.image_size(self.observed_size)
 
     def init(self) -> Phi:
-        """Parameters read off y, or the known ones."""
+        """The parameters that the degradation reads off y, or the known ones."""
         return self.degradation.init(self.y, self.sigma_y)
 
     def lift(self, phi: Phi) -> Tensor:
@@ -95,7 +99,7 @@ class Problem:
         return self.degradation.lift(self.y, phi)
 
     def noise(self) -> Tensor:
-        """Standard normal noise like x; that of each image comes from its generator."""
+        """Standard normal noise of the shape of x, drawn from the generators of the images."""
         return normal_like(self.y.new_empty(len(self), 3, *self.image_size), self.generators)
 
     def linearize(self, x: Tensor, phi: Phi) -> tuple[LinearOperator, Tensor]:
@@ -103,18 +107,18 @@ class Problem:
         return self.degradation.linearize(self.y, x, phi)
 
     def residual(self, x: Tensor, phi: Phi) -> Tensor:
-        """y - D_phi(x); zero where y says nothing about x."""
+        """The residual y - D_phi(x); it is zero where y says nothing about x."""
         return self.degradation.residual(self.y, self.degradation(x, phi), phi)
 
     def misfit(self, x: Tensor, phi: Phi) -> Tensor:
         """`(B,)` mean square of y - D_phi(x) over the values of y that say something about x.
 
-        It equals sigma_y^2 where x and phi explain y to its noise.
+        Where x and phi explain y to its noise, it equals sigma_y^2.
         """
         return self.misfit_of(self.residual(x, phi), phi)
 
     def misfit_of(self, residual: Tensor, phi: Phi) -> Tensor:
-        """`misfit` of a residual that is known already."""
+        """The `misfit` of a residual that is known already."""
         return mean_square(residual) / self.degradation.share(phi)
 
     def crop(self, x: Tensor) -> Tensor:
@@ -122,7 +126,7 @@ class Problem:
         return self.degradation.frame.crop(x)
 
     def select(self, rows: Sequence[int]) -> Problem:
-        """Some images of the batch."""
+        """The problem of some images of the batch."""
         rows = list(rows)
         generators = [self.generators[b] for b in rows]
         return replace(self, y=self.y[rows], sigma_y=self.sigma_y[rows], generators=generators)

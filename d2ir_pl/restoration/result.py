@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from d2ir_pl.degradations import Phi
-
-Stage = Literal["estimation", "latent"]
-"""Part of a method: `estimation` walks the reverse diffusion, `latent` optimises x_T."""
-
-StoppedBy = Literal["steps", "iterations", "discrepancy"]
-"""What ended the restoration of an image: the last step of a walk, the last iteration of an
-optimisation, or that it was explained to its noise."""
+from d2ir_pl.stages import Stage, StoppedBy
 
 Losses = dict[Stage, list[list[float]]]
-"""By stage, for each image of the batch, its misfit at every step."""
+"""The misfit at every step of every image of the batch, by stage."""
 
 
 @dataclass
@@ -51,7 +44,7 @@ class Restoration:
     std: Tensor | None = None
 
     def select(self, images: Sequence[int]) -> Restoration:
-        """Some images of the batch."""
+        """The restoration of some images of the batch."""
         rows = list(images)
         return replace(
             self,
@@ -68,7 +61,11 @@ class Restoration:
 
     @staticmethod
     def join(parts: Sequence[Restoration]) -> Restoration:
-        """One batch of several, all results of the same method on images of one size."""
+        """The restoration of one batch made of several.
+
+        Args:
+            parts: results of the same method on images of one size.
+        """
         first = parts[0]
         reblurred = [part.reblurred for part in parts if part.reblurred is not None]
         std = [part.std for part in parts if part.std is not None]
@@ -88,7 +85,7 @@ class Restoration:
         )
 
     def cpu(self) -> Restoration:
-        """The same with all tensors on the CPU."""
+        """The same restoration with all tensors on the CPU."""
         return replace(
             self,
             x0=self.x0.cpu(),

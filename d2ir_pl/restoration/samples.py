@@ -28,22 +28,22 @@ def restore_samples(
 
         std = sqrt(mean over channels of 1 / (N - 1) sum_n (x_n - mean)^2)
 
-    is an estimate of the error of a sample, pixel by pixel: as far as the method samples the
-    posterior. D2IR does at `temperature` 1, nearly; with less it draws samples too alike.
+    estimates the error of a sample pixel by pixel, as far as the method samples the posterior.
+    D2IR nearly does so at `temperature` 1; with less noise its samples are too alike.
 
     Args:
-        method: method to run, one sample after the other, each with new noise.
-        num_samples: N, at least 1; 1 is `method.restore` itself.
-        problem: see `RestorationMethod.restore`.
-        prior: see there.
-        observer: see there.
+        method: method that restores one sample after the other, each with new noise.
+        num_samples: number N of samples, at least 1; for 1 this is `method.restore`.
+        problem: degraded images, with all that is known of them.
+        prior: diffusion prior.
+        observer: function that is told of every step of every sample.
 
     Returns:
-        x0, reblurred and residual are those of the mean, nfe counts all samples; parameters,
-        losses and stopped_by are those of the first.
+        A restoration whose x0, reblurred and residual are those of the mean, whose nfe counts all
+        samples, and whose phi, losses and stopped_by are those of the first.
 
     Raises:
-        ValueError: if num_samples is below 1, or as the method does.
+        ValueError: if num_samples is below 1, or if the method does not fit the problem.
     """
     require("num_samples", num_samples, 1)
 

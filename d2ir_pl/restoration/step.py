@@ -1,4 +1,4 @@
-"""What a method tells of each of its steps, and the account that it keeps of them."""
+"""The steps that a method takes: what it tells an observer of them, and what it keeps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from torch import Tensor
 
 from d2ir_pl.degradations import Degradation, Phi
 from d2ir_pl.restoration.problem import Problem
-from d2ir_pl.restoration.result import Losses, Stage
+from d2ir_pl.restoration.result import Losses
+from d2ir_pl.stages import Stage
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def silent(step: Step) -> None:
 
 
 class Steps:
-    """The steps of one stage: each is reported to the observer, and its losses are kept.
+    """The steps of one stage, of which an observer is told and whose losses are kept.
 
     Args:
         observer: function that is told of every step.
@@ -112,12 +113,17 @@ class Steps:
         )
 
     def keep(self, loss: Tensor, images: Sequence[int]) -> None:
-        """Keep the loss of images that no step has led to, such as those a stage starts from."""
+        """Keep the loss of images that no step has led to, such as those that a stage starts from.
+
+        Args:
+            loss: `(n,)` their misfit.
+            images: their positions in the batch.
+        """
         self._kept.append((images, loss))
 
     @property
     def losses(self) -> Losses:
-        """The losses of each image so far, under the name of the stage."""
+        """The losses of every image so far, under the name of the stage."""
         losses: list[list[float]] = [[] for _ in self._taken]
         for images, values in self._kept:
             for b, value in zip(images, values.tolist(), strict=True):

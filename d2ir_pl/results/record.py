@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from d2ir_pl.stages import STAGES, Stage, StoppedBy
+
 METRICS: tuple[str, ...] = ("psnr", "ssim", "lpips", "input_psnr", "gain", "reblur_psnr")
 METRICS += ("residual_over_sigma", "nfe", "seconds")
 """What a run is judged by: attributes of `Record`, and the names they have in TensorBoard."""
@@ -41,7 +43,7 @@ class Record:
     seed: int | None = None
     sigma_y: float | None = None
     residual: float | None = None
-    stopped_by: str = ""
+    stopped_by: StoppedBy | Literal[""] = ""
     nfe: int | None = None
     num_samples: int = 1
     std: float | None = None
@@ -53,7 +55,7 @@ class Record:
     lpips: float | None = None
     input_psnr: float | None = None
     reblur_psnr: float | None = None
-    losses: dict[str, list[float]] = field(default_factory=dict)
+    losses: dict[Stage, list[float]] = field(default_factory=dict)
     phi: dict[str, Any] = field(default_factory=dict)
     phi_change: list[float | None] = field(default_factory=list)
     true_phi: dict[str, Any] | None = None
@@ -65,7 +67,7 @@ class Record:
         row: dict[str, Any] = {"name": self.name, "status": self.status, "reason": self.reason}
         for key in ("height", "width", "seed", "sigma_y"):
             row[key] = getattr(self, key)
-        for stage in ("estimation", "latent"):
+        for stage in STAGES:
             losses: list[float] | list[None] = self.losses.get(stage) or [None]
             row[f"{stage}_first_loss"], row[f"{stage}_last_loss"] = losses[0], losses[-1]
         account = ("residual", "stopped_by", "nfe", "num_samples", "std", "tile", "seconds")

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from d2ir_pl.degradations import Blur, Degradation, Phi
 from d2ir_pl.diffusion import Prior, ddim_chain, to_sphere
-from d2ir_pl.errors import naming
+from d2ir_pl.errors import naming, require
 from d2ir_pl.restoration.base import RestorationMethod
 from d2ir_pl.restoration.latent_optimization import ADAM_EPS
 from d2ir_pl.restoration.problem import Problem
@@ -26,20 +26,21 @@ KERNEL_INPUT, KERNEL_HIDDEN = 200, 1000
 class BIRD(RestorationMethod):
     """Joint optimisation of the initial latent and of the degradation.
 
-    min over x_T and phi of ||y - D_phi(x_0(x_T))||^2 by Adam, x_T rescaled to norm sqrt(d) after
-    each step. x_0(x_T) is a deterministic DDIM chain whose gradient passes through its coefficients
-    alone, so that the network needs no backward pass. A free kernel is softmax(W_2 ReLU6(W_1 z +
-    b_1) + b_2) for fixed noise z, and Adam moves the weights; other unknown parameters are moved
-    themselves, from what `Degradation.init` reads off the data. The last iterate is the result.
+    Adam minimises ||y - D_phi(x_0(x_T))||^2 over x_T and phi, and x_T is rescaled to norm sqrt(d)
+    after each step. x_0(x_T) is a deterministic DDIM chain whose gradient passes through its
+    coefficients alone, so that the network needs no backward pass. A free kernel is
+    softmax(W_2 ReLU6(W_1 z + b_1) + b_2) for fixed noise z, and Adam moves the weights; other
+    unknown parameters are moved themselves, from what `Degradation.init` reads off the data. The
+    last iterate is the result.
 
     Args:
-        iterations: evaluations of the chain. Published: deblurring and super-resolution 100,
-            inpainting and denoising 200.
-        lr: learning rate of x_T. Published: deblurring 3e-3, super-resolution x8 1e-3, inpainting
-            and denoising 1e-2.
+        iterations: number of evaluations of the chain. Published are 100 for deblurring and
+            super-resolution, and 200 for inpainting and denoising.
+        lr: learning rate of x_T. Published are 3e-3 for deblurring, 1e-3 for super-resolution x8,
+            and 1e-2 for inpainting and denoising.
         kernel_lr: learning rate of the weights that make a kernel.
         phi_lr: learning rate of other unknown parameters.
-        ddim_steps: network evaluations of the chain.
+        ddim_steps: number of network evaluations of the chain.
 
     Raises:
         ValueError: for settings outside their range.
@@ -58,23 +59,19 @@ class BIRD(RestorationMethod):
         phi_lr: float = 1e-2,
         ddim_steps: int = 10,
     ) -> None:
-        for name, value, low in (
-            ("iterations", iterations, 1),
-            ("lr", lr, 0),
-            ("kernel_lr", kernel_lr, 0),
-            ("phi_lr", phi_lr, 0),
-            ("ddim_steps", ddim_steps, 1),
-        ):
-            if not value >= low:
-                raise ValueError(f"method.{name} {value} must be at least {low}")
+        require("iterations", iterations, 1)
+        require("lr", lr, 0)
+        require("kernel_lr", kernel_lr, 0)
+        require("phi_lr", phi_lr, 0)
+        require("ddim_steps", ddim_steps, 1)
         self.iterations = iterations
         self.lr = lr
         self.kernel_lr = kernel_lr
         self.phi_lr = phi_lr
         self.ddim_steps = ddim_steps
 
-    def check(self, degradation: Degradation, prior: Prior) -> None:
-        with naming("method.ddim_steps"):
+    def check(self, degradation: Degradation, prior: Prior) -> None:  # noqa: ARG002
+        with naming("ddim_steps"):
             prior.schedule.timesteps(self.ddim_steps)
 
     def solve(self, problem: Problem, prior: Prior, observer: Observer) -> Restoration:
@@ -93,7 +90,7 @@ class BIRD(RestorationMethod):
             steps.report(x0, phi, problem.misfit_of(residual.detach(), phi), x_T=x_T)
             if k + 1 < self.iterations:
                 adam.zero_grad()
-                energy.backward()
+                torch.autograd.backward(energy)
                 adam.step()
                 to_sphere(x_T)
                 unknown.project()
@@ -101,7 +98,7 @@ class BIRD(RestorationMethod):
         return problem.result(x0, phi, nfe=nfe, stopped_by="iterations", losses=steps.losses)
 
     def _unknown(self, problem: Problem) -> tuple[_Unknown, float]:
-        """What Adam moves beside x_T, and its learning rate."""
+        """The parameters that Adam moves beside x_T, and their learning rate."""
         phi, degradation = problem.init(), problem.degradation
         if isinstance(degradation, Blur) and degradation.free(phi):
             return _KernelNetwork(phi["logits"], problem.generators), self.kernel_lr
@@ -109,19 +106,28 @@ class BIRD(RestorationMethod):
 
 
 class _Unknown(Protocol):
-    """How phi depends on what Adam moves."""
+    """A way in which phi depends on what Adam moves.
+
+    Attributes:
+        leaves: tensors that Adam moves.
+    """
 
     leaves: list[Tensor]
 
     def phi(self) -> Phi:
-        """The parameters of the degradation now."""
+        """The parameters of the degradation as they are now."""
 
     def project(self) -> None:
-        """Bring the leaves back to where they may lie, after a step."""
+        """Bring the leaves back to where they may lie after a step."""
 
 
 class _FreeParameters:
-    """The unknown parameters themselves."""
+    """The unknown parameters themselves.
+
+    Args:
+        degradation: family that they belong to.
+        phi: parameters to start from.
+    """
 
     def __init__(self, degradation: Degradation, phi: Phi) -> None:
         self._degradation, self._start = degradation, phi
@@ -142,22 +148,23 @@ class _FreeParameters:
 class _KernelNetwork:
     """A network of two layers for each image, whose input is fixed and whose output is a kernel.
 
-    Weights start uniform within 1 / sqrt(inputs) of zero, the input uniform in [0, 0.1].
+    Its weights start uniform within 1 / sqrt(inputs) of zero, and its input uniform in [0, 0.1].
+
+    Args:
+        logits: `(B, k, k)` tensor of the shape, dtype and device of the kernels' logits.
+        generators: one generator per image.
     """
 
-    def __init__(self, like: Tensor, generators: Sequence[Generator]) -> None:
-        self._side = like.shape[-1]
+    def __init__(self, logits: Tensor, generators: Sequence[Generator]) -> None:
+        self._side = logits.shape[-1]
 
         def uniform(*shape: int, low: float, high: float) -> Tensor:
             rows = [torch.rand(shape, generator=g) for g in generators]
-            return (low + (high - low) * torch.stack(rows)).to(like)
+            return (low + (high - low) * torch.stack(rows)).to(logits)
 
         self._z = uniform(KERNEL_INPUT, 1, low=0.0, high=0.1)
         self.leaves: list[Tensor] = []
-        for inputs, outputs in (
-            (KERNEL_INPUT, KERNEL_HIDDEN),
-            (KERNEL_HIDDEN, self._side**2),
-        ):
+        for inputs, outputs in ((KERNEL_INPUT, KERNEL_HIDDEN), (KERNEL_HIDDEN, self._side**2)):
             bound = 1 / math.sqrt(inputs)
             for columns in (inputs, 1):
                 weight = uniform(outputs, columns, low=-bound, high=bound)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from d2ir_pl.degradations import Degradation, LinearDegradation
 from d2ir_pl.degradations.base import no_svd
 from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
 from d2ir_pl.diffusion import Prior
-from d2ir_pl.errors import naming
+from d2ir_pl.errors import naming, require
 from d2ir_pl.operators.linear import per_image
 from d2ir_pl.restoration.base import RestorationMethod
 from d2ir_pl.restoration.problem import Problem
@@ -24,17 +25,17 @@ class DDRM(RestorationMethod):
 
     With A = U diag(s) V^T known, c = V^T x and d = U^T y, each coefficient of the image is one of
     three kinds at each level sigma^2 = (1 - ab) / ab: unobserved (s = 0), observed with more noise
-    than the level has (sigma < sigma_y / s), or with less; see `spectral_step`.
+    than the level has (sigma < sigma_y / s), or with less; see `Spectrum.step`.
 
     An unknown phi stays what `Degradation.init` reads off the data. Unlike the publication, which
     starts at T - T / steps, the walk starts at the last timestep.
 
     Args:
-        steps: network evaluations.
-        eta: share of the noise that is drawn afresh where y says little or nothing, in [0, 1].
-        eta_b: weight of y against the prediction where y says more than the level, in [0, 1].
-        threshold: singular values below this share of the largest count as 0, in [0, 1). That of
-            the authors' program for blurs is 0.03; a blur has values down to rounding error.
+        steps: number of network evaluations.
+        eta: share in [0, 1] of the noise that is drawn afresh where y says little or nothing.
+        eta_b: weight in [0, 1] of y against the prediction where y says more than the level.
+        threshold: share in [0, 1) of the largest singular value, below which one counts as 0. The
+            authors' program has 0.03 for blurs, whose singular values go down to rounding error.
 
     Raises:
         ValueError: for settings outside their range.
@@ -45,13 +46,10 @@ class DDRM(RestorationMethod):
     def __init__(
         self, steps: int = 20, eta: float = 0.85, eta_b: float = 1.0, threshold: float = 0.03
     ) -> None:
-        if not steps >= 1:
-            raise ValueError(f"method.steps {steps} must be at least 1")
-        for name, value in (("eta", eta), ("eta_b", eta_b)):
-            if not 0 <= value <= 1:
-                raise ValueError(f"method.{name} {value} must lie between 0 and 1")
-        if not 0 <= threshold < 1:
-            raise ValueError(f"method.threshold {threshold} must be at least 0 and below 1")
+        require("steps", steps, 1)
+        require("eta", eta, 0, 1)
+        require("eta_b", eta_b, 0, 1)
+        require("threshold", threshold, 0, below=1)
         self.steps = steps
         self.eta = eta
         self.eta_b = eta_b
@@ -59,34 +57,34 @@ class DDRM(RestorationMethod):
 
     def check(self, degradation: Degradation, prior: Prior) -> None:
         require_svd(degradation)
-        with naming("method.steps"):
+        with naming("steps"):
             prior.schedule.timesteps(self.steps)
 
     @torch.no_grad()
     def solve(self, problem: Problem, prior: Prior, observer: Observer) -> Restoration:
         phi = problem.init()
-        size = problem.image_size
         assert isinstance(problem.degradation, LinearDegradation)
-        svd = problem.degradation.svd(phi, size)
-        s = torch.where(svd.s < self.threshold * svd.s.amax((1, 2, 3), keepdim=True), 0, svd.s)
+        svd = problem.degradation.svd(phi, problem.image_size)
+        largest = svd.s.amax((1, 2, 3), keepdim=True)
         # The residual of a black image is y without the offset, and 0 where y says nothing.
-        black = problem.y.new_zeros(len(problem), 3, *size)
-        d = svd.ut(problem.residual(black, phi))
-        sigma_y = per_image(problem.sigma_y)
-        steps = Steps(observer, "estimation", self.steps, problem)
-        timesteps = prior.schedule.timesteps(self.steps)
-        start = prior.schedule.sigma(timesteps[0])
-        c = spectral_start(d, s, sigma_y, start, svd.vt(problem.noise()))
-        for t, ab, ab_next in prior.schedule.walk(timesteps):
-            sigma, sigma_next = (math.sqrt((1 - level) / level) for level in (ab, ab_next))
-            x0 = prior.x0(math.sqrt(ab) * svd.v(c), t)
-            noise = svd.vt(problem.noise())
-            c0 = svd.vt(x0)
-            c = spectral_step(c0, c, d, s, sigma_y, sigma, sigma_next, noise, self.eta, self.eta_b)
-            steps.report(x0, phi, problem.misfit(x0, phi))
-        return problem.result(
-            svd.v(c), phi, nfe=self.steps, stopped_by="steps", losses=steps.losses
+        black = problem.y.new_zeros(len(problem), 3, *problem.image_size)
+        spectrum = Spectrum(
+            d=svd.ut(problem.residual(black, phi)),
+            s=torch.where(svd.s < self.threshold * largest, 0, svd.s),
+            sigma_y=per_image(problem.sigma_y),
+            eta=self.eta,
+            eta_b=self.eta_b,
         )
+        timesteps = prior.schedule.timesteps(self.steps)
+        c = spectrum.start(prior.schedule.sigma(timesteps[0]), svd.vt(problem.noise()))
+        steps = Steps(observer, "estimation", self.steps, problem)
+        for t, ab, ab_next in prior.schedule.walk(timesteps):
+            x0 = prior.x0(math.sqrt(ab) * svd.v(c), t)
+            sigma, sigma_next = (math.sqrt((1 - level) / level) for level in (ab, ab_next))
+            c = spectrum.step(svd.vt(x0), c, sigma, sigma_next, svd.vt(problem.noise()))
+            steps.report(x0, phi, problem.misfit(x0, phi))
+        x = svd.v(c)
+        return problem.result(x, phi, nfe=self.steps, stopped_by="steps", losses=steps.losses)
 
 
 def require_svd(degradation: Degradation) -> None:
@@ -102,61 +100,64 @@ def require_svd(degradation: Degradation) -> None:
         raise no_svd(degradation)
 
 
-def spectral_start(d: Tensor, s: Tensor, sigma_y: Tensor, sigma: float, noise: Tensor) -> Tensor:
-    """Coefficients at the first level: d / s and the noise that it lacks, or noise alone.
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """What is known of the coefficients of images in the basis of the singular vectors.
 
-    Args:
+    Attributes:
         d: U^T y.
-        s: singular values.
-        sigma_y: noise of y; broadcasts with s.
-        sigma: standard deviation of the noise at the first level, for clean images of any scale.
-        noise: standard normal, in the layout of d.
-
-    Source: Kawar et al. 2022, eq. 7.
+        s: singular values; they broadcast with d.
+        sigma_y: noise of y; it broadcasts with d.
+        eta: see `DDRM`.
+        eta_b: see `DDRM`.
     """
-    known = (s > 0) & (s * sigma >= sigma_y)
-    safe = torch.where(known, s, 1)
-    lacking = (sigma**2 - (sigma_y / safe) ** 2).clamp_min(0).sqrt()
-    return torch.where(known, d / safe + lacking * noise, sigma * noise)
 
+    d: Tensor
+    s: Tensor
+    sigma_y: Tensor
+    eta: float
+    eta_b: float
 
-def spectral_step(
-    c0: Tensor,
-    c: Tensor,
-    d: Tensor,
-    s: Tensor,
-    sigma_y: Tensor,
-    sigma: float,
-    sigma_next: float,
-    noise: Tensor,
-    eta: float,
-    eta_b: float,
-) -> Tensor:
-    """Coefficients at the next level, each by its kind:
+    def start(self, sigma: float, noise: Tensor) -> Tensor:
+        """Coefficients at the first level: d / s and the noise that it lacks, or noise alone.
 
-        s = 0:                    c0 + sqrt(1 - eta^2) sigma' (c - c0) / sigma + eta sigma' n
-        sigma' < sigma_y / s:     c0 + sqrt(1 - eta^2) sigma' (d - s c0) / sigma_y + eta sigma' n
-        otherwise:                (1 - eta_b) c0 + eta_b d / s
-                                  + sqrt(sigma'^2 - eta_b^2 sigma_y^2 / s^2) n
+        Args:
+            sigma: standard deviation of the noise at the first level, for clean images of any
+                scale.
+            noise: standard normal, in the layout of d.
 
-    Args:
-        c0: V^T x_0|t.
-        c: V^T x_t / sqrt(ab_t).
-        d, s, sigma_y: see `spectral_start`.
-        sigma: standard deviation of the noise in c.
-        sigma_next: sigma', that in the result.
-        noise: n, standard normal.
-        eta, eta_b: see `DDRM`.
+        Source: Kawar et al. 2022, eq. 7.
+        """
+        known = (self.s > 0) & (self.s * sigma >= self.sigma_y)
+        safe = torch.where(known, self.s, 1)
+        lacking = (sigma**2 - (self.sigma_y / safe) ** 2).clamp_min(0).sqrt()
+        return torch.where(known, self.d / safe + lacking * noise, sigma * noise)
 
-    Source: Kawar et al. 2022, eq. 8.
-    """
-    fresh = eta * sigma_next * noise
-    kept = math.sqrt(1 - eta**2) * sigma_next
-    unobserved = c0 + kept * (c - c0) / sigma + fresh
-    # Nothing is observed with more noise than a level where y has none.
-    noisier = c0 + kept * (d - s * c0) / torch.where(sigma_y > 0, sigma_y, 1) + fresh
-    safe = torch.where(s > 0, s, 1)
-    lacking = (sigma_next**2 - (eta_b * sigma_y / safe) ** 2).clamp_min(0).sqrt()
-    cleaner = (1 - eta_b) * c0 + eta_b * d / safe + lacking * noise
-    observed = torch.where(s * sigma_next >= sigma_y, cleaner, noisier)
-    return torch.where(s > 0, observed, unobserved)
+    def step(self, c0: Tensor, c: Tensor, sigma: float, sigma_next: float, noise: Tensor) -> Tensor:
+        """Coefficients at the next level, each by its kind.
+
+        s = 0:                c0 + sqrt(1 - eta^2) sigma' (c - c0) / sigma + eta sigma' n
+        sigma' < sigma_y / s: c0 + sqrt(1 - eta^2) sigma' (d - s c0) / sigma_y + eta sigma' n
+        otherwise:            (1 - eta_b) c0 + eta_b d / s
+                              + sqrt(sigma'^2 - eta_b^2 sigma_y^2 / s^2) n
+
+        Args:
+            c0: V^T x_0|t.
+            c: V^T x_t / sqrt(ab_t).
+            sigma: standard deviation of the noise in c.
+            sigma_next: standard deviation sigma' of the noise in the result.
+            noise: standard normal n.
+
+        Source: Kawar et al. 2022, eq. 8.
+        """
+        s, sigma_y = self.s, self.sigma_y
+        fresh = self.eta * sigma_next * noise
+        kept = math.sqrt(1 - self.eta**2) * sigma_next
+        unobserved = c0 + kept * (c - c0) / sigma + fresh
+        # Nothing is observed with more noise than a level where y has none.
+        noisier = c0 + kept * (self.d - s * c0) / torch.where(sigma_y > 0, sigma_y, 1) + fresh
+        safe = torch.where(s > 0, s, 1)
+        lacking = (sigma_next**2 - (self.eta_b * sigma_y / safe) ** 2).clamp_min(0).sqrt()
+        cleaner = (1 - self.eta_b) * c0 + self.eta_b * self.d / safe + lacking * noise
+        observed = torch.where(s * sigma_next >= sigma_y, cleaner, noisier)
+        return torch.where(s > 0, observed, unobserved)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from d2ir_pl.degradations import Degradation, LinearDegradation, Phi
 from d2ir_pl.diffusion import Prior, Schedule, ddim_step, eps_from_x0
-from d2ir_pl.errors import naming
+from d2ir_pl.errors import naming, require
 from d2ir_pl.operators.linear import Size, per_image
 from d2ir_pl.operators.svd import SVD
 from d2ir_pl.restoration.base import RestorationMethod
@@ -21,7 +21,7 @@ from d2ir_pl.restoration.step import Observer, Steps
 
 
 class DiffPIR(RestorationMethod):
-    """Denoise, make consistent with y, add noise; from pure noise down to the clean image.
+    """Denoise, make consistent with y and add noise, from pure noise down to the clean image.
 
         z     = x_0|t, clipped to [-1, 1]
         x_0   = argmin_x ||y - A x||^2 + rho_t ||x - z||^2,
@@ -35,13 +35,13 @@ class DiffPIR(RestorationMethod):
     found by conjugate gradients for other linear degradations.
 
     Args:
-        steps: network evaluations.
-        data_weight: lambda. sigma_n is the noise of y in [0, 1], half of `sigma_y`, as in the
-            authors' program, so that their lambda carries over.
-        zeta: share of the noise variance that is drawn afresh, in [0, 1].
-        spacing: `quadratic`, timesteps t = T (1 - sqrt(i / (steps - 1))), dense near the clean
-            image, or `uniform`.
-        cg_iterations: conjugate-gradient iterations of a data step without closed form.
+        steps: number of network evaluations.
+        data_weight: weight lambda. sigma_n is the noise of y in [0, 1], half of `sigma_y`, as in
+            the authors' program, so that their lambda carries over.
+        zeta: share in [0, 1] of the noise variance that is drawn afresh.
+        spacing: distance of the timesteps: `quadratic` for t = T (1 - sqrt(i / (steps - 1))), dense
+            near the clean image, or `uniform`.
+        cg_iterations: number of conjugate-gradient iterations of a data step without closed form.
 
     Raises:
         ValueError: for settings outside their range.
@@ -58,16 +58,12 @@ class DiffPIR(RestorationMethod):
         spacing: Literal["quadratic", "uniform"] = "quadratic",
         cg_iterations: int = 20,
     ) -> None:
-        for name, value, low, high in (
-            ("steps", steps, 1, math.inf),
-            ("data_weight", data_weight, 1e-6, math.inf),
-            ("zeta", zeta, 0, 1),
-            ("cg_iterations", cg_iterations, 1, math.inf),
-        ):
-            if not low <= value <= high:
-                raise ValueError(f"method.{name} {value} must lie between {low} and {high}")
+        require("steps", steps, 1)
+        require("data_weight", data_weight, 1e-6)
+        require("zeta", zeta, 0, 1)
+        require("cg_iterations", cg_iterations, 1)
         if spacing not in ("quadratic", "uniform"):
-            raise ValueError(f"method.spacing {spacing!r} must be 'quadratic' or 'uniform'")
+            raise ValueError(f"spacing {spacing!r} must be 'quadratic' or 'uniform'")
         self.steps = steps
         self.data_weight = data_weight
         self.zeta = zeta
@@ -84,7 +80,7 @@ class DiffPIR(RestorationMethod):
 
     def timesteps(self, schedule: Schedule) -> list[int]:
         """The timesteps of the walk; ValueError if the settings do not fit the schedule."""
-        with naming("method.steps"):
+        with naming("steps"):
             uniform = schedule.timesteps(self.steps)
         if self.spacing == "uniform" or self.steps == 1:
             return uniform
@@ -93,7 +89,7 @@ class DiffPIR(RestorationMethod):
         timesteps = [round(last * (1 - u)) for u in share]
         if len(set(timesteps)) < self.steps:
             raise ValueError(
-                f"method.steps {self.steps} in quadratic spacing repeat timesteps: use at most "
+                f"steps {self.steps} in quadratic spacing repeat timesteps: use at most "
                 f"{schedule.T // 2}, or spacing 'uniform'"
             )
         return timesteps
@@ -130,12 +126,12 @@ def known_svd(degradation: LinearDegradation, phi: Phi, image_size: Size) -> SVD
 
 
 def closed_form(svd: SVD, residual: Tensor, z: Tensor, rho: Tensor) -> Tensor:
-    """argmin_x ||y - D(x)||^2 + rho ||x - z||^2 = z + V s / (s^2 + rho) U^T (y - D(z)).
+    """The minimum of ||y - D(x)||^2 + rho ||x - z||^2, z + V s / (s^2 + rho) U^T (y - D(z)).
 
     Args:
-        svd: U, s and V of the linear part of D.
-        residual: `(B, 3, h, w)`, y - D(z).
-        z: `(B, 3, H, W)`.
-        rho: `(B, 1, 1, 1)`, positive.
+        svd: decomposition U, s and V of the linear part of D.
+        residual: `(B, 3, h, w)` residual y - D(z).
+        z: `(B, 3, H, W)` predictions.
+        rho: `(B, 1, 1, 1)` weight of the prediction, positive.
     """
     return z + svd.v(svd.s / (svd.s**2 + rho) * svd.ut(residual))

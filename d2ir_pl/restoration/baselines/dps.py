@@ -15,13 +15,14 @@ from d2ir_pl.restoration.problem import Problem
 class DPS(GuidedSampling):
     """Guidance of ancestral sampling by the gradient of the residual through the network.
 
-    x_s = DDPM(x_t, x_0|t) - scale grad_x_t ||y - D_phi(x_0|t(x_t))||_2, a norm of each image that
-    is not squared. An unknown phi stays what `Degradation.init` reads off the data. Memory is that
-    of one backward pass of the network.
+        x_s = DDPM(x_t, x_0|t) - scale grad_x_t ||y - D_phi(x_0|t(x_t))||_2
+
+    The norm is that of each image, and is not squared. An unknown phi stays what `Degradation.init`
+    reads off the data. A backward pass of the network has to fit into memory.
 
     Args:
-        scale: zeta, 0.3 to 1 in the publication.
-        steps: network evaluations.
+        scale: factor zeta of the gradient, 0.3 to 1 in the publication.
+        steps: number of network evaluations.
 
     Raises:
         ValueError: for settings outside their range.

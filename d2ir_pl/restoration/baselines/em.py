@@ -9,7 +9,7 @@ from torch import Tensor
 
 from d2ir_pl.degradations import Blur, Degradation, Phi
 from d2ir_pl.diffusion import Prior, ancestral_sigma, ddim_step, eps_from_x0
-from d2ir_pl.errors import naming
+from d2ir_pl.errors import naming, require
 from d2ir_pl.operators.linear import per_image
 from d2ir_pl.randomness import normal_like
 from d2ir_pl.restoration.base import RestorationMethod
@@ -38,14 +38,14 @@ class FastDiffusionEM(RestorationMethod):
     A known kernel stays as it is, which leaves PiGDM.
 
     Args:
-        steps: network evaluations of each sample, from T down to 0.
-        samples: images that share one kernel. The published program walks one.
+        steps: number of network evaluations of each sample, from T down to 0.
+        samples: number of images that share one kernel. The published program walks one.
         scale: factor of the guidance; a quarter is the authors' 1 of images in [0, 1].
         sparsity: weight of the kernel's l1 norm.
         smoothness: weight of the squared differences of the kernel's neighbours.
-        coupling: beta, weight that holds the two halves of the splitting together.
-        kernel_iterations: rounds of the splitting at each timestep.
-        cg_iterations: conjugate-gradient iterations of the guidance.
+        coupling: weight beta that holds the two halves of the splitting together.
+        kernel_iterations: number of rounds of the splitting at each timestep.
+        cg_iterations: number of conjugate-gradient iterations of the guidance.
 
     Raises:
         ValueError: for settings outside their range.
@@ -68,14 +68,11 @@ class FastDiffusionEM(RestorationMethod):
         kernel_iterations: int = 10,
         cg_iterations: int = 5,
     ) -> None:
-        for name, value, low in (
-            ("steps", steps, 1),
-            ("samples", samples, 1),
-            ("scale", scale, 0),
-            ("cg_iterations", cg_iterations, 1),
-        ):
-            if not value >= low:
-                raise ValueError(f"method.{name} {value} must be at least {low}")
+        require("steps", steps, 1)
+        require("samples", samples, 1)
+        require("scale", scale, 0)
+        require("kernel_iterations", kernel_iterations, 1)
+        require("cg_iterations", cg_iterations, 1)
         self.steps = steps
         self.samples = samples
         self.scale = scale
@@ -92,7 +89,7 @@ class FastDiffusionEM(RestorationMethod):
                 f"FastDiffusionEM estimates the kernel of a Blur, not a "
                 f"{type(degradation).__name__}: use that degradation, or D2IR"
             )
-        with naming("method.steps"):
+        with naming("steps"):
             prior.schedule.timesteps(self.steps)
 
     @torch.no_grad()
@@ -100,10 +97,10 @@ class FastDiffusionEM(RestorationMethod):
         degradation = problem.degradation
         assert isinstance(degradation, Blur)
         phi = _point(degradation, problem.y) if degradation.estimated else problem.init()
-        count, n = len(problem), self.samples
         # Samples of one image lie side by side: row b * n + j is sample j of image b.
-        like = problem.y.new_empty(count, n, 3, *problem.image_size)
-        copies = problem.select([b for b in range(count) for _ in range(n)])
+        n = self.samples
+        like = problem.y.new_empty(len(problem), n, 3, *problem.image_size)
+        copies = problem.select([b for b in range(len(problem)) for _ in range(n)])
         x_t = normal_like(like, problem.generators).flatten(0, 1)
         steps = Steps(observer, "estimation", self.steps, problem)
         for t, ab, ab_next in prior.schedule.walk(prior.schedule.timesteps(self.steps)):
@@ -112,8 +109,7 @@ class FastDiffusionEM(RestorationMethod):
                 x0_graph = prior.x0(x_t, t).clamp(-1, 1)
             x0 = x0_graph.detach()
             if degradation.estimated:
-                sharp = x0.unflatten(0, (count, n))
-                kernel = self.maximization(problem.y, sharp, degradation, phi, problem.sigma_y)
+                kernel = self.maximization(problem, x0.view_as(like), phi)
                 phi = degradation.canonicalize(_phi(kernel))
             sigma = ancestral_sigma(ab, ab_next)
             direction, loss = self._consistency(copies, x0, phi, sigma)
@@ -122,16 +118,16 @@ class FastDiffusionEM(RestorationMethod):
             noise = normal_like(like, problem.generators).flatten(0, 1)
             x_t = ddim_step(x0, eps, ab_next, noise, sigma)
             x_t = x_t + self.scale * math.sqrt(ab / (1 + sigma**2)) * ascent
-            mean = (x0 + direction).unflatten(0, (count, n)).mean(1)
-            steps.report(mean, phi, loss.unflatten(0, (count, n)).mean(1))
-        x = x_t.unflatten(0, (count, n)).mean(1)
+            mean = (x0 + direction).view_as(like).mean(1)
+            steps.report(mean, phi, loss.view(-1, n).mean(1))
+        x = x_t.view_as(like).mean(1)
         nfe = n * self.steps
         return problem.result(x, phi, nfe=nfe, stopped_by="steps", losses=steps.losses)
 
     def _consistency(
         self, copies: Problem, x0: Tensor, phi: Phi, sigma: float
     ) -> tuple[Tensor, Tensor]:
-        """g for every sample, and the misfit of its prediction."""
+        """The direction g of every sample, and the misfit of its prediction."""
         phi = phi.repeat(self.samples)
         operator, residual = copies.linearize(x0, phi)
         # At the last step the guess is that of a vanishing variance: nothing is left to correct.

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from d2ir_pl.degradations import Phi
 from d2ir_pl.diffusion import Prior
+from d2ir_pl.errors import require
 from d2ir_pl.operators.linear import size_of
 from d2ir_pl.restoration.baselines.guided_sampling import Guidance, GuidedSampling
 from d2ir_pl.restoration.problem import Problem, mean_square
@@ -20,7 +21,7 @@ PUBLISHED_SIZE = 256
 class GDP(GuidedSampling):
     """Guidance of ancestral sampling by the data, without a backward pass of the network.
 
-    x_s = DDPM(x_t, x_0|t) - s grad L(x),  L(x) = mean of ((y - D_phi(x)) / 2)^2 over an image
+        x_s = DDPM(x_t, x_0|t) - s grad L(x),  L(x) = mean of ((y - D_phi(x)) / 2)^2 over an image
 
     with x = x_0|t, or x = x_t. L is the mean squared error in [0, 1]; no variance factor scales the
     step. An unknown phi takes a step of plain gradient descent on L(x_0|t) at every timestep.
@@ -31,10 +32,11 @@ class GDP(GuidedSampling):
     does it here, where L is multiplied by the image's area over 256x256.
 
     Args:
-        variant: `x0` or `xt`, where the gradient is taken.
-        scale: s for images of 256x256 pixels and 1000 steps. Published: super-resolution x4 2000,
-            deblurring 6000, inpainting 4000, colourisation 6000, low light and HDR 80000 (x0 only).
-        steps: network evaluations.
+        variant: point where the gradient is taken, `x0` or `xt`.
+        scale: factor s for images of 256x256 pixels and 1000 steps. Published are 2000 for
+            super-resolution x4, 6000 for deblurring and colourisation, 4000 for inpainting, and
+            80000 for low light and HDR (x0 only).
+        steps: number of network evaluations.
         phi_lr: learning rate of an unknown phi; 0 keeps what was read off the data.
 
     Raises:
@@ -55,9 +57,8 @@ class GDP(GuidedSampling):
     ) -> None:
         super().__init__(scale, steps)
         if variant not in ("x0", "xt"):
-            raise ValueError(f"method.variant {variant!r} must be 'x0' or 'xt'")
-        if not phi_lr >= 0:
-            raise ValueError(f"method.phi_lr {phi_lr} must be at least 0")
+            raise ValueError(f"variant {variant!r} must be 'x0' or 'xt'")
+        require("phi_lr", phi_lr, 0)
         self.variant = variant
         self.phi_lr = phi_lr
 

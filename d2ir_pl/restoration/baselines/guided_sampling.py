@@ -11,7 +11,7 @@ from torch import Tensor
 
 from d2ir_pl.degradations import Degradation, Phi
 from d2ir_pl.diffusion import Prior, ancestral_sigma, ddim_step, eps_from_x0
-from d2ir_pl.errors import naming
+from d2ir_pl.errors import naming, require
 from d2ir_pl.restoration.base import RestorationMethod
 from d2ir_pl.restoration.problem import Problem
 from d2ir_pl.restoration.result import Restoration
@@ -20,11 +20,11 @@ from d2ir_pl.restoration.step import Observer, Steps
 
 @dataclass(frozen=True)
 class Guidance:
-    """What a method makes of one timestep.
+    """The prediction at one timestep, and the step down the misfit that follows it.
 
     Attributes:
-        x0: predictions in [-1, 1], `(B, 3, H, W)`, towards which the ancestral step goes.
-        descent: what is subtracted after that step.
+        x0: `(B, 3, H, W)` predictions in [-1, 1], towards which the ancestral step goes.
+        descent: `(B, 3, H, W)` images that are subtracted after that step.
         loss: `(B,)` misfit of x_0|t.
         phi: parameters from here on.
     """
@@ -36,7 +36,9 @@ class Guidance:
 
 
 class GuidedSampling(RestorationMethod):
-    """x_s = sqrt(ab_s) x_0|t + sqrt(1 - ab_s - sigma^2) eps + sigma z - descent, from x_T = noise.
+    """Ancestral sampling from noise that a method guides towards the data.
+
+        x_s = sqrt(ab_s) x_0|t + sqrt(1 - ab_s - sigma^2) eps + sigma z - descent
 
     s is the next of `steps` timesteps, sigma^2 the posterior variance of DDPM (Ho et al. 2020,
     eq. 7), x_0|t clipped to [-1, 1] and eps the noise that x_t then contains. The last x_s is the
@@ -44,7 +46,7 @@ class GuidedSampling(RestorationMethod):
 
     Args:
         scale: factor of the descent.
-        steps: network evaluations, in equal strides from T down to 0.
+        steps: number of network evaluations, in equal strides from T down to 0.
 
     Raises:
         ValueError: for settings outside their range.
@@ -53,16 +55,14 @@ class GuidedSampling(RestorationMethod):
     step_sizes: ClassVar[tuple[str, ...]] = ("scale",)
 
     def __init__(self, scale: float, steps: int) -> None:
-        if not scale >= 0:
-            raise ValueError(f"method.scale {scale} must be at least 0")
-        if not steps >= 1:
-            raise ValueError(f"method.steps {steps} must be at least 1")
+        require("scale", scale, 0)
+        require("steps", steps, 1)
         self.scale = scale
         self.steps = steps
 
     @abstractmethod
     def guide(self, problem: Problem, prior: Prior, x_t: Tensor, t: int, phi: Phi) -> Guidance:
-        """The prediction at one timestep and the descent on the data that follows it.
+        """The prediction at one timestep and the step down the misfit that follows it.
 
         It is called without gradient mode, and evaluates the prior once.
 
@@ -74,8 +74,8 @@ class GuidedSampling(RestorationMethod):
             phi: parameters as they are now.
         """
 
-    def check(self, degradation: Degradation, prior: Prior) -> None:
-        with naming("method.steps"):
+    def check(self, degradation: Degradation, prior: Prior) -> None:  # noqa: ARG002
+        with naming("steps"):
             prior.schedule.timesteps(self.steps)
 
     @torch.no_grad()

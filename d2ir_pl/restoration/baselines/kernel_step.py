@@ -10,17 +10,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from d2ir_pl.degradations import Blur, Phi
+from d2ir_pl.errors import require
 from d2ir_pl.operators.convolution import wrapped
+from d2ir_pl.operators.linear import Size, size_of
 from d2ir_pl.operators.padding import pad
+from d2ir_pl.restoration.problem import Problem
 
 
 @dataclass(frozen=True)
 class KernelStep:
-    """argmin over kernels k, not negative and with sum 1, by half-quadratic splitting, of
+    """The most probable blur kernel, by half-quadratic splitting.
+
+    It is the minimum over kernels k, not negative and with sum 1, of
 
         1/(2 n sigma_y^2) sum_j ||y - k * x_j||^2 + lambda |k|_1 + gamma/2 ||grad k||^2,
 
-    j over n sharp images. With z the copy of k that the l1 norm and the simplex hold:
+    with j over n sharp images. With z the copy of k that the l1 norm and the simplex hold:
 
         k = argmin  data + gamma/2 ||grad k||^2 + beta/2 ||k - z||^2    (at each frequency)
         z = soft threshold of k at lambda / beta, scaled to sum 1.
@@ -32,10 +37,10 @@ class KernelStep:
     is filled in by z * x_j in every round, as missing data are in expectation maximisation.
 
     Args:
-        sparsity: lambda.
-        smoothness: gamma.
-        coupling: beta, positive.
-        iterations: rounds.
+        sparsity: weight lambda.
+        smoothness: weight gamma.
+        coupling: weight beta, positive.
+        iterations: number of rounds.
 
     Raises:
         ValueError: for settings outside their range.
@@ -50,33 +55,29 @@ class KernelStep:
     iterations: int
 
     def __post_init__(self) -> None:
-        for name, low in (("sparsity", 0), ("smoothness", 0), ("coupling", 1e-6)):
-            value = getattr(self, name)
-            if not low <= value < math.inf:
-                raise ValueError(f"method.{name} {value} must be at least {low} and finite")
-        if not self.iterations >= 1:
-            raise ValueError(f"method.kernel_iterations {self.iterations} must be at least 1")
+        require("sparsity", self.sparsity, 0)
+        require("smoothness", self.smoothness, 0)
+        require("coupling", self.coupling, 1e-6)
+        require("iterations", self.iterations, 1)
 
-    def __call__(
-        self, y: Tensor, x: Tensor, degradation: Blur, phi: Phi, sigma_y: Tensor
-    ) -> Tensor:
-        """Kernels `(B, k, k)`, from those at phi.
+    def __call__(self, problem: Problem, x: Tensor, phi: Phi) -> Tensor:
+        """The kernels `(B, k, k)` after some rounds.
 
         Args:
-            y: `(B, 3, h, w)` blurred images.
-            x: `(B, n, 3, H, W)` sharp images of each, of the degradation's `frame.image_size`.
-            degradation: tells the border.
-            phi: where to start.
-            sigma_y: `(B,)` noise of y.
+            problem: blurred images, whose degradation is a `Blur`.
+            x: `(B, n, 3, H, W)` sharp images of each.
+            phi: kernels to start from.
         """
+        y, degradation = problem.y, problem.degradation
+        assert isinstance(degradation, Blur)
         z = degradation.kernel(phi)
         size, radius = z.shape[-1], z.shape[-1] // 2
         if degradation.border != "extend":
             x = pad(x, (radius, radius), (radius, radius), degradation.border)
-        torus = (x.shape[-2], x.shape[-1])
+        torus = size_of(x)
         spectrum = torch.fft.rfft2(x)
         power = spectrum.abs().square().sum(2).mean(1)
-        variance = (sigma_y**2)[:, None, None]
+        variance = (problem.sigma_y**2)[:, None, None]
         roughness = variance * self.smoothness * _squared_differences(torus, z)
         curvature = power + roughness + variance * self.coupling
         rest = tuple(t - o for t, o in zip(torus, y.shape[-2:], strict=True))
@@ -94,11 +95,12 @@ class KernelStep:
         return z
 
 
-def _squared_differences(torus: tuple[int, int], like: Tensor) -> Tensor:
-    """|D|^2 of the differences of neighbours, at the frequencies of `rfft2`."""
+def _squared_differences(torus: Size, like: Tensor) -> Tensor:
+    """The power |D|^2 of the differences of neighbours, at the frequencies of `rfft2`."""
     fy = torch.fft.fftfreq(torus[0], dtype=like.dtype, device=like.device)[:, None]
     fx = torch.fft.rfftfreq(torus[1], dtype=like.dtype, device=like.device)
-    return 4 * ((math.pi * fy).sin() ** 2 + (math.pi * fx).sin() ** 2)
+    power: Tensor = 4 * ((math.pi * fy).sin() ** 2 + (math.pi * fx).sin() ** 2)
+    return power
 
 
 def _unwrap(canvas: Tensor, size: int) -> Tensor:

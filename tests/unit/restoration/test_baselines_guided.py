@@ -397,7 +397,7 @@ def test_latents_and_steps_are_reported_and_only_dps_goes_back_through_the_netwo
     ],
 )
 def test_impossible_settings_are_refused(build: object, message: str) -> None:
-    with pytest.raises(ValueError, match=rf"method\.{message}"):
+    with pytest.raises(ValueError, match=message):
         build()
 
 
@@ -406,7 +406,7 @@ def test_more_steps_than_the_schedule_has_are_refused_before_any_work(
     method: RestorationMethod,
 ) -> None:
     prior = GaussianPrior()
-    with pytest.raises(ValueError, match=r"method\.(ddim_)?steps: 1001 steps do not fit"):
+    with pytest.raises(ValueError, match=r"^(ddim_)?steps: 1001 steps do not fit"):
         method.restore(Problem.of(torch.zeros(1, 3, 8, 8), GaussianBlur(3), generators(1)), prior)
     assert prior.nfe == 0
 

@@ -25,7 +25,7 @@ from d2ir_pl.operators.svd import correlation_matrix
 from d2ir_pl.randomness import image_generator, normal_like
 from d2ir_pl.restoration import Problem, RestorationMethod, Step, mean_square
 from d2ir_pl.restoration.baselines import DDRM, DiffPIR, FastDiffusionEM
-from d2ir_pl.restoration.baselines.ddrm import require_svd, spectral_start, spectral_step
+from d2ir_pl.restoration.baselines.ddrm import Spectrum, require_svd
 from d2ir_pl.restoration.baselines.kernel_step import KernelStep
 
 DECOMPOSED: dict[str, Degradation] = {
@@ -232,18 +232,17 @@ def walk(
 ) -> torch.Tensor:
     """The coefficients of DDRM for a diagonal operator, without an image around them."""
     generator = torch.Generator().manual_seed(0)
-    noise_y = torch.tensor(sigma_y, dtype=d.dtype)
+    spectrum = Spectrum(d, s, torch.tensor(sigma_y, dtype=d.dtype), eta, eta_b=1.0)
     timesteps = prior.schedule.timesteps(steps)
-    levels = [prior.schedule.level(t) for t in (*timesteps, -1)]
-    sigmas = [math.sqrt((1 - ab) / ab) for ab in levels]
+    sigmas = [prior.schedule.sigma(t) for t in (*timesteps, -1)]
 
     def draw() -> torch.Tensor:
         return torch.randn(d.shape, dtype=d.dtype, generator=generator)
 
-    c = spectral_start(d, s, noise_y, sigmas[0], draw())
+    c = spectrum.start(sigmas[0], draw())
     for i, t in enumerate(timesteps):
-        c0 = prior.x0(math.sqrt(levels[i]) * c, t)
-        c = spectral_step(c0, c, d, s, noise_y, sigmas[i], sigmas[i + 1], draw(), eta, 1.0)
+        c0 = prior.x0(math.sqrt(prior.schedule.level(t)) * c, t)
+        c = spectrum.step(c0, c, sigmas[i], sigmas[i + 1], draw())
     return c
 
 
@@ -355,7 +354,8 @@ def test_given_the_sharp_image_the_kernel_step_finds_the_kernel() -> None:
     y = blur(x, phi) + 0.02 * normal_like(blur(x, phi), generators(2))
     start = Phi(logits=torch.zeros(2, 9, 9))
     step = KernelStep(100.0, 1e4, 1e5, 60)
-    kernel = step(y, x[:, None], blur, start, torch.full((2,), 0.02))
+    problem = Problem(y, torch.full((2,), 0.02), blur, generators(2))
+    kernel = step(problem, x[:, None], start)
     truth = blur.kernel(phi)
     similarity = (kernel * truth).sum((1, 2)) / kernel.flatten(1).norm(dim=1)
     similarity = similarity / truth.flatten(1).norm(dim=1)
@@ -371,7 +371,8 @@ def test_the_true_kernel_of_noiseless_data_is_a_fixed_point_at_any_border(border
     x = x[:, :1].expand(-1, 2, -1, -1, -1)
     phi = blur.draw(generators(1), x)
     y = blur(x[:, 0], phi)
-    kernel = KernelStep(0.0, 0.0, 1e5, 5)(y, x, blur, phi, torch.full((1,), 0.02).double())
+    problem = Problem(y, torch.full((1,), 0.02).double(), blur, generators(1))
+    kernel = KernelStep(0.0, 0.0, 1e5, 5)(problem, x, phi)
     assert torch.allclose(kernel, blur.kernel(phi), atol=1e-10)
 
 
