@@ -31,6 +31,10 @@ class Sample:
     reference: Photo | None
     digest: str
 
+    def failed(self, reason: str) -> Failure:
+        """The failure to restore it."""
+        return Failure(self.item, reason, self.digest)
+
 
 def read_sample(item: Item) -> Sample | Failure:
     """Read an input and its reference."""

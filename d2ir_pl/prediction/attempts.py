@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 
 import torch
 from pytorch_lightning.utilities.memory import garbage_collection_cuda, is_oom_error
 
 from d2ir_pl.errors import OutputError
-from d2ir_pl.prediction.outcome import Outcome
 from d2ir_pl.priors import NetworkPrior
 from d2ir_pl.restoration import Restoration, RestorationMethod
 
@@ -18,6 +18,42 @@ WORST_RESIDUAL = 1e3
 it, even when they are stopped early; what has exploded does not."""
 
 Restore = Callable[[Sequence[int], RestorationMethod], Restoration]
+
+
+@dataclass
+class Restored:
+    """A restored image, and how that was done.
+
+    Attributes:
+        restoration: batch of this image alone.
+        tile: largest side in pixels that the prior may see at once.
+        notes: sentences on what had to be done differently.
+        in_float32: whether the prior computed in float32 in place of the run's precision.
+    """
+
+    restoration: Restoration
+    tile: int
+    notes: list[str] = field(default_factory=list)
+    in_float32: bool = False
+
+    @property
+    def sound(self) -> bool:
+        """Whether the restoration is finite and explains the photo at all."""
+        finite = bool(self.restoration.x0.isfinite().all())
+        return finite and float(self.restoration.residual) <= WORST_RESIDUAL
+
+
+@dataclass
+class Outcome:
+    """What became of the images of a batch, by their positions.
+
+    Attributes:
+        restored: images that were restored.
+        failed: reasons for the others.
+    """
+
+    restored: dict[int, Restored] = field(default_factory=dict)
+    failed: dict[int, str] = field(default_factory=dict)
 
 
 class Attempts:
@@ -42,26 +78,25 @@ class Attempts:
         """Pixels of an image that memory did not hold, and the tile on which it did."""
 
     def __call__(
-        self, restore: Restore, method: RestorationMethod, count: int, pixels: int
+        self, restore: Restore, method: RestorationMethod, images: Sequence[int], pixels: int
     ) -> Outcome:
         """Restore a batch.
 
         Args:
-            restore: how some images of the batch, given by their positions, are restored.
-            method: what it is called with, or a gentler version of it.
-            count: images in the batch.
-            pixels: of each of them.
+            restore: function that restores some of the images, given by their positions.
+            method: method that it is called with, or a gentler version of it.
+            images: positions of all images.
+            pixels: number of pixels of each of them.
         """
         outcome = Outcome()
         with self.prior.same_tiles_afterwards():
             if self._small_tile is not None and pixels >= self._small_tile[0]:
                 self.prior.fix_tile(self._small_tile[1])
-            broken = self._together(restore, method, list(range(count)), pixels, outcome)
-        for b, restoration in list(outcome.restored.items()):
-            if not _sound(restoration):
+            broken = self._together(restore, method, images, pixels, outcome)
+        for b, first in outcome.restored.items():
+            if not first.sound:
                 broken[b] = "the restoration diverged"
         for b, reason in broken.items():
-            outcome.restored.pop(b, None)
             with self.prior.same_tiles_afterwards():
                 self._again(restore, method, b, reason, pixels, outcome)
         return outcome
@@ -76,10 +111,11 @@ class Attempts:
         outcome: Outcome,
     ) -> None:
         """Restore an image more gently than before, if there is a way to."""
+        first = outcome.restored.pop(image, None)
         gentler, half = method.gentler(), self.prior.compute_dtype != torch.float32
-        ways = ["with a tenth of the step sizes"] * (gentler is not None) + ["in float32"] * half
-        how = " and ".join(ways)
-        remedy = "try another --seed"
+        ways = ["with a tenth of the step sizes"] if gentler is not None else []
+        ways += ["in float32"] if half else []
+        how, remedy = " and ".join(ways), "try another --seed"
         if not ways:
             outcome.failed[image] = f"{reason}: {remedy}"
             return
@@ -92,18 +128,20 @@ class Attempts:
             broken = {image: "memory ran out"}
         if image in outcome.failed:
             return
-        if not broken and _sound(outcome.restored[image]):
-            outcome.note(image, f"{reason} at first: restored {how}")
-            outcome.in_float32.update([image] * half)
+        second = outcome.restored.pop(image, None)
+        if broken or second is None or not second.sound:
+            outcome.failed[image] = f"{reason}, {how} as well: {remedy}"
             return
-        outcome.restored.pop(image, None)
-        outcome.failed[image] = f"{reason}, {how} as well: {remedy}"
+        second.notes[:0] = first.notes if first is not None else []
+        second.notes.append(f"{reason} at first: restored {how}")
+        second.in_float32 = half
+        outcome.restored[image] = second
 
     def _together(
         self,
         restore: Restore,
         method: RestorationMethod,
-        images: list[int],
+        images: Sequence[int],
         pixels: int,
         outcome: Outcome,
     ) -> dict[int, str]:
@@ -115,30 +153,19 @@ class Attempts:
             if self._fitting_pixels is not None:
                 count = min(count, max(1, self._fitting_pixels // pixels))
             part, waiting = waiting[:count], waiting[count:]
-            restoration, refusal, failure = None, "", ""
-            try:
-                restoration = restore(part, method)
-            except OutputError:
-                raise
-            except ValueError as error:
-                refusal = str(error)
-            except (MemoryError, RuntimeError, IndexError, ArithmeticError) as error:
-                # And go on outside, where the error no longer holds tensors.
-                failure = "" if out_of_memory(error) else f"a computation failed ({error!r:.200})"
+            restoration, refusal, failure = _attempt(restore, part, method)
             if restoration is not None:
                 small = len(part) < len(images) and not alone
+                note = f"memory ran out: restored {len(part)} at a time{tiled}"
                 for i, b in enumerate(part):
-                    outcome.restored[b] = restoration.select([i])
-                    outcome.tiles[b] = self.prior.tile
-                    if small or tiled:
-                        outcome.note(b, f"memory ran out: restored {len(part)} at a time{tiled}")
-            elif refusal or failure:
-                if len(part) > 1:
-                    waiting, alone = [*part, *waiting], True
-                elif refusal:
-                    outcome.failed[part[0]] = refusal
-                else:
-                    broken[part[0]] = failure
+                    notes = [note] if small or tiled else []
+                    outcome.restored[b] = Restored(restoration.select([i]), self.prior.tile, notes)
+            elif (refusal or failure) and len(part) > 1:
+                waiting, alone = [*part, *waiting], True
+            elif refusal:
+                outcome.failed[part[0]] = refusal
+            elif failure:
+                broken[part[0]] = failure
             else:
                 garbage_collection_cuda()
                 waiting = [*part, *waiting]
@@ -155,6 +182,25 @@ class Attempts:
         return broken
 
 
+def _attempt(
+    restore: Restore, part: Sequence[int], method: RestorationMethod
+) -> tuple[Restoration | None, str, str]:
+    """A restoration, or why it was refused, or why it failed; nothing if memory ran out.
+
+    What becomes of it is decided by the caller, where an error no longer holds tensors.
+    """
+    try:
+        return restore(part, method), "", ""
+    except OutputError:
+        raise
+    except ValueError as error:
+        return None, str(error), ""
+    except (MemoryError, RuntimeError, IndexError, ArithmeticError) as error:
+        if out_of_memory(error):
+            return None, "", ""
+        return None, "", f"a computation failed ({error!r:.200})"
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that a device, or the machine, has no memory left."""
     if isinstance(error, MemoryError) or is_oom_error(error):
@@ -162,8 +208,3 @@ def out_of_memory(error: BaseException) -> bool:
     # What Lightning does not know: Apple's GPUs, other systems' CPUs, and libraries of CUDA.
     text = str(error)
     return any(part in text for part in ("out of memory", "not enough memory", "ALLOC_FAILED"))
-
-
-def _sound(restoration: Restoration) -> bool:
-    finite = bool(restoration.x0.isfinite().all())
-    return finite and float(restoration.residual) <= WORST_RESIDUAL

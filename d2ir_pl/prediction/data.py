@@ -1,4 +1,4 @@
-"""Folders of degraded photos as batches of equal size."""
+"""Folders of degraded photos as batches of images of equal size."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from d2ir_pl.errors import InputError
+from d2ir_pl.errors import InputError, require
 from d2ir_pl.inputs.finding import find_items, group_by_size
 from d2ir_pl.inputs.items import Failure, Item
 from d2ir_pl.inputs.samples import Sample, read_sample
@@ -20,7 +20,9 @@ class Batch:
     """Samples of one size, and the inputs of that batch that could not be read.
 
     Attributes:
-        y: `(B, 3, H, W)`, or `(B, S, 3, H, W)` of scenes, in [-1, 1]; B may be 0.
+        samples: inputs as they were read.
+        failures: inputs that could not be read, and why.
+        y: `(B, 3, H, W)` their pixels, or `(B, S, 3, H, W)` of scenes, in [-1, 1]; B may be 0.
     """
 
     samples: list[Sample]
@@ -35,15 +37,16 @@ class RestorationDataModule(pl.LightningDataModule):
         inputs: a file, a folder (searched recursively for image files) or a glob pattern.
         references: a folder with the clean images under the same relative paths; extensions may
             differ.
-        scenes: every folder with photos in it is one scene, of which these are exposures.
-        degrade: the inputs are clean: degrade them with the configured degradation first, and
-            keep them as references.
-        degrade_noise: standard deviation in [0, 1] of the noise that `degrade` adds.
-        batch_size: images of equal size that are restored together.
-        limit: restore only the first so many images.
-        num_workers: processes that read images ahead.
+        scenes: whether every folder with photos in it is one scene, of which these are exposures.
+        degrade: whether the inputs are clean: they are degraded with the configured degradation
+            first, and kept as references.
+        degrade_noise: standard deviation in [0, 1) of the noise that `degrade` adds.
+        batch_size: number of images of equal size that are restored together.
+        limit: number of images, the first ones, that are restored; all if null.
+        num_workers: number of processes that read images ahead.
 
     Raises:
+        ValueError: if a number is out of its range.
         InputError: if there is nothing to restore, or the settings contradict each other.
     """
 
@@ -60,19 +63,16 @@ class RestorationDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         if inputs is None:
-            raise InputError("no input is given: add --data.inputs with a file, folder or glob")
-        if batch_size < 1:
-            raise InputError(f"--data.batch_size {batch_size} must be at least 1")
-        if num_workers < 0:
-            raise InputError(f"--data.num_workers {num_workers} must be at least 0")
-        if limit is not None and limit < 1:
-            raise InputError(f"--data.limit {limit} must be at least 1")
+            raise InputError("inputs: no input is given, name a file, a folder or a glob")
+        require("batch_size", batch_size, 1)
+        require("num_workers", num_workers, 0)
+        if limit is not None:
+            require("limit", limit, 1)
         if degrade and references is not None:
-            raise InputError("--data.degrade true makes its own references: leave out references")
+            raise InputError("degrade true makes its own references: leave out references")
         if degrade and scenes:
-            raise InputError("--data.degrade true makes exposures itself: leave out scenes")
-        if not 0 <= degrade_noise < 1:
-            raise InputError(f"--data.degrade_noise {degrade_noise} must lie in [0, 1)")
+            raise InputError("degrade true makes exposures itself: leave out scenes")
+        require("degrade_noise", degrade_noise, 0, below=1)
         self.scenes = scenes
         self.degrade = degrade
         self.degrade_noise = degrade_noise

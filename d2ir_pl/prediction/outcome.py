@@ -2,111 +2,164 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from d2ir_pl.degradations import Phi
+from d2ir_pl.degradations import Degradation, Phi
 from d2ir_pl.inputs.items import Failure
 from d2ir_pl.inputs.samples import Sample
+from d2ir_pl.operators.linear import size_of
 from d2ir_pl.restoration import Restoration
+from d2ir_pl.results import metrics
+from d2ir_pl.results.record import Record
 
 
-@dataclass(frozen=True)
-class Scene:
-    """Degraded images, and what is known about them.
+@dataclass(frozen=True, eq=False)
+class ImageResult:
+    """A restored image and all there is to know of it, on the CPU.
 
     Attributes:
-        y: `(B, 3, H, W)`, or `(B, S, 3, H, W)` for several photos of each scene.
-        reference: `(B, 3, H', W')` clean images, where they are known.
-        true_phi: the parameters with which the program itself degraded the images.
+        sample: input that was restored.
+        degradation: family that explains it.
+        y: `(3, h, w)` degraded image, or `(S, 3, h, w)` for several photos of a scene.
+        shown: `(3, H, W)` y, or a first guess from it, at the size of the restored image.
+        reference: `(3, H, W)` clean image, if it is known.
+        true_phi: parameters with which the program itself degraded the clean image.
+        restoration: batch of this image alone.
+        scores: PSNR and so on by the names of `Record`; they may be infinite or NaN.
+        notes: sentences on what had to be done differently.
+        reasons: sentences on why it was restored so, where the program has chosen that itself.
+        tile: largest side in pixels that the prior may see at once.
+        precision: name that Lightning has for what the prior computed in.
+        phi_change: share by which the degradation's parameters moved from step to step of stage 1,
+            see `Degradation.change`; empty where they are known, or there was no such step.
+        seed: number from which the noise was drawn, beside the image's own name.
+        num_samples: number of restorations, of which this is the mean.
+        seconds: time that was spent on it.
     """
 
+    sample: Sample
+    degradation: Degradation
     y: Tensor
-    reference: Tensor | None = None
-    true_phi: Phi | None = None
+    shown: Tensor
+    reference: Tensor | None
+    true_phi: Phi | None
+    restoration: Restoration
+    scores: dict[str, float]
+    notes: list[str]
+    reasons: list[str]
+    tile: int
+    precision: str
+    phi_change: list[float | None]
+    seed: int
+    num_samples: int
+    seconds: float
 
-    def select(self, images: Sequence[int]) -> Scene:
-        rows = list(images)
-        return Scene(
-            self.y[rows],
-            None if self.reference is None else self.reference[rows],
-            None if self.true_phi is None else self.true_phi.select(rows),
+    @property
+    def name(self) -> str:
+        """The name under which it is written."""
+        return self.sample.item.name
+
+    @property
+    def x0(self) -> Tensor:
+        """`(3, H, W)` restored image in [-1, 1]."""
+        return self.restoration.x0[0]
+
+    @property
+    def std(self) -> Tensor | None:
+        """`(1, H, W)` standard deviation of several restorations, in the units of x0."""
+        return None if self.restoration.std is None else self.restoration.std[0]
+
+    @property
+    def picture(self) -> Tensor | None:
+        """`(h, w)` in [0, 1]: what the degradation looks like, such as a kernel."""
+        picture = self.degradation.picture(self.restoration.phi)
+        return None if picture is None else picture[0]
+
+    def record(self, fingerprint: str = "") -> Record:
+        """What is written about it: squared residuals and noise refer to [0, 1].
+
+        Args:
+            fingerprint: digest of the settings.
+        """
+        r = self.restoration
+        side = max(self.degradation.frame.image_size(size_of(self.y)))
+        drawn = self.true_phi
+        return Record(
+            name=self.name,
+            status="restored",
+            fingerprint=fingerprint,
+            input_sha256=self.sample.digest,
+            reference_sha256=self._reference_sha256(),
+            height=r.x0.shape[-2],
+            width=r.x0.shape[-1],
+            seed=self.seed,
+            sigma_y=float(r.sigma_y) / 2,
+            residual=float(r.residual) / 4,
+            stopped_by=r.stopped_by[0],
+            nfe=r.nfe[0],
+            num_samples=self.num_samples,
+            std=None if r.std is None else float(r.std.square().mean().sqrt()) / 2,
+            precision=self.precision,
+            tile=self.tile if side > self.tile else None,
+            seconds=round(self.seconds, 3),
+            losses={stage: [v / 4 for v in losses[0]] for stage, losses in r.losses.items()},
+            phi=self.degradation.describe(r.phi)[0],
+            phi_change=self.phi_change,
+            true_phi=None if drawn is None else self.degradation.describe(drawn)[0],
+            notes=[*self.sample.photo.notes, *self.notes],
+            reasons=self.reasons,
+            psnr=self._finite("psnr"),
+            ssim=self._finite("ssim"),
+            lpips=self._finite("lpips"),
+            input_psnr=self._finite("input_psnr"),
+            reblur_psnr=self._finite("reblur_psnr"),
         )
 
-    @staticmethod
-    def join(parts: Sequence[Scene]) -> Scene:
-        references = [part.reference for part in parts if part.reference is not None]
-        drawn = [part.true_phi for part in parts if part.true_phi is not None]
-        return Scene(
-            torch.cat([part.y for part in parts]),
-            torch.cat(references) if references else None,
-            Phi.join(drawn) if drawn else None,
-        )
+    def _finite(self, score: str) -> float | None:
+        """A score that JSON can hold."""
+        value = self.scores.get(score, math.nan)
+        return value if math.isfinite(value) else None
 
-    def cpu(self) -> Scene:
-        return Scene(
-            self.y.cpu(),
-            None if self.reference is None else self.reference.cpu(),
-            None if self.true_phi is None else self.true_phi.to("cpu"),
-        )
+    def _reference_sha256(self) -> str:
+        """Digest of the clean image: the input itself where the program has degraded it."""
+        if self.true_phi is not None:
+            return self.sample.digest
+        return "" if self.sample.reference is None else self.sample.reference.sha256
 
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What `predict_step` hands to the callbacks, on the CPU.
+    """What `predict_step` hands to the callbacks.
 
     Attributes:
-        samples: the images that were restored.
-        positions: where in the batch they stood.
-        notes: what had to be done differently for each of them.
-        reasons: why each was restored as it was, where the program has chosen that itself.
-        tiles: largest side in pixels that the prior saw at once.
-        in_float32: whether the prior computed in float32 instead of the run's precision.
+        results: images that were restored.
         failures: the others, with reasons.
-        scene: the degraded images.
-        shown: `(B, 3, H', W')`, them (or a first guess from them) at the size of the restored ones.
-        phi_change: how far the degradation's parameters moved from step to step of stage 1, see
-            `Degradation.change`; empty where they are known, or there was no such step.
-        restoration: None if no image of the batch could be read.
-        scores: name -> one number per image.
-        seconds: time spent on each image.
     """
 
-    samples: list[Sample]
-    positions: list[int]
-    notes: list[list[str]]
-    reasons: list[list[str]]
-    tiles: list[int]
-    in_float32: list[bool]
+    results: list[ImageResult]
     failures: list[Failure]
-    scene: Scene
-    shown: Tensor
-    phi_change: list[list[float | None]]
-    restoration: Restoration | None
-    scores: dict[str, list[float]]
-    seconds: float
 
 
-class Outcome:
-    """What became of each image of a batch, by its position.
+def score(
+    restoration: Restoration, y: Tensor, shown: Tensor, reference: Tensor | None
+) -> dict[str, float]:
+    """How good a restoration is, by the names of `Record`.
 
-    Attributes:
-        restored: a restoration of that image alone.
-        failed: the reason.
-        notes: what had to be done differently.
-        tiles: largest side that the prior saw at once.
-        in_float32: images for which the prior computed in float32 instead of the run's precision.
+    Args:
+        restoration: batch of one image.
+        y: `(1, 3, h, w)` degraded image, or `(1, S, 3, h, w)`.
+        shown: `(1, 3, H, W)` y at the size of the restored image.
+        reference: `(1, 3, H, W)` clean image, if it is known.
     """
-
-    def __init__(self) -> None:
-        self.restored: dict[int, Restoration] = {}
-        self.failed: dict[int, str] = {}
-        self.notes: dict[int, list[str]] = {}
-        self.tiles: dict[int, int] = {}
-        self.in_float32: set[int] = set()
-
-    def note(self, image: int, text: str) -> None:
-        self.notes.setdefault(image, []).append(text)
+    scores: dict[str, Tensor | None] = {}
+    if restoration.reblurred is not None and restoration.reblurred.ndim == 4:
+        scores["reblur_psnr"] = metrics.psnr(restoration.reblurred, y)
+    if reference is not None:
+        scores["psnr"] = metrics.psnr(restoration.x0, reference)
+        scores["ssim"] = metrics.ssim(restoration.x0, reference)
+        scores["input_psnr"] = metrics.psnr(shown, reference)
+        scores["lpips"] = metrics.lpips(restoration.x0, reference)
+    return {name: float(value) for name, value in scores.items() if value is not None}

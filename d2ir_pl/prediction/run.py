@@ -21,6 +21,7 @@ from d2ir_pl.errors import OutputError, UsageError
 from d2ir_pl.inputs.digest import file_digest
 from d2ir_pl.prediction.callbacks import (
     ImageWriter,
+    Observers,
     Previews,
     ProcessWatch,
     RestorationProgress,
@@ -87,7 +88,6 @@ def run(
     """
     console = Console(stderr=True) if console is None else console
     _adapt(module, data)
-    module.observers.extend(observers)
     folder = ResultFolder(settings.output)
     folder.prepare()
     with contextlib.ExitStack() as stack:
@@ -101,7 +101,9 @@ def run(
             folder.write_settings(settings.text)
             _announce(data, trainer, settings, skipped, console)
         if data.pending:
-            _predict(module, data, trainer, settings, folder, fingerprint, console)
+            progress = RestorationProgress(len(data.pending), console)
+            own = _callbacks(settings, folder, fingerprint, observers, progress)
+            _predict(module, data, trainer, own)
         if not trainer.is_global_zero:
             # Rank 0 reports for all: a child that exits with an error would have it killed.
             return 0
@@ -138,32 +140,44 @@ def _announce(
         say(console, warning)
 
 
-def _predict(
-    module: RestorationModule,
-    data: RestorationDataModule,
-    trainer: pl.Trainer,
+def _callbacks(
     settings: RunSettings,
     folder: ResultFolder,
     fingerprint: str,
-    console: Console,
-) -> None:
-    """Let the trainer restore what is pending; return when all processes are done."""
-    callbacks = compat.callbacks(trainer)
+    observers: Sequence[Observer],
+    progress: RestorationProgress,
+) -> list[pl.Callback]:
+    """What happens around the restoration, in the order in which it happens."""
+    callbacks: list[pl.Callback] = [Observers(observers)]
     if settings.report:
         callbacks.append(Previews(folder))
     callbacks.append(ImageWriter(folder, fingerprint))
     if settings.tensorboard:
         callbacks.append(TrajectoryLogger(folder))
     if settings.progress == "auto":
-        callbacks.append(RestorationProgress(len(data.pending), console))
+        callbacks.append(progress)
+    return callbacks
+
+
+def _predict(
+    module: RestorationModule,
+    data: RestorationDataModule,
+    trainer: pl.Trainer,
+    own: Sequence[pl.Callback],
+) -> None:
+    """Let the trainer restore what is pending; return when all processes are done."""
     watch = ProcessWatch()
-    callbacks.append(watch)
+    callbacks = compat.callbacks(trainer)
+    before = list(callbacks)
+    callbacks += [*own, watch]
     # In processes started from here, PyTorch's own account of a lost one is a C++ trace.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         trainer.predict(module, data, return_predictions=False)
     except SystemExit:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from None
+    finally:
+        callbacks[:] = before
     trainer.strategy.barrier()
     watch.stop()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 
@@ -14,7 +13,8 @@ from d2ir_pl.restoration.step import Step
 class PhiTrace:
     """An observer that keeps how far phi moves from step to step of stage 1, image by image.
 
-    Of several samples it follows the first. An image that is restored again starts afresh.
+    It watches one batch. Of several samples it follows the first. An image that is restored again
+    starts afresh.
     """
 
     def __init__(self) -> None:
@@ -33,8 +33,6 @@ class PhiTrace:
                 self._changes[b].append(round(change, 6) if math.isfinite(change) else None)
         self._before = step.images, step.phi
 
-    def take(self, images: Sequence[int]) -> list[list[float | None]]:
-        """The changes of some images of a batch; afterwards nothing is left of the batch."""
-        taken = [self._changes.get(b, []) for b in images]
-        self._changes, self._before = {}, ([], Phi())
-        return taken
+    def changes(self, image: int) -> list[float | None]:
+        """The changes of an image so far, by its position in the batch; None where not finite."""
+        return self._changes.get(image, [])

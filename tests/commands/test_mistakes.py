@@ -34,7 +34,7 @@ MISTAKES = [
     ),
     (["--model.method.estimation.steps", "0"], ["--model.method.estimation.steps 0 must"]),
     (["--model.num_samples", "0"], ["d2ir: --model.num_samples 0 must be at least 1"]),
-    (["--model.sigma_y", "2"], ["d2ir: --model.sigma_y 2.0 must lie in [0, 1)"]),
+    (["--model.sigma_y", "2"], ["d2ir: --model.sigma_y 2.0 must be at least 0 and below 1"]),
     (
         ["--model.degradation.kernel_size", "4"],
         ["--model.degradation.kernel_size 4 must"],
@@ -92,7 +92,7 @@ def test_a_mistake_is_one_sentence_before_any_work(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["predict"], "no input is given: add --data.inputs"),
+        (["predict"], "--data.inputs: no input is given"),
         (["predcit"], "'predcit' is not a command: did you mean predict?"),
         (
             ["paint"],

@@ -44,27 +44,25 @@ def test_alone_in_a_batch_and_in_another_order_the_result_is_the_same(
     monkeypatch.setattr(both_stages.method, "stages", stages)
     save_all(tmp_path, ["a.png", "b.png", "c.png"])
     items = RestorationDataModule(str(tmp_path)).items
-    batch = both_stages.predict_step(batch_of(items))
-    together = batch.restoration
-    reverse = both_stages.predict_step(batch_of(items[::-1])).restoration
-    assert together is not None
-    assert reverse is not None
+    together = both_stages.predict_step(batch_of(items)).results
+    reverse = both_stages.predict_step(batch_of(items[::-1])).results[::-1]
     for b, item in enumerate(items):
-        single = both_stages.predict_step(batch_of([item]))
-        assert len(single.phi_change[0]) == 3
-        assert batch.phi_change[b] == pytest.approx(single.phi_change[0], abs=1e-4)
+        (single,) = both_stages.predict_step(batch_of([item])).results
         alone = single.restoration
-        assert alone is not None
-        for other, at in ((together, b), (reverse, 2 - b)):
-            np.testing.assert_allclose(other.x0[at], alone.x0[0], atol=1e-4)
-            np.testing.assert_allclose(other.sigma_y[at], alone.sigma_y[0], rtol=1e-5)
+        assert len(single.phi_change) == 3
+        for result in (together[b], reverse[b]):
+            other = result.restoration
+            assert result.sample.item == item
+            assert result.phi_change == pytest.approx(single.phi_change, abs=1e-4)
+            np.testing.assert_allclose(other.x0, alone.x0, atol=1e-4)
+            np.testing.assert_allclose(other.sigma_y, alone.sigma_y, rtol=1e-5)
             for name, value in alone.phi.items():
-                np.testing.assert_allclose(other.phi[name][at], value[0], atol=1e-4)
-            assert other.nfe[at] == alone.nfe[0]
-            assert other.stopped_by[at] == alone.stopped_by[0]
+                np.testing.assert_allclose(other.phi[name], value, atol=1e-4)
+            assert other.nfe == alone.nfe
+            assert other.stopped_by == alone.stopped_by
             for stage, losses in alone.losses.items():
-                np.testing.assert_allclose(other.losses[stage][at], losses[0], rtol=1e-2, atol=1e-5)
-    assert (together.x0[0] - together.x0[1]).abs().max() > 0.1
+                np.testing.assert_allclose(other.losses[stage], losses, rtol=1e-2, atol=1e-5)
+    assert (together[0].x0 - together[1].x0).abs().max() > 0.1
 
 
 def test_neighbours_in_a_batch_change_nothing_at_all(
@@ -73,12 +71,10 @@ def test_neighbours_in_a_batch_change_nothing_at_all(
     save_all(tmp_path, ["a.png", "b.png", "c.png"])
     save(tmp_path / "c.png", 9, grey=True)
     a, b, c = RestorationDataModule(str(tmp_path)).items
-    with_b, with_c = (both_stages.predict_step(batch_of([a, x])).restoration for x in (b, c))
-    assert with_b is not None
-    assert with_c is not None
-    assert torch.equal(with_b.x0[0], with_c.x0[0])
-    assert with_b.losses["latent"][0] == with_c.losses["latent"][0]
-    assert not torch.equal(with_b.x0[1], with_c.x0[1])
+    with_b, with_c = (both_stages.predict_step(batch_of([a, x])).results for x in (b, c))
+    assert torch.equal(with_b[0].x0, with_c[0].x0)
+    assert with_b[0].restoration.losses["latent"] == with_c[0].restoration.losses["latent"]
+    assert not torch.equal(with_b[1].x0, with_c[1].x0)
 
 
 @pytest.mark.parametrize(("precision", "bits"), [("32-true", 16), ("bf16-mixed", 8)])

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
 from d2ir_pl.image_io import as_picture, resized
-from d2ir_pl.prediction.data import Batch
-from d2ir_pl.prediction.module import RestorationModule
+from d2ir_pl.prediction.callbacks.base import RestorationCallback
 from d2ir_pl.prediction.outcome import BatchResult
 from d2ir_pl.restoration import Step
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.pictures import write_previews
 
+WIDEST = 4
+"""Ratio of width to height at which pictures along the way are cut short: many of a long, thin
+photo, side by side, have to be one picture."""
 
-class Previews(pl.Callback):
+
+class Previews(RestorationCallback):
     """Keeps the pictures of each image that the report shows: the photo, and x0 along the way.
 
     Comes before `ImageWriter`, whose restored picture is the mark that all of an image is there.
 
     Args:
-        folder: where they go.
-        height: of the pictures along the way, in pixels.
-        largest: longest side of the photo's picture.
-        frames: pictures along the way at most, and the last.
+        folder: results that the pictures belong to.
+        height: height in pixels of the pictures along the way.
+        largest: longest side in pixels of the photo's picture.
+        frames: number of pictures along the way at most, beside the last.
     """
 
     def __init__(
@@ -36,11 +36,7 @@ class Previews(pl.Callback):
         self.height = height
         self.largest = largest
         self.frames = frames
-        self._frames: dict[int, dict[tuple[str, int], Tensor]] = {}
-
-    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, RestorationModule)
-        pl_module.observers.append(self.observe)
+        self._frames: dict[str, dict[tuple[str, int], Tensor]] = {}
 
     def observe(self, step: Step) -> None:
         every = -(-step.total // self.frames)
@@ -48,26 +44,15 @@ class Previews(pl.Callback):
             return
         x0 = step.x0()
         width = round(x0.shape[-1] * self.height / x0.shape[-2])
-        # Many side by side have to be one picture, also those of a long, thin photo.
-        size = (self.height, min(max(1, width), 4 * self.height))
-        small = resized(x0, size)
-        for i, b in enumerate(step.images):
-            self._frames.setdefault(b, {})[step.stage, step.index] = small[i].cpu()
+        size = (self.height, min(max(1, width), WIDEST * self.height))
+        for name, frame in zip(self.names(step), resized(x0, size).cpu(), strict=True):
+            self._frames.setdefault(name, {})[step.stage, step.index] = frame
 
-    def on_predict_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        assert isinstance(outputs, BatchResult)
-        for b, position in enumerate(outputs.positions):
-            before = as_picture(outputs.shown[b])
+    def finish(self, result: BatchResult) -> None:
+        for image in result.results:
+            before = as_picture(image.shown)
             before.thumbnail((self.largest, self.largest))
-            frames = list(self._frames.get(position, {}).values())
+            frames = list(self._frames.get(image.name, {}).values())
             strip = as_picture(torch.cat(frames, 2)) if frames else None
-            write_previews(self.folder, outputs.samples[b].item.name, before, strip)
+            write_previews(self.folder, image.name, before, strip)
         self._frames = {}

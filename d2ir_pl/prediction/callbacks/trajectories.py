@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from d2ir_pl.errors import require
 from d2ir_pl.image_io import eight_bits, enlarged
-from d2ir_pl.prediction.callbacks.writing import records
-from d2ir_pl.prediction.data import Batch
-from d2ir_pl.prediction.module import RestorationModule
-from d2ir_pl.prediction.outcome import BatchResult
-from d2ir_pl.restoration import Restoration, Step
+from d2ir_pl.prediction.callbacks.base import RestorationCallback
+from d2ir_pl.prediction.outcome import BatchResult, ImageResult
+from d2ir_pl.restoration import Step
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.pictures import uncertainty_picture
 from d2ir_pl.results.record import METRICS
 
-_SIDE = 168
+MOST_PICTURES = 20
+"""Pictures along the way of one stage, at most."""
+SIDE = 168
 """Longest side in pixels to which small pictures are enlarged: eight times the usual kernel."""
 
 
-class TrajectoryLogger(pl.Callback):
+class TrajectoryLogger(RestorationCallback):
     """TensorBoard curves of every step and pictures along the way; one run per image.
 
     Scalars: `estimation/loss` and `latent/loss` (mean squared residual in [0, 1]),
@@ -38,122 +35,91 @@ class TrajectoryLogger(pl.Callback):
     in place of the old one.
 
     Args:
-        folder: the results, in which event files go to `tensorboard/`.
-        images_every: a picture at every so many steps, and at the last; 0 for none. Stages of
-            more than 20 times as many steps get 20 pictures.
+        folder: results, in which event files go to `tensorboard/`.
+        images_every: number of steps from one picture to the next, beside that of the last; 0 for
+            no pictures. Stages of more than 20 times as many steps get 20 pictures.
     """
 
     def __init__(self, folder: ResultFolder, images_every: int = 5) -> None:
-        if images_every < 0:
-            raise ValueError(f"images_every {images_every} must be at least 0")
+        require("images_every", images_every, 0)
         self.folder = folder
         self.images_every = images_every
-        self._writers: dict[int, SummaryWriter] = {}
-        self._runs: list[Path] = []
-        self._seen: set[tuple[int, str, int]] = set()
-        self._module: RestorationModule | None = None
+        self._writers: dict[str, SummaryWriter] = {}
+        self._seen: set[tuple[str, str, int]] = set()
 
-    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, RestorationModule)
-        self._module = pl_module
-        pl_module.observers.append(self.observe)
-
-    def on_predict_batch_start(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._runs = [self.folder.root / "tensorboard" / s.item.name for s in batch.samples]
+    def begin(self) -> None:
         self._seen = set()
         with self.folder.writing():
-            for b in range(len(self._runs)):
-                self._begin(b)
-
-    def _begin(self, image: int) -> None:
-        """A new run for an image, in place of an old one."""
-        if image in self._writers:
-            self._writers[image].close()
-        for old in self._runs[image].glob("events.out.tfevents.*"):
-            old.unlink()
-        self._writers[image] = SummaryWriter(self._runs[image])
-        self._seen = {seen for seen in self._seen if seen[0] != image}
+            for item in self.items:
+                self._begin(item.name)
 
     def observe(self, step: Step) -> None:
         if not step.sample:
             with self.folder.writing():
                 self._log(step)
 
-    def _log(self, step: Step) -> None:
-        for b in step.images:
-            if (b, step.stage, step.index) in self._seen:  # it is being restored again
-                self._begin(b)
-            self._seen.add((b, step.stage, step.index))
-        rms = step.residual_over_sigma.tolist()
-        for i, b in enumerate(step.images):
-            writer = self._writers[b]
-            writer.add_scalar(f"{step.stage}/loss", float(step.loss[i]) / 4, step.index)
-            writer.add_scalar(f"{step.stage}/residual_over_sigma", rms[i], step.index)
-            if step.latent_norm is not None:
-                writer.add_scalar(f"{step.stage}/x_T_rms", float(step.latent_norm[i]), step.index)
-        every = max(self.images_every, step.total // 20)
-        if self.images_every and (step.index % every == 0 or step.index + 1 == step.total):
-            self._pictures(step)
-
-    def _pictures(self, step: Step) -> None:
-        assert self._module is not None
-        x0 = step.x0()
-        pictures = self._module.degradation.picture(step.phi)
-        for i, b in enumerate(step.images):
-            self._writers[b].add_image(f"{step.stage}/x0", eight_bits(x0[i]), step.index)
-            if pictures is not None:
-                picture = _enlarged(pictures[i])
-                self._writers[b].add_image(f"{step.stage}/degradation", picture, step.index)
-
-    def on_predict_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        assert isinstance(outputs, BatchResult)
-        assert isinstance(pl_module, RestorationModule)
+    def finish(self, result: BatchResult) -> None:
         with self.folder.writing():
-            if outputs.restoration is not None:
-                self._finish(outputs, outputs.restoration, pl_module)
+            for image in result.results:
+                _write_end(self._writers[image.name], image)
             for writer in self._writers.values():
                 writer.close()
         self._writers = {}
 
-    def _finish(
-        self, outputs: BatchResult, restoration: Restoration, module: RestorationModule
-    ) -> None:
-        scored = records(outputs, module, fingerprint="")
-        for b, position in enumerate(outputs.positions):
-            writer = self._writers[position]
-            row = [outputs.shown[b], restoration.x0[b]]
-            if outputs.scene.reference is not None:
-                row.append(outputs.scene.reference[b])
-            tag = "input | restored | reference" if len(row) == 3 else "input | restored"
-            writer.add_image(tag, eight_bits(torch.cat(row, 2)))
-            picture = module.degradation.picture(restoration.phi.select([b]))
-            if picture is not None:
-                writer.add_image("degradation", _enlarged(picture[0]))
-            if restoration.std is not None:
-                writer.add_image("uncertainty", uncertainty_picture(restoration.std[b]))
-            for i, change in enumerate(outputs.phi_change[b]):
-                if change is not None:
-                    writer.add_scalar("estimation/phi_change", change, i + 1)
-            for name in METRICS:
-                if (value := getattr(scored[b], name)) is not None:
-                    writer.add_scalar(f"score/{name}", value)
+    def _begin(self, name: str) -> None:
+        """A new run for an image, in place of an old one."""
+        if name in self._writers:
+            self._writers[name].close()
+        run = self.folder.root / "tensorboard" / name
+        for old in run.glob("events.out.tfevents.*"):
+            old.unlink()
+        self._writers[name] = SummaryWriter(run)
+        self._seen = {seen for seen in self._seen if seen[0] != name}
+
+    def _log(self, step: Step) -> None:
+        names = self.names(step)
+        for name in names:
+            if (name, step.stage, step.index) in self._seen:  # it is being restored again
+                self._begin(name)
+            self._seen.add((name, step.stage, step.index))
+        curves = {"loss": step.loss / 4, "residual_over_sigma": step.residual_over_sigma}
+        if step.latent_norm is not None:
+            curves["x_T_rms"] = step.latent_norm
+        for title, values in curves.items():
+            for name, value in zip(names, values.tolist(), strict=True):
+                self._writers[name].add_scalar(f"{step.stage}/{title}", value, step.index)
+        every = max(self.images_every, step.total // MOST_PICTURES)
+        if self.images_every and (step.index % every == 0 or step.index + 1 == step.total):
+            self._pictures(step, names)
+
+    def _pictures(self, step: Step, names: list[str]) -> None:
+        pictures = step.degradation.picture(step.phi)
+        for i, (name, x0) in enumerate(zip(names, step.x0(), strict=True)):
+            writer = self._writers[name]
+            writer.add_image(f"{step.stage}/x0", eight_bits(x0), step.index)
+            if pictures is not None:
+                writer.add_image(f"{step.stage}/degradation", _enlarged(pictures[i]), step.index)
+
+
+def _write_end(writer: SummaryWriter, image: ImageResult) -> None:
+    """The pictures and scores of a restored image."""
+    row = {"input": image.shown, "restored": image.x0}
+    if image.reference is not None:
+        row["reference"] = image.reference
+    writer.add_image(" | ".join(row), eight_bits(torch.cat([*row.values()], 2)))
+    if image.picture is not None:
+        writer.add_image("degradation", _enlarged(image.picture))
+    if image.std is not None:
+        writer.add_image("uncertainty", uncertainty_picture(image.std))
+    for i, change in enumerate(image.phi_change):
+        if change is not None:
+            writer.add_scalar("estimation/phi_change", change, i + 1)
+    record = image.record()
+    for name in METRICS:
+        if (value := getattr(record, name)) is not None:
+            writer.add_scalar(f"score/{name}", value)
 
 
 def _enlarged(picture: Tensor) -> Tensor:
     """`(1, h, w)` of a picture `(h, w)`, small ones such as kernels at several times their size."""
-    return enlarged(picture.float().cpu().nan_to_num(), _SIDE)[None]
+    return enlarged(picture.float().cpu().nan_to_num(), SIDE)[None]

@@ -211,20 +211,21 @@ def test_missing_and_ambiguous_references_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"inputs": None}, "no input is given: add --data.inputs"),
+        ({"inputs": None}, "^inputs: no input is given"),
         ({"inputs": "{}/missing"}, "missing does not exist: give a file, a folder or a quoted"),
         ({"inputs": "{}/empty"}, r"empty holds no image files \(.*\.png"),
         ({"inputs": "{}/*.gif"}, r"\*\.gif matches no image files: check it, and quote it"),
         ({"inputs": "{}/*.txt"}, r"\*\.txt matches no image files: check it, and quote it"),
         ({"references": "{}/missing"}, "missing is not a folder: give the folder of clean"),
         ({"references": "{}/a.png"}, r"a\.png is not a folder: give the folder of clean"),
-        ({"batch_size": 0}, "--data.batch_size 0 must be at least 1"),
-        ({"limit": 0}, "--data.limit 0 must be at least 1"),
-        ({"limit": -3}, "--data.limit -3 must be at least 1"),
-        ({"num_workers": -1}, "--data.num_workers -1 must be at least 0"),
-        ({"degrade": True, "references": "{}"}, "--data.degrade true .*: leave out references"),
-        ({"degrade_noise": 1.0}, r"--data.degrade_noise 1.0 must lie in \[0, 1\)"),
-        ({"degrade_noise": -0.1}, r"--data.degrade_noise -0.1 must lie in \[0, 1\)"),
+        ({"batch_size": 0}, "^batch_size 0 must be at least 1$"),
+        ({"limit": 0}, "^limit 0 must be at least 1$"),
+        ({"limit": -3}, "^limit -3 must be at least 1$"),
+        ({"num_workers": -1}, "^num_workers -1 must be at least 0$"),
+        ({"degrade": True, "references": "{}"}, "^degrade true .*: leave out references"),
+        ({"degrade": True, "scenes": True}, "^degrade true .*: leave out scenes"),
+        ({"degrade_noise": 1.0}, "^degrade_noise 1.0 must be at least 0 and below 1$"),
+        ({"degrade_noise": -0.1}, "^degrade_noise -0.1 must be at least 0 and below 1$"),
     ],
 )
 def test_mistakes_are_one_sentence_with_the_remedy(
@@ -234,7 +235,7 @@ def test_mistakes_are_one_sentence_with_the_remedy(
     (tmp_path / "notes.txt").touch()
     (tmp_path / "empty").mkdir()
     filled = {k: v.format(tmp_path) if isinstance(v, str) else v for k, v in options.items()}
-    with pytest.raises(InputError, match=message) as caught:
+    with pytest.raises(ValueError, match=message) as caught:
         RestorationDataModule(**{"inputs": str(tmp_path), **filled})  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
 

@@ -70,11 +70,18 @@ def test_where_batches_are_formed_headers_are_looked_at_first(
     tmp_path: Path, opened: Counter[str]
 ) -> None:
     save_all(tmp_path / "in", ["a.png", "b.png"])
+    assert predict(tmp_path, "--data.batch_size", "2") == 0
+    assert opened["in/a.png"] == opened["in/b.png"] == 2
+
+
+def test_masks_are_opened_for_the_digest_of_the_settings_and_for_use(
+    tmp_path: Path, opened: Counter[str]
+) -> None:
+    save_all(tmp_path / "in", ["a.png", "b.png"])
     save_all(tmp_path / "masks", ["a.bmp", "b.bmp"])
     mask = ("--model.degradation", "Mask", "--model.degradation.source", str(tmp_path / "masks"))
-    assert predict(tmp_path, "--data.batch_size", "2", *mask) == 0
-    assert opened["in/a.png"] == opened["in/b.png"] == 2
-    # Masks are settings, whose digest is taken before the run.
+    assert predict(tmp_path, *mask) == 0
+    assert opened["in/a.png"] == opened["in/b.png"] == 1
     assert opened["masks/a.bmp"] == opened["masks/b.bmp"] == 2
 
 

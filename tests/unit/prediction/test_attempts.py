@@ -51,23 +51,31 @@ def test_a_batch_is_halved_until_it_fits_and_the_next_one_is_split_at_once(
     prior: NetworkPrior,
 ) -> None:
     attempts, restore = Attempts(prior), Fails(prior, fits=2)
-    outcome = attempts(restore, D2IR(), 5, 100)
+    outcome = attempts(restore, D2IR(), range(5), 100)
     assert restore.calls == [[0, 1, 2, 3, 4], [0, 1], [2, 3], [4]]
-    assert [float(outcome.restored[b].phi["width"]) for b in range(5)] == [0, 1, 2, 3, 4]
+    assert [float(outcome.restored[b].restoration.phi["width"]) for b in range(5)] == [
+        0,
+        1,
+        2,
+        3,
+        4,
+    ]
     assert prior.tile == 128
     restore.calls.clear()
-    attempts(restore, D2IR(), 4, 100)
+    attempts(restore, D2IR(), range(4), 100)
     assert restore.calls == [[0, 1], [2, 3]]
     restore.calls.clear()
-    attempts(restore, D2IR(), 2, 50)  # smaller images: as many pixels fit as before
+    attempts(restore, D2IR(), range(2), 50)  # smaller images: as many pixels fit as before
     assert restore.calls == [[0, 1]]
 
 
 def test_a_single_image_is_tiled_until_that_is_impossible(prior: NetworkPrior) -> None:
-    outcome = Attempts(prior)(Fails(prior, fits=1, tile=64), D2IR(), 1, 100)
-    assert outcome.notes[0] == ["memory ran out: restored 1 at a time, on tiles of 64 pixels"]
-    assert outcome.tiles == {0: 64}
-    outcome = Attempts(prior)(Fails(prior, fits=0), D2IR(), 2, 100)
+    outcome = Attempts(prior)(Fails(prior, fits=1, tile=64), D2IR(), range(1), 100)
+    assert outcome.restored[0].notes == [
+        "memory ran out: restored 1 at a time, on tiles of 64 pixels"
+    ]
+    assert outcome.restored[0].tile == 64
+    outcome = Attempts(prior)(Fails(prior, fits=0), D2IR(), range(2), 100)
     assert not outcome.restored
     assert set(outcome.failed) == {0, 1}
     assert "memory ran out, on tiles of 32 pixels as well" in outcome.failed[0]
@@ -75,11 +83,13 @@ def test_a_single_image_is_tiled_until_that_is_impossible(prior: NetworkPrior) -
 
 def test_the_tiles_of_an_image_do_not_depend_on_larger_ones_before_it(prior: NetworkPrior) -> None:
     attempts, restore = Attempts(prior), Fails(prior, fits=1, tile=64)
-    attempts(restore, D2IR(), 1, 1000)
+    attempts(restore, D2IR(), range(1), 1000)
     assert prior.tile == 128
     restore.tile = 10**6
-    assert attempts(restore, D2IR(), 1, 100).tiles == {0: 128}
-    assert attempts(restore, D2IR(), 1, 1000).tiles == {0: 64}  # at once, without another failure
+    assert attempts(restore, D2IR(), range(1), 100).restored[0].tile == 128
+    assert (
+        attempts(restore, D2IR(), range(1), 1000).restored[0].tile == 64
+    )  # at once, without another failure
     assert prior.tile == 128
 
 
@@ -109,21 +119,22 @@ def test_what_diverges_is_restored_again_alone_gently_and_in_float32(
         parts = [restored([b], **(bad if b == 1 else {})) for b in images]
         return Restoration.join(parts)
 
-    outcome = Attempts(prior)(restore, D2IR(latent=LatentOptimization(lr=0.5)), 3, 100)
+    outcome = Attempts(prior)(restore, D2IR(latent=LatentOptimization(lr=0.5)), range(3), 100)
     assert seen == [([0, 1, 2], 0.5, torch.bfloat16), ([1], 0.05, torch.float32)]
     assert prior.compute_dtype == torch.bfloat16
     assert set(outcome.restored) == {0, 1, 2}
     assert not outcome.failed
     how = "with a tenth of the step sizes and in float32"
-    assert outcome.notes == {1: [f"the restoration diverged at first: restored {how}"]}
-    assert outcome.in_float32 == {1}
+    notes = {b: image.notes for b, image in outcome.restored.items()}
+    assert notes == {0: [], 1: [f"the restoration diverged at first: restored {how}"], 2: []}
+    assert [outcome.restored[b].in_float32 for b in range(3)] == [False, True, False]
 
 
 def test_what_diverges_twice_fails_alone(prior: NetworkPrior) -> None:
     def restore(images: Sequence[int], method: RestorationMethod) -> Restoration:
         return Restoration.join([restored([b], torch.inf if b == 1 else 0.0) for b in images])
 
-    outcome = Attempts(prior)(restore, D2IR(), 3, 100)
+    outcome = Attempts(prior)(restore, D2IR(), range(3), 100)
     assert set(outcome.restored) == {0, 2}
     assert "try another --seed" in outcome.failed[1]
 
@@ -134,7 +145,7 @@ def test_a_refused_image_does_not_cost_its_neighbours(prior: NetworkPrior) -> No
             raise ValueError("nothing of it is visible")
         return restored(images)
 
-    outcome = Attempts(prior)(restore, D2IR(), 3, 100)
+    outcome = Attempts(prior)(restore, D2IR(), range(3), 100)
     assert set(outcome.restored) == {0, 2}
     assert outcome.failed == {1: "nothing of it is visible"}
 
@@ -150,7 +161,7 @@ def test_a_computation_that_fails_is_tried_once_more_and_costs_no_neighbour(
             raise RuntimeError("svd did not converge")
         return restored(images)
 
-    outcome = Attempts(prior)(restore, D2IR(), 3, 100)
+    outcome = Attempts(prior)(restore, D2IR(), range(3), 100)
     assert calls == [[0, 1, 2], [0], [1], [2], [1]]
     assert set(outcome.restored) == {0, 2}
     assert "svd did not converge" in outcome.failed[1]
@@ -161,7 +172,7 @@ def test_a_full_disk_is_no_fault_of_an_image(prior: NetworkPrior) -> None:
         raise OutputError("tensorboard cannot be written")
 
     with pytest.raises(OutputError):
-        Attempts(prior)(restore, D2IR(), 2, 100)
+        Attempts(prior)(restore, D2IR(), range(2), 100)
 
 
 def test_nothing_is_tried_again_in_the_same_way(prior: NetworkPrior) -> None:
@@ -171,11 +182,11 @@ def test_nothing_is_tried_again_in_the_same_way(prior: NetworkPrior) -> None:
         calls.append(list(images))
         return restored(images, torch.nan)
 
-    outcome = Attempts(prior)(restore, DDRM(), 1, 100)
+    outcome = Attempts(prior)(restore, DDRM(), range(1), 100)
     assert calls == [[0]]
     assert outcome.failed[0] == "the restoration diverged: try another --seed"
     prior.cast(torch.bfloat16)
-    outcome = Attempts(prior)(restore, DDRM(), 1, 100)
+    outcome = Attempts(prior)(restore, DDRM(), range(1), 100)
     assert len(calls) == 3
     assert outcome.failed[0] == "the restoration diverged, in float32 as well: try another --seed"
 

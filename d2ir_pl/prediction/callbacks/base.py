@@ -1,0 +1,99 @@
+"""What the callbacks around the restoration share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+
+from d2ir_pl.inputs.items import Item
+from d2ir_pl.prediction.data import Batch
+from d2ir_pl.prediction.module import RestorationModule
+from d2ir_pl.prediction.outcome import BatchResult
+from d2ir_pl.restoration import Observer, Step
+
+
+class RestorationCallback(pl.Callback):
+    """Is told of every batch, of every step of its restoration, and of what became of its images.
+
+    It observes the module from the start of a prediction until it ends or breaks off, so that a
+    module which predicts again has no observers of before.
+
+    Attributes:
+        items: images of the batch at hand; `Step.images` are positions in it.
+    """
+
+    items: Sequence[Item] = ()
+
+    def begin(self) -> None:
+        """A batch begins, with its images in `items`."""
+
+    def observe(self, step: Step) -> None:
+        """A step has been taken."""
+
+    def finish(self, result: BatchResult) -> None:
+        """A batch has ended."""
+
+    def close(self) -> None:
+        """The prediction has ended or broken off."""
+
+    def names(self, step: Step) -> list[str]:
+        """Names of the images that a step concerns."""
+        return [self.items[b].name for b in step.images]
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, RestorationModule)
+        pl_module.observers.append(self.observe)
+
+    def on_predict_batch_start(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self.items = [sample.item for sample in batch.samples]
+        self.begin()
+
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        assert isinstance(outputs, BatchResult)
+        self.finish(outputs)
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._leave(pl_module)
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        self._leave(pl_module)
+
+    def _leave(self, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, RestorationModule)
+        if self.observe in pl_module.observers:
+            pl_module.observers.remove(self.observe)
+        self.close()
+
+
+class Observers(RestorationCallback):
+    """Hands every step on to functions.
+
+    Args:
+        observers: the functions.
+    """
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._observers = observers
+
+    def observe(self, step: Step) -> None:
+        for observer in self._observers:
+            observer(step)

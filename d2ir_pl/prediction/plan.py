@@ -1,0 +1,107 @@
+"""How the photos of a batch are restored, and what is at hand of each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from d2ir_pl.degradations import Degradation, Phi
+from d2ir_pl.inputs.samples import Sample
+from d2ir_pl.operators.linear import size_of
+from d2ir_pl.randomness import image_generator, normal_like
+from d2ir_pl.restoration import RestorationMethod
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the photos of a batch are restored.
+
+    Attributes:
+        degradation: family that explains them.
+        method: way to restore them.
+        reasons: sentences on why they are restored so, where the program has chosen that itself.
+    """
+
+    degradation: Degradation
+    method: RestorationMethod
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """A degraded image as a batch of one, and what is known about it.
+
+    Attributes:
+        sample: input that it comes from.
+        y: `(1, 3, h, w)`, or `(1, S, 3, h, w)` for several photos of a scene, in [-1, 1].
+        degradation: family that explains it, with what lies in or beside its file.
+        reference: `(1, 3, H, W)` clean image, if it is known.
+        true_phi: parameters with which the program itself degraded the clean image.
+    """
+
+    sample: Sample
+    y: Tensor
+    degradation: Degradation
+    reference: Tensor | None = None
+    true_phi: Phi | None = None
+
+    @staticmethod
+    def together(observations: Sequence[Observation], plan: Plan) -> Degradation:
+        """The family that explains several images as one batch."""
+        if len(observations) == 1:
+            return observations[0].degradation
+        photos = [o.sample.photo for o in observations]
+        keys = [o.sample.item.key for o in observations]
+        return plan.degradation.for_images(photos, keys, observations[0].true_phi is None)
+
+    @classmethod
+    def given(cls, sample: Sample, y: Tensor, degradation: Degradation) -> Observation:
+        """A photo as it is.
+
+        Raises:
+            ValueError: if its reference is of a wrong size, or the degradation lacks something of
+                this photo, such as a mask.
+        """
+        reference = None if sample.reference is None else sample.reference.pixels[None]
+        if reference is not None:
+            height, width = degradation.frame.output_size(size_of(y))
+            if size_of(reference) != (height, width):
+                theirs = "{}x{}".format(*size_of(reference))
+                raise ValueError(
+                    f"its reference {sample.item.reference} is {theirs}, not {height}x{width}"
+                )
+        own = degradation.for_images([sample.photo], [sample.item.key])
+        return cls(sample, y.clone(), own, reference)
+
+    @classmethod
+    @torch.no_grad()
+    def made(
+        cls, sample: Sample, clean: Tensor, degradation: Degradation, noise: float, seed: int
+    ) -> Observation:
+        """A clean image degraded: y = D_phi(x) + n in 8 bits, as a camera would have stored it.
+
+        Args:
+            sample: the clean image's file.
+            clean: `(1, 3, H, W)`, x, which is cut to a size that a whole y can show.
+            degradation: family that phi is drawn from.
+            noise: standard deviation of n in [0, 1].
+            seed: seed of phi and n, beside the image's own name.
+
+        Raises:
+            ValueError: if the degradation lacks something of this image, such as a mask.
+        """
+        degradation = degradation.for_images([sample.photo], [sample.item.key], degraded=False)
+        x = degradation.frame.fit(clean.clone())
+        generators = [image_generator(seed, sample.item.key, "degrade")]
+        phi = degradation.draw(generators, x)
+        y = degradation(degradation.frame.embed(x), phi)
+        n = normal_like(y, generators)
+        if sample.photo.grey:
+            n = n.narrow(-3, 0, 1).expand_as(n)
+        # Where y says nothing, as in a hole, there is no noise either.
+        y = y + 2 * noise * degradation.residual(n, torch.zeros_like(n), phi)
+        stored = ((y.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+        return cls(sample, stored, degradation, x, phi)
