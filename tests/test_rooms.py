@@ -1,4 +1,4 @@
-"""The rooms of the package: which may import which, name by name."""
+"""The rooms of the package: which may import which, name by name; and how long anything may be."""
 
 import ast
 from pathlib import Path
@@ -160,3 +160,80 @@ def test_libraries_stay_in_their_rooms(module: str) -> None:
 def test_baselines_are_reached_through_configs_only(module: str) -> None:
     if not module.startswith("restoration/baselines/"):
         assert not [name for name in imports(module) if "baselines" in name]
+
+
+LONGEST_FILE, LONGEST_FUNCTION, LONGEST_PREDICT_STEP, FILES_OF_THE_ROOT = 300, 60, 30, 8
+"""Limits in lines; for a function, those of its code without docstring and blank lines."""
+
+TOO_LONG: dict[str, int] = {
+    "web/job.py": 306,
+    "web/page.py page": 104,
+    "prediction/module.py predict_step": 56,
+}
+"""Files and functions that are longer, with their lines: entries may shrink and go, never come."""
+
+MULTIPLIED = {"prediction/callbacks/progress.py", "web/job.py"}
+"""Files in which text is still multiplied by a condition: entries may go, never come."""
+
+
+def source(module: str) -> str:
+    return (PACKAGE / module).read_text(encoding="utf-8")
+
+
+def functions(module: str) -> list[ast.FunctionDef]:
+    nodes = ast.walk(ast.parse(source(module)))
+    return [node for node in nodes if isinstance(node, ast.FunctionDef)]
+
+
+def lines_of_code(function: ast.FunctionDef, text: str) -> int:
+    """Lines from `def` to the end, without the docstring and blank lines."""
+    assert function.end_lineno is not None
+    lines = set(range(function.lineno, function.end_lineno + 1))
+    if ast.get_docstring(function) is not None:
+        docstring = function.body[0]
+        assert docstring.end_lineno is not None
+        lines -= set(range(docstring.lineno, docstring.end_lineno + 1))
+    written = text.splitlines()
+    return sum(bool(written[number - 1].strip()) for number in lines)
+
+
+def test_few_files_lie_in_the_root() -> None:
+    assert len([m for m in MODULES if "/" not in m]) <= FILES_OF_THE_ROOT
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_files_fit_their_readers(module: str) -> None:
+    count = len(source(module).splitlines())
+    assert count <= TOO_LONG.get(module, LONGEST_FILE), f"split {module}: {count} lines"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_functions_fit_a_screen(module: str) -> None:
+    for function in functions(module):
+        limit = LONGEST_PREDICT_STEP if function.name == "predict_step" else LONGEST_FUNCTION
+        limit = TOO_LONG.get(f"{module} {function.name}", limit)
+        count = lines_of_code(function, source(module))
+        assert count <= limit, f"split {function.name} of {module}: {count} lines of code"
+
+
+def is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.JoinedStr) or (
+        isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+
+
+def is_condition(node: ast.expr) -> bool:
+    if isinstance(node, ast.Call):
+        return ast.unparse(node.func) in ("bool", "isinstance")
+    if isinstance(node, ast.UnaryOp):
+        return isinstance(node.op, ast.Not)
+    return isinstance(node, ast.Compare | ast.BoolOp)
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m not in MULTIPLIED])
+def test_text_is_not_multiplied_by_a_condition(module: str) -> None:
+    for node in ast.walk(ast.parse(source(module))):
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+            for text, factor in ((node.left, node.right), (node.right, node.left)):
+                wrong = is_text(text) and is_condition(factor)
+                assert not wrong, f"{module}:{node.lineno}: write `text if condition else ''`"
