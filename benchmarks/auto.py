@@ -23,9 +23,9 @@ from benchmarks.methods import asked, shipped
 from benchmarks.tasks import SIZE, Task, make, on_disk, read
 from d2ir_pl.degradations import Degradation
 from d2ir_pl.diagnosis.proposal import propose
+from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.priors import Prior, load_prior
 from d2ir_pl.priors.memory import keep_freed_memory
-from d2ir_pl.randomness import image_generator
 from d2ir_pl.restoration import Problem, RestorationMethod
 from d2ir_pl.results.metrics import psnr
 

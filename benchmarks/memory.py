@@ -27,10 +27,10 @@ import torch
 from benchmarks import tables
 from benchmarks.tasks import make
 from d2ir_pl.degradations import GaussianBlur
+from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.image_io import read_image, write_png
 from d2ir_pl.priors import load_prior
 from d2ir_pl.priors.memory import AllocationCounter, keep_freed_memory
-from d2ir_pl.randomness import image_generator
 from d2ir_pl.restoration import D2IR, LatentOptimization, Problem
 
 ROOT = Path(__file__).parent.parent

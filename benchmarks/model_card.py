@@ -20,10 +20,10 @@ from torch import Tensor
 
 from benchmarks.tasks import SIZE, make
 from d2ir_pl.diffusion import ancestral_sigma, ddim_step, eps_from_x0
+from d2ir_pl.diffusion.randomness import image_generator, normal_like
 from d2ir_pl.image_io import read_image, write_png
 from d2ir_pl.inputs.finding import find_items
 from d2ir_pl.priors import Prior, load_prior
-from d2ir_pl.randomness import image_generator, normal_like
 from d2ir_pl.training.validation import validation_timesteps
 
 _SHOWN = 6

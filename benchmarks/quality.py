@@ -29,10 +29,10 @@ from benchmarks.plot import draw
 from benchmarks.results import Results, calibration, colours, line, side_by_side, table
 from benchmarks.scores import Row, estimated_kernel, score
 from benchmarks.tasks import SIZE, Task, make, on_disk, read
+from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.priors import Prior, load_prior
 from d2ir_pl.priors.memory import keep_freed_memory
 from d2ir_pl.priors.precision import DTYPES, resolve
-from d2ir_pl.randomness import image_generator
 from d2ir_pl.restoration import Problem, restore_samples
 from d2ir_pl.results.metrics import kernel_similarity, psnr
 

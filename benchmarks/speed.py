@@ -24,10 +24,10 @@ from torch import Tensor
 from benchmarks import tables
 from benchmarks.tasks import make
 from d2ir_pl.degradations import GaussianBlur
+from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.priors import load_prior
 from d2ir_pl.priors.memory import keep_freed_memory
 from d2ir_pl.priors.precision import DTYPES, Precision, resolve
-from d2ir_pl.randomness import image_generator
 from d2ir_pl.restoration import D2IR, Problem
 
 _STARTUP = "import d2ir_pl.cli, d2ir_pl.priors as p; p.load_prior()"

@@ -20,9 +20,9 @@ from torch import Generator, Tensor
 
 from benchmarks.kinds import RADIUS, TASKS, Kind, Truth, kind
 from d2ir_pl.degradations import Degradation, Exposures, Grayscale, Mask, Phi
+from d2ir_pl.diffusion.randomness import image_generator, normal_like
 from d2ir_pl.image_io import read_image
 from d2ir_pl.operators.kernels import gaussian_kernel
-from d2ir_pl.randomness import image_generator, normal_like
 
 GREY = ("camera", "coins", "gravel")
 """Photographs without colours that could be found again."""

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from d2ir_pl.degradations import Degradation, GaussianBlur
 from d2ir_pl.diagnosis.proposal import propose
+from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.image_io import Photo, as_picture, read_image
 from d2ir_pl.priors import Prior, load_prior
 from d2ir_pl.priors.precision import DTYPES, Precision, resolve
-from d2ir_pl.randomness import image_generator
 from d2ir_pl.restoration import (
     D2IR,
     Observer,

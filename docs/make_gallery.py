@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from d2ir_pl.diffusion.randomness import image_generator, normal_like
 from d2ir_pl.image_io import read_image
 from d2ir_pl.priors import load_prior
-from d2ir_pl.randomness import image_generator, normal_like
 from d2ir_pl.restoration import Problem
 from d2ir_pl.restoration.configs import load
 from d2ir_pl.restoration.construction import Settings

@@ -13,7 +13,7 @@ from repository import DOCS
 
 from d2ir_pl import degradations
 from d2ir_pl.degradations import Degradation, GaussianBlur, Identity, LinearDegradation
-from d2ir_pl.randomness import image_generator
+from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.restoration import (
     D2IR,
     LatentOptimization,

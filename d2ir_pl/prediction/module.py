@@ -13,6 +13,7 @@ import torch
 
 from d2ir_pl.degradations import Compose, Degradation, GaussianBlur, Jpeg, Light
 from d2ir_pl.diagnosis.proposal import propose
+from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.errors import naming, require
 from d2ir_pl.inputs.items import Failure
 from d2ir_pl.operators.linear import size_of
@@ -23,7 +24,6 @@ from d2ir_pl.prediction.plan import Observation, Plan
 from d2ir_pl.priors import UNetFlags, load_prior
 from d2ir_pl.priors.network import Tile
 from d2ir_pl.priors.precision import compute_dtype
-from d2ir_pl.randomness import image_generator
 from d2ir_pl.restoration import (
     D2IR,
     Observer,

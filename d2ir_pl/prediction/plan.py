@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.degradations import Degradation, Phi
+from d2ir_pl.diffusion.randomness import image_generator, normal_like
 from d2ir_pl.inputs.samples import Sample
 from d2ir_pl.operators.linear import size_of
-from d2ir_pl.randomness import image_generator, normal_like
 from d2ir_pl.restoration import RestorationMethod
 
 

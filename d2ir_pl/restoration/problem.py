@@ -9,9 +9,9 @@ import torch
 from torch import Generator, Tensor
 
 from d2ir_pl.degradations import Degradation, LinearOperator, Phi
+from d2ir_pl.diffusion.randomness import normal_like
 from d2ir_pl.estimators.noise_level import MIN_SIGMA
 from d2ir_pl.operators.linear import Size, size_of
-from d2ir_pl.randomness import normal_like
 from d2ir_pl.restoration.result import Losses, Restoration
 from d2ir_pl.stages import StoppedBy
 

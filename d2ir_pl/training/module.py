@@ -15,13 +15,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
+from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.errors import TrainingError, require
 from d2ir_pl.image_io import eight_bits
 from d2ir_pl.operators.linear import per_image
 from d2ir_pl.priors import UNetFlags, UNetPrior
 from d2ir_pl.priors.export import CHECKPOINT_KEY
 from d2ir_pl.priors.guided_diffusion import VarianceBound
-from d2ir_pl.randomness import image_generator
 from d2ir_pl.training.data import PriorDataModule
 from d2ir_pl.training.patches import PatchBatch
 from d2ir_pl.training.start import NATURAL_SMALL, first_prior, origin

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 from torch.utils.data import Dataset, Sampler
 
-from d2ir_pl.randomness import image_generator
+from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.training.photographs import Photographs, to_float
 
 _GOLDEN = (math.sqrt(5) - 1) / 2

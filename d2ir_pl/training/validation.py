@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.diffusion import Schedule, ddim_chain, ddim_step
+from d2ir_pl.diffusion.randomness import image_generator, normal_like
 from d2ir_pl.priors import Prior
-from d2ir_pl.randomness import image_generator, normal_like
 
 LEVELS = (50, 200, 400, 600, 800)
 """The noise levels at which a prior is validated, in thousandths of its number of timesteps."""

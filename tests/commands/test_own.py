@@ -18,7 +18,7 @@ from repository import EXAMPLES
 import d2ir_pl
 from d2ir_pl.cli import main
 from d2ir_pl.degradations import Identity, Phi
-from d2ir_pl.randomness import image_generator
+from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.restoration import Problem
 
 

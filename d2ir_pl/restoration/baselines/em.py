@@ -9,9 +9,9 @@ from torch import Tensor
 
 from d2ir_pl.degradations import Blur, Degradation, Phi
 from d2ir_pl.diffusion import Prior, ancestral_sigma, ddim_step, eps_from_x0
+from d2ir_pl.diffusion.randomness import normal_like
 from d2ir_pl.errors import naming, require
 from d2ir_pl.operators.linear import per_image
-from d2ir_pl.randomness import normal_like
 from d2ir_pl.restoration.base import RestorationMethod
 from d2ir_pl.restoration.baselines.kernel_step import KernelStep
 from d2ir_pl.restoration.data_step import data_step

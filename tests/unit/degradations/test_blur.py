@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 
 from d2ir_pl.degradations import Blur, Degradation, GaussianBlur, LinearDegradation, Phi
+from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.image_io import write_png
 from d2ir_pl.operators.convolution import ConvolutionOperator
 from d2ir_pl.operators.kernels import gaussian_kernel, kernel_covariance, read_kernel
-from d2ir_pl.randomness import image_generator
 
 BORDERS = ["extend", "reflect", "replicate", "circular"]
 NUMPY_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}

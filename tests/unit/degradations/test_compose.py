@@ -5,8 +5,8 @@ import torch
 from photos import photo
 
 from d2ir_pl.degradations import Compose, Downsampling, GaussianBlur, Grayscale, Jpeg, Mask, Phi
+from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.estimators.spectrum import EXPONENT
-from d2ir_pl.randomness import image_generator
 from d2ir_pl.restoration.data_step import data_step
 
 

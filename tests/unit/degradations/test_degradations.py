@@ -22,8 +22,8 @@ from d2ir_pl.degradations import (
     Mask,
     MotionBlur,
 )
+from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.operators.linear import Jacobian, size_of
-from d2ir_pl.randomness import image_generator
 
 CLEAN = (24, 32)
 EXAMPLES: dict[str, Degradation] = {

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from PIL import Image
 
 from d2ir_pl.degradations import Downsampling, Phi
+from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.operators.interpolation import cubic_interpolation
 from d2ir_pl.operators.separable import SeparableOperator
-from d2ir_pl.randomness import image_generator
 from d2ir_pl.restoration.data_step import data_step
 
 NUMPY_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from d2ir_pl.degradations import Grayscale
-from d2ir_pl.randomness import image_generator
+from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.restoration import data_step, mean_square
 
 

@@ -7,9 +7,9 @@ import torch
 from photos import photo
 
 from d2ir_pl.degradations import Mask, Phi
+from d2ir_pl.diffusion.randomness import image_generator, normal_like
 from d2ir_pl.estimators.observed_pixels import estimate_sigma_of_observed, not_black, pull_push
 from d2ir_pl.image_io import Photo, write_png
-from d2ir_pl.randomness import image_generator, normal_like
 from d2ir_pl.restoration import data_step, mean_square
 
 SIGMA = torch.full((1,), 0.02)

@@ -7,7 +7,7 @@ import torch
 from test_degradations import every_degradation, scene
 
 from d2ir_pl.degradations import Degradation, GaussianBlur, Mask, Phi
-from d2ir_pl.randomness import image_generator
+from d2ir_pl.diffusion.randomness import image_generator
 
 PUBLIC = {
     name

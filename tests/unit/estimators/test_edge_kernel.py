@@ -4,12 +4,12 @@ from photos import photo
 from repository import EXAMPLES
 
 from d2ir_pl.degradations import Blur, GaussianBlur, Phi
+from d2ir_pl.diffusion.randomness import image_generator, normal_like
 from d2ir_pl.estimators.edge_kernel import _periodic, edge_kernel
 from d2ir_pl.estimators.kernel_search import spectral_misfit
 from d2ir_pl.estimators.spectrum import gaussian_covariance
 from d2ir_pl.image_io import read_image
 from d2ir_pl.operators.kernels import kernel_centroid
-from d2ir_pl.randomness import image_generator, normal_like
 from d2ir_pl.results.metrics import kernel_similarity
 
 

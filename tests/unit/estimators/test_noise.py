@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from d2ir_pl.diffusion.randomness import image_generator, normal_like
 from d2ir_pl.estimators.noise_level import estimate_sigma
-from d2ir_pl.randomness import image_generator, normal_like
 
 
 def smooth(size: int = 96) -> torch.Tensor:

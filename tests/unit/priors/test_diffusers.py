@@ -15,11 +15,11 @@ from safetensors.torch import load_file, save_file
 
 from d2ir_pl.commands.predict import parse_options
 from d2ir_pl.degradations import GaussianBlur
+from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.prediction.run import _fingerprint
 from d2ir_pl.priors import PriorError, UNetFlags, load_prior
 from d2ir_pl.priors.diffusers import DiffusersPrior
 from d2ir_pl.priors.registry import prior_files
-from d2ir_pl.randomness import image_generator
 from d2ir_pl.restoration import D2IR, DegradationEstimation, LatentOptimization, Problem
 
 diffusers = pytest.importorskip("diffusers")

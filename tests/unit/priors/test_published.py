@@ -18,13 +18,13 @@ from torch import Tensor
 from d2ir_pl.cli import main
 from d2ir_pl.degradations import GaussianBlur
 from d2ir_pl.diffusion import Gradient
+from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.errors import DownloadError
 from d2ir_pl.prediction.module import RestorationModule
 from d2ir_pl.priors import PriorError, UNetFlags, load_prior
 from d2ir_pl.priors.download import RemoteFile
 from d2ir_pl.priors.published import PUBLISHED, PublishedPrior
 from d2ir_pl.priors.registry import fetch
-from d2ir_pl.randomness import image_generator
 from d2ir_pl.restoration import D2IR, DegradationEstimation, LatentOptimization, Problem
 
 # The flags of 256x256_diffusion_uncond.pt, but for the size.

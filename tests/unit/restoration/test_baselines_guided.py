@@ -15,9 +15,9 @@ from torch import Tensor
 from d2ir_pl.commands.predict import parse_options
 from d2ir_pl.degradations import Blur, Degradation, Frame, GaussianBlur, LinearDegradation, Phi
 from d2ir_pl.diffusion import Schedule
+from d2ir_pl.diffusion.randomness import image_generator, normal_like
 from d2ir_pl.operators.linear import Jacobian, size_of
 from d2ir_pl.priors import Prior
-from d2ir_pl.randomness import image_generator, normal_like
 from d2ir_pl.restoration import D2IR, DegradationEstimation, Problem, RestorationMethod
 from d2ir_pl.restoration.baselines import BIRD, DPS, GDP
 

@@ -20,9 +20,9 @@ from d2ir_pl.degradations import (
 )
 from d2ir_pl.degradations.downsampling import Downsampling
 from d2ir_pl.degradations.parametric_blur import MotionBlur
+from d2ir_pl.diffusion.randomness import image_generator, normal_like
 from d2ir_pl.operators.linear import size_of
 from d2ir_pl.operators.svd import correlation_matrix
-from d2ir_pl.randomness import image_generator, normal_like
 from d2ir_pl.restoration import Problem, RestorationMethod, Step, mean_square
 from d2ir_pl.restoration.baselines import DDRM, DiffPIR, FastDiffusionEM
 from d2ir_pl.restoration.baselines.ddrm import Spectrum, require_svd

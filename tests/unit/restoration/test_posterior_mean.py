@@ -3,7 +3,7 @@ import torch
 from gaussian_prior import CurvedPrior, GaussianPrior
 
 from d2ir_pl.degradations import GaussianBlur, Identity
-from d2ir_pl.randomness import image_generator, normal_like
+from d2ir_pl.diffusion.randomness import image_generator, normal_like
 from d2ir_pl.restoration import PosteriorMean, Problem, Step
 
 

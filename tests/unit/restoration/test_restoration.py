@@ -7,7 +7,7 @@ from gaussian_prior import CurvedPrior, GaussianPrior
 
 from d2ir_pl.degradations import Blur, Degradation, GaussianBlur, Identity, Phi
 from d2ir_pl.diffusion import ddim_chain
-from d2ir_pl.randomness import image_generator, normal_like
+from d2ir_pl.diffusion.randomness import image_generator, normal_like
 from d2ir_pl.restoration import (
     D2IR,
     DegradationEstimation,

@@ -5,7 +5,7 @@ import torch
 from gaussian_prior import GaussianPrior
 
 from d2ir_pl.degradations import GaussianBlur, Identity
-from d2ir_pl.randomness import image_generator
+from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.restoration import (
     D2IR,
     DegradationEstimation,
