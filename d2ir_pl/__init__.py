@@ -4,16 +4,16 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "restore"]
+__all__ = ["Restored", "__version__", "restore"]
 
 if TYPE_CHECKING:
-    from d2ir_pl.api import restore
+    from d2ir_pl.api import Restored, restore
 else:
 
     def __getattr__(name: str) -> object:
-        """Import `restore`, and PyTorch with it, only where it is used."""
-        if name == "restore":
-            from d2ir_pl.api import restore
+        """Import what restores an image, and PyTorch with it, only where it is used."""
+        if name in ("Restored", "restore"):
+            from d2ir_pl import api
 
-            return restore
+            return getattr(api, name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

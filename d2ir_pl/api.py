@@ -36,11 +36,11 @@ class Restored(Generic[ImageLike]):
     """A restored image and everything behind it.
 
     Attributes:
-        image: of the kind that went in (a PIL image where a path went in).
-        picture: `(h, w)` in [0, 1], the estimated degradation as a picture; None if it has none.
+        image: the restored image, of the kind that went in; a PIL image where a path went in.
+        picture: the estimated degradation as a picture, `(h, w)` in [0, 1]; None if it has none.
         parameters: the estimated degradation as numbers.
-        restoration: tensors, residuals, losses; a batch of one.
-        reasons: why the degradation was chosen, where the program has done that.
+        restoration: tensors, residuals and losses of a batch of one.
+        reasons: sentences that say why the degradation was chosen, if the program has chosen it.
     """
 
     image: ImageLike | Image.Image
@@ -70,24 +70,27 @@ def restore(
         image: a path; a PIL image (RGB, RGBA with alpha kept, or grey); an array `(H, W)`,
             `(H, W, 3)` of uint8, or of floats in [0, 1]; or a tensor `(3, H, W)` or
             `(1, H, W)` of floats in [0, 1].
-        degradation: what happened to it; an unknown isotropic Gaussian blur if None; `auto` looks
-            at the image and chooses (`proposal.py`).
-        method: how to restore it; `D2IR()`, or what suits the degradation that was chosen, if None.
-        prior: a name or path (loaded anew each time), or a loaded prior, which is moved to the
-            device and otherwise used as it is.
-        sigma_y: standard deviation of its noise in [0, 1]; estimated if None.
-        seed: the same seed gives the same result.
-        num_samples: restorations whose mean is the result; `restoration.std` is then their standard
-            deviation.
+        degradation: what happened to the image; an unknown isotropic Gaussian blur if None. With
+            `auto` the program looks at the image and chooses (`diagnosis/proposal.py`).
+        method: how the image is restored; `D2IR()` if None, or what suits the degradation that the
+            program has chosen.
+        prior: a name or path, which is loaded at every call, or a loaded prior, which is moved to
+            the device and otherwise used as it is.
+        sigma_y: standard deviation of the image's noise in [0, 1]; estimated if None.
+        seed: seed of all noise that is drawn; the same one gives the same result.
+        num_samples: number of restorations whose mean is the result; `restoration.std` is then
+            their standard deviation.
         label: class of every prediction, where a prior given by name is class-conditional.
         precision: what a prior given by name computes in; `auto` is half precision where the
             device has arithmetic for it, without which it is very slow on a CPU.
-        device: where; a GPU if there is one.
-        observer: told of every step.
+        device: the device to compute on; a GPU if there is one.
+        observer: a function that is told of every step.
 
     Raises:
-        ValueError: if the image has another shape, type or range, the prior another label, or
-            num_samples is below 1.
+        ImageError: if a file cannot be read as an image.
+        PriorError: if the prior cannot be loaded.
+        ValueError: if the image has another shape, type or range, if a label is given for a loaded
+            prior, or if num_samples is below 1.
     """
     file = read_image(image) if isinstance(image, (str, Path)) else None
     pixels = _to_pixels(image) if file is None else file.pixels
@@ -120,27 +123,16 @@ def restore(
 
 
 def _to_pixels(image: Tensor | NDArray[np.generic] | Image.Image) -> Tensor:
-    """`(3, H, W)` float32 in [-1, 1]."""
+    """An image as `(3, H, W)` float32 in [-1, 1].
+
+    Raises:
+        ValueError: if it has another shape, type or range than `restore` takes.
+    """
     if isinstance(image, Image.Image):
         if image.mode not in ("L", "RGB", "RGBA"):
             raise ValueError(f"PIL images of mode {image.mode} are ambiguous: convert to 'RGB'")
         image = np.asarray(image.convert("RGB"))
-    if isinstance(image, Tensor):
-        unit = image.detach().float()
-        if unit.ndim != 3 or unit.shape[0] not in (1, 3) or not image.is_floating_point():
-            raise ValueError(
-                f"a tensor must be (3, H, W) or (1, H, W) of floats in [0, 1], not {image.dtype} "
-                f"{tuple(image.shape)}"
-            )
-    else:
-        if image.dtype != np.uint8 and image.dtype.kind != "f":
-            raise ValueError(f"an array must be uint8, or floats in [0, 1], not {image.dtype}")
-        scale = 255.0 if image.dtype == np.uint8 else 1.0
-        unit = torch.from_numpy(np.asarray(image, dtype=np.float32) / scale)
-        unit = unit[..., None] if unit.ndim == 2 else unit
-        if unit.ndim != 3 or unit.shape[2] not in (1, 3):
-            raise ValueError(f"an array must be (H, W) or (H, W, 3), not {image.shape}")
-        unit = unit.permute(2, 0, 1)
+    unit = _unit_tensor(image) if isinstance(image, Tensor) else _unit_array(image)
     if not bool(((unit >= 0) & (unit <= 1)).all()):
         raise ValueError(
             f"values range from {float(unit.min()):g} to {float(unit.max()):g}: scale to [0, 1]"
@@ -148,10 +140,39 @@ def _to_pixels(image: Tensor | NDArray[np.generic] | Image.Image) -> Tensor:
     return (unit.expand(3, -1, -1) * 2 - 1).contiguous()
 
 
+def _unit_tensor(image: Tensor) -> Tensor:
+    """A tensor as `(3, H, W)` or `(1, H, W)` float32 in its own range."""
+    if image.ndim != 3 or image.shape[0] not in (1, 3) or not image.is_floating_point():
+        raise ValueError(
+            f"a tensor must be (3, H, W) or (1, H, W) of floats in [0, 1], not {image.dtype} "
+            f"{tuple(image.shape)}"
+        )
+    return image.detach().float()
+
+
+def _unit_array(image: NDArray[np.generic]) -> Tensor:
+    """An array as `(3, H, W)` or `(1, H, W)` float32, in [0, 1] if it is of uint8."""
+    if image.dtype != np.uint8 and image.dtype.kind != "f":
+        raise ValueError(f"an array must be uint8, or floats in [0, 1], not {image.dtype}")
+    scale = 255.0 if image.dtype == np.uint8 else 1.0
+    unit = torch.from_numpy(np.asarray(image, dtype=np.float32) / scale)
+    unit = unit[..., None] if unit.ndim == 2 else unit
+    if unit.ndim != 3 or unit.shape[2] not in (1, 3):
+        raise ValueError(f"an array must be (H, W) or (H, W, 3), not {image.shape}")
+    return unit.permute(2, 0, 1)
+
+
 def _like(
     image: ImageLike, x0: Tensor, keeps_grey: bool, file: Photo | None
 ) -> ImageLike | Image.Image:
-    """The restored image in the form of the one that went in, at the size of x0."""
+    """The restored image in the form of the one that went in, at the size of x0.
+
+    Args:
+        image: what went in.
+        x0: the restored image, `(3, H, W)` in [-1, 1].
+        keeps_grey: whether the restoration of a grey image is grey.
+        file: what was read from the path that went in; None if it was no path.
+    """
     unit = (x0 + 1) / 2
     if isinstance(image, Tensor):
         grey = image.shape[0] == 1 and keeps_grey
@@ -163,11 +184,10 @@ def _like(
         if image.dtype == np.uint8:
             values = (values * 255).round()
         return values.astype(image.dtype)
-    if isinstance(image, (str, Path)):
-        assert file is not None
-        grey = file.grey
-        alpha = None if file.alpha is None else file.alpha[0].numpy()
-    else:
+    grey, alpha = False, None
+    if file is not None:
+        grey, alpha = file.grey, None if file.alpha is None else file.alpha[0].numpy()
+    elif isinstance(image, Image.Image):
         grey = image.mode == "L"
         alpha = np.array(image)[..., 3] / 255 if image.mode == "RGBA" else None
     picture = as_picture(x0)

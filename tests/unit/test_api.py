@@ -1,9 +1,18 @@
+"""The function that restores one image, whatever kind of image it is given."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
-from d2ir_pl import restore
+from d2ir_pl import Restored, restore
 from d2ir_pl.degradations import GaussianBlur
 from d2ir_pl.priors import PriorError
 from d2ir_pl.priors.network import NetworkPrior
@@ -11,42 +20,58 @@ from d2ir_pl.restoration import D2IR, DegradationEstimation, LatentOptimization
 
 FAST = D2IR(DegradationEstimation(steps=2), LatentOptimization(iterations=2, ddim_steps=2))
 
+Photo = NDArray[np.uint8]
+
 
 @pytest.fixture(scope="module")
-def photo():
+def photo() -> Photo:
     return np.random.default_rng(0).integers(0, 256, (20, 27, 3), dtype=np.uint8)
 
 
 def test_every_kind_of_image_comes_back_as_its_kind_with_the_same_values(
-    natural_small, photo, tmp_path
-):
+    natural_small: NetworkPrior, photo: Photo, tmp_path: Path
+) -> None:
     path = tmp_path / "photo.png"
     Image.fromarray(photo).save(path)
     tensor = torch.from_numpy(photo).permute(2, 0, 1) / 255
     from_array = restore(photo, method=FAST, prior=natural_small).image
+    assert isinstance(from_array, np.ndarray)
     assert from_array.dtype == np.uint8
     assert from_array.shape == photo.shape
     from_tensor = restore(tensor, method=FAST, prior=natural_small).image
+    assert isinstance(from_tensor, Tensor)
     assert from_tensor.shape == tensor.shape
-    assert np.abs((from_tensor * 255).round().permute(1, 2, 0).numpy() - from_array).max() == 0
-    for given in (Image.fromarray(photo), path, str(path)):
-        restored = restore(given, method=FAST, prior=natural_small).image
-        assert isinstance(restored, Image.Image)
-        assert np.array_equal(np.asarray(restored), from_array)
+    rounded = (from_tensor * 255).round().permute(1, 2, 0).numpy()
+    assert np.abs(rounded - from_array).max() == 0
+    results: list[Restored[Any]] = [
+        restore(Image.fromarray(photo), method=FAST, prior=natural_small),
+        restore(path, method=FAST, prior=natural_small),
+        restore(str(path), method=FAST, prior=natural_small),
+    ]
+    for result in results:
+        assert isinstance(result.image, Image.Image)
+        assert np.array_equal(np.asarray(result.image), from_array)
 
 
-def test_grey_stays_grey_and_alpha_is_kept(natural_small, photo):
+def test_grey_stays_grey_and_alpha_is_kept(
+    natural_small: NetworkPrior, photo: Photo, tmp_path: Path
+) -> None:
     grey = restore(photo[..., 0], method=FAST, prior=natural_small).image
+    assert isinstance(grey, np.ndarray)
     assert grey.shape == photo.shape[:2]
-    alpha = np.concatenate([photo, photo[..., :1]], 2)
-    restored = restore(Image.fromarray(alpha), method=FAST, prior=natural_small).image
-    assert restored.mode == "RGBA"
-    assert np.array_equal(np.asarray(restored)[..., 3], photo[..., 0])
+    with_alpha = Image.fromarray(np.concatenate([photo, photo[..., :1]], 2))
+    with_alpha.save(tmp_path / "alpha.png")
+    for given in (with_alpha, tmp_path / "alpha.png"):
+        restored = restore(given, method=FAST, prior=natural_small).image  # type: ignore[type-var]
+        assert isinstance(restored, Image.Image)
+        assert restored.mode == "RGBA"
+        assert np.array_equal(np.asarray(restored)[..., 3], photo[..., 0])
 
 
-def test_the_result_says_what_was_estimated(natural_small, photo):
+def test_the_result_says_what_was_estimated(natural_small: NetworkPrior, photo: Photo) -> None:
     result = restore(photo, GaussianBlur(width=1.25), FAST, natural_small, sigma_y=0.1)
     assert result.parameters["width_major_px"] == pytest.approx(1.25, rel=0.01)
+    assert result.picture is not None
     assert result.picture.shape == (21, 21)
     assert float(result.restoration.sigma_y) == pytest.approx(0.2)
 
@@ -61,20 +86,26 @@ def test_the_result_says_what_was_estimated(natural_small, photo):
     ],
 )
 def test_a_prior_given_by_name_computes_in_what_suits_the_device(
-    photo, monkeypatch, settings, fast, expected
-):
+    photo: Photo,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, Any],
+    fast: bool,
+    expected: torch.dtype,
+) -> None:
     asked = []
-    monkeypatch.setattr(NetworkPrior, "cast", lambda self, dtype: asked.append(dtype) or self)
+
+    def cast(prior: NetworkPrior, dtype: torch.dtype) -> NetworkPrior:
+        asked.append(dtype)
+        return prior
+
+    monkeypatch.setattr(NetworkPrior, "cast", cast)
     monkeypatch.setattr("d2ir_pl.priors.precision.computes_in_bfloat16", lambda device: fast)
     restore(photo, method=FAST, device="cpu", **settings)
     assert asked == [expected]
 
 
-def test_no_lightning_is_needed():
-    import subprocess
-    import sys
-
-    code = "import d2ir_pl, sys; sys.exit('pytorch_lightning' in sys.modules)"
+def test_no_lightning_is_needed() -> None:
+    code = "from d2ir_pl import restore; import sys; sys.exit('pytorch_lightning' in sys.modules)"
     assert subprocess.run([sys.executable, "-W", "ignore", "-c", code]).returncode == 0
 
 
@@ -88,13 +119,15 @@ def test_no_lightning_is_needed():
         (Image.new("P", (8, 8)), "convert"),
     ],
 )
-def test_ambiguous_images_are_refused(image, message):
+def test_ambiguous_images_are_refused(image: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         restore(image)
 
 
-def test_a_label_is_refused_where_it_has_no_effect(natural_small, photo):
+def test_a_label_is_refused_where_it_has_no_effect(
+    natural_small: NetworkPrior, photo: Photo
+) -> None:
     with pytest.raises(ValueError, match="label 3 comes too late"):
         restore(photo, method=FAST, prior=natural_small, label=3)
-    with pytest.raises(PriorError, match="knows no classes"):
+    with pytest.raises(PriorError, match="the prior knows none"):
         restore(photo, method=FAST, label=3)
