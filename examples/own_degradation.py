@@ -1,10 +1,16 @@
 """A degradation of one's own: the stripes of a line sensor. See docs/own_degradation.md."""
 
+# ruff: noqa: ARG002
+
+from collections.abc import Sequence
+from typing import Any
+
 import torch
+from torch import Generator, Tensor
 from torch.nn.functional import pad
 
 from d2ir_pl.degradations import LinearDegradation, Phi
-from d2ir_pl.degradations.identity import IdentityOperator
+from d2ir_pl.operators import IdentityOperator, Size
 
 
 class Stripes(LinearDegradation):
@@ -22,27 +28,27 @@ class Stripes(LinearDegradation):
         super().__init__()
         self.strength, self.reach = strength, reach
 
-    def init(self, y, sigma_y):
+    def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
         mean = y.mean((1, 2))
         around = pad(mean[:, None], (self.reach, self.reach), "replicate")[:, 0]
         median = around.unfold(1, 2 * self.reach + 1, 1).median(2).values
         return self.canonicalize(Phi(offset=mean - median))
 
-    def draw(self, generators, like):
+    def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:
         rows = [torch.randn(like.shape[-1], generator=g) for g in generators]
         return self.canonicalize(Phi(offset=2 * self.strength * torch.stack(rows).to(like)))
 
-    def operator(self, phi, image_size):
+    def operator(self, phi: Phi, image_size: Size) -> IdentityOperator:
         return IdentityOperator()
 
-    def offset(self, phi):
+    def offset(self, phi: Phi) -> Tensor:
         return phi["offset"][:, None, None, :]
 
-    def lift(self, y, phi):
+    def lift(self, y: Tensor, phi: Phi) -> Tensor:
         return y - self.offset(phi)
 
-    def canonicalize(self, phi):
+    def canonicalize(self, phi: Phi) -> Phi:
         return Phi(offset=phi["offset"] - phi["offset"].mean(1, keepdim=True))
 
-    def describe(self, phi):
+    def describe(self, phi: Phi) -> list[dict[str, Any]]:
         return [{"kind": "Stripes", "offset": row} for row in (phi["offset"] / 2).tolist()]

@@ -1,4 +1,4 @@
-"""What every degradation offers, and what the linear ones offer beyond that."""
+"""The interface of degradations, and what linear degradations have beyond it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Degradation(nn.Module, ABC):
 
     @abstractmethod
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
-        """Parameters read off the data, or the known ones.
+        """The parameters that the data show, from which an estimation starts.
 
         Args:
             y: `(B, 3, H, W)` in [-1, 1].
@@ -53,7 +53,7 @@ class Degradation(nn.Module, ABC):
 
     @abstractmethod
     def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:
-        """Random parameters (the known ones where there are some), to degrade clean images with.
+        """Random parameters, to degrade clean images with.
 
         Args:
             generators: one per image.
@@ -66,14 +66,14 @@ class Degradation(nn.Module, ABC):
 
     @abstractmethod
     def describe(self, phi: Phi) -> list[dict[str, Any]]:
-        """For each image, its parameters as numbers for humans, ready for JSON."""
+        """The parameters of each image as numbers that people read and JSON can hold."""
 
-    def picture(self, phi: Phi) -> Tensor | None:
-        """`(B, h, w)` in [0, 1]: something to look at, such as a kernel; None if there is none."""
+    def picture(self, phi: Phi) -> Tensor | None:  # noqa: ARG002
+        """Pictures of phi such as kernels, `(B, h, w)` in [0, 1]; None if phi cannot be shown."""
         return None
 
     def free(self, phi: Phi) -> list[str]:
-        """Names of the parameters that are to be estimated."""
+        """The names of the parameters that are estimated."""
         return list(phi) if self.estimated else []
 
     def told(self, phi: Phi) -> Self:
@@ -87,7 +87,10 @@ class Degradation(nn.Module, ABC):
         return family
 
     def for_images(
-        self, photos: Sequence[Photo], keys: Sequence[str], degraded: bool = True
+        self,
+        photos: Sequence[Photo],  # noqa: ARG002
+        keys: Sequence[str],  # noqa: ARG002
+        degraded: bool = True,  # noqa: ARG002
     ) -> Degradation:
         """The same degradation, with what lies in or beside the files of these images.
 
@@ -99,28 +102,28 @@ class Degradation(nn.Module, ABC):
         return self
 
     def estimate_sigma(self, y: Tensor) -> Tensor:
-        """`(B,)` standard deviation of the noise in y, read off y."""
+        """Estimate the standard deviation of the noise in each image of y, `(B,)`."""
         return estimate_sigma(y)
 
-    def residual(self, y: Tensor, prediction: Tensor, phi: Phi) -> Tensor:
-        """What `prediction` = D_phi(x) leaves unexplained in y; zero where y says nothing."""
+    def residual(self, y: Tensor, prediction: Tensor, phi: Phi) -> Tensor:  # noqa: ARG002
+        """What a prediction D_phi(x) leaves unexplained in y; 0 where y says nothing about x."""
         return y - prediction
 
     def share(self, phi: Phi) -> Tensor:
-        """`(B,)` share of y's values that say something about x."""
+        """The share of the values of y that say something about x, `(B,)`."""
         return torch.ones(phi.count, device=phi.device)
 
     def linearize(self, y: Tensor, x: Tensor, phi: Phi) -> tuple[LinearOperator, Tensor]:
-        """A, the derivative of D_phi at x, and the residual of y there."""
+        """The derivative of D_phi at x as a linear map A, and the residual of y there."""
         operator = Jacobian(lambda image: self.forward(image, phi), x)
         return operator, self.residual(y, operator.value, phi)
 
-    def lift(self, y: Tensor, phi: Phi) -> Tensor:
+    def lift(self, y: Tensor, phi: Phi) -> Tensor:  # noqa: ARG002
         """A first guess of x from y, of the size that `frame` asks for."""
         return self.frame.embed(y)
 
-    def anchor(self, phi: Phi, start: Phi) -> Tensor:
-        """`(B,)` squared distance of phi from the parameters that `init` read off the data.
+    def anchor(self, phi: Phi, start: Phi) -> Tensor:  # noqa: ARG002
+        """The squared distance of phi from the parameters that `init` read off the data, `(B,)`.
 
         Measured in units of the scatter that those estimates have on photographs, so that 1/2 of
         it is the negative logarithm of a Gaussian prior.
@@ -128,7 +131,7 @@ class Degradation(nn.Module, ABC):
         return torch.zeros(phi.count, device=phi.device)
 
     def change(self, phi: Phi, before: Phi) -> Tensor:
-        """`(B,)` how far phi is from `before`, as a share of it.
+        """The relative change of phi since `before`, `(B,)`.
 
         It is the distance between the two pictures (brought to sum 1) over the size of the newer
         one, both in the mean square; without pictures, the RMS change of the free parameters.
@@ -137,10 +140,11 @@ class Degradation(nn.Module, ABC):
         if now is None or then is None:
             return phi.distance(before, self.free(phi))
         now, then = (p.flatten(1) / p.flatten(1).sum(1, keepdim=True) for p in (now, then))
-        return (now - then).norm(dim=1) / now.norm(dim=1)
+        distance: Tensor = (now - then).norm(dim=1) / now.norm(dim=1)
+        return distance
 
     def canonicalize(self, phi: Phi) -> Phi:
-        """The representative of phi among the parameters that data cannot tell apart."""
+        """The one phi that stands for all those that no photo can tell apart."""
         return phi
 
     def _tell(self, phi: Phi) -> None:
@@ -157,13 +161,13 @@ class LinearDegradation(Degradation):
 
     @abstractmethod
     def operator(self, phi: Phi, image_size: Size) -> LinearOperator:
-        """A at phi, for images x of the given size; prepared once, applied often."""
+        """The linear map A at phi for images x of one size, prepared once and applied often."""
 
-    def offset(self, phi: Phi) -> Tensor | float:
-        """b at phi, of the size of y."""
+    def offset(self, phi: Phi) -> Tensor | float:  # noqa: ARG002
+        """The part of D_phi(x) that does not depend on x, b, of the size of y."""
         return 0.0
 
-    def svd(self, phi: Phi, image_size: Size) -> SVD:
+    def svd(self, phi: Phi, image_size: Size) -> SVD:  # noqa: ARG002
         """The singular value decomposition of A at phi, where A has a cheap one.
 
         Args:
@@ -180,7 +184,7 @@ class LinearDegradation(Degradation):
         return operator.forward(x) + self.offset(phi)
 
     def adjoint(self, r: Tensor, phi: Phi) -> Tensor:
-        """A^T r, for r of the size of y."""
+        """The transpose of A applied to r, which has the size of y."""
         return self.operator(phi, self.frame.image_size(size_of(r))).adjoint(r)
 
     def linearize(self, y: Tensor, x: Tensor, phi: Phi) -> tuple[LinearOperator, Tensor]:
@@ -196,7 +200,7 @@ def no_svd(degradation: Degradation) -> ValueError:
     )
 
 
-def _known_init(phi: Phi, y: Tensor, sigma_y: Tensor) -> Phi:
+def _known_init(phi: Phi, y: Tensor, sigma_y: Tensor) -> Phi:  # noqa: ARG001
     """`Degradation.init` where phi is known."""
     return phi.broadcast(len(y), y)
 
@@ -206,6 +210,6 @@ def _known_draw(phi: Phi, generators: Sequence[Generator], like: Tensor) -> Phi:
     return phi.broadcast(len(generators), like)
 
 
-def _known_free(phi: Phi) -> list[str]:
+def _known_free(phi: Phi) -> list[str]:  # noqa: ARG001
     """`Degradation.free` where phi is known."""
     return []

@@ -9,10 +9,11 @@ from typing import Any, Self
 import torch
 from torch import Generator, Tensor, nn
 
-from d2ir_pl.degradations.base import Degradation, Phi
+from d2ir_pl.degradations.base import Degradation
 from d2ir_pl.degradations.frame import Frame
 from d2ir_pl.degradations.gaussian_blur import GaussianBlur
 from d2ir_pl.degradations.jpeg import WHITE_SHARE, Jpeg
+from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.image_io import Photo
 from d2ir_pl.operators.linear import LinearOperator
 

@@ -9,8 +9,11 @@ from typing import Any, Literal
 import torch
 from torch import Generator, Tensor
 
-from d2ir_pl.degradations.base import LinearDegradation, Phi
+from d2ir_pl.degradations.base import LinearDegradation
 from d2ir_pl.degradations.frame import Frame
+from d2ir_pl.degradations.phi import Phi
+from d2ir_pl.degradations.ranges import require_range
+from d2ir_pl.errors import require
 from d2ir_pl.estimators.spectrum import gaussian_covariance
 from d2ir_pl.operators.convolution import Border, require_border
 from d2ir_pl.operators.interpolation import cubic, cubic_interpolation
@@ -21,12 +24,14 @@ from d2ir_pl.operators.svd import SVD, Separable
 
 Kernel = Literal["bicubic", "area", "gaussian"]
 
-# How far a kernel reaches, and the Gaussian widths that are told apart, in pixels of y. Narrower
-# blurs leave y aliased alike; wider ones mean that y itself is blurred.
+# How far each kernel reaches, in pixels of y.
 _REACH: dict[Kernel, float] = {"bicubic": 2.0, "area": 0.5, "gaussian": 4.0}
-MIN_WIDTH, MAX_WIDTH = 0.3, 1.5
-# Scatter of the logarithm of a width read off the spectrum of small photographs, bias included.
-LOG_WIDTH_SCATTER = 0.1
+# Widths of a Gaussian in pixels of y that can be told apart: narrower blurs all leave y aliased
+# alike, and wider ones mean that y itself is blurred.
+LEAST_WIDTH, GREATEST_WIDTH = 0.3, 1.5
+# Scatter of the logarithm of a width that is read off the spectrum of a small photograph, with its
+# bias.
+SMALL_LOG_WIDTH_SCATTER = 0.1
 
 
 class Downsampling(LinearDegradation):
@@ -44,7 +49,7 @@ class Downsampling(LinearDegradation):
     phi: `log_width` `(B, 1)`, natural logarithm of w in pixels of x, for `gaussian`; for the
     others, which have nothing to estimate, `none` `(B, 0)`. An unknown w starts from the power
     spectrum of y (see `spectrum.py`), which shows w / factor: natural images have the same law at
-    every scale. It is kept between MIN_WIDTH and MAX_WIDTH pixels of y.
+    every scale. It is kept between LEAST_WIDTH and GREATEST_WIDTH pixels of y.
 
     Args:
         factor: how many times smaller y is along each side, a whole number of at least 2.
@@ -99,7 +104,7 @@ class Downsampling(LinearDegradation):
         return weights / weights.sum(1, keepdim=True)
 
     def matrices(self, phi: Phi, image_size: Size) -> tuple[Tensor, Tensor]:
-        """R and C of y = R x C^T, for images x of the given size.
+        """The matrices R and C of y = R x C^T for images x of one size.
 
         Args:
             phi: parameters.
@@ -130,8 +135,8 @@ class Downsampling(LinearDegradation):
         low, high = self.draw_width
         return Phi(log_width=(low + (high - low) * u).log())
 
-    def lift(self, y: Tensor, phi: Phi) -> Tensor:
-        """Bicubic interpolation, with y mirrored where x goes beyond it."""
+    def lift(self, y: Tensor, phi: Phi) -> Tensor:  # noqa: ARG002
+        """Interpolate y bicubically; it is mirrored where x reaches beyond it."""
         rows, columns = (self._interpolation(n).to(y) for n in y.shape[-2:])
         return rows @ y @ columns.mT
 
@@ -140,13 +145,13 @@ class Downsampling(LinearDegradation):
         if not self.estimated:
             return super().anchor(phi, start)
         change = (phi["log_width"] - start["log_width"])[:, 0]
-        return (change / LOG_WIDTH_SCATTER).square()
+        return (change / SMALL_LOG_WIDTH_SCATTER).square()
 
     def canonicalize(self, phi: Phi) -> Phi:
         """Keep the width where the pixels of y can tell it."""
         if not self.estimated:
             return phi
-        bounds = math.log(MIN_WIDTH * self.factor), math.log(MAX_WIDTH * self.factor)
+        bounds = math.log(LEAST_WIDTH * self.factor), math.log(GREATEST_WIDTH * self.factor)
         return Phi(log_width=phi["log_width"].clamp(*bounds))
 
     def describe(self, phi: Phi) -> list[dict[str, Any]]:
@@ -158,7 +163,7 @@ class Downsampling(LinearDegradation):
         return [{**row, "width_px": round(width, 4)} for width in widths]
 
     def picture(self, phi: Phi) -> Tensor:
-        """The kernels in pixels of x, brightened to 1; what is below zero is black."""
+        """The kernels in pixels of x, each with a largest entry of 1; negative ones are black."""
         taps = self.taps(phi).expand(phi.count, -1)
         kernel = taps[:, :, None] * taps[:, None, :]
         return (kernel / kernel.amax((1, 2), keepdim=True)).clamp_min(0)
@@ -168,7 +173,10 @@ class Downsampling(LinearDegradation):
         return (self.factor - 1) / 2 if self.centred else 0.0
 
     def _matrix(self, taps: Tensor, n: int) -> Tensor:
-        """`(B, m, n)`: a row of taps for each of m samples; what lies past the border folded in."""
+        """The matrix `(B, m, n)` with a row of taps for each of m samples.
+
+        Weights of samples past the border go to the samples that stand there.
+        """
         user = n - self.frame.before - self.frame.after
         m = user // self.factor
         if m < 1 or user % self.factor:
@@ -207,12 +215,8 @@ def _check(
     require_border(border)
     if width is not None and kernel != "gaussian":
         raise ValueError(f"width {width} belongs to kernel 'gaussian': {kernel!r} has none")
-    if width is not None and not 0 < width <= MAX_WIDTH * factor:
-        raise ValueError(
-            f"width {width} must lie in (0, {MAX_WIDTH * factor:g}] pixels for factor {factor}"
-        )
-    if draw_width is not None and not 0 < draw_width[0] <= draw_width[1] <= MAX_WIDTH * factor:
-        raise ValueError(
-            f"draw_width {draw_width} must be two widths, small first, in "
-            f"(0, {MAX_WIDTH * factor:g}] pixels for factor {factor}"
-        )
+    greatest, remedy = GREATEST_WIDTH * factor, f"in pixels for factor {factor}"
+    if width is not None:
+        require("width", width, high=greatest, above=0, remedy=remedy)
+    if draw_width is not None:
+        require_range("draw_width", draw_width, high=greatest, above=0, remedy=remedy)

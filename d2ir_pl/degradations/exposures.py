@@ -8,7 +8,10 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from d2ir_pl.degradations.base import Degradation, Phi
+from d2ir_pl.degradations.base import Degradation
+from d2ir_pl.degradations.phi import Phi
+from d2ir_pl.degradations.ranges import require_range
+from d2ir_pl.errors import require
 from d2ir_pl.estimators.noise_level import estimate_sigma
 
 # Scatter of the logarithm of a ratio of exposures that is read off two noisy photos.
@@ -50,21 +53,19 @@ class Exposures(Degradation):
         draw_ratio: tuple[float, float] = (2.0, 4.0),
     ) -> None:
         super().__init__()
-        if count < 2:
-            raise ValueError(f"count {count} must be at least 2 exposures")
+        require("count", count, 2, remedy="the exposures of a scene")
         if gains is not None and (len(gains) != count or not all(gain > 0 for gain in gains)):
             raise ValueError(f"gains {gains} must be {count} positive numbers")
-        if reference is not None and not 0 <= reference < count:
-            raise ValueError(f"reference {reference} must lie between 0 and {count - 1}")
-        if not 1 < draw_ratio[0] <= draw_ratio[1]:
-            raise ValueError(f"draw_ratio {draw_ratio} must be two ratios above 1, small first")
+        if reference is not None:
+            require("reference", reference, 0, count - 1)
+        require_range("draw_ratio", draw_ratio, above=1)
         self.count = count
         self.gains = gains
         self.reference = count // 2 if reference is None else reference
         self.draw_ratio = draw_ratio
         self.estimated = gains is None
 
-    def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
+    def init(self, y: Tensor, sigma_y: Tensor) -> Phi:  # noqa: ARG002
         if y.ndim != 5 or y.shape[1] != self.count:
             raise ValueError(f"y must be (B, {self.count}, 3, H, W), not {tuple(y.shape)}")
         log_gain = self._known(len(y), y)
@@ -88,8 +89,8 @@ class Exposures(Degradation):
         gain = relative.exp()[:, :, None, None, None]
         return 2 * (gain * (x[:, None] + 1) / 2).clamp(0, 1) - 1
 
-    def residual(self, y: Tensor, prediction: Tensor, phi: Phi) -> Tensor:
-        """y - prediction; zero where both are clipped, which says no more than that."""
+    def residual(self, y: Tensor, prediction: Tensor, phi: Phi) -> Tensor:  # noqa: ARG002
+        """The difference y - prediction; 0 where both are clipped, which says no more than that."""
         agree = (y >= SATURATED) & (prediction >= SATURATED)
         return torch.where(agree, 0.0, y - prediction)
 
@@ -100,7 +101,7 @@ class Exposures(Degradation):
         return estimate_sigma(y.flatten(1, 2))
 
     def lift(self, y: Tensor, phi: Phi) -> Tensor:
-        """The merged exposures: mean of y_s / g_s with weights h(y_s) g_s^2, clipped.
+        """Merge the exposures: the mean of y_s / g_s with weights h(y_s) g_s^2, clipped.
 
         g_s^2 is the inverse variance of y_s / g_s, and h falls from 1 at 0.75 to 0 at 0.95, because
         noise hides where y_s clips. Where all exposures are brighter, the darkest one is left.
@@ -113,7 +114,7 @@ class Exposures(Degradation):
         merged = (weight * intensity / gain).sum(1) / weight.sum(1)
         return 2 * merged.clamp(0, 1) - 1
 
-    def free(self, phi: Phi) -> list[str]:
+    def free(self, phi: Phi) -> list[str]:  # noqa: ARG002
         return ["log_gain"] if self.estimated else []
 
     def anchor(self, phi: Phi, start: Phi) -> Tensor:
@@ -146,7 +147,7 @@ class Exposures(Degradation):
 
 
 def _log_gains(scene: Tensor) -> Tensor:
-    """`(S,)`: log gains, up to a constant, of exposures `(S, 3, H, W)` in intensities.
+    """Log gains `(S,)`, up to a constant, of exposures `(S, 3, H, W)` in intensities.
 
     Ratios are taken between neighbours in brightness, which show the most pixels in common.
     """

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 
 from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
 from d2ir_pl.degradations.phi import Phi
+from d2ir_pl.degradations.ranges import require_range
 from d2ir_pl.estimators.spectrum import gaussian_covariance
 from d2ir_pl.estimators.widths import LOG_WIDTH_SCATTER, MAX_WIDTH, MIN_WIDTH
 from d2ir_pl.operators.convolution import Border
@@ -48,8 +49,7 @@ class GaussianBlur(ConvolutionalBlur):
         draw_width: tuple[float, float] = (0.8, 2.5),
     ) -> None:
         super().__init__(kernel_size, border)
-        if not 0 < draw_width[0] <= draw_width[1]:
-            raise ValueError(f"draw_width {draw_width} must be two positive widths, small first")
+        require_range("draw_width", draw_width, above=0)
         self.isotropic = isotropic
         self.draw_width = draw_width
         if width is not None:
@@ -61,7 +61,7 @@ class GaussianBlur(ConvolutionalBlur):
         if self.isotropic:
             return torch.diag_embed(variance.expand(-1, 2))
         cos, sin = phi["angle"].cos(), phi["angle"].sin()
-        rotation = torch.stack([cos, -sin, sin, cos], -1).unflatten(-1, (2, 2))
+        rotation = torch.stack([cos, -sin, sin, cos], -1).view(-1, 2, 2)
         return rotation @ torch.diag_embed(variance) @ rotation.mT
 
     def kernel(self, phi: Phi) -> Tensor:
@@ -88,7 +88,8 @@ class GaussianBlur(ConvolutionalBlur):
         inner = torch.linalg.solve_triangular(root, inner.mT, upper=False)
         eye = torch.eye(2, device=now.device, dtype=now.dtype)
         # Half of S_then^-1/2 S_now S_then^-T/2 - 1 is the change of log width to first order.
-        return ((inner - eye) / 2 / LOG_WIDTH_SCATTER).square().sum((1, 2)) / 2
+        change: Tensor = (inner - eye) / 2 / LOG_WIDTH_SCATTER
+        return change.square().sum((1, 2)) / 2
 
     def canonicalize(self, phi: Phi) -> Phi:
         """Keep the widths where a spectrum can tell them."""

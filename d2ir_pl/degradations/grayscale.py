@@ -9,46 +9,11 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from d2ir_pl.degradations.base import LinearDegradation, Phi
+from d2ir_pl.degradations.base import LinearDegradation
+from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.operators.linear import Size
+from d2ir_pl.operators.pointwise import BT601, GrayscaleOperator, luminance
 from d2ir_pl.operators.svd import SVD, Grey
-
-BT601 = (0.299, 0.587, 0.114)
-"""Luma of R'G'B' values (ITU-R BT.601, section 2.5.1), which most programs convert with."""
-
-
-def luminance(x: Tensor, weights: Tensor) -> Tensor:
-    """w . x at every pixel, in three equal channels.
-
-    Args:
-        x: `(B, 3, H, W)`.
-        weights: `(B, 3)`.
-    """
-    return torch.einsum("bc,bchw->bhw", weights, x)[:, None].expand_as(x)
-
-
-class GrayscaleOperator:
-    """A = 1 w^T at every pixel; see `LinearOperator` for the methods.
-
-    Args:
-        weights: `(B, 3)`, w.
-    """
-
-    def __init__(self, weights: Tensor) -> None:
-        self._weights = weights
-
-    def forward(self, x: Tensor) -> Tensor:
-        return luminance(x, self._weights)
-
-    def adjoint(self, r: Tensor) -> Tensor:
-        return self._weights[:, :, None, None] * r.sum(1, keepdim=True)
-
-    def precondition(self, g: Tensor, rho: Tensor) -> Tensor:
-        """(3 w w^T + rho)^-1 g, exact: along w divided by 3 |w|^2 + rho, across it by rho."""
-        w = self._weights[:, :, None, None]
-        square = w.square().sum(1, keepdim=True)
-        along = w * (w * g).sum(1, keepdim=True) / square
-        return along / (3 * square + rho) + (g - along) / rho
 
 
 class Grayscale(LinearDegradation):
@@ -62,7 +27,7 @@ class Grayscale(LinearDegradation):
     against two unknown colour coordinates, and to every w on the simplex belong images that explain
     y exactly, such as y itself.
 
-    A photo y that is not quite grey (scanner noise, compression, a tint) is read by its own w . y.
+    Of a photo y that is not quite grey (scanner noise, compression, a tint), w . y is used.
 
     Args:
         weights: w of red, green and blue, not negative; they are scaled to sum 1, so that white
@@ -91,24 +56,24 @@ class Grayscale(LinearDegradation):
         known = torch.tensor(given, dtype=torch.float64)
         self._known = known / known.sum()
 
-    def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
+    def init(self, y: Tensor, sigma_y: Tensor) -> Phi:  # noqa: ARG002
         return self._phi(len(y), y)
 
     def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:
         return self._phi(len(generators), like)
 
-    def operator(self, phi: Phi, image_size: Size) -> GrayscaleOperator:
+    def operator(self, phi: Phi, image_size: Size) -> GrayscaleOperator:  # noqa: ARG002
         return GrayscaleOperator(phi["weights"])
 
-    def svd(self, phi: Phi, image_size: Size) -> SVD:
+    def svd(self, phi: Phi, image_size: Size) -> SVD:  # noqa: ARG002
         return Grey(phi["weights"])
 
     def residual(self, y: Tensor, prediction: Tensor, phi: Phi) -> Tensor:
-        """w . y less the prediction, which is grey: what colour y has is no observation."""
+        """The difference of w . y and the prediction, both grey: colour in y observes nothing."""
         return luminance(y - prediction, phi["weights"])
 
     def lift(self, y: Tensor, phi: Phi) -> Tensor:
-        """The grey image itself, without what colour a photo that is not quite grey has."""
+        """The grey image w . y, without the colour of a photo that is not quite grey."""
         return luminance(y, phi["weights"])
 
     def estimate_sigma(self, y: Tensor) -> Tensor:

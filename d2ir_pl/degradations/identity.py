@@ -1,4 +1,4 @@
-"""No degradation but noise."""
+"""Noise without any other degradation."""
 
 from __future__ import annotations
 
@@ -7,23 +7,11 @@ from typing import Any
 
 from torch import Generator, Tensor
 
-from d2ir_pl.degradations.base import LinearDegradation, Phi
+from d2ir_pl.degradations.base import LinearDegradation
+from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.operators.linear import Size
+from d2ir_pl.operators.pointwise import IdentityOperator
 from d2ir_pl.operators.svd import SVD, Diagonal
-
-
-class IdentityOperator:
-    """A = 1; see `LinearOperator` for the methods."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x
-
-    def adjoint(self, r: Tensor) -> Tensor:
-        return r
-
-    def precondition(self, g: Tensor, rho: Tensor) -> Tensor:
-        """(1 + rho)^-1 g, exact."""
-        return g / (1 + rho)
 
 
 class Identity(LinearDegradation):
@@ -34,16 +22,16 @@ class Identity(LinearDegradation):
 
     estimated = False
 
-    def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
+    def init(self, y: Tensor, sigma_y: Tensor) -> Phi:  # noqa: ARG002
         return Phi(none=y.new_empty(len(y), 0))
 
     def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:
         return Phi(none=like.new_empty(len(generators), 0))
 
-    def operator(self, phi: Phi, image_size: Size) -> IdentityOperator:
+    def operator(self, phi: Phi, image_size: Size) -> IdentityOperator:  # noqa: ARG002
         return IdentityOperator()
 
-    def svd(self, phi: Phi, image_size: Size) -> SVD:
+    def svd(self, phi: Phi, image_size: Size) -> SVD:  # noqa: ARG002
         return Diagonal(phi["none"].new_ones(1, 1, 1, 1))
 
     def describe(self, phi: Phi) -> list[dict[str, Any]]:

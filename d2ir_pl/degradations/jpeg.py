@@ -9,8 +9,11 @@ from typing import Any, Literal
 import torch
 from torch import Generator, Tensor
 
-from d2ir_pl.degradations.base import Degradation, Phi
+from d2ir_pl.degradations.base import Degradation
 from d2ir_pl.degradations.jpeg_operator import WhitenedCoefficients, compressions
+from d2ir_pl.degradations.phi import Phi
+from d2ir_pl.degradations.ranges import require_range
+from d2ir_pl.errors import require
 from d2ir_pl.estimators.jpeg_tables import (
     SUBSAMPLINGS,
     estimate_factors,
@@ -71,10 +74,9 @@ class Jpeg(Degradation):
         draw_quality: tuple[int, int] = (10, 40),
     ) -> None:
         super().__init__()
-        low, high = draw_quality if quality is None else (quality, quality)
-        if not 1 <= low <= high <= 100:
-            name, value = ("draw_quality", draw_quality) if quality is None else ("quality", low)
-            raise ValueError(f"{name} {value} must lie between 1 and 100, such as 75")
+        if quality is not None:
+            require("quality", quality, 1, 100, remedy="such as 75")
+        require_range("draw_quality", draw_quality, 1, 100)
         if subsampling is not None and subsampling not in SUBSAMPLINGS:
             raise ValueError(f"subsampling {subsampling!r} must be one of {[*SUBSAMPLINGS]}")
         self.estimated = quality is None
@@ -84,7 +86,10 @@ class Jpeg(Degradation):
         self._files: list[FileTables | None] = []
 
     def for_images(
-        self, photos: Sequence[Photo], keys: Sequence[str], degraded: bool = True
+        self,
+        photos: Sequence[Photo],
+        keys: Sequence[str],  # noqa: ARG002
+        degraded: bool = True,
     ) -> Degradation:
         if not (self.estimated and degraded):
             return self
@@ -92,7 +97,7 @@ class Jpeg(Degradation):
         bound._files = [photo.tables for photo in photos]
         return bound
 
-    def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
+    def init(self, y: Tensor, sigma_y: Tensor) -> Phi:  # noqa: ARG002
         if self._files and len(self._files) != len(y):
             raise ValueError(f"{len(self._files)} files were read for a batch of {len(y)} images")
         files = self._files or [None] * len(y)
@@ -123,10 +128,10 @@ class Jpeg(Degradation):
         return operator, operator.whiten(observed) - operator.whiten(operator.coefficients(x))
 
     def estimate_sigma(self, y: Tensor) -> Tensor:
-        """`(B,)` RMS rounding error of the pixels that the steps amount to for this image."""
+        """The RMS rounding error of the pixels that the quantisation steps cause, `(B,)`."""
         return self._sigma(y, self.init(y, y.new_zeros(len(y))))
 
-    def free(self, phi: Phi) -> list[str]:
+    def free(self, phi: Phi) -> list[str]:  # noqa: ARG002
         return []
 
     def describe(self, phi: Phi) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from d2ir_pl.degradations.base import Phi
+from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.operators.jpeg_transform import (
     BLOCK,
     Coefficients,

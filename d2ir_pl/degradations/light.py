@@ -9,14 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from d2ir_pl.degradations.base import Degradation, Phi
+from d2ir_pl.degradations.base import Degradation
+from d2ir_pl.degradations.phi import Phi
+from d2ir_pl.degradations.ranges import require_range
+from d2ir_pl.errors import require
 
 # The 99th percentile of the intensities of photographs: its typical value, and the scatter of its
 # logarithm (400 photographs of the training set).
 BRIGHT = 0.90
 LOG_GAIN_SCATTER = 0.14
-# Unit of the additive map in intensities, and its scatter: the one in which steps of an optimiser
-# that suit a logarithm suit the map too.
+# Unit of the additive map in intensities, and its scatter: in this unit, an optimiser's steps that
+# suit a logarithm suit the map too.
 MAP_UNIT = 0.01
 # Scatter of log gamma.
 LOG_GAMMA_SCATTER = 0.2
@@ -58,12 +61,10 @@ class Light(Degradation):
         draw_gain: tuple[float, float] = (0.15, 0.35),
     ) -> None:
         super().__init__()
-        if gain is not None and not gain > 0:
-            raise ValueError(f"gain {gain} must be positive, such as 0.25")
-        if map_size < 0:
-            raise ValueError(f"map_size {map_size} must be at least 0, such as 8")
-        if not 0 < draw_gain[0] <= draw_gain[1]:
-            raise ValueError(f"draw_gain {draw_gain} must be two positive gains, small first")
+        if gain is not None:
+            require("gain", gain, above=0, remedy="such as 0.25")
+        require("map_size", map_size, 0, remedy="such as 8")
+        require_range("draw_gain", draw_gain, above=0, remedy="such as 0.25")
         self.gain = gain
         self.per_channel = per_channel
         self.map_size = map_size
@@ -71,8 +72,8 @@ class Light(Degradation):
         self.draw_gain = draw_gain
         self.estimated = gain is None or map_size > 0 or gamma
 
-    def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
-        """The gain from the 99th percentile; no map, and no exponent.
+    def init(self, y: Tensor, sigma_y: Tensor) -> Phi:  # noqa: ARG002
+        """The gain that the 99th percentile shows, an empty map and an exponent of 1.
 
         Noise does not reach far into a percentile, so sigma_y is not used.
         """
@@ -103,7 +104,7 @@ class Light(Degradation):
         return 2 * (_gain(phi) * intensity + self._map(phi, intensity)) - 1
 
     def lift(self, y: Tensor, phi: Phi) -> Tensor:
-        """Brightened: the inverse of the degradation, clipped."""
+        """Brighten y: the inverse of the degradation, clipped."""
         intensity = (((y + 1) / 2 - self._map(phi, y)) / _gain(phi)).clamp(0, 1)
         if self.gamma:
             intensity = intensity ** (-phi["log_gamma"]).exp()[:, None, None, None]
@@ -113,7 +114,7 @@ class Light(Degradation):
         return [name for name in phi if name != "log_gain" or self.gain is None]
 
     def anchor(self, phi: Phi, start: Phi) -> Tensor:
-        """Changes in units of the scatter among photographs, each parameter's mean square."""
+        """The sum of the mean squares of all changes, in units of the scatter among photographs."""
         scatter = {"log_gain": LOG_GAIN_SCATTER, "map": 1.0, "log_gamma": LOG_GAMMA_SCATTER}
         changes = [
             ((phi[name] - start[name]) / scatter[name]).view(len(phi[name]), -1) for name in phi
@@ -164,5 +165,5 @@ class Light(Degradation):
 
 
 def _gain(phi: Phi) -> Tensor:
-    """f as `(B, 1 or 3, 1, 1)`."""
+    """The gain f as `(B, 1 or 3, 1, 1)`."""
     return phi["log_gain"].exp()[:, :, None, None]

@@ -9,32 +9,14 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from d2ir_pl.degradations.base import Degradation, LinearDegradation, Phi
+from d2ir_pl.degradations.base import Degradation, LinearDegradation
+from d2ir_pl.degradations.phi import Phi
+from d2ir_pl.errors import require
 from d2ir_pl.estimators.observed_pixels import estimate_sigma_of_observed, not_black, pull_push
 from d2ir_pl.image_io import EXTENSIONS, Photo, read_image
 from d2ir_pl.operators.linear import Size, size_of
+from d2ir_pl.operators.pointwise import MaskOperator
 from d2ir_pl.operators.svd import SVD, Diagonal
-
-
-class MaskOperator:
-    """A = diag(m); see `LinearOperator` for the methods.
-
-    Args:
-        mask: `(B, 1, H, W)`, m.
-    """
-
-    def __init__(self, mask: Tensor) -> None:
-        self._mask = mask
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self._mask * x
-
-    def adjoint(self, r: Tensor) -> Tensor:
-        return self._mask * r
-
-    def precondition(self, g: Tensor, rho: Tensor) -> Tensor:
-        """(m^2 + rho)^-1 g, exact."""
-        return g / (self._mask.square() + rho)
 
 
 class Mask(LinearDegradation):
@@ -65,8 +47,7 @@ class Mask(LinearDegradation):
         self, source: list[int] | str = "zeros", invert: bool = False, missing: float = 0.5
     ) -> None:
         super().__init__()
-        if not 0 <= missing < 1:
-            raise ValueError(f"missing {missing} must lie in [0, 1): the share of missing pixels")
+        require("missing", missing, 0, below=1, remedy="the share of missing pixels")
         if source == "zeros" and invert:
             raise ValueError("invert needs a mask file or a box: black pixels are always missing")
         self.source = source
@@ -88,7 +69,10 @@ class Mask(LinearDegradation):
             )
 
     def for_images(
-        self, photos: Sequence[Photo], keys: Sequence[str], degraded: bool = True
+        self,
+        photos: Sequence[Photo],
+        keys: Sequence[str],
+        degraded: bool = True,  # noqa: ARG002
     ) -> Degradation:
         """The same degradation or, where the source is a folder, one with these images' masks.
 
@@ -109,7 +93,7 @@ class Mask(LinearDegradation):
         chosen._masks = torch.stack(masks)
         return chosen
 
-    def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
+    def init(self, y: Tensor, sigma_y: Tensor) -> Phi:  # noqa: ARG002
         return Phi(mask=self._observed(y))
 
     def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:
@@ -122,10 +106,10 @@ class Mask(LinearDegradation):
         threshold = u.amax((1, 2, 3), keepdim=True).clamp_max(self.missing)
         return Phi(mask=(u >= threshold).to(like))
 
-    def operator(self, phi: Phi, image_size: Size) -> MaskOperator:
+    def operator(self, phi: Phi, image_size: Size) -> MaskOperator:  # noqa: ARG002
         return MaskOperator(phi["mask"])
 
-    def svd(self, phi: Phi, image_size: Size) -> SVD:
+    def svd(self, phi: Phi, image_size: Size) -> SVD:  # noqa: ARG002
         return Diagonal(phi["mask"])
 
     def offset(self, phi: Phi) -> Tensor:
@@ -135,11 +119,11 @@ class Mask(LinearDegradation):
         return phi["mask"] * (y - prediction)
 
     def share(self, phi: Phi) -> Tensor:
-        """`(B,)` share of observed pixels."""
+        """The share of pixels that are observed, `(B,)`."""
         return phi["mask"].mean((1, 2, 3))
 
     def lift(self, y: Tensor, phi: Phi) -> Tensor:
-        """y with its missing pixels interpolated from the observed ones."""
+        """Interpolate the missing pixels of y from the observed ones."""
         return pull_push(y, phi["mask"])
 
     def estimate_sigma(self, y: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ from torch import Generator, Tensor
 
 from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
 from d2ir_pl.degradations.phi import Phi
+from d2ir_pl.degradations.ranges import require_range
+from d2ir_pl.errors import require
 from d2ir_pl.estimators.kernel_search import most_likely_kernel
 from d2ir_pl.operators.convolution import Border
 
@@ -69,11 +71,11 @@ class _ParametricBlur(ConvolutionalBlur):
 
     @abstractmethod
     def candidates(self) -> list[Tensor]:
-        """For each parameter in pixels or radians, evenly spaced values; one where it is known."""
+        """Evenly spaced values of each parameter in pixels or radians; a single one where known."""
 
     @abstractmethod
     def phi(self, values: Tensor) -> Phi:
-        """phi of parameters `(B, P)` in pixels or radians."""
+        """The phi of parameters `(B, P)` in pixels or radians."""
 
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
         values = most_likely_kernel(
@@ -120,7 +122,7 @@ class MotionBlur(_ParametricBlur):
         super().__init__(kernel_size, border)
         self.max_length = kernel_size - 1.0
         _require_size("length", length, MIN_LENGTH, self.max_length)
-        _require_range("draw_length", draw_length, MIN_LENGTH)
+        require_range("draw_length", draw_length, MIN_LENGTH)
         if angle is not None and not math.isfinite(angle):
             raise ValueError(f"angle {angle} must be a finite number of radians, such as 0.5")
         self.length, self.angle, self.draw_length = length, angle, draw_length
@@ -195,7 +197,7 @@ class DefocusBlur(_ParametricBlur):
         super().__init__(kernel_size, border)
         self.max_radius = kernel_size / 2 - 0.5
         _require_size("radius", radius, MIN_RADIUS, self.max_radius)
-        _require_range("draw_radius", draw_radius, MIN_RADIUS)
+        require_range("draw_radius", draw_radius, MIN_RADIUS)
         self.radius, self.draw_radius = radius, draw_radius
         self.estimated = radius is None
 
@@ -227,7 +229,7 @@ class DefocusBlur(_ParametricBlur):
 
 
 def _grid(size: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """x `(1, 1, size)` and y `(1, size, 1)` of the kernel's entries, 0 in its middle."""
+    """Coordinates x `(1, 1, size)` and y `(1, size, 1)` of a kernel's entries, 0 in its middle."""
     i = torch.arange(size, device=like.device, dtype=like.dtype) - size // 2
     return i[None, None, :], i[None, :, None]
 
@@ -239,11 +241,5 @@ def _sizes(known: float | None, low: float, high: float, step: float) -> Tensor:
 
 
 def _require_size(name: str, value: float | None, low: float, high: float) -> None:
-    if value is not None and not low <= value <= high:
-        remedy = "a larger kernel_size holds larger ones"
-        raise ValueError(f"{name} {value} must lie between {low} and {high} pixels: {remedy}")
-
-
-def _require_range(name: str, bounds: tuple[float, float], low: float) -> None:
-    if not low <= bounds[0] <= bounds[1]:
-        raise ValueError(f"{name} {bounds} must be two sizes of at least {low}, the smaller first")
+    if value is not None:
+        require(name, value, low, high, remedy="in pixels: a larger kernel_size holds larger ones")

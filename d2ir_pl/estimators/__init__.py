@@ -1,1 +1,1 @@
-"""Numbers that are read off one photo."""
+"""Estimates from a photo alone: its noise, the width and kernel of its blur, its JPEG tables."""

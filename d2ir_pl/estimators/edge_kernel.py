@@ -103,14 +103,14 @@ def _grown(kernel: Tensor, side: int) -> Tensor:
 
 
 def _two_points(side: int) -> Tensor:
-    """The least blur there is: two neighbours."""
+    """The smallest blur that starts the search: two equal neighbours."""
     kernel = torch.zeros(side, side)
     kernel[side // 2, side // 2 - 1 : side // 2 + 1] = 0.5
     return kernel
 
 
 def _periodic(x: Tensor, margin: int) -> Tensor:
-    """x `(H, W)` with a margin at its right and bottom that leads smoothly back to its beginning.
+    """Give x `(H, W)` a margin at its right and bottom that leads smoothly back to its beginning.
 
     The margin blends the mirror images of both ends.
     """
@@ -129,7 +129,7 @@ def _gradient(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _sharp_edges(g: Tensor, kernel: Tensor, weight: float) -> Tensor:
-    """S for a periodic g, from g itself."""
+    """The image S of sharp edges for a periodic g; the iteration starts from g."""
     size = (g.shape[0], g.shape[1])
     blur = transfer_function(kernel[None], size)[0, 0]
     point = torch.zeros(size)
@@ -149,7 +149,7 @@ def _sharp_edges(g: Tensor, kernel: Tensor, weight: float) -> Tensor:
 
 
 def _least_squares(sharp: Tensor, blurred: Tensor, side: int) -> Tensor:
-    """k `(side, side)` before its constraints, for periodic images."""
+    """The kernel k `(side, side)` before its constraints, for periodic images."""
     pairs = zip(_gradient(sharp), _gradient(blurred), strict=True)
     spectra = [(torch.fft.rfft2(s), torch.fft.rfft2(b)) for s, b in pairs]
     power = torch.stack([s.abs() ** 2 for s, _ in spectra]).sum(0)
@@ -159,7 +159,12 @@ def _least_squares(sharp: Tensor, blurred: Tensor, side: int) -> Tensor:
 
 
 def _cleaned(kernel: Tensor, floor: float) -> Tensor:
-    """On the simplex, without entries below a part of the largest, centred by whole pixels."""
+    """Put a kernel on the simplex without its small entries, and centre it by whole pixels.
+
+    Args:
+        kernel: `(side, side)`.
+        floor: share of the largest entry below which entries are removed.
+    """
     kernel = _on_simplex(kernel, floor)
     side = kernel.shape[0]
     x, y = kernel_centroid(kernel[None])[0].round().long().tolist()
@@ -168,7 +173,7 @@ def _cleaned(kernel: Tensor, floor: float) -> Tensor:
 
 
 def _centred(kernel: Tensor) -> Tensor:
-    """With its centroid in the middle, by the part of a pixel that is missing: Fourier shifts.
+    """Move the centroid into the middle by parts of a pixel, with Fourier shifts.
 
     A shift makes small entries of both signs, whose removal moves the centroid again.
     """
@@ -186,7 +191,7 @@ def _centred(kernel: Tensor) -> Tensor:
 
 
 def _on_simplex(kernel: Tensor, floor: float) -> Tensor:
-    """Not negative, without entries below a part of the largest, and with sum 1."""
+    """Set negative entries and those below a share of the largest to 0, and scale to sum 1."""
     kernel = kernel.clamp_min(0)
     kernel = kernel * (kernel >= floor * kernel.max())
     return kernel / kernel.sum().clamp_min(1e-12)

@@ -150,7 +150,8 @@ class _Spectrum:
             step = (slope * (log_power - model.log())) @ weight / (slope**2 @ weight)
             # A large step would leave the range in which it is a good one.
             c = c * step.clamp(-1, 1).exp()[:, None]
-        return (log_power - (c * shape + self.noise).log()) ** 2 @ weight
+        misfit: Tensor = (log_power - (c * shape + self.noise).log()) ** 2 @ weight
+        return misfit
 
 
 def _spectra(y: Tensor, sigma_y: Tensor, size: int) -> list[_Spectrum]:

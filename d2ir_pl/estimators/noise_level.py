@@ -1,4 +1,4 @@
-"""Randomness that belongs to one image, and the noise level that an image carries."""
+"""The standard deviation of the noise in an image, estimated from the image itself."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from torch import Tensor
 
 # High-pass filter of the Daubechies wavelet with two vanishing moments (db2).
 _DB2_HIGH_PASS = (-0.4829629131445341, 0.8365163037378079, -0.2241438680420134, -0.1294095225512604)
-# Median of the absolute value of a standard normal variable.
-_NORMAL_MAD = 0.6744897501960817
+NORMAL_MAD = 0.6744897501960817
+"""Median of the absolute value of a standard normal variable."""
 
 
 def estimate_sigma(y: Tensor) -> Tensor:
@@ -31,9 +31,9 @@ def estimate_sigma(y: Tensor) -> Tensor:
         return y.new_zeros(len(y))
     taps = torch.tensor(_DB2_HIGH_PASS, dtype=y.dtype, device=y.device)
     band = F.conv2d(y.flatten(0, 1)[:, None], torch.outer(taps, taps)[None, None], stride=1)
-    magnitude = band.abs().unflatten(0, y.shape[:2]).flatten(2)
+    magnitude = band.abs().view(*y.shape[:2], -1)
     magnitude = torch.where(magnitude > 0, magnitude, torch.nan)
-    return (magnitude.nanmedian(2).values.nan_to_num() / _NORMAL_MAD).mean(1)
+    return (magnitude.nanmedian(2).values.nan_to_num() / NORMAL_MAD).mean(1)
 
 
 def grey_variance(y: Tensor, sigma_y: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What an image with missing pixels shows: which are missing, what fills them, how much noise."""
+"""Estimates from images with missing pixels: which are missing, their values, and the noise."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from d2ir_pl.estimators.noise_level import NORMAL_MAD
+
 # In [-1, 1], where a grey level of 8 bits is 2 / 255: half a level tells black from not black.
 BLACK = -1 + 1 / 255
-# A black pixel belongs to the photo where at least so many of its 8 neighbours are not missing ...
+# A black pixel belongs to the photo where at least BLACK_NEIGHBOURS of its 8 neighbours are not
+# missing, and their mean is below NEARLY_BLACK, 5 grey levels.
 BLACK_NEIGHBOURS = 5
-# ... and their mean is below 5 grey levels.
 NEARLY_BLACK = -1 + 10 / 255
 # Least number of pairs of neighbours that a noise level is read from, and how far apart they may
 # be where the mask leaves few of them.
@@ -20,7 +22,6 @@ MAX_DISTANCE = 4
 _OPPONENT = ((2**-0.5, -(2**-0.5), 0.0), (6**-0.5, 6**-0.5, -2 * 6**-0.5))
 # Sweeps that smooth a filling at every scale.
 SWEEPS = 8
-_NORMAL_MAD = 0.6744897501960817
 
 
 def not_black(y: Tensor) -> Tensor:
@@ -35,7 +36,7 @@ def not_black(y: Tensor) -> Tensor:
 
 
 def pull_push(y: Tensor, mask: Tensor) -> Tensor:
-    """y with its missing pixels filled from coarser and coarser averages of the observed ones.
+    """Fill the missing pixels of y from coarser and coarser averages of the observed ones.
 
     At every scale a few Jacobi sweeps of Laplace's equation follow, which spread what is observed
     smoothly over what is not: a membrane through the observed pixels.
@@ -102,7 +103,7 @@ def _sigma_of_pairs(y: Tensor, observed: Tensor) -> Tensor:
     magnitude = difference.abs()[difference != 0]
     if magnitude.numel() == 0:
         return y.new_zeros(())
-    return magnitude.median() / _NORMAL_MAD / 2**0.5
+    return magnitude.median() / NORMAL_MAD / 2**0.5
 
 
 def _differences(y: Tensor, observed: Tensor, distance: int, dim: int) -> Tensor:

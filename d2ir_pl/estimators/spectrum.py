@@ -22,6 +22,7 @@ series, 1953.
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -89,7 +90,8 @@ def cell_means(
         Of the C cells that hold a frequency: power `(B, C)`, mean of |f|^-a `(C,)`, number of
         frequencies `(C,)`, and place `(C, 2)` along x and y in units of 1 / size.
     """
-    place, index = (frequency * size).round().long().unique(dim=0, return_inverse=True)
+    every = (frequency * size).round().long()
+    place, index = cast(tuple[Tensor, Tensor], torch.unique(every, return_inverse=True, dim=0))
     count = torch.bincount(index, minlength=len(place)).to(power)
     law = frequency.norm(dim=1) ** -EXPONENT
     power, law = (
@@ -115,8 +117,8 @@ def gaussian_covariance(y: Tensor, sigma_y: Tensor, isotropic: bool = True) -> T
     if y.device.type == "mps":  # which has no double precision
         return gaussian_covariance(y.cpu(), sigma_y.cpu(), isotropic).to(y.device)
     if not isotropic and len(y) > 1:  # in a batch, products of matrices may round differently
-        pairs = zip(y.split(1), sigma_y.split(1), strict=True)
-        return torch.cat([gaussian_covariance(image, s, isotropic) for image, s in pairs])
+        images = [slice(b, b + 1) for b in range(len(y))]
+        return torch.cat([gaussian_covariance(y[b], sigma_y[b], isotropic) for b in images])
     power, frequency = periodogram(y)
     keep = frequency.norm(dim=1) > MIN_FREQUENCY
     power, frequency = power[:, keep], frequency[keep]
@@ -135,7 +137,7 @@ def gaussian_covariance(y: Tensor, sigma_y: Tensor, isotropic: bool = True) -> T
     if not isotropic:
         theta = _most_probable(power[rows], frequency, floor, theta)
     s_xx, s_xy, s_yy = theta[:, 1], theta[:, 2], theta[:, 3]
-    found = torch.stack([s_xx, s_xy, s_xy, s_yy], -1).unflatten(-1, (2, 2))
+    found = torch.stack([s_xx, s_xy, s_xy, s_yy], -1).view(-1, 2, 2)
     values, vectors = torch.linalg.eigh(found)
     values = values.clamp(MIN_WIDTH**2, MAX_WIDTH**2)
     covariance[rows] = vectors @ torch.diag_embed(values) @ vectors.mT

@@ -67,12 +67,14 @@ class ConvolutionOperator:
         return _trim(self._filter(_zero_pad(g, *self._pads), 1 / (self._gain + rho)), *self._pads)
 
     def _filter(self, x: Tensor, transfer: Tensor) -> Tensor:
-        return torch.fft.irfft2(torch.fft.rfft2(x) * transfer, s=self._circle)
+        filtered: Tensor = torch.fft.irfft2(torch.fft.rfft2(x) * transfer, s=self._circle)
+        return filtered
 
 
 def transfer_function(kernel: Tensor, circle: Size) -> Tensor:
     """`(B, 1, H, W/2 + 1)`: what correlation with the kernel multiplies a spectrum by."""
-    return torch.fft.rfft2(wrapped(kernel, circle)[:, None]).conj()
+    spectrum: Tensor = torch.fft.rfft2(wrapped(kernel, circle)[:, None])
+    return spectrum.conj()
 
 
 def wrapped(kernel: Tensor, circle: Size) -> Tensor:
@@ -80,7 +82,7 @@ def wrapped(kernel: Tensor, circle: Size) -> Tensor:
     offset = torch.arange(kernel.shape[-1], device=kernel.device) - kernel.shape[-1] // 2
     index = ((offset % circle[0])[:, None] * circle[1] + offset % circle[1]).flatten()
     canvas = kernel.new_zeros(len(kernel), circle[0] * circle[1])
-    return canvas.index_add(1, index, kernel.flatten(1)).unflatten(1, circle)
+    return canvas.index_add(1, index, kernel.flatten(1)).view(-1, *circle)
 
 
 def _margins(outer: Size, inner: Size, before: int) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from d2ir_pl.operators.linear import Size
 from d2ir_pl.operators.padding import pad, pad_adjoint
+from d2ir_pl.operators.pointwise import BT601
 
 BLOCK = 8
 Factors = tuple[int, int]
 """By how much the chrominances are coarser than the luminance, vertically and horizontally."""
 
-_LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 _LUMINANCE_50 = (
     (16, 11, 10, 16, 24, 40, 51, 61),
     (12, 12, 14, 19, 26, 58, 60, 55),
@@ -76,17 +76,17 @@ class Coefficients:
         return Coefficients(round_straight_through(self.luma), round_straight_through(self.chroma))
 
     def scale(self, weights: Tensor) -> Coefficients:
-        """Times weights `(2, 8, 8)`, for the luminance and for the chrominances."""
+        """Multiply by weights `(2, 8, 8)`, those of the luminance and of the chrominances."""
         return Coefficients(self.luma * weights[0], self.chroma * weights[1])
 
 
 def round_straight_through(x: Tensor) -> Tensor:
-    """The nearest whole number, whose derivative is taken to be 1 (Bengio et al., 2013)."""
+    """Round to the nearest whole number, with a derivative of 1 (Bengio et al., 2013)."""
     return x + (x.round() - x).detach()
 
 
 def clip_straight_through(x: Tensor) -> Tensor:
-    """x clipped to [-1, 1], whose derivative is taken to be 1: what is outside can come back."""
+    """Clip to [-1, 1], with a derivative of 1, so that what is outside can come back."""
     return x + (x.clamp(-1, 1) - x).detach()
 
 
@@ -101,8 +101,8 @@ def analyze(
         x: `(3, H, W)` in [-1, 1].
         factors: 1 or 2 each.
         whole: round the planes to whole grey levels, as an encoder does.
-        decoded: x was made by `synthesize`: undo the blur of enlarging and shrinking chrominances,
-            so that the result is what it was made from.
+        decoded: whether x was made by `synthesize`. The blur of enlarging and shrinking its
+            chrominances is then undone, so that the result is what x was made from.
     """
     planes = torch.einsum("dc,chw->dhw", colour_matrix(x), 127.5 * x)
     # 127.5 is the middle of [-1, 1], 128 that of the standard.
@@ -149,7 +149,9 @@ def shrink(planes: Tensor, axis: int, factor: int) -> Tensor:
     if factor == 1:
         return planes
     planes = _repeat_border(planes, axis, -planes.shape[axis] % factor)
-    return planes.unflatten(axis, (-1, factor)).mean(axis)
+    groups = planes.shape[axis] // factor
+    split = (groups, factor) if axis == -1 else (groups, factor, planes.shape[-1])
+    return planes.reshape(*planes.shape[:axis], *split).mean(axis)
 
 
 def enlarge(planes: Tensor, axis: int, factor: int) -> Tensor:
@@ -164,7 +166,7 @@ def enlarge(planes: Tensor, axis: int, factor: int) -> Tensor:
 
 
 def whole_blocks(planes: Tensor) -> Tensor:
-    """Continued downward and to the right to multiples of 8, by repeating the border."""
+    """Continue planes downward and to the right to multiples of 8 by repeating the border."""
     for axis in (-2, -1):
         planes = _repeat_border(planes, axis, -planes.shape[axis] % BLOCK)
     return planes
@@ -173,8 +175,9 @@ def whole_blocks(planes: Tensor) -> Tensor:
 def block_dct(planes: Tensor) -> Tensor:
     """Orthonormal DCT-II of each block: `(..., 8 h, 8 w)` to `(..., h, w, 8, 8)`."""
     dct = _dct_matrix(planes)
-    blocks = planes.unflatten(-1, (-1, BLOCK)).unflatten(-3, (-1, BLOCK)).transpose(-3, -2)
-    return dct @ blocks @ dct.mT
+    *batch, height, width = planes.shape
+    grid = planes.reshape(*batch, height // BLOCK, BLOCK, width // BLOCK, BLOCK)
+    return dct @ grid.transpose(-3, -2) @ dct.mT
 
 
 def block_idct(coefficients: Tensor) -> Tensor:
@@ -186,8 +189,8 @@ def block_idct(coefficients: Tensor) -> Tensor:
 
 def colour_matrix(like: Tensor) -> Tensor:
     """`(3, 3)`: Y, Cb, Cr of R, G, B."""
-    red, _, blue = _LUMA_WEIGHTS
-    luma = torch.tensor(_LUMA_WEIGHTS, dtype=torch.float64)
+    red, _, blue = BT601
+    luma = torch.tensor(BT601, dtype=torch.float64)
     eye = torch.eye(3, dtype=torch.float64)
     cb, cr = (eye[2] - luma) / (2 - 2 * blue), (eye[0] - luma) / (2 - 2 * red)
     return torch.stack([luma, cb, cr]).to(like)

@@ -18,6 +18,7 @@ def gaussian_kernel(covariance: Tensor, size: int) -> Tensor:
 
     Args:
         covariance: `(B, 2, 2)` in pixels^2, order (x, y), positive definite.
+        size: side of the kernels in pixels, odd.
     """
     i = torch.arange(size, device=covariance.device, dtype=covariance.dtype) - size // 2
     s_xx, s_xy, s_yy = covariance[:, 0, 0], covariance[:, 0, 1], covariance[:, 1, 1]
@@ -80,7 +81,7 @@ def kernel_covariance(kernel: Tensor) -> Tensor:
     dx = i[None, None, :] - centre[:, 0, None, None]
     dy = i[None, :, None] - centre[:, 1, None, None]
     moments = [(kernel * m).sum((1, 2)) for m in (dx * dx, dx * dy, dx * dy, dy * dy)]
-    return torch.stack(moments, -1).unflatten(-1, (2, 2))
+    return torch.stack(moments, -1).view(-1, 2, 2)
 
 
 def principal_widths(covariance: Tensor) -> tuple[float, float, float]:

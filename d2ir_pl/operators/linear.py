@@ -1,4 +1,4 @@
-"""Linear maps on images that one can apply without seeing their matrix."""
+"""Linear maps on images, applied without forming their matrices."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def size_of(x: Tensor) -> Size:
 
 
 class LinearOperator(Protocol):
-    """D_phi of a linear degradation with phi set: a matrix A that one can apply but not see."""
+    """A matrix A that can be applied but is never formed: a linear degradation with phi set."""
 
     def forward(self, x: Tensor) -> Tensor:
         """A x."""
@@ -60,5 +60,5 @@ class Jacobian:
 
 
 def per_image(values: Tensor) -> Tensor:
-    """`(B,)` as `(B, 1, 1, 1)`, to scale images with."""
+    """Reshape `(B,)` to `(B, 1, 1, 1)`, to scale images with."""
     return values[:, None, None, None]

@@ -11,7 +11,7 @@ PadMode = Literal["reflect", "replicate", "circular"]
 
 
 def pad_index(n: int, before: int, after: int, mode: PadMode) -> Tensor:
-    """Which of n samples stands at positions -before .. n + after - 1.
+    """The index of the sample that stands at each of the positions -before .. n + after - 1.
 
     `reflect` mirrors without repeating the edge sample, as often as needed: the margin may be
     larger than the signal.
@@ -39,7 +39,7 @@ def pad(x: Tensor, rows: tuple[int, int], columns: tuple[int, int], mode: PadMod
 def pad_adjoint(
     g: Tensor, rows: tuple[int, int], columns: tuple[int, int], mode: PadMode
 ) -> Tensor:
-    """The transpose of `pad`: adds what lies in the margins back to where it came from."""
+    """The transpose of `pad`, which adds what lies in the margins back to where it came from."""
     for dim, (before, after) in ((-2, rows), (-1, columns)):
         if (before, after) == (0, 0):
             continue

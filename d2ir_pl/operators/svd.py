@@ -126,13 +126,15 @@ class Circulant:
         self._phase = torch.where(self.s > 0, transfer.conj() / self.s.clamp_min(1e-30), 1)
 
     def vt(self, x: Tensor) -> Tensor:
-        return torch.fft.fft2(x, norm="ortho")
+        spectrum: Tensor = torch.fft.fft2(x, norm="ortho")
+        return spectrum
 
     def v(self, c: Tensor) -> Tensor:
-        return torch.fft.ifft2(c, norm="ortho").real
+        image: Tensor = torch.fft.ifft2(c, norm="ortho").real
+        return image
 
     def ut(self, y: Tensor) -> Tensor:
-        return self._phase * torch.fft.fft2(y, norm="ortho")
+        return self._phase * self.vt(y)
 
 
 def _svd(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -240,7 +240,7 @@ def test_an_image_of_which_nothing_is_observed_is_refused() -> None:
         ({"source": "nowhere.png"}, "'nowhere.png' is no mask file or folder"),
         ({"source": [1, 2, 3]}, r"\[top, left, height, width\]"),
         ({"source": [0, 0, 0, 4]}, r"\[top, left, height, width\]"),
-        ({"missing": 1.0}, r"missing 1.0 must lie in \[0, 1\)"),
+        ({"missing": 1.0}, "missing 1.0 must be at least 0 and below 1"),
         ({"invert": True}, "invert needs a mask file or a box"),
     ],
 )
