@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if device == "cuda"
         else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     )
-    columns = {
+    cells = {
         "size": f"{options.size}x{options.size}",
         "precision": precision,
         "U-Net evaluations": result.nfe[0],
@@ -107,8 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "start-up s": f"{startup:.1f}",
         "peak memory GB": f"{peak:.2f}",
     }
-    print(tables.head(*columns))
-    print(tables.row(*columns.values()))
+    print(tables.single(cells))
 
 
 if __name__ == "__main__":

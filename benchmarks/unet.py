@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ratio = statistics.median(b / a for a, b in zip(*seconds, strict=True))
     before, after = (statistics.median(times) for times in seconds)
     error = float((outputs[0] - outputs[1]).abs().max() / outputs[0].abs().max().clamp_min(1e-30))
-    columns = {
+    cells = {
         "U-Net": options.prior,
         "size": f"{options.size}x{options.size}",
         "guided_diffusion s": f"{before:.2f}",
@@ -117,8 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "floor s": f"{floor:.2f}",
         "floor / here": f"{floor / after:.0%}",
     }
-    print(tables.head(*columns))
-    print(tables.row(*columns.values()))
+    print(tables.single(cells))
 
 
 if __name__ == "__main__":

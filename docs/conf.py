@@ -31,8 +31,9 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
 nitpick_ignore_regex = [
-    (r"py:.*", r"(torch|numpy|PIL|pathlib|collections|typing)\..*"),
-    (r"py:.*", r"(.*\.)?(ImageLike|Losses|Observer|PriorError|Schedule|Stage|StoppedBy|UNetFlags)"),
+    (r"py:.*", r"(torch|nn|numpy|PIL|os|pathlib|collections|typing)\..*"),
+    (r"py:.*", r"(.*\.)?(ImageError|PriorError)"),
+    (r"py:.*", r"(.*\.)?(ImageLike|Losses|Observer|Schedule|Stage|StoppedBy|Tile|UNetFlags)"),
 ]
 
 myst_enable_extensions = ["dollarmath"]
