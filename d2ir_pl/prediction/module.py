@@ -105,18 +105,21 @@ class RestorationModule(pl.LightningModule):
         self._attempts = Attempts(self.prior)
         self._precision = "32-true"
 
-    def setup(self, stage: str) -> None:
+    def setup(self, stage: str) -> None:  # noqa: ARG002
         # Once, before the strategy wraps the module: converted later, the weights would be
         # inference tensors, through which no gradient passes.
         self.prior.cast(compute_dtype(self.trainer.precision))
         self._precision = str(self.trainer.precision)
 
     def transfer_batch_to_device(
-        self, batch: Batch, device: torch.device, dataloader_idx: int
+        self,
+        batch: Batch,
+        device: torch.device,
+        dataloader_idx: int,  # noqa: ARG002
     ) -> Batch:
         return replace(batch, y=batch.y.to(device))
 
-    def predict_step(self, batch: Batch, batch_idx: int = 0) -> BatchResult:
+    def predict_step(self, batch: Batch, batch_idx: int = 0) -> BatchResult:  # noqa: ARG002
         start = time.perf_counter()
         # Lightning predicts in inference mode, whose tensors cannot be optimised.
         # Its autocast would round blurs and scores: only the prior, which casts itself, is reduced.

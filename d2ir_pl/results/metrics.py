@@ -63,4 +63,5 @@ def kernel_similarity(kernel: Tensor, truth: Tensor) -> Tensor:
     size = kernel.shape[-1] + truth.shape[-1]
     spectra = [torch.fft.rfft2(k.double(), s=(size, size)) for k in (kernel, truth)]
     correlation = torch.fft.irfft2(spectra[0] * spectra[1].conj(), s=(size, size))
-    return correlation.max() / (kernel.double().norm() * truth.double().norm())
+    similarity: Tensor = correlation.max() / (kernel.double().norm() * truth.double().norm())
+    return similarity

@@ -1,5 +1,8 @@
 """What the callbacks around the restoration share."""
 
+# Lightning decides what its hooks are given.
+# ruff: noqa: ARG002
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -40,7 +40,12 @@ class ProcessWatch(pl.Callback):
         self._stopped = threading.Event()
         self._answered = time.monotonic()
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def setup(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,  # noqa: ARG002
+        stage: str,  # noqa: ARG002
+    ) -> None:
         strategy = trainer.strategy
         if trainer.world_size == 1 or not isinstance(strategy, DDPStrategy):
             return
