@@ -1,9 +1,13 @@
 import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from d2ir_pl.degradations import Blur, Degradation, GaussianBlur, LinearDegradation, Phi
 from d2ir_pl.diffusion.randomness import image_generator
@@ -22,7 +26,7 @@ def linear_degradations() -> list[LinearDegradation]:
     ]
 
 
-def phi_of(degradation: Degradation, count: int, dtype=torch.float64):
+def phi_of(degradation: Degradation, count: int, dtype: torch.dtype = torch.float64) -> Phi:
     generators = [image_generator(0, str(i)) for i in range(count)]
     return degradation.draw(generators, torch.zeros(1, dtype=dtype))
 
@@ -41,14 +45,14 @@ def direct(x: torch.Tensor, kernel: torch.Tensor, border: str) -> torch.Tensor:
 
 @pytest.mark.parametrize("border", BORDERS)
 @pytest.mark.parametrize("size", [(24, 31), (9, 12)])
-def test_blur_is_the_correlation_of_its_definition(border, size):
+def test_blur_is_the_correlation_of_its_definition(border: Any, size: tuple[int, int]) -> None:
     blur = Blur(7, border)
     phi = phi_of(blur, 3)
     x = torch.randn(3, 3, *size, dtype=torch.float64)
     assert torch.allclose(blur(x, phi), direct(x, blur.kernel(phi), border), atol=1e-12)
 
 
-def test_reflection_works_where_the_kernel_is_larger_than_the_image():
+def test_reflection_works_where_the_kernel_is_larger_than_the_image() -> None:
     blur = Blur(21, "reflect")
     phi = phi_of(blur, 1)
     x = torch.randn(1, 3, 5, 1, dtype=torch.float64)
@@ -56,7 +60,7 @@ def test_reflection_works_where_the_kernel_is_larger_than_the_image():
 
 
 @pytest.mark.parametrize("degradation", linear_degradations(), ids=lambda d: f"{d.border}")
-def test_adjoint_is_the_transpose(degradation):
+def test_adjoint_is_the_transpose(degradation: Any) -> None:
     phi = phi_of(degradation, 2)
     size = degradation.frame.image_size((13, 17))
     x = torch.randn(2, 3, *size, dtype=torch.float64)
@@ -67,7 +71,7 @@ def test_adjoint_is_the_transpose(degradation):
 
 
 @pytest.mark.parametrize("border", BORDERS)
-def test_the_preconditioner_is_symmetric_and_positive(border):
+def test_the_preconditioner_is_symmetric_and_positive(border: Any) -> None:
     kernel = gaussian_kernel(torch.eye(2, dtype=torch.float64)[None] * 2.0, 7)
     size = (19, 18) if border == "extend" else (13, 12)
     operator = ConvolutionOperator(kernel, size, (13, 12), border)
@@ -80,7 +84,7 @@ def test_the_preconditioner_is_symmetric_and_positive(border):
 
 
 @pytest.mark.parametrize("degradation", linear_degradations(), ids=lambda d: f"{d.border}")
-def test_gradients_in_x_and_phi_agree_with_finite_differences(degradation):
+def test_gradients_in_x_and_phi_agree_with_finite_differences(degradation: Any) -> None:
     start = phi_of(degradation, 1)
     phi = start.leaves(start)
     names = list(phi)
@@ -88,13 +92,13 @@ def test_gradients_in_x_and_phi_agree_with_finite_differences(degradation):
         1, 3, *degradation.frame.image_size((6, 5)), dtype=torch.float64, requires_grad=True
     )
 
-    def energy(x, *values):
+    def energy(x: Tensor, *values: Tensor) -> Tensor:
         return degradation(x, Phi(zip(names, values, strict=True))).square().sum()
 
     assert torch.autograd.gradcheck(energy, (x, *phi.values()), atol=1e-6)
 
 
-def test_the_anchor_is_zero_at_the_start_and_its_gradient_is_right():
+def test_the_anchor_is_zero_at_the_start_and_its_gradient_is_right() -> None:
     for degradation in (Blur(9), GaussianBlur(9), GaussianBlur(9, isotropic=False)):
         start = phi_of(degradation, 2)
         assert torch.allclose(degradation.anchor(start, start), torch.zeros(2).double(), atol=1e-9)
@@ -107,7 +111,7 @@ def test_the_anchor_is_zero_at_the_start_and_its_gradient_is_right():
         )
 
 
-def test_the_anchor_of_a_width_is_its_logarithm_in_units_of_the_scatter():
+def test_the_anchor_of_a_width_is_its_logarithm_in_units_of_the_scatter() -> None:
     blur = GaussianBlur()
     start = Phi(log_width=torch.tensor([[math.log(2.0)]]))
     moved = Phi(log_width=torch.tensor([[math.log(2.0) + 0.008]]))
@@ -115,7 +119,7 @@ def test_the_anchor_of_a_width_is_its_logarithm_in_units_of_the_scatter():
 
 
 @pytest.mark.parametrize("degradation", [Blur(21), GaussianBlur(21), GaussianBlur(21, False)])
-def test_kernels_lie_on_the_simplex(degradation):
+def test_kernels_lie_on_the_simplex(degradation: Any) -> None:
     y = torch.rand(3, 3, 40, 50) * 2 - 1
     for phi in (degradation.init(y, torch.full((3,), 0.05)), phi_of(degradation, 3)):
         kernel = degradation.kernel(phi)
@@ -124,7 +128,7 @@ def test_kernels_lie_on_the_simplex(degradation):
         assert torch.allclose(kernel.sum((1, 2)), torch.ones(3).to(kernel))
 
 
-def test_the_start_of_a_free_kernel_keeps_the_shape_of_its_gaussian():
+def test_the_start_of_a_free_kernel_keeps_the_shape_of_its_gaussian() -> None:
     """A softplus of entries near 1/441 would flatten it to a box."""
     x = torch.randn(1, 3, 100, 100, generator=torch.Generator().manual_seed(0)).cumsum(2).cumsum(3)
     x = 0.5 * x / x.abs().max()
@@ -135,13 +139,13 @@ def test_the_start_of_a_free_kernel_keeps_the_shape_of_its_gaussian():
     assert float((k - g).abs().max()) < 0.01 * float(g.max())
 
 
-def test_a_gaussian_has_the_covariance_it_is_given():
+def test_a_gaussian_has_the_covariance_it_is_given() -> None:
     covariance = torch.tensor([[[4.0, 1.0], [1.0, 2.0]]], dtype=torch.float64)
     kernel = gaussian_kernel(covariance, 31)
     assert torch.allclose(kernel_covariance(kernel), covariance, rtol=1e-4)
 
 
-def test_the_angle_turns_from_x_toward_y_which_points_down():
+def test_the_angle_turns_from_x_toward_y_which_points_down() -> None:
     blur = GaussianBlur(31, isotropic=False, width=[4.0, 1.0], angle=math.pi / 4)
     kernel = blur.kernel(blur.init(torch.zeros(1, 3, 8, 8), torch.ones(1)))[0]
     assert float(kernel[18, 18]) > 10 * float(kernel[18, 12])
@@ -150,7 +154,7 @@ def test_the_angle_turns_from_x_toward_y_which_points_down():
     assert described["angle_rad"] == pytest.approx(math.pi / 4, rel=0.01)
 
 
-def test_an_off_centre_kernel_is_recentred_without_changing_its_shape():
+def test_an_off_centre_kernel_is_recentred_without_changing_its_shape() -> None:
     blur = Blur(21)
     kernel = torch.zeros(1, 21, 21)
     kernel[0, 13:16, 4:8] = 1 / 12
@@ -161,7 +165,7 @@ def test_an_off_centre_kernel_is_recentred_without_changing_its_shape():
     )
 
 
-def test_extend_covers_y_and_crop_returns_it():
+def test_extend_covers_y_and_crop_returns_it() -> None:
     blur = Blur(21)
     y = torch.rand(1, 3, 30, 1)
     lifted = blur.frame.embed(y)
@@ -169,7 +173,7 @@ def test_extend_covers_y_and_crop_returns_it():
     assert torch.equal(blur.frame.crop(lifted), y)
 
 
-def test_nothing_is_assumed_about_the_surroundings():
+def test_nothing_is_assumed_about_the_surroundings() -> None:
     """What lies beyond the kernel's reach of y does not change y_hat; what lies in reach does."""
     blur = GaussianBlur(width=1.5)
     phi = blur.init(torch.zeros(1, 3, 8, 8), torch.ones(1))
@@ -178,7 +182,7 @@ def test_nothing_is_assumed_about_the_surroundings():
     assert torch.allclose(blur(x, phi), direct(x, blur.kernel(phi), "extend"), atol=1e-6)
 
 
-def test_a_known_kernel_is_read_and_not_estimated(tmp_path):
+def test_a_known_kernel_is_read_and_not_estimated(tmp_path: Path) -> None:
     kernel = torch.rand(15, 15)
     np.save(tmp_path / "k.npy", kernel.numpy())
     blur = Blur(kernel=str(tmp_path / "k.npy"))
@@ -190,7 +194,7 @@ def test_a_known_kernel_is_read_and_not_estimated(tmp_path):
     assert torch.equal(blur.kernel(drawn), blur.kernel(phi))
 
 
-def test_a_kernel_may_be_a_picture_of_any_shape(tmp_path):
+def test_a_kernel_may_be_a_picture_of_any_shape(tmp_path: Path) -> None:
     picture = torch.full((3, 4, 6), -1.0)
     picture[:, 1, 2] = 1.0
     write_png(tmp_path / "k.png", picture)
@@ -209,13 +213,15 @@ def test_a_kernel_may_be_a_picture_of_any_shape(tmp_path):
         (np.array(["a"]), "2-D"),
     ],
 )
-def test_a_file_that_holds_no_kernel_is_refused(tmp_path, values, message):
+def test_a_file_that_holds_no_kernel_is_refused(
+    tmp_path: Path, values: np.ndarray, message: str
+) -> None:
     np.save(tmp_path / "k.npy", values)
     with pytest.raises(ValueError, match=message):
         read_kernel(tmp_path / "k.npy")
 
 
-def test_missing_and_pickled_kernel_files_are_refused(tmp_path):
+def test_missing_and_pickled_kernel_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"nothing\.npy does not exist"):
         read_kernel(tmp_path / "nothing.npy")
     np.save(tmp_path / "code.npy", np.array([print], dtype=object), allow_pickle=True)
@@ -234,6 +240,6 @@ def test_missing_and_pickled_kernel_files_are_refused(tmp_path):
         (lambda: GaussianBlur(draw_width=(2.0, 1.0)), "draw_width"),
     ],
 )
-def test_impossible_settings_are_refused(build, message):
+def test_impossible_settings_are_refused(build: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()

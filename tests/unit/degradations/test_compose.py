@@ -85,7 +85,7 @@ def test_what_cannot_follow_is_refused() -> None:
         Compose([])
 
 
-def test_a_chain_in_a_chain_is_one_chain():
+def test_a_chain_in_a_chain_is_one_chain() -> None:
     flat = Compose([GaussianBlur(), Downsampling(2), Jpeg()])
     nested = Compose([GaussianBlur(), Compose([Downsampling(2), Jpeg()])])
     y, sigma = photo(0, 48, 48)[None], torch.tensor([0.05])

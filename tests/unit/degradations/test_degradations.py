@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from own_degradation import Stripes
+from torch import Tensor
 
 from d2ir_pl.degradations import (
     Blur,
@@ -21,6 +22,7 @@ from d2ir_pl.degradations import (
     LinearDegradation,
     Mask,
     MotionBlur,
+    Phi,
 )
 from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.operators.linear import Jacobian, size_of
@@ -63,7 +65,9 @@ every_linear_one = pytest.mark.parametrize(
 )
 
 
-def scene(degradation: Degradation, count: int = 3, dtype: torch.dtype = torch.float64):
+def scene(
+    degradation: Degradation, count: int = 3, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor, Phi, Tensor]:
     """Smooth clean images, the x that shows them, phi, and the degraded images without noise."""
     rows = torch.arange(CLEAN[0], dtype=dtype)[:, None]
     columns = torch.arange(CLEAN[1], dtype=dtype)

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ every_kind = pytest.mark.parametrize(
 )
 
 
-def phi_of(degradation: Downsampling, count: int = 2, dtype: torch.dtype = torch.float64):
+def phi_of(degradation: Downsampling, count: int = 2, dtype: torch.dtype = torch.float64) -> Phi:
     generators = [image_generator(0, str(i)) for i in range(count)]
     return degradation.draw(generators, torch.zeros(1, dtype=dtype))
 
@@ -44,7 +45,9 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 
 @pytest.mark.parametrize("factor", [2, 3, 4, 8])
 @pytest.mark.parametrize("border", ["extend", "reflect"])
-def test_bicubic_is_the_antialiased_one_of_torch_away_from_the_border(factor, border):
+def test_bicubic_is_the_antialiased_one_of_torch_away_from_the_border(
+    factor: int, border: Any
+) -> None:
     x = random(1, 3, 12 * factor, 11 * factor)
     degradation = Downsampling(factor, "bicubic", border=border)
     y = degradation(degradation.frame.embed(x), phi_of(degradation, 1))
@@ -54,7 +57,7 @@ def test_bicubic_is_the_antialiased_one_of_torch_away_from_the_border(factor, bo
     torch.testing.assert_close(y[inner], torchs[inner], atol=1e-12, rtol=0)
 
 
-def test_bicubic_is_that_of_pillow_away_from_the_border():
+def test_bicubic_is_that_of_pillow_away_from_the_border() -> None:
     values = random(40, 48).numpy().astype(np.float32)
     pillows = Image.fromarray(values).resize((12, 10), Image.Resampling.BICUBIC)
     degradation = Downsampling(4)
@@ -65,7 +68,7 @@ def test_bicubic_is_that_of_pillow_away_from_the_border():
 
 
 @pytest.mark.parametrize("factor", [2, 3, 5])
-def test_area_is_the_mean_of_blocks_and_needs_no_margin(factor):
+def test_area_is_the_mean_of_blocks_and_needs_no_margin(factor: int) -> None:
     x = random(2, 3, 4 * factor, 5 * factor)
     degradation = Downsampling(factor, "area")
     assert torch.equal(degradation.frame.embed(x), x)
@@ -75,7 +78,9 @@ def test_area_is_the_mean_of_blocks_and_needs_no_margin(factor):
 
 @pytest.mark.parametrize("border", ["extend", "reflect", "replicate", "circular"])
 @pytest.mark.parametrize(("factor", "centred"), [(2, False), (3, True)])
-def test_gaussian_is_a_blur_and_every_factor_th_pixel(factor, centred, border):
+def test_gaussian_is_a_blur_and_every_factor_th_pixel(
+    factor: int, centred: bool, border: Any
+) -> None:
     """The sum over all of x, written out: a kernel centred on the sampled place."""
     degradation = Downsampling(factor, "gaussian", border=border, centred=centred)
     phi = phi_of(degradation)
@@ -97,7 +102,7 @@ def test_gaussian_is_a_blur_and_every_factor_th_pixel(factor, centred, border):
             np.testing.assert_allclose(y[b, :, i, j].numpy(), expected, atol=1e-12)
 
 
-def test_nothing_is_assumed_about_the_surroundings():
+def test_nothing_is_assumed_about_the_surroundings() -> None:
     """Every y that a larger scene can show is explained by some x of `image_size`."""
     for kernel in ("bicubic", "gaussian"):
         degradation = Downsampling(2, kernel)
@@ -110,7 +115,7 @@ def test_nothing_is_assumed_about_the_surroundings():
 
 
 @every_kind
-def test_the_matrices_are_the_degradation(degradation):
+def test_the_matrices_are_the_degradation(degradation: Downsampling) -> None:
     phi = phi_of(degradation)
     size = degradation.frame.image_size((5, 6))
     x = random(2, 3, *size)
@@ -127,7 +132,7 @@ def test_the_matrices_are_the_degradation(degradation):
 
 @every_kind
 @pytest.mark.parametrize("rho", [0.5, 0.01, [0.001, 0.1]])
-def test_the_preconditioner_is_the_exact_inverse(degradation, rho):
+def test_the_preconditioner_is_the_exact_inverse(degradation: Downsampling, rho: Any) -> None:
     phi = phi_of(degradation)
     size = degradation.frame.image_size((5, 6))
     operator = degradation.operator(phi, size)
@@ -137,7 +142,7 @@ def test_the_preconditioner_is_the_exact_inverse(degradation, rho):
     torch.testing.assert_close(operator.adjoint(operator.forward(d)) + rho * d, g)
 
 
-def test_one_iteration_of_a_data_step_solves_it_in_single_precision():
+def test_one_iteration_of_a_data_step_solves_it_in_single_precision() -> None:
     for sigma, tolerance in ((0.1, 1e-3), (0.004, 3e-2)):
         degradation = Downsampling(4)
         phi = phi_of(degradation, 1, torch.float32)
@@ -150,7 +155,7 @@ def test_one_iteration_of_a_data_step_solves_it_in_single_precision():
         assert float(gradient.norm()) < tolerance * float(operator.adjoint(residual).norm())
 
 
-def test_a_vanishing_rho_does_not_amplify_rounding():
+def test_a_vanishing_rho_does_not_amplify_rounding() -> None:
     """Near pure noise the prediction weighs next to nothing, and the data step is a projection."""
     degradation = Downsampling(2, "gaussian", width=1.5)
     phi = phi_of(degradation, 1, torch.float32)
@@ -163,7 +168,7 @@ def test_a_vanishing_rho_does_not_amplify_rounding():
     assert float(x.abs().max()) < 5
 
 
-def test_an_operator_of_a_matrix_that_misses_a_direction_is_still_inverted():
+def test_an_operator_of_a_matrix_that_misses_a_direction_is_still_inverted() -> None:
     rows = torch.ones(1, 2, 3, dtype=torch.float64)
     operator = SeparableOperator(rows, torch.eye(3, dtype=torch.float64)[None])
     g = operator.adjoint(random(1, 1, 2, 3))
@@ -175,7 +180,7 @@ def test_an_operator_of_a_matrix_that_misses_a_direction_is_still_inverted():
 
 
 @pytest.mark.parametrize("degradation", [Downsampling(4), Downsampling(3, "gaussian")])
-def test_lifting_undoes_the_downsampling_of_a_plane(degradation):
+def test_lifting_undoes_the_downsampling_of_a_plane(degradation: Downsampling) -> None:
     """In the right place: a shift of half a pixel would show in a slope."""
     rows, columns = torch.meshgrid(
         *(torch.arange(12 * degradation.factor, dtype=torch.float64),) * 2, indexing="ij"
@@ -189,7 +194,7 @@ def test_lifting_undoes_the_downsampling_of_a_plane(degradation):
     torch.testing.assert_close(lifted[inner], clean[inner])
 
 
-def test_cubic_interpolation_passes_through_its_samples_and_keeps_quadratics():
+def test_cubic_interpolation_passes_through_its_samples_and_keeps_quadratics() -> None:
     place = torch.arange(9, dtype=torch.float64)
     torch.testing.assert_close(cubic_interpolation(place, 9), torch.eye(9, dtype=torch.float64))
     between = torch.linspace(2, 6, 23, dtype=torch.float64)
@@ -197,7 +202,7 @@ def test_cubic_interpolation_passes_through_its_samples_and_keeps_quadratics():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3)])
-def test_tiny_images_are_lifted(size):
+def test_tiny_images_are_lifted(size: tuple[int, int]) -> None:
     degradation = Downsampling(4)
     y = torch.full((1, 3, *size), 0.3)
     lifted = degradation.lift(y, phi_of(degradation, 1, torch.float32))
@@ -217,7 +222,7 @@ def scale_free(count: int, side: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("factor", [2, 3])
-def test_the_width_is_read_off_the_spectrum_of_the_small_image(factor):
+def test_the_width_is_read_off_the_spectrum_of_the_small_image(factor: int) -> None:
     truth = torch.tensor([0.7, 0.9, 1.1]) * factor
     degradation = Downsampling(factor, "gaussian", border="circular")
     y = degradation(scale_free(3, 96 * factor), Phi(log_width=truth.log()[:, None]))
@@ -226,7 +231,7 @@ def test_the_width_is_read_off_the_spectrum_of_the_small_image(factor):
     assert (found / truth).tolist() == pytest.approx([1, 1, 1], abs=0.1)
 
 
-def test_the_anchor_counts_scatters_of_the_logarithm():
+def test_the_anchor_counts_scatters_of_the_logarithm() -> None:
     degradation = Downsampling(2, "gaussian")
     start = Phi(log_width=torch.zeros(1, 1))
     assert float(degradation.anchor(Phi(log_width=torch.full((1, 1), 0.2)), start)) == (
@@ -234,14 +239,14 @@ def test_the_anchor_counts_scatters_of_the_logarithm():
     )
 
 
-def test_gradients_in_x_and_phi_agree_with_finite_differences():
+def test_gradients_in_x_and_phi_agree_with_finite_differences() -> None:
     degradation = Downsampling(2, "gaussian")
     x = random(1, 3, *degradation.frame.image_size((1, 2))).requires_grad_()
     log_width = torch.zeros(1, 1, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x, w: degradation(x, Phi(log_width=w)), (x, log_width))
 
 
-def test_a_known_width_is_described_and_not_estimated():
+def test_a_known_width_is_described_and_not_estimated() -> None:
     degradation = Downsampling(3, "gaussian", width=2.2)
     phi = degradation.init(torch.zeros(2, 3, 8, 8), torch.ones(2))
     assert degradation.free(phi) == []
@@ -250,7 +255,7 @@ def test_a_known_width_is_described_and_not_estimated():
     assert described["width_px"] == pytest.approx(2.2)
 
 
-def test_kernels_are_pictured_in_the_pixels_of_the_large_image():
+def test_kernels_are_pictured_in_the_pixels_of_the_large_image() -> None:
     degradation = Downsampling(4, "gaussian", width=3.0)
     picture = degradation.picture(degradation.init(torch.zeros(1, 3, 8, 8), torch.ones(1)))[0]
     middle = picture.shape[0] // 2
@@ -274,13 +279,13 @@ def test_kernels_are_pictured_in_the_pixels_of_the_large_image():
         ({"kernel": "gaussian", "draw_width": (3.0, 1.0)}, "draw_width"),
     ],
 )
-def test_impossible_settings_are_refused(arguments, message):
+def test_impossible_settings_are_refused(arguments: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Downsampling(**arguments)
 
 
 @pytest.mark.parametrize("border", ["extend", "reflect"])
-def test_sides_that_are_no_multiple_of_the_factor_are_refused(border):
+def test_sides_that_are_no_multiple_of_the_factor_are_refused(border: Any) -> None:
     degradation = Downsampling(4, border=border)
     x = degradation.frame.embed(torch.zeros(1, 3, 16, 18))
     with pytest.raises(ValueError, match="18 pixels is no multiple of the factor 4: crop it to 16"):

@@ -1,4 +1,6 @@
 import io
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,7 +61,7 @@ def pillow(x: torch.Tensor, quality: int, subsampling: str) -> torch.Tensor:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("quality", [8, 30, 75, 92])
 @every_subsampling
-def test_it_does_what_libjpeg_does(size, quality, subsampling):
+def test_it_does_what_libjpeg_does(size: tuple[int, int], quality: int, subsampling: Any) -> None:
     x = scene(size)
     jpeg = Jpeg(quality, subsampling)
     ours = jpeg(x[None], jpeg.init(x[None], torch.zeros(1)))[0]
@@ -74,7 +76,7 @@ def test_it_does_what_libjpeg_does(size, quality, subsampling):
 
 
 @pytest.mark.parametrize("quality", [1, 12, 49, 50, 51, 75, 99, 100])
-def test_the_tables_are_those_of_libjpeg(quality):
+def test_the_tables_are_those_of_libjpeg(quality: int) -> None:
     image = Image.open(io.BytesIO(encoded(scene(), quality, "4:2:0")))
     theirs = torch.tensor([image.quantization[0], image.quantization[1]]).view(2, 8, 8)
     assert torch.equal(standard_tables(torch.tensor(quality)), theirs)
@@ -83,7 +85,7 @@ def test_the_tables_are_those_of_libjpeg(quality):
 # ---- The transforms ----
 
 
-def test_the_block_transform_is_orthonormal():
+def test_the_block_transform_is_orthonormal() -> None:
     planes = torch.randn(2, 24, 16, dtype=torch.float64)
     coefficients = block_dct(planes)
     assert torch.allclose(block_idct(coefficients), planes)
@@ -95,7 +97,9 @@ def test_the_block_transform_is_orthonormal():
 
 @pytest.mark.parametrize("factors", SUBSAMPLINGS.values())
 @pytest.mark.parametrize("size", SIZES)
-def test_the_coefficients_of_a_decoded_image_are_found_again(factors, size):
+def test_the_coefficients_of_a_decoded_image_are_found_again(
+    factors: tuple[int, int], size: tuple[int, int]
+) -> None:
     x = scene(size).double()
     tables = standard_tables(torch.tensor(30)).double()
     stored_ones = analyze(x, factors).quantize(tables)
@@ -109,7 +113,9 @@ def test_the_coefficients_of_a_decoded_image_are_found_again(factors, size):
 
 @pytest.mark.parametrize("factors", [*SUBSAMPLINGS.values(), (2, 1)])
 @pytest.mark.parametrize("size", SIZES)
-def test_the_adjoint_of_the_analysis_is_its_transpose(factors, size):
+def test_the_adjoint_of_the_analysis_is_its_transpose(
+    factors: tuple[int, int], size: tuple[int, int]
+) -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(3, *size, dtype=torch.float64, generator=generator)
     zero, forward = analyze(torch.zeros_like(x), factors), analyze(x, factors)
@@ -124,7 +130,7 @@ def test_the_adjoint_of_the_analysis_is_its_transpose(factors, size):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_files_are_stored_turned(orientation, tmp_path):
+def test_files_are_stored_turned(orientation: int, tmp_path: Path) -> None:
     """What the reader of photos turns upright, `stored` turns back."""
     x = scene()
     file = stored(x, orientation)
@@ -143,7 +149,7 @@ def test_files_are_stored_turned(orientation, tmp_path):
 
 
 @pytest.mark.parametrize("contrast", [1, 5])
-def test_rounding_and_clipping_pass_gradients_straight_through(contrast):
+def test_rounding_and_clipping_pass_gradients_straight_through(contrast: int) -> None:
     x = contrast * scene((16, 16))[None].double()
     phi = Jpeg().draw([torch.Generator().manual_seed(0)], x)
     for transform in (torch.func.jvp, torch.func.vjp):
@@ -156,7 +162,7 @@ def test_rounding_and_clipping_pass_gradients_straight_through(contrast):
             assert float(gradient.sum()) == pytest.approx(x.numel(), rel=1e-6)
 
 
-def test_the_linearised_residual_counts_rounding_errors():
+def test_the_linearised_residual_counts_rounding_errors() -> None:
     """The truth is off by about a uniform error of each coefficient with steps below the signal."""
     x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) / 4
     jpeg = Jpeg(90, "4:4:4")
@@ -171,7 +177,7 @@ def test_the_linearised_residual_counts_rounding_errors():
 
 
 @pytest.mark.parametrize("factors", SUBSAMPLINGS.values())
-def test_the_preconditioner_makes_few_iterations_enough(factors):
+def test_the_preconditioner_makes_few_iterations_enough(factors: tuple[int, int]) -> None:
     phi = Phi(
         tables=standard_tables(torch.tensor([12])).double(),
         factors=torch.tensor([factors]),
@@ -191,25 +197,25 @@ def test_the_preconditioner_makes_few_iterations_enough(factors):
 
 @pytest.mark.parametrize("quality", [5, 12, 37, 75, 90])
 @every_subsampling
-def test_the_quality_is_found_in_the_pixels(quality, subsampling):
+def test_the_quality_is_found_in_the_pixels(quality: int, subsampling: Any) -> None:
     assert estimate_quality(pillow(scene((96, 96)), quality, subsampling)) == quality
 
 
 @pytest.mark.parametrize("quality", [12, 50, 75])
 @every_subsampling
-def test_the_subsampling_is_found_in_the_pixels(quality, subsampling):
+def test_the_subsampling_is_found_in_the_pixels(quality: int, subsampling: Any) -> None:
     y = pillow(scene((96, 96)), quality, subsampling)[None]
     (row,) = Jpeg().describe(Jpeg().init(y, torch.zeros(1)))
     assert (row["quality"], row["subsampling"]) == (quality, subsampling)
 
 
-def test_a_photo_that_never_was_a_jpeg_file_comes_out_near_the_best_quality():
+def test_a_photo_that_never_was_a_jpeg_file_comes_out_near_the_best_quality() -> None:
     assert estimate_quality(scene((96, 96))) >= 98
     assert estimate_quality(torch.zeros(3, 16, 16)) == 100
 
 
 @every_subsampling
-def test_the_tables_of_a_file_are_used(subsampling, tmp_path):
+def test_the_tables_of_a_file_are_used(subsampling: Any, tmp_path: Path) -> None:
     steps = [list(range(1, 65)), [7] * 64]
     (tmp_path / "a.jpg").write_bytes(encoded(scene(), 50, subsampling, qtables=steps))
     decoded = pillow(scene(), 20, subsampling)
@@ -225,7 +231,7 @@ def test_the_tables_of_a_file_are_used(subsampling, tmp_path):
     assert second["quality"] == 20
 
 
-def test_grey_files_have_one_table(tmp_path):
+def test_grey_files_have_one_table(tmp_path: Path) -> None:
     Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).save(
         tmp_path / "grey.jpg", quality=40
     )
@@ -235,7 +241,7 @@ def test_grey_files_have_one_table(tmp_path):
     assert found.factors == (1, 1)
 
 
-def test_images_with_different_subsampling_share_a_batch():
+def test_images_with_different_subsampling_share_a_batch() -> None:
     jpeg = Jpeg()
     y = torch.stack([pillow(scene((96, 96), s), 30, k) for s, k in enumerate(PILLOW)])
     phi = jpeg.init(y, torch.zeros(3))
@@ -252,7 +258,7 @@ def test_images_with_different_subsampling_share_a_batch():
 
 
 @pytest.mark.parametrize("scale", [3.0, 30.0])
-def test_the_error_is_that_of_laplacian_coefficients(scale):
+def test_the_error_is_that_of_laplacian_coefficients(scale: float) -> None:
     k = torch.arange(8.0)
     b = 20 * scale / torch.hypot(k[:, None], k[None, :]).clamp_min(1) ** 1.5
     uniform = torch.rand(4000, 8, 8, generator=torch.Generator().manual_seed(0)) - 0.5
@@ -267,7 +273,7 @@ def test_the_error_is_that_of_laplacian_coefficients(scale):
 
 @pytest.mark.parametrize("quality", [10, 40, 80])
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:0"])
-def test_sigma_is_near_the_rms_error_of_the_pixels(quality, subsampling):
+def test_sigma_is_near_the_rms_error_of_the_pixels(quality: int, subsampling: Any) -> None:
     x = scene((96, 96))[None]
     jpeg = Jpeg(quality, subsampling)
     y = pillow(x[0], quality, subsampling)[None]
@@ -292,6 +298,6 @@ def test_sigma_is_near_the_rms_error_of_the_pixels(quality, subsampling):
         ("subsampling", {"subsampling": "4:1:1"}),
     ],
 )
-def test_settings_out_of_range_are_refused(name, arguments):
+def test_settings_out_of_range_are_refused(name: str, arguments: Any) -> None:
     with pytest.raises(ValueError, match=name):
         Jpeg(**arguments)

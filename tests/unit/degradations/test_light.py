@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -18,14 +19,14 @@ def phi_of(gain: float, count: int = 2, **others: torch.Tensor) -> Phi:
     return Phi(log_gain=torch.full((count, 1), math.log(gain)), **others)
 
 
-def test_intensities_are_scaled_and_shifted():
+def test_intensities_are_scaled_and_shifted() -> None:
     x = photos()
     shift = torch.full((2, 4, 4), 5.0)
     y = Light(map_size=4)(x, phi_of(0.25, map=shift))
     assert torch.allclose((y + 1) / 2, 0.25 * (x + 1) / 2 + 0.05, atol=1e-6)
 
 
-def test_a_gamma_is_a_power_of_the_intensities():
+def test_a_gamma_is_a_power_of_the_intensities() -> None:
     x = photos()
     y = Light(map_size=0, gamma=True)(x, phi_of(0.5, log_gamma=torch.tensor([2.0, 0.5]).log()))
     intensity = (x + 1) / 2
@@ -33,7 +34,7 @@ def test_a_gamma_is_a_power_of_the_intensities():
     assert torch.allclose((y[1] + 1) / 2, 0.5 * intensity[1].sqrt(), atol=1e-2)
 
 
-def test_the_map_is_smooth():
+def test_the_map_is_smooth() -> None:
     light = Light(map_size=8)
     grid = torch.zeros(1, 8, 8)
     grid[0, 3, 4] = 10.0
@@ -45,7 +46,7 @@ def test_the_map_is_smooth():
 
 
 @pytest.mark.parametrize("gamma", [False, True])
-def test_lift_inverts_what_the_light_did(gamma):
+def test_lift_inverts_what_the_light_did(gamma: bool) -> None:
     light = Light(gamma=gamma)
     x = photos()
     others = {"map": torch.full((2, 8, 8), 1.0)}
@@ -56,7 +57,7 @@ def test_lift_inverts_what_the_light_did(gamma):
 
 
 @pytest.mark.parametrize("gain", [0.1, 0.25, 0.6])
-def test_the_start_scales_with_the_gain_and_is_near_it_for_photos(gain):
+def test_the_start_scales_with_the_gain_and_is_near_it_for_photos(gain: float) -> None:
     light = Light()
     x = photos()
     y = light(x, light._phi(torch.full((2, 1), math.log(gain))))
@@ -66,7 +67,7 @@ def test_the_start_scales_with_the_gain_and_is_near_it_for_photos(gain):
     assert float(start["map"].abs().max()) == 0
 
 
-def test_a_gain_per_channel_follows_the_colour_of_the_light():
+def test_a_gain_per_channel_follows_the_colour_of_the_light() -> None:
     light = Light(per_channel=True, map_size=0)
     truth = Phi(log_gain=torch.tensor([[0.4, 0.2, 0.1]]).log())
     x = photos(1)
@@ -75,14 +76,14 @@ def test_a_gain_per_channel_follows_the_colour_of_the_light():
     assert torch.allclose(start - reference, truth["log_gain"], atol=1e-4)
 
 
-def test_a_black_photo_has_a_finite_start():
+def test_a_black_photo_has_a_finite_start() -> None:
     black = torch.full((1, 3, 16, 16), -1.0)
     light = Light()
     phi = light.init(black, torch.zeros(1))
     assert bool(light.lift(black, phi).isfinite().all())
 
 
-def test_a_known_gain_is_used_and_not_estimated():
+def test_a_known_gain_is_used_and_not_estimated() -> None:
     light = Light(0.2)
     phi = light.init(photos(), torch.zeros(2))
     assert torch.allclose(phi["log_gain"].exp(), torch.tensor(0.2))
@@ -92,13 +93,13 @@ def test_a_known_gain_is_used_and_not_estimated():
     assert known.free(known.init(photos(), torch.zeros(2))) == []
 
 
-def test_the_anchor_is_in_units_of_the_scatter_of_brightness():
+def test_the_anchor_is_in_units_of_the_scatter_of_brightness() -> None:
     light = Light(map_size=0)
     start, moved = phi_of(0.2), phi_of(0.2 * math.exp(0.14))
     assert torch.allclose(light.anchor(moved, start), torch.ones(2), atol=1e-5)
 
 
-def test_descent_on_the_residual_finds_gain_and_map_of_a_known_scene():
+def test_descent_on_the_residual_finds_gain_and_map_of_a_known_scene() -> None:
     light = Light(map_size=4)
     x = photos()
     truth = phi_of(0.3, map=2 * torch.randn(2, 4, 4, generator=torch.Generator().manual_seed(1)))
@@ -107,7 +108,7 @@ def test_descent_on_the_residual_finds_gain_and_map_of_a_known_scene():
     phi = start.leaves(start)
     optimizer = torch.optim.LBFGS(list(phi.values()), line_search_fn="strong_wolfe", max_iter=100)
 
-    def loss():
+    def loss() -> float:
         optimizer.zero_grad()
         value = 1e3 * light.residual(y, light(x, phi), phi).square().sum()
         value.backward()
@@ -121,6 +122,6 @@ def test_descent_on_the_residual_finds_gain_and_map_of_a_known_scene():
 @pytest.mark.parametrize(
     "arguments", [{"gain": 0.0}, {"gain": -1.0}, {"map_size": -1}, {"draw_gain": (0.3, 0.1)}]
 )
-def test_settings_out_of_range_are_refused(arguments):
+def test_settings_out_of_range_are_refused(arguments: Any) -> None:
     with pytest.raises(ValueError, match=next(iter(arguments))):
         Light(**arguments)

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -245,6 +246,6 @@ def test_descriptions_name_the_parameters_in_pixels_and_radians() -> None:
         (lambda: DefocusBlur(draw_radius=(0.0, 3.0)), "draw_radius"),
     ],
 )
-def test_impossible_settings_are_refused(build, message: str) -> None:
+def test_impossible_settings_are_refused(build: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()

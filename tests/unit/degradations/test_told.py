@@ -1,6 +1,7 @@
 """What a degradation is told, it neither reads off the data nor draws."""
 
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -55,7 +56,7 @@ def test_the_parameters_of_one_image_hold_for_any_number_of_images() -> None:
         two.init(torch.zeros(3, 3, 8, 8), torch.zeros(3))
 
 
-def test_a_told_mask_looks_for_no_file(tmp_path) -> None:
+def test_a_told_mask_looks_for_no_file(tmp_path: Path) -> None:
     told = Mask(str(tmp_path)).told(Phi(mask=torch.ones(1, 1, 4, 4)))
     assert told.for_images([], []) is told
 

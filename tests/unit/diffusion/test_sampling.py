@@ -12,15 +12,16 @@ from d2ir_pl.diffusion import (
     eps_from_x0,
 )
 from d2ir_pl.priors.memory import AllocationCounter
+from d2ir_pl.priors.network import NetworkPrior
 
 
-def test_predict_eps_inverts_the_forward_process():
+def test_predict_eps_inverts_the_forward_process() -> None:
     x0, eps = torch.randn(2, 1, 3, 4, 4, dtype=torch.float64)
     x_t = math.sqrt(0.3) * x0 + math.sqrt(0.7) * eps
     assert torch.allclose(eps_from_x0(x_t, x0, 0.3), eps)
 
 
-def test_a_ddim_step_keeps_the_noise_level_whatever_share_is_fresh():
+def test_a_ddim_step_keeps_the_noise_level_whatever_share_is_fresh() -> None:
     g = torch.Generator().manual_seed(0)
     x0 = torch.zeros(1, 1, 300, 300)
     eps, noise = (torch.randn(x0.shape, generator=g) for _ in range(2))
@@ -29,7 +30,7 @@ def test_a_ddim_step_keeps_the_noise_level_whatever_share_is_fresh():
         assert float(x.std()) == pytest.approx(math.sqrt(0.6), rel=0.01)
 
 
-def test_an_ancestral_step_is_the_posterior_of_ddpm():
+def test_an_ancestral_step_is_the_posterior_of_ddpm() -> None:
     """Against the mean and variance of q(x_s | x_t, x_0), Ho et al. 2020, eqs. 6 and 7."""
     ab_t, ab_s = 0.35, 0.5
     alpha = ab_t / ab_s
@@ -46,7 +47,7 @@ def test_an_ancestral_step_is_the_posterior_of_ddpm():
     assert torch.allclose(ours, mean)
 
 
-def test_the_chain_follows_its_formula_for_a_gaussian_prior():
+def test_the_chain_follows_its_formula_for_a_gaussian_prior() -> None:
     """Every step is linear there: x_s = a x_t + b with scalars worked out by hand."""
     prior = GaussianPrior(mean=0.1, std=0.5)
     timesteps = [800, 500, 200, 0]
@@ -61,7 +62,7 @@ def test_the_chain_follows_its_formula_for_a_gaussian_prior():
     assert torch.allclose(ddim_chain(prior, x, timesteps), expected, atol=1e-12)
 
 
-def test_a_fine_chain_carries_white_noise_to_the_prior():
+def test_a_fine_chain_carries_white_noise_to_the_prior() -> None:
     prior = GaussianPrior(mean=0.1, std=0.5)
     x_T = torch.randn(1, 3, 200, 200, generator=torch.Generator().manual_seed(0))
     x0 = ddim_chain(prior, x_T, prior.schedule.timesteps(500))
@@ -69,13 +70,13 @@ def test_a_fine_chain_carries_white_noise_to_the_prior():
     assert float(x0.std()) == pytest.approx(0.5, rel=0.02)
 
 
-def test_the_full_gradient_agrees_with_finite_differences():
+def test_the_full_gradient_agrees_with_finite_differences() -> None:
     prior = CurvedPrior()
     x = torch.randn(1, 1, 3, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: ddim_chain(prior, x, [600, 300, 0], "full"), x)
 
 
-def test_the_detached_gradient_is_the_product_of_the_coefficients():
+def test_the_detached_gradient_is_the_product_of_the_coefficients() -> None:
     prior = CurvedPrior()
     timesteps = [600, 300, 0]
     x = torch.randn(1, 1, 3, 3, dtype=torch.float64, requires_grad=True)
@@ -85,7 +86,7 @@ def test_the_detached_gradient_is_the_product_of_the_coefficients():
     assert torch.allclose(x.grad, torch.full_like(x, expected))
 
 
-def test_both_gradients_belong_to_the_same_chain():
+def test_both_gradients_belong_to_the_same_chain() -> None:
     prior = CurvedPrior()
     x = torch.randn(1, 3, 8, 8)
     full, detached = (ddim_chain(prior, x, [600, 300, 0], g) for g in ("full", "detached"))
@@ -93,7 +94,7 @@ def test_both_gradients_belong_to_the_same_chain():
 
 
 @pytest.mark.parametrize(("iterations", "error"), [(5, 2e-2), (40, 1e-6)])
-def test_the_chain_undoes_the_inversion(iterations, error):
+def test_the_chain_undoes_the_inversion(iterations: int, error: float) -> None:
     prior = CurvedPrior()
     timesteps = prior.schedule.timesteps(5, 300)
     x0 = 0.5 * torch.randn(1, 3, 8, 8, dtype=torch.float64).clamp(-2, 2)
@@ -101,13 +102,15 @@ def test_the_chain_undoes_the_inversion(iterations, error):
     assert float((ddim_chain(prior, x_t, timesteps) - x0).abs().max()) < error
 
 
-def test_the_inversion_costs_what_it_says():
+def test_the_inversion_costs_what_it_says() -> None:
     prior = GaussianPrior()
     ddim_inversion(prior, torch.zeros(1, 3, 8, 8), [200, 100, 0], 5)
     assert prior.nfe == 15
 
 
-def test_memory_of_the_full_gradient_does_not_grow_with_the_steps(natural_small):
+def test_memory_of_the_full_gradient_does_not_grow_with_the_steps(
+    natural_small: NetworkPrior,
+) -> None:
     prior = natural_small
     peaks = []
     for steps in (3, 12):
@@ -120,7 +123,7 @@ def test_memory_of_the_full_gradient_does_not_grow_with_the_steps(natural_small)
     assert peaks[1] < 1.1 * peaks[0]
 
 
-def test_recomputation_in_the_backward_pass_is_not_counted():
+def test_recomputation_in_the_backward_pass_is_not_counted() -> None:
     prior = CurvedPrior()
     x = torch.randn(1, 3, 4, 4, requires_grad=True)
     ddim_chain(prior, x, [200, 100, 0], "full").sum().backward()

@@ -34,14 +34,14 @@ def blurred(
 
 
 @pytest.mark.parametrize("noise", [0.01, 0.04])
-def test_the_width_of_a_blur_is_read_off_the_spectrum(noise):
+def test_the_width_of_a_blur_is_read_off_the_spectrum(noise: float) -> None:
     widths = torch.tensor([0.8, 1.2, 1.6, 2.4, 3.5])
     y = blurred(torch.diag_embed((widths**2)[:, None].expand(-1, 2)), noise)
     found = gaussian_covariance(y, torch.full((5,), noise))[:, 0, 0].sqrt()
     assert torch.allclose(found, widths, rtol=0.12)
 
 
-def test_two_widths_and_their_direction_are_read_off_the_spectrum():
+def test_two_widths_and_their_direction_are_read_off_the_spectrum() -> None:
     angle = torch.tensor([0.3, 1.2, 2.5])
     r = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], -1).view(-1, 2, 2)
     truth = r @ torch.diag(torch.tensor([2.5, 1.0]) ** 2) @ r.mT
@@ -53,7 +53,7 @@ def test_two_widths_and_their_direction_are_read_off_the_spectrum():
 
 
 @pytest.mark.parametrize("horizontal", [-1.0, 1.0])
-def test_the_directions_of_a_scene_are_not_taken_for_blur(horizontal):
+def test_the_directions_of_a_scene_are_not_taken_for_blur(horizontal: float) -> None:
     """Power that differs between directions by the same factor at every frequency is the scene."""
     truth = torch.eye(2).expand(4, 2, 2) * 1.5**2
     y = blurred(truth, 0.01, horizontal=horizontal)
@@ -63,7 +63,7 @@ def test_the_directions_of_a_scene_are_not_taken_for_blur(horizontal):
 
 
 @pytest.mark.parametrize("size", [127, 128])
-def test_a_mirrored_photo_has_the_mirrored_blur(size):
+def test_a_mirrored_photo_has_the_mirrored_blur(size: int) -> None:
     truth = torch.tensor([[2.0, 0.8], [0.8, 1.0]])[None]
     y = blurred(truth, 0.002, size)
     found, mirrored = (
@@ -74,7 +74,7 @@ def test_a_mirrored_photo_has_the_mirrored_blur(size):
     assert torch.allclose(found, sign * mirrored, atol=0.02)
 
 
-def test_cells_hold_the_mean_power_of_their_frequencies():
+def test_cells_hold_the_mean_power_of_their_frequencies() -> None:
     power, frequency = periodogram(
         torch.randn(2, 3, 48, 60, generator=torch.Generator().manual_seed(0))
     )
@@ -87,7 +87,7 @@ def test_cells_hold_the_mean_power_of_their_frequencies():
     assert float(law[7]) == pytest.approx(float((frequency[near].norm(dim=1) ** -EXPONENT).mean()))
 
 
-def test_white_noise_has_its_variance_as_power_at_every_block_size():
+def test_white_noise_has_its_variance_as_power_at_every_block_size() -> None:
     for size in (64, 700):
         y = 0.2 * torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
         power, _ = periodogram(y)
@@ -95,7 +95,7 @@ def test_white_noise_has_its_variance_as_power_at_every_block_size():
         assert float(power.mean()) == pytest.approx(0.2**2 / 3, rel=0.05)
 
 
-def test_images_without_information_are_taken_as_sharp_and_bounds_hold():
+def test_images_without_information_are_taken_as_sharp_and_bounds_hold() -> None:
     flat = torch.full((1, 3, 40, 40), 0.2)
     tiny = torch.rand(1, 3, 1, 2)
     for y in (flat, tiny):
@@ -110,7 +110,7 @@ def test_images_without_information_are_taken_as_sharp_and_bounds_hold():
         assert bool((widths <= MAX_WIDTH + 1e-4).all())
 
 
-def test_images_do_not_influence_each_other():
+def test_images_do_not_influence_each_other() -> None:
     y = blurred(torch.eye(2).expand(3, 2, 2) * torch.tensor([1.0, 2.0, 4.0])[:, None, None], 0.02)
     sigma = torch.full((3,), 0.02)
     for isotropic in (True, False):
@@ -121,7 +121,7 @@ def test_images_do_not_influence_each_other():
         assert torch.allclose(together, alone, rtol=0, atol=1e-5 if isotropic else 0)
 
 
-def test_a_grey_photo_is_read_like_the_colour_photo_it_came_from():
+def test_a_grey_photo_is_read_like_the_colour_photo_it_came_from() -> None:
     """Its channels carry one and the same noise, which averaging does not lower."""
     y = blurred(torch.eye(2).expand(2, 2, 2) * 1.8**2, 0.04)
     grey = y[:, :1].expand(-1, 3, -1, -1)

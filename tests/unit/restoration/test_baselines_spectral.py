@@ -1,12 +1,15 @@
 """DDRM, DiffPIR and Fast Diffusion EM, and the decompositions that DDRM needs."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from gaussian_prior import CurvedPrior, GaussianPrior
+from gaussian_prior import GaussianPrior
+from torch import Tensor
 
 from d2ir_pl.degradations import (
     Blur,
@@ -50,7 +53,7 @@ def generators(count: int, seed: int = 0) -> list[torch.Generator]:
     return [image_generator(seed, str(i)) for i in range(count)]
 
 
-def setting(degradation: Degradation, count: int = 1):
+def setting(degradation: Degradation, count: int = 1) -> tuple[Phi, tuple[int, int], Any]:
     """phi, the size of x, and the decomposition, in double precision."""
     shape = OBSERVED if not isinstance(degradation, Downsampling) else (3, 2)
     size = degradation.frame.image_size(shape)
@@ -60,7 +63,7 @@ def setting(degradation: Degradation, count: int = 1):
     return phi, size, degradation.svd(phi, size)
 
 
-def dense(function, shape: tuple[int, int]) -> torch.Tensor:
+def dense(function: Callable[[Tensor], Tensor], shape: tuple[int, int]) -> torch.Tensor:
     """The matrix of a linear function of one image `(1, 3, *shape)`."""
     basis = torch.eye(3 * math.prod(shape), dtype=torch.float64).view(-1, 1, 3, *shape)
     return torch.stack([function(e).flatten() for e in basis], 1)
@@ -138,7 +141,9 @@ def test_the_matrix_of_a_blur_is_the_blur(border: str) -> None:
         (MotionBlur(21), "circular"),
     ],
 )
-def test_a_kernel_without_decomposition_is_refused_with_the_remedy(degradation, remedy) -> None:
+def test_a_kernel_without_decomposition_is_refused_with_the_remedy(
+    degradation: Degradation, remedy: str
+) -> None:
     with pytest.raises(ValueError, match=remedy):
         DDRM().check(degradation, GaussianPrior())
 
@@ -152,7 +157,7 @@ def test_ddrm_accepts_what_has_a_decomposition(name: str) -> None:
 # ---- DDRM ----
 
 
-def scene(degradation: Degradation, count: int = 2, noise: float = 0.06):
+def scene(degradation: Degradation, count: int = 2, noise: float = 0.06) -> tuple[Tensor, Tensor]:
     """Smooth images and their degraded versions."""
     clean = torch.randn(count, 3, 12, 10, generator=torch.Generator().manual_seed(5))
     clean = 0.25 * clean.cumsum(2).cumsum(3) / 4
@@ -406,7 +411,7 @@ METHODS: dict[str, tuple[RestorationMethod, Degradation]] = {
 @pytest.mark.parametrize("name", METHODS)
 def test_an_image_is_the_same_alone_and_in_a_batch(name: str) -> None:
     method, degradation = METHODS[name]
-    prior = CurvedPrior()
+    prior = GaussianPrior()
     _, y = scene(degradation, 3)
     together = method.restore(Problem.of(y, degradation, generators(3)), prior)
     for b in range(3):
@@ -458,6 +463,6 @@ def test_restorations_explain_the_photo(method: RestorationMethod, tmp_path: Pat
         (lambda: FastDiffusionEM(coupling=0.0), "coupling"),
     ],
 )
-def test_settings_out_of_range_are_named(build, setting: str) -> None:
+def test_settings_out_of_range_are_named(build: Callable[[], object], setting: str) -> None:
     with pytest.raises(ValueError, match=setting):
         build()

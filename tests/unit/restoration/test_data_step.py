@@ -1,21 +1,24 @@
+from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from d2ir_pl.degradations import Blur, Exposures
 from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.restoration.data_step import data_step
 
 
-def matrix(function, shape):
+def matrix(function: Callable[[Tensor], Tensor], shape: tuple[int, int]) -> Tensor:
     """The dense matrix of a linear function of images."""
     basis = torch.eye(shape[0] * shape[1], dtype=torch.float64).view(-1, 1, *shape)
     return torch.stack([function(e[None])[0].flatten() for e in basis], 1)
 
 
 @pytest.mark.parametrize("border", ["extend", "reflect", "replicate", "circular"])
-def test_the_step_solves_the_normal_equations(border):
+def test_the_step_solves_the_normal_equations(border: Any) -> None:
     blur = Blur(5, border)
     phi = blur.draw([image_generator(0, "a")], torch.zeros(1, dtype=torch.float64))
     y = torch.randn(1, 1, 6, 7, dtype=torch.float64)
@@ -30,7 +33,7 @@ def test_the_step_solves_the_normal_equations(border):
     assert torch.allclose(x.flatten(), exact, atol=1e-8)
 
 
-def test_few_iterations_come_close_and_never_raise_the_objective():
+def test_few_iterations_come_close_and_never_raise_the_objective() -> None:
     blur = Blur(9)
     phi = blur.draw([image_generator(0, "a")], torch.zeros(1))
     y = torch.rand(1, 3, 40, 40)
@@ -39,7 +42,7 @@ def test_few_iterations_come_close_and_never_raise_the_objective():
     rho = torch.full((1, 1, 1, 1), 0.02)
     operator = blur.operator(phi, size)
 
-    def objective(x):
+    def objective(x: Tensor) -> float:
         misfit = (y - operator.forward(x)).square().sum()
         return float(misfit + 0.02 * (x - z).square().sum())
 
@@ -50,7 +53,7 @@ def test_few_iterations_come_close_and_never_raise_the_objective():
     assert values[4] - best < 0.01 * (values[0] - best)
 
 
-def test_a_batch_is_its_images_one_by_one():
+def test_a_batch_is_its_images_one_by_one() -> None:
     blur = Blur(9)
     phi = blur.draw([image_generator(0, str(i)) for i in range(3)], torch.zeros(1))
     y = torch.rand(3, 3, 20, 20)
@@ -64,7 +67,7 @@ def test_a_batch_is_its_images_one_by_one():
         assert torch.allclose(together[i], alone[0], atol=1e-5)
 
 
-def test_a_converged_image_stays_finite():
+def test_a_converged_image_stays_finite() -> None:
     blur = Blur(5, "circular")
     phi = blur.draw([image_generator(0, "a")], torch.zeros(1))
     z = torch.zeros(1, 3, 12, 12)
@@ -72,7 +75,7 @@ def test_a_converged_image_stays_finite():
     assert torch.equal(x, z)
 
 
-def test_scenes_of_several_photos_are_solved_one_by_one():
+def test_scenes_of_several_photos_are_solved_one_by_one() -> None:
     exposures = Exposures(2, gains=[0.5, 1.0])
     clean = torch.rand(2, 3, 6, 5) * 0.8 - 0.4
     phi = exposures.draw([image_generator(0, str(i)) for i in range(2)], clean)

@@ -7,12 +7,12 @@ from d2ir_pl.diffusion.randomness import image_generator, normal_like
 from d2ir_pl.restoration import PosteriorMean, Problem, Step
 
 
-def generators(count):
+def generators(count: int) -> list[torch.Generator]:
     return [image_generator(0, str(b)) for b in range(count)]
 
 
 @pytest.mark.parametrize("sigma", [0.02, 0.1, 0.5, 2.0])
-def test_it_is_the_posterior_mean_of_a_gaussian(sigma):
+def test_it_is_the_posterior_mean_of_a_gaussian(sigma: float) -> None:
     prior = GaussianPrior(mean=0.1, std=0.3)
     y = 0.5 * normal_like(torch.empty(2, 3, 8, 9), generators(2))
     result = PosteriorMean().restore(
@@ -25,7 +25,7 @@ def test_it_is_the_posterior_mean_of_a_gaussian(sigma):
     assert result.nfe == [1, 1]
 
 
-def test_a_grey_photo_stays_grey_and_its_shared_noise_is_removed():
+def test_a_grey_photo_stays_grey_and_its_shared_noise_is_removed() -> None:
     """Its luminance has sqrt(3) times the noise that a state of the diffusion would have."""
     prior, sigma = GaussianPrior(mean=0.0, std=0.3), 0.3
     x = 0.3 * normal_like(torch.empty(1, 1, 64, 64), generators(1))
@@ -41,7 +41,7 @@ def test_a_grey_photo_stays_grey_and_its_shared_noise_is_removed():
     assert torch.allclose(result, (gain * y).clamp(-1, 1), atol=0.02)
 
 
-def test_each_image_is_evaluated_at_the_level_of_its_own_noise():
+def test_each_image_is_evaluated_at_the_level_of_its_own_noise() -> None:
     y = normal_like(torch.empty(2, 3, 8, 8), generators(2)) / 3
     sigma = torch.tensor([0.05, 0.8])
     prior, steps = CurvedPrior(), []
@@ -61,7 +61,7 @@ def test_each_image_is_evaluated_at_the_level_of_its_own_noise():
         )
 
 
-def test_it_has_half_the_squared_error_of_a_sample_of_the_posterior():
+def test_it_has_half_the_squared_error_of_a_sample_of_the_posterior() -> None:
     prior = GaussianPrior(mean=0.0, std=0.2)
     x = 0.2 * normal_like(torch.empty(1, 3, 64, 64), generators(1))
     sigma = 0.2
@@ -78,6 +78,6 @@ def test_it_has_half_the_squared_error_of_a_sample_of_the_posterior():
     assert ratio == pytest.approx(2.0, rel=0.1)
 
 
-def test_other_degradations_are_refused_with_the_remedy():
+def test_other_degradations_are_refused_with_the_remedy() -> None:
     with pytest.raises(ValueError, match="not a GaussianBlur: use D2IR"):
         PosteriorMean().check(GaussianBlur(), GaussianPrior())

@@ -1,9 +1,12 @@
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from gaussian_prior import CurvedPrior, GaussianPrior
+from torch import Tensor
 
 from d2ir_pl.degradations import Blur, Degradation, GaussianBlur, Identity, Phi
 from d2ir_pl.diffusion import ddim_chain
@@ -13,15 +16,18 @@ from d2ir_pl.restoration import (
     DegradationEstimation,
     LatentOptimization,
     Problem,
+    Step,
     mean_square,
 )
 
 
-def generators(count, seed=0):
+def generators(count: int, seed: int = 0) -> list[torch.Generator]:
     return [image_generator(seed, str(i)) for i in range(count)]
 
 
-def scene(count=2, size=24, noise=0.04):
+def scene(
+    count: int = 2, size: int = 24, noise: float = 0.04
+) -> tuple[Tensor, Tensor, GaussianBlur]:
     """Smooth images, blurred and noisy, with the degradation that made them."""
     x = torch.randn(count, 3, size + 60, size + 60, generator=torch.Generator().manual_seed(5))
     x = GaussianBlur(21, width=2.0)(x, Phi(log_width=torch.full((count, 1), math.log(2.0))))
@@ -46,7 +52,9 @@ METHODS = {
 
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("degradation", [GaussianBlur(11), GaussianBlur(11, False), Blur(11)])
-def test_an_image_is_the_same_alone_in_a_batch_and_in_another_order(name, degradation):
+def test_an_image_is_the_same_alone_in_a_batch_and_in_another_order(
+    name: str, degradation: Degradation
+) -> None:
     _, y, _ = scene(4, noise=0.15)
     # From pure noise a curved prior ends at images of -1 and 1, where rounding decides which.
     method, prior = METHODS[name], GaussianPrior()
@@ -67,7 +75,7 @@ def test_an_image_is_the_same_alone_in_a_batch_and_in_another_order(name, degrad
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_seed_fixes_the_result_and_another_changes_it(name):
+def test_a_seed_fixes_the_result_and_another_changes_it(name: str) -> None:
     _, y, _ = scene(1)
     results = [
         METHODS[name]
@@ -80,14 +88,14 @@ def test_a_seed_fixes_the_result_and_another_changes_it(name):
     assert torch.equal(results[0], results[2]) == (name == "latent")
 
 
-def test_stage_1_explains_the_image_to_its_noise_and_no_further():
+def test_stage_1_explains_the_image_to_its_noise_and_no_further() -> None:
     clean, y, blur = scene(2, size=48)
     prior = GaussianPrior(0.0, float(clean.std()))
     result = D2IR(stages="estimation").restore(Problem.of(y, blur, generators(2)), prior)
     assert torch.allclose(result.residual.sqrt() / result.sigma_y, torch.ones(2), atol=0.15)
 
 
-def test_an_error_of_the_model_counts_as_noise_in_both_stages():
+def test_an_error_of_the_model_counts_as_noise_in_both_stages() -> None:
     _, y, blur = scene()
     sigma = torch.tensor([0.04, 0.1])
     latent = replace(QUICK_LATENT, discrepancy=1.05)
@@ -104,14 +112,14 @@ def test_an_error_of_the_model_counts_as_noise_in_both_stages():
     assert bool((error.residual > exact.residual).all())
 
 
-def test_a_known_phi_is_not_touched():
+def test_a_known_phi_is_not_touched() -> None:
     _, y, blur = scene(1)
     before = blur.init(y, torch.ones(1))
     result = D2IR(QUICK, QUICK_LATENT).restore(Problem.of(y, blur, generators(1)), GaussianPrior())
     assert torch.equal(result.phi["log_width"], before["log_width"])
 
 
-def test_phi_is_left_alone_above_its_noise_level():
+def test_phi_is_left_alone_above_its_noise_level() -> None:
     _, y, _ = scene(1)
     seen = {}
     walk = replace(QUICK, steps=9, start=400, spacing="linear", phi_start=150)
@@ -126,7 +134,7 @@ def test_phi_is_left_alone_above_its_noise_level():
     assert seen[5] != seen[4]
 
 
-def test_guidance_descends_the_residual():
+def test_guidance_descends_the_residual() -> None:
     """With the sign turned it would climb; without guidance it would not fall as far."""
     _, y, blur = scene(1, size=32)
     prior = GaussianPrior(0.0, 0.5)
@@ -150,7 +158,7 @@ def test_guidance_descends_the_residual():
     assert residual[2] < 0.8 * residual[1] < 0.64 * residual[0]
 
 
-def test_less_noise_ends_nearer_the_posterior_mean():
+def test_less_noise_ends_nearer_the_posterior_mean() -> None:
     """Of a Gaussian prior and noise alone: y weighed by the prior's variance and the noise's."""
     generator = torch.Generator().manual_seed(0)
     deviation, sigma = 0.5, 0.2
@@ -173,7 +181,7 @@ def test_less_noise_ends_nearer_the_posterior_mean():
     assert torch.equal(restored(0.0, seed=0), restored(0.0, seed=1))
 
 
-def test_fitting_phi_moves_the_width_toward_the_truth():
+def test_fitting_phi_moves_the_width_toward_the_truth() -> None:
     """Given the clean image, Adam on the residual finds the blur."""
     x = scene(2, size=64)[0]
     blur = GaussianBlur(15, border="reflect")
@@ -186,7 +194,15 @@ def test_fitting_phi_moves_the_width_toward_the_truth():
 
 
 class TestLatentOptimization:
-    def run(self, y, blur, prior, x=None, sigma=0.04, **settings):
+    def run(
+        self,
+        y: Tensor,
+        blur: GaussianBlur,
+        prior: GaussianPrior,
+        x: Tensor | None = None,
+        sigma: float = 0.04,
+        **settings: Any,
+    ) -> tuple[Any, list[Step]]:
         steps = []
         stage = LatentOptimization(**{"ddim_steps": 3, "discrepancy": 0.0, **settings})
         problem = Problem.of(y, blur, generators(len(y)), torch.full((len(y),), sigma))
@@ -196,7 +212,9 @@ class TestLatentOptimization:
 
     @pytest.mark.parametrize("gradient", ["full", "detached"])
     @pytest.mark.parametrize("start", ["inversion", "noise"])
-    def test_the_residual_falls_and_the_best_iterate_is_kept(self, gradient, start):
+    def test_the_residual_falls_and_the_best_iterate_is_kept(
+        self, gradient: Any, start: Any
+    ) -> None:
         _, y, blur = scene(2)
         result, steps = self.run(
             y, blur, GaussianPrior(0, 0.5), gradient=gradient, start=start, lr=0.05
@@ -207,13 +225,13 @@ class TestLatentOptimization:
             assert float(kept) == pytest.approx(min(result.losses["latent"][b]), rel=1e-4)
         assert len(steps) == 31
 
-    def test_the_result_is_made_by_the_chain_that_was_optimised(self):
+    def test_the_result_is_made_by_the_chain_that_was_optimised(self) -> None:
         _, y, blur = scene(1)
         result, steps = self.run(y, blur, GaussianPrior(0, 0.5), start="noise", iterations=5)
         last = min(steps, key=lambda step: float(step.loss))
         assert torch.equal(last.x0(), blur.frame.crop(result.x))
 
-    def test_an_image_stops_at_the_noise_and_the_others_go_on(self):
+    def test_an_image_stops_at_the_noise_and_the_others_go_on(self) -> None:
         _, y, blur = scene(3)
         y[1] = y[1] + 0.5 * torch.randn(y[1].shape, generator=torch.Generator().manual_seed(1))
         result, steps = self.run(
@@ -228,7 +246,7 @@ class TestLatentOptimization:
             assert result.nfe[b] < result.nfe[1]
         assert steps[-1].images == [1]
 
-    def test_an_explained_image_is_returned_untouched_at_no_cost(self):
+    def test_an_explained_image_is_returned_untouched_at_no_cost(self) -> None:
         _, y, blur = scene(1)
         prior = GaussianPrior(0, 0.5)
         x = blur.frame.embed(y)
@@ -238,7 +256,7 @@ class TestLatentOptimization:
         assert steps == []
         assert result.stopped_by == ["discrepancy"]
 
-    def test_a_latent_at_the_last_level_stays_on_the_sphere(self):
+    def test_a_latent_at_the_last_level_stays_on_the_sphere(self) -> None:
         _, y, blur = scene(1)
         _, steps = self.run(
             y, blur, GaussianPrior(0, 0.5), start="noise", level=-1, lr=0.3, iterations=4
@@ -247,7 +265,7 @@ class TestLatentOptimization:
         assert norms[1:] == pytest.approx([1.0] * 4, abs=1e-4)
 
     @pytest.mark.parametrize("gradient", ["full", "detached"])
-    def test_memory_of_the_graph_does_not_grow_with_the_chain(self, gradient):
+    def test_memory_of_the_graph_does_not_grow_with_the_chain(self, gradient: Any) -> None:
         """Saved activations per step would; a checkpoint keeps one latent a step."""
         prior = CurvedPrior()
         kept = []
@@ -264,11 +282,11 @@ class TestLatentOptimization:
 
 
 @pytest.mark.parametrize("gradient", ["full", "detached"])
-def test_the_gradient_of_stage_2_in_x_T_agrees_with_finite_differences(gradient):
+def test_the_gradient_of_stage_2_in_x_T_agrees_with_finite_differences(gradient: Any) -> None:
     """Through chain and blur; detached is exact where eps does not depend on x."""
 
     class Constant(GaussianPrior):
-        def predict_eps(self, x_t, t):
+        def predict_eps(self, x_t: Tensor, t: int) -> Tensor:
             return torch.full_like(x_t, 0.1 * math.sin(t))
 
     prior = CurvedPrior() if gradient == "full" else Constant()
@@ -282,7 +300,7 @@ def test_the_gradient_of_stage_2_in_x_T_agrees_with_finite_differences(gradient)
     )
 
 
-def test_phi_and_x_gradients_of_the_estimation_loss_agree_with_finite_differences():
+def test_phi_and_x_gradients_of_the_estimation_loss_agree_with_finite_differences() -> None:
     blur = GaussianBlur(5, isotropic=False)
     start = blur.draw(generators(1), torch.zeros(1, dtype=torch.float64))
     phi = start.leaves(start)
@@ -299,21 +317,21 @@ class Gamma(Degradation):
 
     estimated = False
 
-    def init(self, y, sigma_y):
+    def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
         return Phi(gamma=torch.full((len(y),), 1.5))
 
-    def draw(self, generators, like):
+    def draw(self, generators: list[torch.Generator], like: Tensor) -> Phi:
         return Phi(gamma=torch.full((len(generators),), 1.5))
 
-    def forward(self, x, phi):
+    def forward(self, x: Tensor | None, phi: Phi) -> Tensor:
         unit = ((x + 1) / 2).clamp(1e-3, 1)
         return 2 * unit ** phi["gamma"][:, None, None, None] - 1
 
-    def describe(self, phi):
+    def describe(self, phi: Phi) -> list[dict[str, Any]]:
         return [{"gamma": float(g)} for g in phi["gamma"]]
 
 
-def test_the_proximal_step_explains_a_nonlinear_degradation():
+def test_the_proximal_step_explains_a_nonlinear_degradation() -> None:
     clean = 0.5 * torch.rand(1, 3, 16, 16) - 0.2
     gamma = Gamma()
     y = gamma(clean, gamma.init(clean, clean))
@@ -324,7 +342,7 @@ def test_the_proximal_step_explains_a_nonlinear_degradation():
     assert float((result.x0 - clean).square().mean()) < 0.02**2
 
 
-def test_guidance_descends_the_residual_of_a_nonlinear_degradation():
+def test_guidance_descends_the_residual_of_a_nonlinear_degradation() -> None:
     _, y, _ = scene(1)
     residual = []
     for scale in (0.0, 1.0):
@@ -342,7 +360,7 @@ def test_guidance_descends_the_residual_of_a_nonlinear_degradation():
     assert residual[1] < 0.6 * residual[0]
 
 
-def test_losses_are_per_pixel_means_and_counts_add_up():
+def test_losses_are_per_pixel_means_and_counts_add_up() -> None:
     _, y, _ = scene(2)
     prior = GaussianPrior()
     result = D2IR(QUICK, QUICK_LATENT).restore(
@@ -369,7 +387,7 @@ def test_losses_are_per_pixel_means_and_counts_add_up():
         (lambda: D2IR(model_error=-0.1), "model_error"),
     ],
 )
-def test_impossible_settings_are_refused(build, message):
+def test_impossible_settings_are_refused(build: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
 
@@ -382,7 +400,7 @@ def test_impossible_settings_are_refused(build, message):
         (torch.full((1, 3, 8, 8), math.nan), 1, "NaN"),
     ],
 )
-def test_unusable_tensors_are_refused(y, count, message):
+def test_unusable_tensors_are_refused(y: Tensor, count: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         D2IR().restore(Problem.of(y, GaussianBlur(), generators(count)), GaussianPrior())
 
@@ -395,7 +413,7 @@ def test_unusable_tensors_are_refused(y, count, message):
         D2IR(latent=LatentOptimization(level=5000)),
     ],
 )
-def test_settings_that_do_not_fit_the_schedule_are_refused_before_any_work(method):
+def test_settings_that_do_not_fit_the_schedule_are_refused_before_any_work(method: Any) -> None:
     prior = GaussianPrior()
     with pytest.raises(ValueError, match=r"^(estimation|latent): "):
         method.restore(Problem.of(torch.zeros(1, 3, 8, 8), GaussianBlur(), generators(1)), prior)
