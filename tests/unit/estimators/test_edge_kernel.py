@@ -49,7 +49,8 @@ def blurred(image: Tensor, kernel: Tensor, noise: float = 0.0) -> Tensor:
 
 def test_the_path_of_a_shake_is_found_from_edges() -> None:
     found = edge_kernel(blurred(discs(), corner(), 0.01)[0], 21)
-    assert float(kernel_similarity(found, corner())) > 0.95
+    # Eight images of discs give 0.83 to 0.97, this one 0.974; the spectrum alone stays below 0.8.
+    assert float(kernel_similarity(found, corner())) > 0.92
 
 
 def test_a_kernel_is_on_the_simplex_and_centred() -> None:
@@ -139,12 +140,12 @@ def test_a_shake_over_two_pixels_is_found_from_edges() -> None:
     kernel = drawn(path, 0.5)
     y, sigma = blurred(discs(), kernel, 0.02), torch.tensor([0.02])
     width = torch.linalg.eigvalsh(gaussian_covariance(y, sigma, isotropic=False))[0, 1].sqrt()
-    assert 0.75 < float(width) < 0.85
+    assert 0.65 < float(width) < 0.95  # eight images of discs give 0.74 to 0.83
     free, spectrum = Blur(21), Blur(21, start="spectrum")
     found, gaussian = (
         float(kernel_similarity(d.kernel(d.init(y, sigma))[0], kernel)) for d in (free, spectrum)
     )
-    assert found > gaussian + 0.02
+    assert found > gaussian + 0.01  # by 0.04 here; eight images of discs give 0 to 0.04
 
 
 def test_a_sharp_photo_has_no_shake() -> None:
