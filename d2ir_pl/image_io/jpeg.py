@@ -1,4 +1,4 @@
-"""How a JPEG file stores its photo, beside the pixels."""
+"""The tables with which a JPEG file was compressed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def file_tables(image: JpegImageFile, orientation: int) -> FileTables | None:
     try:
         steps = [list(image.quantization[component[3]]) for component in (luma, chroma)]
         tables = torch.tensor(steps, dtype=torch.float32).view(2, 8, 8)
-    except (LookupError, ValueError, RuntimeError):  # tables that are missing, or too short
+    except (LookupError, ValueError, RuntimeError):  # the tables are missing or too short
         return None
     factors = luma[2] // chroma[2], luma[1] // chroma[1]
     if not {*factors} <= {1, 2} or float(tables.min()) < 1:

@@ -66,7 +66,7 @@ def write_png(
 
 
 def _with_profile(png: bytes, icc_profile: bytes) -> bytes:
-    """Insert an iCCP chunk behind the signature (8 bytes) and the IHDR chunk (25 bytes)."""
+    """Insert an iCCP chunk after the signature (8 bytes) and the IHDR chunk (25 bytes)."""
     body = b"iCCPICC profile\0\0" + zlib.compress(icc_profile, _COMPRESSION_LEVEL)
     chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
     return png[:33] + chunk + png[33:]

@@ -182,7 +182,7 @@ def _png_exif(stream: BinaryIO) -> bytes | None:
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation of an image, 1 to 8."""
     try:
-        # The base class's method, because that of PNG images decodes the pixels.
+        # This is the method of the base class, because that of PNG images decodes the pixels.
         value = Image.Image.getexif(image).get(ORIENTATION_TAG, 1)
     except Exception:  # damaged EXIF data are no reason to refuse the pixels
         return 1

@@ -105,7 +105,7 @@ def load_folder(folder: Path, tile: Tile = "auto", label: int | None = None) -> 
     scheduler = {} if scheduler_file is None else _read_json(scheduler_file)
     try:
         unet = UNet2DModel.from_config(config)
-    except Exception as error:  # whatever its many blocks make of wrong arguments
+    except Exception as error:  # its blocks fail in many ways on wrong arguments
         raise PriorError(
             f"{config_file} describes no network ({first_line(error)}): get an intact copy"
         ) from None

@@ -168,7 +168,8 @@ def _attempt(remote: RemoteFile, part: Path, progress: Progress) -> None:
         _expected_size(remote, done)
         return
     with response:
-        # Before the part is opened, which may empty it: a login page must not cost what is there.
+        # The size is checked before the part is opened, which may empty it: a login page must not
+        # cost what is there.
         size = _expected_size(remote, None if response.length is None else done + response.length)
         _require_space(size - done, part)
         with part.open("ab" if done else "wb") as file:
@@ -199,7 +200,7 @@ def _receive(
     progress(done, size)
     while done < size:
         try:
-            # read1, not read: what arrived before a timeout is kept instead of lost in a buffer.
+            # With read instead of read1, what arrives before a timeout would be lost in a buffer.
             chunk = response.read1(_CHUNK_BYTES)
         except (OSError, http.client.HTTPException) as error:
             raise _InterruptedError(str(error)) from error

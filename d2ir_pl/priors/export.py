@@ -44,7 +44,7 @@ def export_prior(
     if output.suffix != ".safetensors":
         raise PriorError(f"{output} must end in .safetensors, the format that priors are kept in")
     try:
-        # Tensors and plain values only: a file with code in it is refused.
+        # Only tensors and plain values are unpickled: a file with code in it is refused.
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise PriorError(f"checkpoint {checkpoint} does not exist") from None

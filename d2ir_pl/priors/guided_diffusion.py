@@ -23,7 +23,7 @@ with warnings.catch_warnings():
     )
     from guided_diffusion.unet import AttentionBlock, QKVAttentionLegacy, UNetModel
 
-# Of guided-diffusion's `create_model`.
+# The defaults of guided-diffusion's `create_model`, by image size.
 _CHANNEL_MULT = {512: "0.5,1,1,2,2,4,4", 256: "1,1,2,2,4,4", 128: "1,1,2,3,4", 64: "1,2,3,4"}
 
 _CLASSES = 1000
@@ -177,7 +177,7 @@ class FusedAttention(nn.Module):
         self.heads_first = heads_first
 
     def forward(self, qkv: Tensor) -> Tensor:
-        """`(B, H C, T)` from `(B, 3 H C, T)` for T pixels."""
+        """Attend over T pixels: `(B, H C, T)` from `(B, 3 H C, T)`."""
         sizes = (self.heads, 3) if self.heads_first else (3, self.heads)
         # Without contiguous rows of channels, PyTorch falls back to slow kernels and says nothing.
         batch, _, pixels = qkv.shape
@@ -206,7 +206,7 @@ class VarianceBound:
     def __call__(
         self, eps: Tensor, variance: Tensor, x0: Tensor, noise: Tensor, t: Tensor
     ) -> Tensor:
-        """Bits per dimension, `(B,)`.
+        """The term in bits per dimension, `(B,)`.
 
         Args:
             eps: `(B, 3, H, W)`, the predicted noise, which is not trained by this term.

@@ -1,4 +1,4 @@
-"""How much memory there is, what a computation takes, and how the C library hands it back."""
+"""How much memory a device has, how much a computation takes, and whether freed memory is kept."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def total_memory(device: str | torch.device) -> int:
     for path in _limits():
         try:
             total = min(total, int(path.read_text(encoding="ascii")))
-        except (OSError, ValueError):  # no limit
+        except (OSError, ValueError):  # there is no limit
             continue
     return total
 
@@ -62,7 +62,7 @@ def _limits() -> list[Path]:
     """The files with the limits of this process's control group and of those that contain it."""
     try:
         lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:  # another system
+    except OSError:  # the system is not Linux
         return []
     group = next((line[3:] for line in lines if line.startswith("0::")), "/")
     folder = Path(_GROUPS + group)
@@ -92,7 +92,7 @@ class AllocationCounter:
         self._watching.close()
 
     def _watch(self, inputs: list[Tensor], outputs: list[Tensor]) -> None:
-        # What went in and was not made inside was there before, such as weights.
+        # Inputs that were not made inside were there before, such as weights.
         self._known.update(tensor.untyped_storage() for tensor in inputs)
         for tensor in outputs:
             self._count(tensor.untyped_storage())

@@ -70,7 +70,7 @@ def compute_dtype(name: str) -> torch.dtype:
 def computes_in_bfloat16(device: str | torch.device) -> bool:
     """Whether a device has arithmetic for bfloat16, instead of a slow substitute."""
     if _type(device) == "cuda":
-        # PyTorch's own query also counts emulation, and its way not to is newer than 2.4.
+        # PyTorch's own query counts emulation too; its argument against that is newer than 2.4.
         return torch.cuda.is_available() and torch.cuda.get_device_capability(device)[0] >= 8
     if _type(device) == "cpu":
         return cpu_computes_in_bfloat16()

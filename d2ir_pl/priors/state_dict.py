@@ -25,7 +25,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     """
     try:
         if path.suffix == ".safetensors":
-            # Copied, as these tensors are the file itself, which may be written to later.
+            # These tensors are the file itself, which may be written to later: they are copied.
             return {k: v.to(torch.float32, copy=True) for k, v in load_file(path).items()}
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError) as error:

@@ -117,7 +117,8 @@ class PriorTrainingModule(pl.LightningModule):
         self.variance_bound = (
             VarianceBound(self.schedule) if self.prior_config["out_channels"] == 6 else None
         )
-        # Kept in checkpoints, so that a resumed run logs and samples as if it had not stopped.
+        # These are kept in checkpoints, so that a resumed run logs and samples as if it had not
+        # stopped.
         self.register_buffer("level_sum", torch.zeros(RANGES))
         self.register_buffer("level_count", torch.zeros(RANGES))
         self.register_buffer("level_square", torch.ones(RANGES))
@@ -211,7 +212,7 @@ class PriorTrainingModule(pl.LightningModule):
         self, epoch: int, batch_idx: int, optimizer: Optimizer | Any, optimizer_closure: Any = None
     ) -> None:
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        # Here and not at the batch's end, where a checkpoint may have been written already.
+        # At the end of the batch it would be late: a checkpoint may have been written before.
         self.average.update_parameters(self.unet)
         step = self.global_step + 1
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]

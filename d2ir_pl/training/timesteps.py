@@ -1,4 +1,4 @@
-"""Timesteps of training: how they are drawn, and how the loss is told apart by them."""
+"""Timesteps of training: how they are drawn, and sums of the loss over ranges of them."""
 
 from __future__ import annotations
 
