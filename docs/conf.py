@@ -32,8 +32,9 @@ autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
 nitpick_ignore_regex = [
     (r"py:.*", r"(torch|nn|numpy|PIL|os|pathlib|collections|typing)\..*"),
-    (r"py:.*", r"(.*\.)?(ImageError|PriorError)"),
-    (r"py:.*", r"(.*\.)?(ImageLike|Losses|Observer|Schedule|Stage|StoppedBy|Tile|UNetFlags)"),
+    (r"py:.*", r"(.*\.)?(Image|Input|Prior|Usage)Error"),
+    (r"py:.*", r"(.*\.)?(ImageLike|Losses|Observer|Photo|Schedule|Settings|Stage)"),
+    (r"py:.*", r"(.*\.)?(StoppedBy|Tile|UNetFlags)"),
 ]
 
 myst_enable_extensions = ["dollarmath"]

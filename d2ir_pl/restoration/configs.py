@@ -23,7 +23,12 @@ STANDARD: Settings = {
 
 @dataclass(frozen=True)
 class Setup:
-    """What restores a photo, beside the prior."""
+    """What restores a photo, beside the prior.
+
+    Attributes:
+        degradation: the family of degradations that explains the photo.
+        method: how the photo is restored.
+    """
 
     degradation: Degradation
     method: RestorationMethod
