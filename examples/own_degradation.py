@@ -1,7 +1,5 @@
 """A degradation of one's own: the stripes of a line sensor. See docs/own_degradation.md."""
 
-# ruff: noqa: ARG002
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,7 +26,7 @@ class Stripes(LinearDegradation):
         super().__init__()
         self.strength, self.reach = strength, reach
 
-    def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
+    def init(self, y: Tensor, sigma_y: Tensor) -> Phi:  # noqa: ARG002
         mean = y.mean((1, 2))
         around = pad(mean[:, None], (self.reach, self.reach), "replicate")[:, 0]
         median = around.unfold(1, 2 * self.reach + 1, 1).median(2).values
@@ -38,7 +36,7 @@ class Stripes(LinearDegradation):
         rows = [torch.randn(like.shape[-1], generator=g) for g in generators]
         return self.canonicalize(Phi(offset=2 * self.strength * torch.stack(rows).to(like)))
 
-    def operator(self, phi: Phi, image_size: Size) -> IdentityOperator:
+    def operator(self, phi: Phi, image_size: Size) -> IdentityOperator:  # noqa: ARG002
         return IdentityOperator()
 
     def offset(self, phi: Phi) -> Tensor:

@@ -31,16 +31,16 @@ class Degradation(nn.Module, ABC):
     """
 
     known: Phi | None = None
-    """The parameters, where they are known; see `told`."""
+    """The parameters that `told` was given; None where they are unknown."""
 
     estimated: bool = True
-    """Whether there is something in phi that is estimated."""
+    """Whether something in phi is unknown and has to be estimated."""
 
     keeps_grey: bool = True
-    """Whether the restoration of a grey photo is grey; False where colour is what is missing."""
+    """Whether the restoration of a grey photo is grey; False where colour is to be restored."""
 
     frame: Frame = Frame()
-    """How the sizes of y, of the user's image and of x belong together."""
+    """How the sizes of y, of the user's image and of x fit together."""
 
     @abstractmethod
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
@@ -148,7 +148,7 @@ class Degradation(nn.Module, ABC):
         return phi
 
     def _tell(self, phi: Phi) -> None:
-        """Know phi from now on; for constructors that are given the parameters."""
+        """Take phi as known from now on, for constructors that are given the parameters."""
         self.known, self.estimated = phi, False
         # Set on the instance, so that no family has to ask in its `init` whether phi is known.
         vars(self).update(

@@ -81,7 +81,7 @@ class Blur(ConvolutionalBlur):
         return Phi(logits=(kernel / kernel.sum((1, 2), keepdim=True)).log())
 
     def _more_likely(self, y: Tensor, sigma_y: Tensor, gaussian: Tensor) -> Tensor:
-        """Of the Gaussian `(B, k, k)` and the kernel of the edges, what suits each spectrum."""
+        """Choose by each spectrum between the Gaussian `(B, k, k)` and the kernel of the edges."""
         if not len(y):
             return gaussian
         edges = [edge_kernel(image, self.kernel_size) for image in y]
@@ -112,7 +112,7 @@ class Blur(ConvolutionalBlur):
         return (change / LOG_WIDTH_SCATTER).square().sum(0)
 
     def canonicalize(self, phi: Phi) -> Phi:
-        """Re-centre: y cannot tell a shifted kernel from a shifted image."""
+        """Centre the kernels: y cannot tell a shifted kernel from a shifted image."""
         kernel = self.kernel(phi)
         offset = kernel_centroid(kernel).nan_to_num().round().long()
         logits = phi["logits"]

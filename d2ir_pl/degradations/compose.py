@@ -21,11 +21,12 @@ from d2ir_pl.operators.linear import LinearOperator
 class Compose(Degradation):
     """y = D_n(... D_2(D_1(x))) + n, such as blur, then downsampling, then JPEG.
 
-    phi holds the parameters of part i under `<i>.<name>`, counted from 0. Each part starts from
-    what the parts behind it leave of y: the last from y itself, the one before from its `lift`,
-    and so on. The widths of a `GaussianBlur` are read before anything is enlarged, and then grow
-    with it: an enlarged photo has no high frequencies, as if it were blurred. The noise and what
-    counts as explained are the last part's affair. A chain among the parts counts as its own parts.
+    phi holds the parameters of part i under `<i>.<name>`, counted from 0. Each part reads its first
+    parameters off what the parts after it leave of y: the last part off y itself, the one before it
+    off the last part's `lift` of y, and so on. The widths of a `GaussianBlur` are read before
+    anything is enlarged, and then grow with it: an enlarged photo has no high frequencies, as if it
+    were blurred. The last part estimates the noise and says what it leaves unexplained. A chain
+    among the parts is replaced by its parts.
 
     Args:
         parts: the degradations in the order in which they happened.
@@ -38,7 +39,6 @@ class Compose(Degradation):
         super().__init__()
         if not parts:
             raise ValueError("parts is empty: give the degradations in the order they happened")
-        # A part that is a chain itself is as good as its own parts.
         chains = [part.parts if isinstance(part, Compose) else [part] for part in parts]
         parts = [part for chain in chains for part in chain]
         self.parts: list[Degradation] = nn.ModuleList(parts)  # type: ignore[assignment]
@@ -88,7 +88,7 @@ class Compose(Degradation):
         return [{"kind": "Compose", "parts": list(row)} for row in zip(*columns, strict=True)]
 
     def picture(self, phi: Phi) -> Tensor | None:
-        """That of the first part that has one."""
+        """The picture of the first part that has one."""
         pictures = (part.picture(_own(i, phi)) for i, part in enumerate(self.parts))
         return next((picture for picture in pictures if picture is not None), None)
 
@@ -134,7 +134,7 @@ class Compose(Degradation):
         return torch.stack([part.anchor(_own(i, phi), _own(i, start)) for i, part in parts]).sum(0)
 
     def change(self, phi: Phi, before: Phi) -> Tensor:
-        """That of the part that changed most."""
+        """The change of the part that changed most."""
         parts = [
             (part, _own(i, phi), _own(i, before))
             for i, part in enumerate(self.parts)
@@ -150,7 +150,7 @@ class Compose(Degradation):
 
 
 def _init(part: Degradation, y: Tensor, seen: Tensor, factor: int, sigma_y: Tensor) -> Phi:
-    """`part.init` where y is not what a camera saw, but that, enlarged.
+    """Call `part.init` where y is an enlarged version of what a camera saw.
 
     The widths of a Gaussian blur are read before anything is enlarged, and grow with the photo:
     natural images have the same statistics at every scale.
@@ -186,7 +186,7 @@ class _Chain:
         return r
 
     def precondition(self, g: Tensor, rho: Tensor) -> Tensor:
-        """That of the first operator, the others taken to scale all images alike."""
+        """The approximation of the first operator, as if the others scaled all images alike."""
         if self._gain is None:
             flat = self._operators[0].forward(torch.ones_like(g))
             before = flat.square().flatten(1).sum(1)

@@ -195,7 +195,7 @@ class Downsampling(LinearDegradation):
         return band.index_add(1, index, taps.repeat(1, m)).view(-1, m, n)
 
     def _interpolation(self, m: int) -> Tensor:
-        """`(n, m)`: the cubic through m samples of y, at all pixels of x."""
+        """Matrix `(n, m)` of the cubic through m samples of y, at all pixels of x."""
         end = self.factor * m + self.frame.after
         position = torch.arange(-self.frame.before, end, dtype=torch.float64)
         return cubic_interpolation((position - self._centre) / self.factor, m)

@@ -122,7 +122,7 @@ class Exposures(Degradation):
         return ((now["log_gain"] - then["log_gain"]) / LOG_GAIN_SCATTER).square().mean(1)
 
     def canonicalize(self, phi: Phi) -> Phi:
-        """Gains relative to the reference: a factor of all of them is the brightness of x."""
+        """Make gains relative to the reference: their common factor is the brightness of x."""
         relative = phi["log_gain"] - phi["log_gain"][:, self.reference, None]
         return phi.replace(log_gain=relative)
 

@@ -1,4 +1,4 @@
-"""How a photo, the image that the user gets, and the one that explains the photo lie together."""
+"""How the sizes of a photo, of its restoration and of the image that is worked on fit together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Margin = tuple[int, int]
 
 @dataclass(frozen=True)
 class Frame:
-    """How the sizes of three images belong together.
+    """How the sizes of three images fit together.
 
     y is the photo. The user's image, which a method returns, is `factor` times as high and as wide
     as y. x, which a method works on, may reach beyond the user's image, because a photo also shows
@@ -63,7 +63,7 @@ class Frame:
         return clean
 
     def crop(self, x: Tensor) -> Tensor:
-        """The user's image out of x."""
+        """Cut the user's image out of x."""
         height, width = size_of(x)
         inner = slice(self.before, height - self.after), slice(self.before, width - self.after)
         return x[..., inner[0], inner[1]]

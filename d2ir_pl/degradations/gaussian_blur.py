@@ -56,7 +56,7 @@ class GaussianBlur(ConvolutionalBlur):
             self._tell(_known(width, isotropic, angle))
 
     def covariance(self, phi: Phi) -> Tensor:
-        """`(B, 2, 2)` in pixels^2, order (x, y)."""
+        """Covariances `(B, 2, 2)` of the kernels in pixels^2, order (x, y)."""
         variance = (2 * phi["log_width"]).exp()
         if self.isotropic:
             return torch.diag_embed(variance.expand(-1, 2))

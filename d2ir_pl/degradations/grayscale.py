@@ -17,7 +17,7 @@ from d2ir_pl.operators.svd import SVD, Grey
 
 
 class Grayscale(LinearDegradation):
-    """Colour lost: y_c = w . x + n at every pixel, the same in the three channels c.
+    """Loss of colour: y_c = w . x + n at every pixel, the same in the three channels c.
 
     n is one noise for the three channels, so a mean square residual of sigma_y^2 means explained
     to the noise, but the data term counts each grey value three times: a `data_weight` of 3 gives

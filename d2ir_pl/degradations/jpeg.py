@@ -46,7 +46,7 @@ class Jpeg(Degradation):
     chrominances, S maps them back, and q are the quantisation steps. phi: `tables`
     `(B, 2, 8, 8)`, the steps for luminance and chrominances in grey levels of 8 bits, vertical
     frequency first; `factors` `(B, 2)`, vertical and horizontal subsampling; `orientation` `(B,)`,
-    the EXIF orientation of the file. phi is read, never fitted.
+    the EXIF orientation of the file. phi is found before the restoration and stays fixed.
 
     Rounding and clipping have the derivative of the identity in `forward`. `linearize` instead
     compares the coefficients of x with those of y, each in units of its own rounding error: steps

@@ -27,7 +27,7 @@ from d2ir_pl.operators.orientation import stored, stored_size, upright
 
 
 class WhitenedCoefficients:
-    """A: the coefficients of an image in units of their rounding errors, times sigma.
+    """The map A to the coefficients of an image in units of their rounding errors, times sigma.
 
     (A x)_k = sigma sqrt(12) / q_k (C x)_k, `(B, 1, 1, n)`, C without its constants. An image whose
     chrominances are subsampled has fewer coefficients than others of its size; zeros follow.
@@ -46,14 +46,14 @@ class WhitenedCoefficients:
         self._constant = self.whiten(self.coefficients(black))
 
     def coefficients(self, x: Tensor) -> list[Coefficients]:
-        """C x for `(B, 3, H, W)`."""
+        """The coefficients C x of images `(B, 3, H, W)`."""
         return [
             analyze(stored(image, orientation), factors)
             for image, (_, factors, orientation) in zip(x, self._compressions, strict=True)
         ]
 
     def whiten(self, coefficients: Sequence[Coefficients]) -> Tensor:
-        """`(B, 1, 1, n)`: in units of the rounding errors, times sigma."""
+        """Coefficients in units of their rounding errors, times sigma, `(B, 1, 1, n)`."""
         blocks = (-(-n // (2 * BLOCK)) * 2 for n in self._size)
         length = 3 * BLOCK**2 * math.prod(blocks)
         rows = []
@@ -77,7 +77,7 @@ class WhitenedCoefficients:
         return torch.stack(rows)
 
     def precondition(self, g: Tensor, rho: Tensor) -> Tensor:
-        """The exact inverse but for the colours' mixing in rho and for incomplete blocks."""
+        """The exact inverse, except that rho ignores how colours mix, and for incomplete blocks."""
         rows = []
         for image, weights, weight, (_, factors, orientation) in zip(
             g, self._weights, rho.flatten(), self._compressions, strict=True
@@ -94,7 +94,7 @@ def compressions(phi: Phi) -> list[tuple[Tensor, Factors, int]]:
 
 
 def _unflatten(row: Tensor, size: Size, factors: Factors) -> Coefficients:
-    """What `whiten` made a row of."""
+    """The coefficients that `whiten` made a row of."""
     luma = (-(-size[0] // BLOCK), -(-size[1] // BLOCK))
     coarse = coarse_size(size, factors)
     chroma = (-(-coarse[0] // BLOCK), -(-coarse[1] // BLOCK))
@@ -133,7 +133,7 @@ def _solve(g: Tensor, weights: Tensor, rho: Tensor, factors: Factors) -> Tensor:
 
 
 def _filter(planes: Tensor, gain: Tensor) -> Tensor:
-    """Multiply the coefficients of blocks, the last ones of which zeros complete."""
+    """Multiply the coefficients of blocks; zeros complete the last ones."""
     h, w = planes.shape[-2:]
     padded = _zero_pad(_zero_pad(planes, -2, BLOCK), -1, BLOCK)
     return block_idct(gain * block_dct(padded))[:, :h, :w]

@@ -158,7 +158,7 @@ class Light(Degradation):
         return phi
 
     def _map(self, phi: Phi, like: Tensor) -> Tensor | float:
-        """M `(B, 1, H, W)` in intensities."""
+        """The map M `(B, 1, H, W)` in intensities."""
         if not self.map_size:
             return 0.0
         return F.interpolate(MAP_UNIT * phi["map"][:, None], like.shape[-2:], mode="bicubic")

@@ -23,7 +23,7 @@ class Mask(LinearDegradation):
     """Pixels are missing: y = m (x + n) - (1 - m), so that missing ones are black.
 
     phi: `mask` `(B, 1, H, W)`, m, 1 where a pixel is observed and 0 where it is missing. It is
-    read, never fitted.
+    found before the restoration and stays fixed.
 
     Args:
         source: where the mask comes from:
@@ -97,7 +97,7 @@ class Mask(LinearDegradation):
         return Phi(mask=self._observed(y))
 
     def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:
-        """The given mask, or, under `zeros`, pixels that are missing at random."""
+        """The given mask or, under `zeros`, a mask of pixels that are missing at random."""
         size = size_of(like)
         if self.source != "zeros":
             return Phi(mask=self._given(len(generators), size).to(like))
@@ -172,7 +172,7 @@ def read_mask(path: Path, invert: bool) -> Tensor:
 
 
 def find_mask(folder: Path, key: str) -> Path:
-    """The file of the folder with the relative path `key`, but for the extension.
+    """Find the file of a folder that has the relative path `key` with another extension.
 
     Raises:
         ValueError: if there is none, or more than one.

@@ -49,7 +49,7 @@ class Phi(dict[str, Tensor]):
         return self._each(lambda value: value.to(target))
 
     def broadcast(self, count: int, like: Tensor) -> Phi:
-        """A copy for a batch: the parameters of as many images, or those of one for all of them.
+        """A copy for a batch of `count` images, to which those of a single image are repeated.
 
         Args:
             count: number of images in the batch.

@@ -1,4 +1,4 @@
-"""What JPEG did to a photo, read off its decoded pixels, and the error that it left."""
+"""The JPEG tables of a photo, estimated from its decoded pixels, and the error that they left."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def quantization_variance(coefficients: Coefficients, tables: Tensor) -> Tensor:
 
 
 def rms_error(variance: Tensor, factors: Factors) -> Tensor:
-    """RMS error of the RGB pixels, in the units of [-1, 1], that coefficients' errors amount to.
+    """RMS error of the RGB pixels, in the units of [-1, 1], due to errors of the coefficients.
 
     Args:
         variance: `(2, 8, 8)` mean square errors of the coefficients in grey levels.
@@ -193,7 +193,7 @@ def laplace_log_likelihood(level: Tensor, steps: Tensor, b: Tensor) -> Tensor:
 
 
 def _unclipped(y: Tensor, factors: Factors) -> Tensor:
-    """`(h, w)`: the blocks without a pixel that is black or white in a channel; all, if none is."""
+    """Mask `(h, w)` of the blocks without black or white values, or of all if none is."""
     clipped = (y.abs() >= 1).any(0).to(y.dtype)
     for axis, factor in zip((-2, -1), factors, strict=True):
         clipped = shrink(clipped, axis, factor)

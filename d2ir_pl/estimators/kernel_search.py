@@ -79,7 +79,7 @@ def most_likely_kernel(
 
 
 def spectral_misfit(y: Tensor, sigma_y: Tensor, kernels: Tensor) -> Tensor:
-    """`(B, N)`: how badly each of N kernels for each image explains the image's power spectrum.
+    """The misfit `(B, N)` of each image's power spectrum to each of N kernels.
 
     Only comparisons between the kernels of one image mean something. A spectrum does not see the
     phase of a kernel's transfer function.
@@ -100,7 +100,7 @@ def _refined(
     spectrum: _Spectrum,
     kernel: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """`(P,)`: the best that descents from some points `(M, P)` of a grid lead to."""
+    """The best point `(P,)` that descents from some points `(M, P)` of a grid lead to."""
     spacing = torch.stack([v[1] - v[0] if len(v) > 1 else v.new_zeros(()) for v in columns])
     # The point itself is the first of its neighbours, to win ties.
     axis = torch.tensor([0.0, -1.0, 1.0], dtype=points.dtype)
@@ -133,7 +133,7 @@ class _Spectrum:
     noise: Tensor
 
     def shows_signal(self) -> bool:
-        """Whether there is more than noise: four times the standard error of its mean power."""
+        """Whether the power exceeds that of the noise by four standard errors of its mean."""
         excess = (self.count * (self.power - self.noise)).sum()
         return len(self.power) >= 8 and bool(excess > 4 * self.noise * self.count.sum().sqrt())
 

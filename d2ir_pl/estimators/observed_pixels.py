@@ -63,7 +63,7 @@ def pull_push(y: Tensor, mask: Tensor) -> Tensor:
 
 
 def _mean_of_neighbours(x: Tensor) -> Tensor:
-    """Mean of the pixels above, below, left and right of each; the edge is repeated."""
+    """The mean of the four neighbours of each pixel, with the edge repeated."""
     x = F.pad(x, (1, 1, 1, 1), mode="replicate")
     across = x[..., 1:-1, 2:] + x[..., 1:-1, :-2]
     return (across + x[..., 2:, 1:-1] + x[..., :-2, 1:-1]) / 4

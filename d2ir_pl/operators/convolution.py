@@ -12,11 +12,11 @@ from d2ir_pl.operators.linear import Size
 from d2ir_pl.operators.padding import PadMode, pad, pad_adjoint
 
 Border = Literal["extend", "reflect", "replicate", "circular"]
-"""What is assumed of the surroundings of an image; with `extend` nothing, see below."""
+"""What is assumed about the surroundings of an image; see `ConvolutionOperator`."""
 
 
 def require_border(border: str) -> None:
-    """Raise the ValueError that names the borders there are, unless this is one of them."""
+    """Raise a ValueError that lists the known borders unless this is one of them."""
     if border not in get_args(Border):
         raise ValueError(
             f"border {border!r} is unknown: use 'extend', 'reflect', 'replicate' or 'circular'"
@@ -63,7 +63,7 @@ class ConvolutionOperator:
         return pad_adjoint(x, *self._pads, self._mode)
 
     def precondition(self, g: Tensor, rho: Tensor) -> Tensor:
-        """The exact inverse were the image periodic; close to it away from the borders."""
+        """The inverse for periodic images, close to the exact one away from the borders."""
         return _trim(self._filter(_zero_pad(g, *self._pads), 1 / (self._gain + rho)), *self._pads)
 
     def _filter(self, x: Tensor, transfer: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ class ConvolutionOperator:
 
 
 def transfer_function(kernel: Tensor, circle: Size) -> Tensor:
-    """`(B, 1, H, W/2 + 1)`: what correlation with the kernel multiplies a spectrum by."""
+    """The factor `(B, 1, H, W/2 + 1)` of a spectrum in a correlation with the kernel."""
     spectrum: Tensor = torch.fft.rfft2(wrapped(kernel, circle)[:, None])
     return spectrum.conj()
 

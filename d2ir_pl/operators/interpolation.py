@@ -20,7 +20,7 @@ def cubic(t: Tensor) -> Tensor:
 
 
 def cubic_interpolation(position: Tensor, m: int) -> Tensor:
-    """`(n, m)`: the cubic through m samples, at n positions; beyond them the samples are mirrored.
+    """Matrix `(n, m)` of the cubic through m samples, which are mirrored, at n positions.
 
     Args:
         position: `(n,)` in units of samples, 0 at the first and m - 1 at the last.

@@ -18,7 +18,7 @@ from d2ir_pl.operators.pointwise import BT601
 
 BLOCK = 8
 Factors = tuple[int, int]
-"""By how much the chrominances are coarser than the luminance, vertically and horizontally."""
+"""The vertical and horizontal factors by which chrominances are coarser than the luminance."""
 
 _LUMINANCE_50 = (
     (16, 11, 10, 16, 24, 40, 51, 61),
@@ -145,7 +145,7 @@ def coarse_size(size: Size, factors: Factors) -> Size:
 
 
 def shrink(planes: Tensor, axis: int, factor: int) -> Tensor:
-    """Means of `factor` neighbours along an axis (-1 or -2); a lone last one stands for itself."""
+    """Average `factor` neighbours along an axis (-1 or -2), with the border repeated."""
     if factor == 1:
         return planes
     planes = _repeat_border(planes, axis, -planes.shape[axis] % factor)
@@ -155,7 +155,7 @@ def shrink(planes: Tensor, axis: int, factor: int) -> Tensor:
 
 
 def enlarge(planes: Tensor, axis: int, factor: int) -> Tensor:
-    """Twice the samples along an axis (-1 or -2): 3/4 of the nearer one, 1/4 of the farther one."""
+    """Double the samples along an axis (-1 or -2): 3/4 of the nearer and 1/4 of the farther one."""
     if factor == 1:
         return planes
     i = torch.arange(planes.shape[axis], device=planes.device)
@@ -188,7 +188,7 @@ def block_idct(coefficients: Tensor) -> Tensor:
 
 
 def colour_matrix(like: Tensor) -> Tensor:
-    """`(3, 3)`: Y, Cb, Cr of R, G, B."""
+    """The matrix `(3, 3)` that makes Y, Cb and Cr of R, G and B."""
     red, _, blue = BT601
     luma = torch.tensor(BT601, dtype=torch.float64)
     eye = torch.eye(3, dtype=torch.float64)

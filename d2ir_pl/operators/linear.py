@@ -21,10 +21,10 @@ class LinearOperator(Protocol):
     """A matrix A that can be applied but is never formed: a linear degradation with phi set."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """A x."""
+        """Apply A to x."""
 
     def adjoint(self, r: Tensor) -> Tensor:
-        """A^T r."""
+        """Apply the transpose of A to r."""
 
     def precondition(self, g: Tensor, rho: Tensor) -> Tensor:
         """A cheap, symmetric positive approximation of (A^T A + rho)^-1 g, rho `(B, 1, 1, 1)`."""

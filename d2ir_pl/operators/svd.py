@@ -29,13 +29,13 @@ class SVD(Protocol):
     """Singular values, not negative; their shape broadcasts with that of coefficients."""
 
     def vt(self, x: Tensor) -> Tensor:
-        """V^T x, of an image `(B, 3, H, W)`."""
+        """Apply V^T to an image x `(B, 3, H, W)`, which gives coefficients."""
 
     def v(self, c: Tensor) -> Tensor:
-        """V c, an image."""
+        """Apply V to coefficients c, which gives an image."""
 
     def ut(self, y: Tensor) -> Tensor:
-        """U^T y, of a degraded image `(B, 3, h, w)`."""
+        """Apply U^T to a degraded image y `(B, 3, h, w)`."""
 
 
 class Diagonal:

@@ -15,6 +15,13 @@ def test_a_clean_image_is_cut_to_what_a_whole_photo_can_show() -> None:
     assert torch.equal(Frame(4).fit(x), x[..., :12, :])
 
 
+def test_a_photo_that_was_shrunk_twice_gives_the_whole_image_back() -> None:
+    both = Compose([Downsampling(2), Downsampling(2, "gaussian", border="reflect")])
+    clean = torch.rand(1, 3, 16, 24)
+    assert both.frame.output_size((4, 6)) == (16, 24)
+    assert torch.equal(both.frame.crop(both.frame.embed(clean)), clean)
+
+
 def test_a_chain_has_the_margins_of_its_parts() -> None:
     blur, down = GaussianBlur(5), Downsampling(3)
     both = Compose([blur, down])
