@@ -67,6 +67,13 @@ def test_configs_in_code_spans_of_lists_and_tables_exist(page: str) -> None:
     assert len(named) > 6
 
 
+@pytest.mark.parametrize("file", ["examples/own_method.py", "docs/own_method.md"])
+def test_a_method_of_ones_own_needs_nothing_but_the_faces_of_rooms(file: str) -> None:
+    text = (DOCS.parent / file).read_text(encoding="utf-8")
+    assert not re.findall(r"(?:from|import) d2ir_pl(?:\.\w+){2,}", text)
+    assert not re.findall(r"`_\w+`", text)
+
+
 @pytest.mark.parametrize("cls", METHODS, ids=lambda cls: cls.__name__)
 def test_every_method_is_compared(cls: type[RestorationMethod]) -> None:
     assert "$$" in sections("methods.md")[cls.__name__]

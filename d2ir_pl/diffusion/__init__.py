@@ -2,6 +2,7 @@
 
 from d2ir_pl.diffusion.chain import Gradient, ddim_chain, ddim_inversion
 from d2ir_pl.diffusion.prior import Prior
+from d2ir_pl.diffusion.randomness import image_generator, normal_like
 from d2ir_pl.diffusion.sampling import (
     ancestral_sigma,
     ddim_step,
@@ -21,6 +22,8 @@ __all__ = [
     "ddim_inversion",
     "ddim_step",
     "eps_from_x0",
+    "image_generator",
+    "normal_like",
     "to_sphere",
     "x0_from_eps",
 ]

@@ -15,9 +15,9 @@ def image_generator(seed: int, name: str, stream: str = "restore") -> Generator:
     The same image therefore draws the same noise alone, in a batch, and on any process.
 
     Args:
-        seed: the run's seed.
-        name: the image's path relative to the input folder.
-        stream: the purpose; each has a stream of its own (`restore`, `degrade`).
+        seed: seed of the run.
+        name: path of the image relative to the input folder.
+        stream: purpose of the noise, `restore` or `degrade`; each has a stream of its own.
     """
     text = f"{seed}\0{stream}\0{name}".encode("utf-8", "surrogateescape")
     digest = hashlib.blake2b(text, digest_size=8).digest()
@@ -28,8 +28,8 @@ def normal_like(x: Tensor, generators: Sequence[Generator]) -> Tensor:
     """Standard normal noise of x's shape; row b comes from `generators[b]`.
 
     Args:
-        x: `(B, ...)`; its shape, dtype and device are taken.
-        generators: B CPU generators.
+        x: `(B, ...)` tensor whose shape, dtype and device the noise takes.
+        generators: one CPU generator for each of the B rows.
     """
     rows = [torch.randn(x.shape[1:], generator=g, dtype=torch.float32) for g in generators]
     return torch.stack(rows).to(device=x.device, dtype=x.dtype)

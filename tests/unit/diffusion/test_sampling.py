@@ -10,15 +10,17 @@ from d2ir_pl.diffusion import (
     ddim_inversion,
     ddim_step,
     eps_from_x0,
+    x0_from_eps,
 )
 from d2ir_pl.priors.memory import AllocationCounter
 from d2ir_pl.priors.network import NetworkPrior
 
 
-def test_predict_eps_inverts_the_forward_process() -> None:
+def test_eps_from_x0_inverts_the_forward_process() -> None:
     x0, eps = torch.randn(2, 1, 3, 4, 4, dtype=torch.float64)
     x_t = math.sqrt(0.3) * x0 + math.sqrt(0.7) * eps
     assert torch.allclose(eps_from_x0(x_t, x0, 0.3), eps)
+    assert torch.allclose(x0_from_eps(x_t, eps, 0.3), x0)
 
 
 def test_a_ddim_step_keeps_the_noise_level_whatever_share_is_fresh() -> None:
