@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 Stage = Literal["estimation", "latent"]
-"""A part of a method: `estimation` walks the reverse diffusion, `latent` optimises x_T."""
+"""A part of a method. `estimation` walks the reverse diffusion, and `latent` optimises x_T."""
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
 StoppedBy = Literal["steps", "iterations", "discrepancy"]
-"""Why an image is finished: the walk took its last step, the optimisation its last iteration, or
-the image explains the photo to its noise."""
+"""The reason why an image is finished. The walk took its last step (`steps`), the optimisation took
+its last iteration (`iterations`), or the image explains the photo to its noise (`discrepancy`)."""

@@ -1,5 +1,6 @@
 """Settings of the documentation: `sphinx-build -W -n -b html docs build/docs`."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -31,10 +32,11 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
 nitpick_ignore_regex = [
-    (r"py:.*", r"(torch|nn|numpy|PIL|os|pathlib|collections|typing)\..*"),
-    (r"py:.*", r"(.*\.)?(Image|Input|Prior|Usage)Error"),
-    (r"py:.*", r"(.*\.)?(ImageLike|Losses|Observer|Photo|Schedule|Settings|Stage)"),
-    (r"py:.*", r"(.*\.)?(StoppedBy|Tile|UNetFlags)"),
+    (r"py:.*", r"(torch|nn|numpy|PIL|os|pathlib|collections|datetime|typing)\..*"),
+    (r"py:.*", r"Console|Path|Tensor|UNetModel|timedelta"),
+    (r"py:.*", r"(.*\.)?(Border|ImageLike|Item|Kernel|ResultFolder|Size|Subsampling)"),
+    (r"py:.*", r"(.*\.)?(Gradient|Losses|Observer|Schedule|Spacing|Stage|StoppedBy|Tile)"),
+    (r"py:.*", r"(.*\.)?(Photo|Settings|UNetFlags|(Image|Input|Prior|Usage)Error)"),
 ]
 
 myst_enable_extensions = ["dollarmath"]
@@ -60,6 +62,7 @@ def link_to_pages(app: Sphinx, page: document) -> None:
 
 # Formulas as MathML, which browsers draw themselves: no script, no network, no LaTeX.
 def mathml(node: Element, as_block: bool) -> str:
+    """A formula as MathML; one that cannot be read is shown as it is, with a warning."""
     try:
         return str(tex2mathml(node.astext(), as_block=as_block))
     except MathError as error:
@@ -68,15 +71,29 @@ def mathml(node: Element, as_block: bool) -> str:
 
 
 def inline_math(translator: HTML5Translator, node: Element) -> None:
+    """Write a formula in a line."""
     translator.body.append(mathml(node, as_block=False))
     raise SkipNode
 
 
 def display_math(translator: HTML5Translator, node: Element) -> None:
+    """Write a formula of its own line."""
     translator.body.append(f'<div class="math">{mathml(node, as_block=True)}</div>')
     raise SkipNode
 
 
+def keep_bars(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    """The bars of |x| in a docstring are those of a formula, not of a substitution."""
+    for i, line in enumerate(lines):
+        if not line.startswith("    "):  # a block of formulas is literal
+            parts = re.split(r"(`+[^`]*`+)", line)
+            lines[i] = "".join(p if p.startswith("`") else p.replace("|", r"\|") for p in parts)
+
+
 def setup(app: Sphinx) -> None:
+    """Add what this file defines to Sphinx."""
+    app.connect("autodoc-process-docstring", keep_bars, priority=600)
     app.connect("doctree-read", link_to_pages)
     app.add_html_math_renderer("mathml", (inline_math, None), (display_math, None))

@@ -165,6 +165,7 @@ def arrow(points: list[tuple[float, float]]) -> str:
 
 
 def box(x: float, y: float, width: float, text: str) -> str:
+    """A box with a text, by its top left corner."""
     return (
         f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{BOX[1]}" rx="5" class="box"/>'
         f'<text x="{x + width / 2:g}" y="{y + BOX[1] / 2:g}">{text}</text>'
@@ -178,6 +179,7 @@ def with_table(page: str) -> str:
 
 
 def main() -> None:
+    """Write the diagram and the tables."""
     DIAGRAM.write_text(diagram(), encoding="utf-8")
     for page in PAGES:
         page.write_text(with_table(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import pkgutil
 import re
 
 import pytest
@@ -11,6 +12,7 @@ from gaussian_prior import GaussianPrior
 from PIL import Image
 from repository import DOCS
 
+import d2ir_pl
 from d2ir_pl import degradations
 from d2ir_pl.degradations import Degradation, GaussianBlur, Identity, LinearDegradation
 from d2ir_pl.diffusion.randomness import image_generator
@@ -123,3 +125,26 @@ def test_the_import_rule_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -> N
     for page in rooms.PAGES:
         text = page.read_text(encoding="utf-8")
         assert rooms.table() in text, remedy
+
+
+FACES = [
+    name
+    for name in ("d2ir_pl", *(m.name for m in pkgutil.walk_packages(d2ir_pl.__path__, "d2ir_pl.")))
+    if hasattr(importlib.import_module(name), "__all__")
+]
+
+
+def shown(path: str) -> object:
+    """What an entry of the page names."""
+    module, _, name = path.rpartition(".")
+    found: object = getattr(importlib.import_module(module), name)
+    return found
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_every_public_name_is_explained(face: str) -> None:
+    entries = re.findall(r"^\.\. auto\w+:: (\S+)$", text_of("api.md"), re.MULTILINE)
+    module = importlib.import_module(face)
+    for name in set(module.__all__) - {"__version__"}:
+        same = [path for path in entries if path.rpartition(".")[2] == name]
+        assert any(shown(path) is getattr(module, name) for path in same), f"{face}.{name}"

@@ -39,7 +39,8 @@ class Estimate:
 class DegradationEstimation:
     """Stage 1, sequential degradation estimation.
 
-    For t from `start` down to 0:
+    For t from `start` down to 0::
+
         x_0|t = (x_t - sqrt(1 - ab_t) eps(x_t, t)) / sqrt(ab_t)
         phi <- `phi_steps` Adam steps on ||y - D_phi(x_0|t)||^2       (where t <= `phi_start`)
         proximal: x_0|t <- argmin_x ||y - D_phi(x)||^2 + rho_t ||x - x_0|t||^2,

@@ -23,14 +23,16 @@ from d2ir_pl.restoration.step import Observer, Steps
 class FastDiffusionEM(RestorationMethod):
     """Expectation maximisation for a free blur kernel, one round at each timestep.
 
-    M: k = argmax of the posterior of the kernel given x_0|t, see `KernelStep`.
-    E: a few samples of the image, which share k, take a guided step of DDPM (PiGDM):
-       x_s = DDPM(x_t, x_0|t) + scale sqrt(ab_t / (1 + v)) (d x_0|t / d x_t)^T g,
-       g = (A^T A + sigma_n^2 / r^2)^-1 A^T (y - A x_0|t),  r^2 = v / (1 + v),
+    In the M-step k is the argmax of the posterior of the kernel given x_0|t, see `KernelStep`. In
+    the E-step a few samples of the image, which share k, take a guided step of DDPM (PiGDM)::
+
+        x_s = DDPM(x_t, x_0|t) + scale sqrt(ab_t / (1 + v)) (d x_0|t / d x_t)^T g,
+        g = (A^T A + sigma_n^2 / r^2)^-1 A^T (y - A x_0|t),  r^2 = v / (1 + v),
 
     with v the variance of the DDPM step and sigma_n the noise of y in [0, 1], half of `sigma_y`, as
     in the authors' program. k starts as a point. The result is the mean of the samples. Unlike the
     publication:
+
     - the prior on the kernel is sparse and smooth instead of a network trained on kernels;
     - borders are those of the degradation instead of circular;
     - k is centred by whole pixels.
