@@ -16,6 +16,12 @@ from d2ir_pl.inputs.names import result_names
 def find_items(inputs: str, references: str | None, scenes: bool = False) -> list[Item]:
     """The input files (or scenes) with their names, and their references.
 
+    Args:
+        inputs: a file, a folder (searched recursively) or a glob pattern.
+        references: folder with a clean image of each input, under the same relative path but for
+            the extension.
+        scenes: whether the photos of each folder are exposures of one scene.
+
     Raises:
         InputError: if nothing is found, or an image has no reference or several.
     """
@@ -92,7 +98,7 @@ def _is_image(path: Path, base: Path) -> bool:
 
 
 def _references(folder: Path) -> dict[str, list[Path]]:
-    """Relative path without extension -> files."""
+    """The image files of a folder by their relative paths without extension."""
     if not folder.is_dir():
         raise InputError(f"references {folder} is not a folder: give the folder of clean images")
     found: dict[str, list[Path]] = {}
@@ -107,6 +113,10 @@ def group_by_size(items: Sequence[Item], batch_size: int) -> list[list[Item]]:
 
     Files whose header cannot be read stand alone; reading them says what is wrong. No file is
     opened where every image is a batch of its own.
+
+    Args:
+        items: images in the order in which they are restored.
+        batch_size: number of images in a batch at most.
     """
     if batch_size == 1:
         return [[item] for item in items]

@@ -13,7 +13,11 @@ LONGEST_NAME = 240
 
 
 def unique_names(keys: Sequence[str]) -> list[str]:
-    """Relative paths without extension; with it where that alone tells two files apart."""
+    """Names of files: their paths without extension, or with it where that tells two apart.
+
+    Args:
+        keys: relative paths of the files.
+    """
     names = [str(Path(key).with_suffix("")) for key in keys]
     while True:
         count = Counter(names)
@@ -29,6 +33,9 @@ def result_names(keys: Sequence[str]) -> list[str]:
 
     Control characters and bytes that are no text become `%0A`, `%FF` and so on, and names too long
     for what is appended to them are cut, with a digest of the whole at the end.
+
+    Args:
+        keys: relative paths of the files.
     """
     names: list[str] = []
     taken = set()

@@ -14,8 +14,9 @@ from d2ir_pl.priors import NetworkPrior
 from d2ir_pl.restoration import Restoration, RestorationMethod
 
 WORST_RESIDUAL = 1e3
-"""In the units of [-1, 1], where black for white leaves 4. Methods that start from noise stay below
-it, even when they are stopped early; what has exploded does not."""
+"""Largest residual of a sound restoration, in the units of [-1, 1], where black for white leaves 4.
+Methods that start from noise stay below it, even when they are stopped early; what has exploded
+does not."""
 
 Restore = Callable[[Sequence[int], RestorationMethod], Restoration]
 
@@ -68,7 +69,7 @@ class Attempts:
       prior that computes in float32. The other images of its batch keep their results.
 
     Args:
-        prior: that of the method.
+        prior: prior that the method uses.
     """
 
     def __init__(self, prior: NetworkPrior) -> None:

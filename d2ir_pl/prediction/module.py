@@ -44,17 +44,17 @@ class RestorationModule(pl.LightningModule):
             `download`), a file, or a folder of the diffusers library.
         degradation: the family of degradations that explains the photos; `auto` looks at each
             photo and chooses one (`proposal.py`).
-        method: how they are restored; `auto` is what suits a degradation that was chosen so.
-        seed: every image draws its noise from this number and its own name.
+        method: way to restore them; `auto` takes what suits a degradation that was chosen so.
+        seed: number from which, with its own name, every image draws its noise.
         sigma_y: standard deviation of the photos' noise in [0, 1]; estimated if null.
         prior_flags: guided-diffusion's flags of a `.pt` state dict given as `prior`.
         tile: largest side in pixels that the prior sees at once; larger photos are predicted on
             overlapping tiles. `auto` is five times the size of the images that the prior was
             trained on, or less where memory does not hold that.
-        num_samples: restorations of each photo; their mean is the result, and their standard
-            deviation a map of where it is uncertain.
-        compile: compile the prior's network with torch.compile. It takes minutes at the start and
-            for every new size of photos.
+        num_samples: number of restorations of each photo; their mean is the result, and their
+            standard deviation a map of where it is uncertain.
+        compile: whether the prior's network is compiled by torch.compile, which takes minutes at
+            the start and for every new size of photos.
         label: class of every prediction, 0..999 for ImageNet, where the prior is
             class-conditional.
     """
@@ -99,7 +99,7 @@ class RestorationModule(pl.LightningModule):
         self.sigma_y = sigma_y
         self.num_samples = num_samples
         self.degrade_noise: float | None = None
-        """Set by the program where the inputs are clean images to be degraded first."""
+        """Noise in [0, 1] with which clean inputs are degraded; None where they are degraded photos."""
         self.observers: list[Observer] = []
         """Functions that are told of every step, with the positions of its images in the batch."""
         self._attempts = Attempts(self.prior)

@@ -47,7 +47,7 @@ class RunSettings:
         output: the folder for all results.
         config: the options of `model`, `data` and `trainer` as a tree of plain values. Their digest
             tells whether a result that is already there was made by the same settings.
-        text: what is written to `config.yaml` in that folder.
+        text: contents of `config.yaml` in that folder.
         overwrite: whether complete results are made again.
         tensorboard: whether curves and pictures of every step are written.
         progress: `auto` for a bar in a terminal and a line an image elsewhere, `none` for the
@@ -75,12 +75,12 @@ def run(
     """Restore the photos of `data`, write all results, and return the exit status of `predict`.
 
     Args:
-        module: restores the batches.
+        module: module that restores the batches.
         data: the photos; those that are complete already are taken out of `data.pending`.
-        trainer: one that `restoration_trainer` has made.
-        settings: see `RunSettings`.
+        trainer: trainer that `restoration_trainer` has made.
+        settings: what else the run is told.
         observers: functions that are told of every step.
-        console: where progress and the summary are printed; stderr if None.
+        console: terminal that shows progress and the summary; stderr if None.
 
     Raises:
         UsageError, OutputError: if the settings contradict each other, or the folder cannot be
@@ -96,7 +96,7 @@ def run(
             folder.sweep()
             sweep_pictures(folder)
         fingerprint = _fingerprint(settings.config)
-        skipped = _plan(data, folder, fingerprint, settings.overwrite)
+        skipped = _skip_complete(data, folder, fingerprint, settings.overwrite)
         if trainer.is_global_zero:
             folder.write_settings(settings.text)
             _announce(data, trainer, settings, skipped, console)
@@ -182,7 +182,7 @@ def _predict(
     watch.stop()
 
 
-def _plan(
+def _skip_complete(
     data: RestorationDataModule, folder: ResultFolder, fingerprint: str, overwrite: bool
 ) -> int:
     """Leave only what has to be done in `data.pending`; return how many images are complete."""
@@ -220,7 +220,7 @@ def _fingerprint(config: dict[str, Any]) -> str:
 
 
 def _files(tree: Any) -> list[Path]:
-    """The files that settings name, and those in folders: a kernel or masks are what is in them."""
+    """The files that settings name, and those in folders that they name, such as masks."""
     if isinstance(tree, dict):
         return [path for key, value in tree.items() if key != "prior" for path in _files(value)]
     if isinstance(tree, list):

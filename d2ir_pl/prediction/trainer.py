@@ -12,7 +12,7 @@ from d2ir_pl.compat import set_timeout
 
 
 def restoration_trainer(**arguments: Any) -> pl.Trainer:
-    """Lightning's trainer with what prediction needs: own sharding, no training side effects.
+    """Lightning's trainer for prediction: the data are shared out here, and no logs are kept.
 
     Args:
         arguments: the options of `pytorch_lightning.Trainer` that a user may set, such as

@@ -24,12 +24,31 @@ class Record:
         fingerprint: digest of all settings and of the prior.
         input_sha256: digest of the input file.
         reference_sha256: digest of the clean image of the scores; empty if there is none.
+        reason: sentence on why the image could not be restored.
+        height: height of the restored image in pixels.
+        width: width of the restored image in pixels.
+        seed: number from which the noise was drawn, beside the image's name.
+        sigma_y: standard deviation of the photo's noise.
+        residual: mean square of what is left unexplained of the photo.
+        stopped_by: what ended the restoration.
+        nfe: number of network evaluations.
+        num_samples: number of restorations, whose mean this is.
         std: root mean square of the standard deviation between samples, if there are several.
-        precision: what the prior computed in; where the settings say `auto`, what that was.
-        phi_change: how far phi moved at each step of stage 1 after the first, see
-            `Degradation.change`.
+        precision: name of what the prior computed in, also where the settings say `auto`.
         tile: largest side in pixels that the prior saw at once, if the image was larger.
-        reasons: why the program chose this degradation, where it did.
+        seconds: time spent on the image.
+        psnr: PSNR in dB of the restored image, if there is a reference.
+        ssim: structural similarity to the reference.
+        lpips: perceptual distance to the reference.
+        input_psnr: PSNR in dB of the photo itself.
+        reblur_psnr: PSNR in dB of the degraded result against the photo.
+        losses: residual at each step, by stage.
+        phi: parameters of the degradation, as `Degradation.describe` tells them.
+        phi_change: share by which phi moved at each step of stage 1 after the first, see
+            `Degradation.change`.
+        true_phi: parameters with which the program itself degraded a clean image.
+        notes: sentences on the file, and on what had to be done differently.
+        reasons: sentences on why the program chose this degradation, where it did.
     """
 
     name: str
@@ -91,7 +110,12 @@ class Record:
 
 
 def means(records: Iterable[Record], names: Sequence[str]) -> dict[str, float]:
-    """The means of attributes of records, each over the images that have it."""
+    """The means of attributes of records, each over the images that have it.
+
+    Args:
+        records: the images.
+        names: attributes of `Record`, such as `psnr`.
+    """
     columns: dict[str, list[float]] = {name: [] for name in names}
     for record in records:
         for name, values in columns.items():

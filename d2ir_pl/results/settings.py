@@ -12,7 +12,7 @@ import yaml
 Setting = str | int | float
 Settings = dict[str, Setting]
 
-# What decides how a run looks on the screen or the disk, and nothing of its results.
+# Options that decide what a run shows and where it writes, and nothing of its results.
 _HOUSEKEEPING = {"output", "overwrite", "tensorboard", "progress", "report", "seed_everything"}
 _HOUSEKEEPING |= {"data.num_workers"}
 

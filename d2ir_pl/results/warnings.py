@@ -6,10 +6,10 @@ from d2ir_pl.estimators.widths import MAX_WIDTH
 from d2ir_pl.results.record import Record
 
 UNEXPLAINED = 1.5
-"""What is left of the photo, in multiples of its noise, from which the page warns."""
+"""RMS of what is left unexplained, in multiples of the noise, from which there is a warning."""
 
 UNSETTLED = 0.025
-"""Changes of the degradation at the last two steps of stage 1 from which the page warns.
+"""Change of the degradation at both of the last two steps of stage 1 from which there is one.
 
 On the examples, with every parametric blur, right or wrong, the smaller of the two is at most
 0.023. Where nothing holds the width of a wrong blur, it is 0.042 to 0.047; where steps are ten

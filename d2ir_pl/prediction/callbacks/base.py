@@ -1,8 +1,5 @@
 """What the callbacks around the restoration share."""
 
-# Lightning decides what its hooks are given.
-# ruff: noqa: ARG002
-
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -24,28 +21,29 @@ class RestorationCallback(pl.Callback):
     module which predicts again has no observers of before.
 
     Attributes:
-        items: images of the batch at hand; `Step.images` are positions in it.
+        items: images of the batch at hand; `Step.images` holds positions in this list.
     """
 
     items: Sequence[Item] = ()
 
     def begin(self) -> None:
-        """A batch begins, with its images in `items`."""
+        """Prepare for a batch, whose images are in `items`."""
 
     def observe(self, step: Step) -> None:
-        """A step has been taken."""
+        """Take note of a step."""
 
     def finish(self, result: BatchResult) -> None:
-        """A batch has ended."""
+        """Take note of what became of the images of a batch."""
 
     def close(self) -> None:
-        """The prediction has ended or broken off."""
+        """Clean up when the prediction has ended or broken off."""
 
     def names(self, step: Step) -> list[str]:
         """Names of the images that a step concerns."""
         return [self.items[b].name for b in step.images]
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        del trainer
         assert isinstance(pl_module, RestorationModule)
         pl_module.observers.append(self.observe)
 
@@ -57,6 +55,7 @@ class RestorationCallback(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
+        del trainer, pl_module, batch_idx, dataloader_idx
         self.items = [sample.item for sample in batch.samples]
         self.begin()
 
@@ -69,15 +68,18 @@ class RestorationCallback(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
+        del trainer, pl_module, batch, batch_idx, dataloader_idx
         assert isinstance(outputs, BatchResult)
         self.finish(outputs)
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        del trainer
         self._leave(pl_module)
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
+        del trainer, exception
         self._leave(pl_module)
 
     def _leave(self, pl_module: pl.LightningModule) -> None:

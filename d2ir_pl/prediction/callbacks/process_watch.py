@@ -18,7 +18,7 @@ PULSE = 2.0
 """Seconds between two signs of life."""
 
 PATIENCE = 30.0
-"""Seconds without one after which a process is taken for dead."""
+"""Seconds without a sign of life after which a process is taken for dead."""
 
 
 class ProcessWatch(pl.Callback):
@@ -31,8 +31,8 @@ class ProcessWatch(pl.Callback):
     makes no difference. A process that is alive, but whose computation hangs, is not noticed.
 
     Args:
-        die: how a process ends; called with a sentence that names the dead one, or with None where
-            another process says it.
+        die: function that ends this process; it is called with a sentence that names the dead one,
+            or with None where another process says it. The default prints it and exits.
     """
 
     def __init__(self, die: Callable[[str | None], None] | None = None) -> None:
