@@ -99,7 +99,7 @@ class RestorationModule(pl.LightningModule):
         self.sigma_y = sigma_y
         self.num_samples = num_samples
         self.degrade_noise: float | None = None
-        """Noise in [0, 1] with which clean inputs are degraded; None where they are degraded photos."""
+        """Noise in [0, 1] that is added to clean inputs; None where inputs are degraded photos."""
         self.observers: list[Observer] = []
         """Functions that are told of every step, with the positions of its images in the batch."""
         self._attempts = Attempts(self.prior)
