@@ -121,7 +121,8 @@ class Job:
         try:
             with _worker:
                 self._restore()
-        except (ImageError, UsageError) as error:  # of the photo, or what is asked for
+        except (ImageError, UsageError) as error:
+            # The visitor can help it: the photo or a setting is wrong.
             self._error = RefusedError(without_folders(str(error), self._secret))
         except StoppedError as error:
             self._error = error
@@ -135,7 +136,7 @@ class Job:
             self._views.put(None)
 
     def _restore(self) -> None:
-        self._go_on()
+        self._require_going()
         if not self.order.photo.is_file():
             raise ImageError("the photo is no longer here: drop it again")
         planned = plan(self.order, self._page.max_pixels)
@@ -145,18 +146,18 @@ class Job:
         copy.parent.mkdir()
         shutil.copyfile(self.order.photo, copy)
         restore_file(copy, self.results.root, planned.model, self._page, self._observe)
-        self._go_on()
+        self._require_going()
         record = self.result().record
         if record.status != "restored":
             raise ImageError(f"{self.order.photo.name}: {record.reason}")
 
-    def _go_on(self) -> None:
+    def _require_going(self) -> None:
         """Raise StoppedError if the visitor has stopped the restoration."""
         if self._stopped.is_set():
             raise StoppedError
 
     def _observe(self, step: Step) -> None:
-        self._go_on()
+        self._require_going()
         if not self._views.empty():  # the page has not shown the last one yet
             return
         picture = step.degradation.picture(step.phi)

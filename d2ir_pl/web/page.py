@@ -31,9 +31,10 @@ TASKS = {
     "inpainting_sparse": "mostly missing: few pixels are not black",
     "colorization": "grey, to be coloured",
 }
-"""The shipped configs for one photo and nothing else, and what they are for."""
+"""The shipped configs that need one photo and nothing else, and what is wrong with that photo."""
 
 PRESETS = {"usual": "", "fast": "fast", "best: mean of four restorations": "best"}
+"""The choices of effort, and the shipped configs behind them."""
 
 Buttons = list[Literal["download", "share", "fullscreen"] | gr.Button]
 BUTTONS: Buttons = ["download", "fullscreen"]

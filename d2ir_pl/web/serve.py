@@ -80,7 +80,7 @@ def launch(blocks: Blocks, host: str, port: int) -> str:
     Raises:
         OSError: if the address cannot be used.
     """
-    # Not imported with this file: it is an extra, and visitors choose its folder before.
+    # Gradio is an extra, and is imported only after `Visitors` has chosen its folder.
     from gradio.themes import Default
 
     with socket.socket() as probe:  # Gradio's own message is about an environment variable

@@ -13,7 +13,7 @@ from d2ir_pl.web.order import Order
 from d2ir_pl.web.program import PageSettings
 
 CACHE_SECONDS = (600, 3600)
-"""How often what was uploaded and shown is looked through, and the age at which it is deleted."""
+"""Seconds between two looks at what was uploaded and shown, and the age at which it is deleted."""
 
 
 class Visitors:
@@ -26,7 +26,7 @@ class Visitors:
     def __init__(self, page: PageSettings) -> None:
         self._page = page
         self._root = tempfile.TemporaryDirectory(prefix="d2ir-")
-        # Where Gradio, imported after this, keeps what is uploaded and shown.
+        # Gradio, which is imported after this, keeps there what is uploaded and shown.
         os.environ["GRADIO_TEMP_DIR"] = str(Path(self._root.name) / "gradio")
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
