@@ -208,7 +208,7 @@ def test_a_folder_of_unlike_photos_is_restored_each_in_its_way(
     [
         (["--model.degradation", "auto", "--data.degrade", "true"], "--data.degrade true needs"),
         (["--model.degradation", "auto", "--data.scenes", "true"], "--data.scenes true needs"),
-        (["--model.method", "auto"], "set model.degradation to auto too"),
+        (["--model.method", "auto"], "set the degradation to auto too"),
     ],
 )
 def test_what_auto_cannot_do_is_refused(
