@@ -69,7 +69,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.stalls:
             self.server.released.wait(60)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Keep the test output clean."""
 
 
