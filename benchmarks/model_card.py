@@ -56,9 +56,7 @@ def samples(prior: Prior, count: int, size: int, steps: int) -> Tensor:
     """Ancestral samples `(count, 3, size, size)` from pure noise."""
     generators = [image_generator(0, f"sample {i}") for i in range(count)]
     x = normal_like(torch.zeros(count, 3, size, size), generators)
-    timesteps = prior.schedule.timesteps(steps)
-    for t, t_next in zip(timesteps, [*timesteps[1:], -1], strict=True):
-        ab, ab_next = prior.schedule.level(t), prior.schedule.level(t_next)
+    for t, ab, ab_next in prior.schedule.walk(prior.schedule.timesteps(steps)):
         x0 = prior.x0(x, t).clamp(-1, 1)
         noise = normal_like(x, generators)
         x = ddim_step(x0, eps_from_x0(x, x0, ab), ab_next, noise, ancestral_sigma(ab, ab_next))

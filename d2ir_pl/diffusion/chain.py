@@ -26,7 +26,7 @@ def ddim_chain(
         prior: noise predictor.
         x_t: `(B, 3, H, W)` states at the first timestep.
         timesteps: descending timesteps, with one evaluation at each.
-        gradient: what the gradient passes through. A `full` one holds one step in memory at a
+        gradient: path of the gradient, see `Gradient`. A `full` one holds one step in memory at a
             time, because every step is checkpointed.
     """
     through_network = gradient == "full" and torch.is_grad_enabled()

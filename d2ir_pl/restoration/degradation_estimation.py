@@ -57,11 +57,11 @@ class DegradationEstimation:
         start: first timestep. Below the last one, x_t starts as y plus noise.
         spacing: distance of the timesteps down to 0: `linear`, or `geometric` in their noise level.
         temperature: factor in [0, 1] of all noise that the walk draws.
-        consistency: what holds x_0|t to y. `proximal` is a conjugate-gradient step on D_phi
+        consistency: step that holds x_0|t to y. `proximal` takes conjugate gradients on D_phi
             linearised at x_0|t, without a backward pass of the network (Zhu et al., DiffPIR,
-            2023); `guidance` is the gradient of the unsquared norm of the residual through the
+            2023); `guidance` takes the gradient of the unsquared norm of the residual through the
             network (Chung et al., DPS, 2023).
-        data_weight: lambda of rho_t.
+        data_weight: weight lambda of rho_t.
         cg_iterations: number of conjugate-gradient iterations of a proximal step.
         renoise: share zeta in [0, 1] of the noise variance that is drawn afresh between proximal
             steps.

@@ -30,7 +30,7 @@ class OptimizedLatent:
     Attributes:
         x: `(B, 3, H, W)` best images by their misfit, not cropped.
         losses: misfit of each image at every iterate.
-        nfe: network evaluations spent on each image.
+        nfe: number of network evaluations spent on each image.
         stopped_by: reason why each image was finished, `discrepancy` or `iterations`.
     """
 
@@ -58,10 +58,11 @@ class LatentOptimization:
         ddim_steps: number of network evaluations of the chain.
         level: timestep of the latent; -1 is the last one, T. Only there is a latent white noise,
             and only there x_T is rescaled to norm sqrt(d) after each step.
-        start: where x_T starts: `inversion` of stage 1's image (or of y, if stage 1 did not run),
+        start: first x_T: the `inversion` of stage 1's image (or of y, if stage 1 did not run),
             or `noise`.
-        gradient: what the gradient passes through: the network too (`full`), checkpointed at every
-            step, or the coefficients of DDIM alone (`detached`; Chihaoui et al., BIRD, 2024).
+        gradient: path of the gradient: through the network too (`full`), checkpointed at every
+            step, or through the coefficients of DDIM alone (`detached`; Chihaoui et al., BIRD,
+            2024).
         discrepancy: factor tau of the noise at which an image stops; 0 never stops early.
         fixed_point_iterations: number of evaluations at each step of the inversion.
 

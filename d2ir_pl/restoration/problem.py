@@ -26,8 +26,8 @@ class Problem:
     Args:
         y: `(B, 3, h, w)` float in [-1, 1], or `(B, S, 3, h, w)` for S photos of a scene.
         sigma_y: `(B,)` standard deviation of n in the units of y, positive.
-        degradation: the family of degradations D, with phi known or not.
-        generators: one CPU generator per image; the only source of randomness.
+        degradation: family of degradations D, with phi known or not.
+        generators: one CPU generator per image, the only source of randomness.
 
     Raises:
         ValueError: for tensors of another shape or type, and for values that are not finite.
@@ -118,7 +118,12 @@ class Problem:
         return self.misfit_of(self.residual(x, phi), phi)
 
     def misfit_of(self, residual: Tensor, phi: Phi) -> Tensor:
-        """The `misfit` of a residual that is known already."""
+        """The `misfit` of a residual that is known already.
+
+        Args:
+            residual: residual y - D_phi(x).
+            phi: parameters that it belongs to.
+        """
         return mean_square(residual) / self.degradation.share(phi)
 
     def crop(self, x: Tensor) -> Tensor:
@@ -141,13 +146,13 @@ class Problem:
         stopped_by: StoppedBy | list[StoppedBy],
         losses: Losses,
     ) -> Restoration:
-        """What a method returns, with what it leaves unexplained.
+        """The restoration that a method returns, with the misfit that it leaves.
 
         Args:
             x: `(B, 3, H, W)` restored images.
             phi: parameters that explain y by x.
-            nfe: network evaluations spent on each image, or on every image.
-            stopped_by: what ended the restoration of each image, or of every image.
+            nfe: number of network evaluations spent on each image, or on every image.
+            stopped_by: reason why each image, or every image, is finished.
             losses: misfit of each image at every step, by stage; see `Steps.losses`.
         """
         reblurred = self.degradation(x, phi)

@@ -25,7 +25,7 @@ class Restoration:
         residual: `(B,)` misfit: mean square of y - D_phi(x_0) over the values of y that say
             something about x_0; equal to sigma_y^2 where y is explained to its noise.
         sigma_y: `(B,)` standard deviation of the noise, in the units of [-1, 1].
-        nfe: network evaluations spent on each image.
+        nfe: number of network evaluations spent on each image.
         stopped_by: reason why each image was finished.
         losses: misfit of each image at every step, by stage.
         reblurred: D_phi(x_0), the prediction of y.

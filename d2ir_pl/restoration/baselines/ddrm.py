@@ -88,7 +88,11 @@ class DDRM(RestorationMethod):
 
 
 def require_svd(degradation: Degradation) -> None:
-    """Raise the ValueError of `svd` before there is an image, where it is certain to come."""
+    """Refuse a degradation without singular values before there is an image.
+
+    Raises:
+        ValueError: where `LinearDegradation.svd` is certain to raise it for every image.
+    """
     if not isinstance(degradation, LinearDegradation):
         raise no_svd(degradation)
     if isinstance(degradation, ConvolutionalBlur):
@@ -102,7 +106,7 @@ def require_svd(degradation: Degradation) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """What is known of the coefficients of images in the basis of the singular vectors.
+    """The coefficients of degraded images in the basis of the singular vectors.
 
     Attributes:
         d: U^T y.
