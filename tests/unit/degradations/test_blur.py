@@ -1,7 +1,7 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,11 +12,11 @@ from torch import Tensor
 from d2ir_pl.degradations import Blur, Degradation, GaussianBlur, LinearDegradation, Phi
 from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.image_io import write_png
-from d2ir_pl.operators.convolution import ConvolutionOperator
+from d2ir_pl.operators.convolution import Border, ConvolutionOperator
 from d2ir_pl.operators.kernels import gaussian_kernel, kernel_covariance, read_kernel
 
-BORDERS = ["extend", "reflect", "replicate", "circular"]
-NUMPY_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+BORDERS: list[Border] = ["extend", "reflect", "replicate", "circular"]
+NUMPY_MODES: dict[str, Any] = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
 def linear_degradations() -> list[LinearDegradation]:
@@ -93,7 +93,8 @@ def test_gradients_in_x_and_phi_agree_with_finite_differences(degradation: Any) 
     )
 
     def energy(x: Tensor, *values: Tensor) -> Tensor:
-        return degradation(x, Phi(zip(names, values, strict=True))).square().sum()
+        y: torch.Tensor = degradation(x, Phi(zip(names, values, strict=True)))
+        return y.square().sum()
 
     assert torch.autograd.gradcheck(energy, (x, *phi.values()), atol=1e-6)
 
@@ -233,8 +234,8 @@ def test_missing_and_pickled_kernel_files_are_refused(tmp_path: Path) -> None:
     ("build", "message"),
     [
         (lambda: Blur(20), "odd"),
-        (lambda: Blur(border="mirror"), "border"),
-        (lambda: Blur(start="guess"), "start"),
+        (lambda: Blur(border=cast(Any, "mirror")), "border"),
+        (lambda: Blur(start=cast(Any, "guess")), "start"),
         (lambda: GaussianBlur(width=-1.0), "positive"),
         (lambda: GaussianBlur(width=[1.0, 2.0]), "isotropic"),
         (lambda: GaussianBlur(draw_width=(2.0, 1.0)), "draw_width"),

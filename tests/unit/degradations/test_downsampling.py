@@ -13,7 +13,7 @@ from d2ir_pl.operators.interpolation import cubic_interpolation
 from d2ir_pl.operators.separable import SeparableOperator
 from d2ir_pl.restoration.data_step import data_step
 
-NUMPY_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+NUMPY_MODES: dict[str, Any] = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
 def degradations() -> list[Downsampling]:
@@ -217,7 +217,7 @@ def scale_free(count: int, side: int) -> torch.Tensor:
     """Random images with the power spectrum of photographs, |f|^-2.4."""
     f = torch.fft.fftfreq(side, dtype=torch.float64)
     law = (f[:, None] ** 2 + f[None, :] ** 2).clamp_min(1 / side**2) ** -0.6
-    x = torch.fft.ifft2(torch.fft.fft2(random(count, 3, side, side)) * law).real
+    x: torch.Tensor = torch.fft.ifft2(torch.fft.fft2(random(count, 3, side, side)) * law).real
     return (x / x.std((1, 2, 3), keepdim=True) * 0.3).float()
 
 

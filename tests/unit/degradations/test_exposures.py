@@ -60,7 +60,7 @@ def test_what_both_clip_is_no_error_and_what_one_clips_is() -> None:
     exposures = known()
     y = torch.tensor([1.0, 0.995, 1.0, 0.0])
     prediction = torch.tensor([1.0, 1.0, 0.4, 1.0])
-    residual = exposures.residual(y, prediction, {})
+    residual = exposures.residual(y, prediction, Phi())
     assert torch.allclose(residual, torch.tensor([0.0, 0.0, 0.6, -1.0]))
 
 

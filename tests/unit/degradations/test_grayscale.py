@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from d2ir_pl.degradations import Grayscale
+from d2ir_pl.degradations import Grayscale, Phi
 from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.restoration import data_step, mean_square
 
@@ -12,7 +12,7 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def known(degradation: Grayscale, like: torch.Tensor) -> dict[str, torch.Tensor]:
+def known(degradation: Grayscale, like: torch.Tensor) -> Phi:
     return degradation.init(like, torch.full((len(like),), 0.02))
 
 

@@ -35,7 +35,7 @@ def scene(size: tuple[int, int] = (48, 64), seed: int = 0) -> torch.Tensor:
     noise = torch.randn(3, h, w, generator=torch.Generator().manual_seed(seed))
     fy, fx = torch.fft.fftfreq(h)[:, None], torch.fft.rfftfreq(w)
     falling = 1 / torch.hypot(fy, fx).clamp_min(1 / max(h, w))
-    image = torch.fft.irfft2(torch.fft.rfft2(noise) * falling, s=(h, w))
+    image: torch.Tensor = torch.fft.irfft2(torch.fft.rfft2(noise) * falling, s=(h, w))
     image = image + 2 * image.mean(0, keepdim=True)
     return (0.3 * image / image.std()).clamp(-0.95, 0.95).add(1).mul(127.5).round() / 127.5 - 1
 
@@ -77,7 +77,7 @@ def test_it_does_what_libjpeg_does(size: tuple[int, int], quality: int, subsampl
 
 @pytest.mark.parametrize("quality", [1, 12, 49, 50, 51, 75, 99, 100])
 def test_the_tables_are_those_of_libjpeg(quality: int) -> None:
-    image = Image.open(io.BytesIO(encoded(scene(), quality, "4:2:0")))
+    image: Any = Image.open(io.BytesIO(encoded(scene(), quality, "4:2:0")))
     theirs = torch.tensor([image.quantization[0], image.quantization[1]]).view(2, 8, 8)
     assert torch.equal(standard_tables(torch.tensor(quality)), theirs)
 

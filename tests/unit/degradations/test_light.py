@@ -49,10 +49,9 @@ def test_the_map_is_smooth() -> None:
 def test_lift_inverts_what_the_light_did(gamma: bool) -> None:
     light = Light(gamma=gamma)
     x = photos()
-    others = {"map": torch.full((2, 8, 8), 1.0)}
+    phi = phi_of(0.3, map=torch.full((2, 8, 8), 1.0))
     if gamma:
-        others["log_gamma"] = torch.tensor([0.2, -0.2])
-    phi = phi_of(0.3, **others)
+        phi = phi.replace(log_gamma=torch.tensor([0.2, -0.2]))
     assert torch.allclose(light.lift(light(x, phi), phi), x, atol=1e-4)
 
 
@@ -111,10 +110,10 @@ def test_descent_on_the_residual_finds_gain_and_map_of_a_known_scene() -> None:
     def loss() -> float:
         optimizer.zero_grad()
         value = 1e3 * light.residual(y, light(x, phi), phi).square().sum()
-        value.backward()
-        return value
+        value.backward()  # type: ignore[no-untyped-call]
+        return float(value)
 
-    optimizer.step(loss)
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
     for name, value in truth.items():
         assert torch.allclose(phi[name], value, atol=3e-2), name
 

@@ -1,6 +1,7 @@
 """Missing pixels: which they are, what fills them, how much noise is left, and what is refused."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -141,7 +142,7 @@ def test_the_masks_of_a_folder_follow_the_names_of_the_images(tmp_path: Path) ->
 @pytest.mark.parametrize("missing", [0.0, 0.5, 0.92])
 def test_a_drawn_share_of_the_pixels_is_missing(missing: float) -> None:
     mask = drawn(Mask(missing=missing), torch.zeros(2, 3, 128, 128))["mask"]
-    assert set(mask.unique().tolist()) <= {0.0, 1.0}
+    assert set(mask.flatten().tolist()) <= {0.0, 1.0}
     assert torch.allclose(1 - mask.mean((1, 2, 3)), torch.tensor(missing), atol=0.02)
     few = drawn(Mask(missing=0.9999), torch.zeros(20, 3, 2, 2))["mask"]
     assert bool((few.sum((1, 2, 3)) >= 1).all())
@@ -244,6 +245,6 @@ def test_an_image_of_which_nothing_is_observed_is_refused() -> None:
         ({"invert": True}, "invert needs a mask file or a box"),
     ],
 )
-def test_settings_that_make_no_mask_are_refused(arguments: dict, message: str) -> None:
+def test_settings_that_make_no_mask_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Mask(**arguments)

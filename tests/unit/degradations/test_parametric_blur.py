@@ -39,7 +39,7 @@ def power_law_images(count: int, size: int) -> Tensor:
     f = torch.sqrt(torch.fft.fftfreq(size)[:, None] ** 2 + torch.fft.rfftfreq(size)[None] ** 2)
     amplitude = torch.where(f > 0, f ** (-EXPONENT / 2), 0)
     spectrum = torch.fft.rfft2(torch.randn(count, 3, size, size, generator=generator)) * amplitude
-    images = torch.fft.irfft2(spectrum, s=(size, size))
+    images: Tensor = torch.fft.irfft2(spectrum, s=(size, size))
     return 0.3 * images / images.std()
 
 

@@ -18,7 +18,7 @@ def power_law_images(count: int, size: int, seed: int = 0, horizontal: float = 0
     amplitude = torch.where(f > 0, f ** (-EXPONENT / 2), 0)
     amplitude = amplitude * (horizontal * (2 * torch.atan2(fy, fx)).cos() / 2).exp()
     spectrum = torch.fft.rfft2(torch.randn(count, 1, size, size, generator=g)) * amplitude
-    images = torch.fft.irfft2(spectrum, s=(size, size))
+    images: torch.Tensor = torch.fft.irfft2(spectrum, s=(size, size))
     return (0.3 * images / images.std()).expand(-1, 3, -1, -1)
 
 

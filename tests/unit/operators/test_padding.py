@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 
 from d2ir_pl.operators.padding import pad, pad_adjoint
 
-NUMPY_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+NUMPY_MODES: dict[str, Any] = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
 @pytest.mark.parametrize("mode", NUMPY_MODES)
@@ -31,4 +31,4 @@ def test_adjoint(mode: Any) -> None:
 
 def test_unknown_border_is_refused() -> None:
     with pytest.raises(ValueError, match="mirror"):
-        pad(torch.zeros(4, 4), (1, 1), (1, 1), "mirror")
+        pad(torch.zeros(4, 4), (1, 1), (1, 1), cast(Any, "mirror"))
