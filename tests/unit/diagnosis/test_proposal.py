@@ -168,6 +168,7 @@ def test_a_photo_is_restored_as_the_shipped_config_for_its_damage_says(damage: s
         assert proposal.method.model_error == shipped.model_error
 
 
+@pytest.mark.slow
 def test_a_folder_of_unlike_photos_is_restored_each_in_its_way(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

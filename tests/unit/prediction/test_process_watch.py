@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from torch.distributed import HashStore, Store  # type: ignore[attr-defined]
+from torch.distributed import HashStore, Store
 
 from d2ir_pl.prediction.callbacks import process_watch
 from d2ir_pl.prediction.callbacks.process_watch import PATIENCE, ProcessWatch

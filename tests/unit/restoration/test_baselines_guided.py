@@ -20,6 +20,7 @@ from d2ir_pl.operators.linear import Jacobian, size_of
 from d2ir_pl.priors import Prior
 from d2ir_pl.restoration import D2IR, DegradationEstimation, Problem, RestorationMethod
 from d2ir_pl.restoration.baselines import BIRD, DPS, GDP
+from d2ir_pl.restoration.step import Step
 
 MEAN, STD = 0.1, 0.15
 X, Y = (3, 4, 4), (3, 2, 2)
@@ -367,7 +368,7 @@ def test_latents_and_steps_are_reported_and_only_dps_goes_back_through_the_netwo
             return super().predict_eps(x_t, t)
 
     tracked: list[bool] = []
-    steps = []
+    steps: list[Step] = []
     y, blur, prior = images(2), GaussianBlur(7, width=1.5), Watched()
     result = method.restore(Problem.of(y, blur, generators(2)), prior, steps.append)
     assert set(tracked) == {isinstance(method, DPS)}

@@ -44,7 +44,8 @@ def test_a_grey_photo_stays_grey_and_its_shared_noise_is_removed() -> None:
 def test_each_image_is_evaluated_at_the_level_of_its_own_noise() -> None:
     y = normal_like(torch.empty(2, 3, 8, 8), generators(2)) / 3
     sigma = torch.tensor([0.05, 0.8])
-    prior, steps = CurvedPrior(), []
+    steps: list[Step] = []
+    prior = CurvedPrior()
     together = PosteriorMean().restore(
         Problem.of(y, Identity(), generators(2), sigma), prior, steps.append
     )

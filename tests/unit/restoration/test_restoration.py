@@ -1,5 +1,5 @@
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -203,7 +203,7 @@ class TestLatentOptimization:
         sigma: float = 0.04,
         **settings: Any,
     ) -> tuple[Any, list[Step]]:
-        steps = []
+        steps: list[Step] = []
         stage = LatentOptimization(**{"ddim_steps": 3, "discrepancy": 0.0, **settings})
         problem = Problem.of(y, blur, generators(len(y)), torch.full((len(y),), sigma))
         x = blur.frame.embed(y) if x is None else x
@@ -271,7 +271,7 @@ class TestLatentOptimization:
         kept = []
         for steps in (4, 16):
             x = torch.randn(1, 3, 32, 32, requires_grad=True)
-            saved = []
+            saved: list[int] = []
             with torch.autograd.graph.saved_tensors_hooks(
                 lambda t, s=saved: (s.append(t.numel()), t)[1], lambda t: t
             ):
@@ -320,7 +320,7 @@ class Gamma(Degradation):
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
         return Phi(gamma=torch.full((len(y),), 1.5))
 
-    def draw(self, generators: list[torch.Generator], like: Tensor) -> Phi:
+    def draw(self, generators: Sequence[torch.Generator], like: Tensor) -> Phi:
         return Phi(gamma=torch.full((len(generators),), 1.5))
 
     def forward(self, x: Tensor | None, phi: Phi) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from gaussian_prior import GaussianPrior
 
 from d2ir_pl.degradations import GaussianBlur, Identity
+from d2ir_pl.diffusion.prior import Prior
 from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.restoration import (
     D2IR,
@@ -36,7 +37,7 @@ def noisy(count: int = 1, size: int = 32) -> torch.Tensor:
 class Sampler(RestorationMethod):
     """Exact samples of the posterior of Gaussian pixels under Gaussian noise."""
 
-    def solve(self, problem: Problem, prior: GaussianPrior, observer: Any) -> Restoration:
+    def solve(self, problem: Problem, prior: Prior, observer: Any) -> Restoration:
         x = SHRINK * problem.y + SIGMA * math.sqrt(SHRINK) * problem.noise()
         return problem.result(x, problem.init(), nfe=1, stopped_by="steps", losses={})
 

@@ -32,6 +32,7 @@ def test_training_says_its_precision_and_whether_it_is_slow(
     assert (f"--trainer.precision {precision} will be very slow" in error) == slow
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_run_that_was_not_stopped(photographs: Path, tmp_path: Path) -> None:
     options = ["--trainer.val_check_interval=3", "--model.timesteps=importance"]
     options += ["--model.unet.dropout=0.2", "--trainer.log_every_n_steps=2"]
@@ -66,6 +67,7 @@ def test_tensorboard_shows_losses_by_level_samples_and_denoised_patches(
     assert any(tag.startswith("noisy | denoised | clean/t005") for tag in tags)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(photographs: Path, tmp_path: Path) -> None:
     options = ["--trainer.max_steps=60", "--trainer.val_check_interval=60", "--model.lr=0.002"]
     assert fit(photographs, tmp_path / "out", *options, "--trainer.log_every_n_steps=10") == 0
