@@ -11,7 +11,7 @@ from d2ir_pl.restoration.construction import Settings
 from d2ir_pl.web import job
 from d2ir_pl.web.program import PageSettings, restore_file
 
-LIMIT = 600.0
+LIMIT = 300.0
 """Seconds after which something hangs; nothing that a test waits for takes nearly as long."""
 
 

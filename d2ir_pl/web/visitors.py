@@ -26,7 +26,8 @@ class Visitors:
     def __init__(self, page: PageSettings) -> None:
         self._page = page
         self._root = tempfile.TemporaryDirectory(prefix="d2ir-")
-        # Gradio, which is imported after this, keeps there what is uploaded and shown.
+        # Gradio keeps there what is uploaded and shown, and asks for it as long as the page lives.
+        self._gradio_before = os.environ.get("GRADIO_TEMP_DIR")
         os.environ["GRADIO_TEMP_DIR"] = str(Path(self._root.name) / "gradio")
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
@@ -36,6 +37,10 @@ class Visitors:
         for visitor in list(self._jobs):
             self.leave(visitor)
         self._root.cleanup()
+        if self._gradio_before is None:
+            os.environ.pop("GRADIO_TEMP_DIR", None)
+        else:
+            os.environ["GRADIO_TEMP_DIR"] = self._gradio_before
 
     def begin(self, visitor: str, order: Order) -> Job:
         """Make a new restoration in place of a visitor's old one."""
