@@ -111,6 +111,21 @@ def death_of_process(message: str) -> str | None:
     return sentence if found else None
 
 
+def lost_connection(error: RuntimeError) -> bool:
+    """Whether an error says that a process which this one waits for is no longer there.
+
+    Known to hold for PyTorch 2.13, whose Gloo writes `Connection closed by peer` or
+    `Connection reset by peer`, and whose NCCL and store raise `DistError`s.
+
+    Args:
+        error: one that a collective operation has raised.
+    """
+    from torch.distributed import DistError
+
+    ended = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
+    return isinstance(error, DistError) or any(text in str(error) for text in ended)
+
+
 def add_hparams(writer: SummaryWriter, settings: Mapping[str, Any]) -> None:
     """Write a session of TensorBoard's HPARAMS tab into the event file of a writer.
 

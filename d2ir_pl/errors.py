@@ -39,6 +39,10 @@ class TrainingError(UserError):
     """Training cannot begin or go on."""
 
 
+class ProcessError(UserError):
+    """Another process of the run has died."""
+
+
 @contextmanager
 def naming(setting: str) -> Iterator[None]:
     """Begin the message of a ValueError raised inside with the setting that is to blame.

@@ -17,7 +17,7 @@ from rich.console import Console
 import d2ir_pl
 from d2ir_pl import compat
 from d2ir_pl.console import say
-from d2ir_pl.errors import OutputError, UsageError
+from d2ir_pl.errors import OutputError, ProcessError, UsageError
 from d2ir_pl.inputs.digest import file_digest
 from d2ir_pl.prediction.callbacks import (
     ImageWriter,
@@ -165,7 +165,11 @@ def _predict(
     trainer: pl.Trainer,
     own: Sequence[pl.Callback],
 ) -> None:
-    """Let the trainer restore what is pending; return when all processes are done."""
+    """Let the trainer restore what is pending; return when all processes are done.
+
+    Raises:
+        ProcessError: if another process died while this one waited for it.
+    """
     watch = ProcessWatch()
     callbacks = compat.callbacks(trainer)
     before = list(callbacks)
@@ -174,11 +178,18 @@ def _predict(
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         trainer.predict(module, data, return_predictions=False)
+        trainer.strategy.barrier()
     except SystemExit:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from None
+    except RuntimeError as error:
+        if not compat.lost_connection(error):
+            raise
+        raise ProcessError(
+            "another process has died: the run stops; finished images are kept, and the same "
+            "command does the rest"
+        ) from None
     finally:
         callbacks[:] = before
-    trainer.strategy.barrier()
     watch.stop()
 
 

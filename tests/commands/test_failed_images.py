@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from photos import files, photo, save, save_all
 from program import pixels, predict, state_of, table
@@ -216,3 +217,16 @@ def test_an_interrupted_run_is_continued_by_the_same_command(
     assert predict(inputs, tmp_path / "out") == 0
     assert first.items() <= state_of(tmp_path / "out" / "restored").items()
     assert set(table(tmp_path / "out")) == {"a", "b"}
+
+
+def test_a_process_that_waits_for_a_dead_one_says_so_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def alone(*arguments: Any, **options: Any) -> None:
+        raise RuntimeError("[pair.cc:553] Connection closed by peer [127.0.0.1]:2000. GLHF!")
+
+    monkeypatch.setattr(pl.Trainer, "predict", alone)
+    assert predict(save_all(tmp_path / "in", ["a.png"]), tmp_path / "out") == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("d2ir: another process has died: the run stops;")
+    assert "GLHF" not in error

@@ -3,6 +3,7 @@
 import argparse
 import ast
 import inspect
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -254,6 +255,39 @@ def reaches(file: str) -> Iterator[str]:
 def test_no_other_file_touches_a_private_part_of_a_library(file: str) -> None:
     found = list(reaches(file))
     assert not found, f"{file} reaches into a library: move this to compat.py: {found}"
+
+
+WAITING = """
+import os, sys, torch.distributed as distributed
+from d2ir_pl import compat
+os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": sys.argv[2]}
+distributed.init_process_group("gloo", rank=int(sys.argv[1]), world_size=2)
+distributed.barrier()
+if sys.argv[1] == "1":
+    os._exit(9)
+try:
+    distributed.barrier()
+except RuntimeError as error:
+    print(compat.lost_connection(error), compat.lost_connection(RuntimeError("no memory")), error)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_waits_in_vain_is_told_why() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", WAITING, rank, port], stdout=subprocess.PIPE, text=True
+        )
+        for rank in "01"
+    ]
+    said, _ = processes[0].communicate()
+    processes[1].wait()
+    assert said.startswith("True False"), (
+        f"Gloo no longer says so: see compat.lost_connection: {said}"
+    )
 
 
 def test_compat_loads_no_library_by_itself() -> None:
