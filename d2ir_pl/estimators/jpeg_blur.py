@@ -54,11 +54,11 @@ def width_before_jpeg(y: Tensor, table: Tensor) -> float:
     widths, shape = _scales()
     scale = torch.logspace(-2, 6, 49, dtype=torch.float64)[:, None, None]
     variance = 2 * (scale * shape).square()
+    groups = level[order].chunk(GROUPS)
     likelihood = torch.zeros(len(NOISES), len(widths), dtype=torch.float64)
-    for group in level[order].chunk(GROUPS):
-        for i, noise in enumerate(NOISES):
-            b = ((variance + noise**2) / 2).sqrt()
-            likelihood[i] += laplace_log_likelihood(group, steps.flatten()[1:], b).amax(0)
+    for i, noise in enumerate(NOISES):
+        b = ((variance + noise**2) / 2).sqrt()
+        likelihood[i] = laplace_log_likelihood(groups, steps.flatten()[1:], b).amax(1).sum(0)
     return float(widths[likelihood.amax(0).argmax()])
 
 

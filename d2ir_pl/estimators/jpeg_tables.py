@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -157,7 +158,7 @@ def _laplace_error(level: Tensor, steps: Tensor) -> Tensor:
     scale = torch.logspace(-2, 4, 61, dtype=q.dtype, device=q.device)[:, None, None]
     exponent = torch.linspace(0.5, 4, 15, dtype=q.dtype, device=q.device)[:, None]
     b = scale * radius**-exponent
-    best = laplace_log_likelihood(level, q, b).flatten().argmax()
+    best = laplace_log_likelihood([level], q, b).flatten().argmax()
     b = b.flatten(0, 1)[best]
     z = q / (2 * b)
     # Beyond 50, sinh overflows and the error is the variance.
@@ -166,30 +167,31 @@ def _laplace_error(level: Tensor, steps: Tensor) -> Tensor:
     return torch.cat([steps.flatten()[:1].double() ** 2 / 12, error]).view_as(steps).to(steps)
 
 
-def laplace_log_likelihood(level: Tensor, steps: Tensor, b: Tensor) -> Tensor:
+def laplace_log_likelihood(groups: Sequence[Tensor], steps: Tensor, b: Tensor) -> Tensor:
     """Log-likelihood of levels to which coefficients of Laplace laws of scale b were rounded.
 
     With u = exp(-q / 2b), a level n != 0 has the probability (1 - u^2) u^(2 |n| - 1) / 2, and 0 has
     1 - u.
 
     Args:
-        level: `(N, K)` magnitudes of K coefficients of N blocks, in steps.
+        groups: `(N, K)` magnitudes of K coefficients of the N blocks of each group, in steps.
         steps: `(K,)` q.
         b: `(..., K)`.
 
     Returns:
-        `(...)` sums over the blocks and coefficients, but for a constant.
+        `(G, ...)` sums over the blocks of each group and the coefficients, but for a constant.
     """
-    zeros, total = (level == 0).sum(0), level.sum(0)
-    others = len(level) - zeros
+    zeros = torch.stack([(level == 0).sum(0) for level in groups]).to(b)
+    total = torch.stack([level.sum(0) for level in groups]).to(b)
+    others = torch.tensor([len(level) for level in groups]).to(b)[:, None] - zeros
     # Scales far below a step would give -inf for levels that are never reached.
-    log_u = (-steps / (2 * b)).clamp_min(-700)
+    log_u = (-steps / (2 * b)).clamp_min(-700).flatten(0, -2)
     likelihood = (
-        zeros * torch.log1p(-log_u.exp())
-        + others * torch.log1p(-(2 * log_u).exp())
-        + (2 * total - others) * log_u
+        zeros @ torch.log1p(-log_u.exp()).mT
+        + others @ torch.log1p(-(2 * log_u).exp()).mT
+        + (2 * total - others) @ log_u.mT
     )
-    return likelihood.sum(-1)
+    return likelihood.unflatten(1, b.shape[:-1])
 
 
 def _unclipped(y: Tensor, factors: Factors) -> Tensor:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,19 @@ DAMAGE: dict[str, tuple[list[Degradation], float, list[type]]] = {
 }
 
 
+@cache
+def proposed(damage: str, photograph: str) -> Proposal:
+    """What is proposed for an example photo after one of the damages."""
+    return propose(damaged(photograph, *DAMAGE[damage][:2]))
+
+
+@cache
+def coefficient_width_of_sharp(photograph: str, quality: int) -> float:
+    """The width that the coefficients of a JPEG of a sharp example photo show."""
+    table = standard_tables(torch.tensor(quality))[0]
+    return width_before_jpeg(damaged(photograph, [Jpeg(quality, "4:2:0")]), table)
+
+
 def kinds(proposal: Proposal) -> list[str]:
     """The names of the degradations; none where there is only noise."""
     return [part["class_path"].rpartition(".")[2] for part in proposal.parts]
@@ -65,8 +79,8 @@ def kinds(proposal: Proposal) -> list[str]:
 @pytest.mark.parametrize("photograph", ["astronaut", "chelsea", "coffee"])
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_what_happened_to_a_photograph_is_found(damage: str, photograph: str) -> None:
-    parts, noise, expected = DAMAGE[damage]
-    proposal = propose(damaged(photograph, parts, noise))
+    expected = DAMAGE[damage][2]
+    proposal = proposed(damage, photograph)
     assert kinds(proposal) == [kind.__name__ for kind in expected]
     assert all(len(reason.splitlines()) == 1 for reason in proposal.reasons)
     if expected[:1] == [GaussianBlur] and "jpeg" not in damage and damage != "all":
@@ -86,8 +100,7 @@ def test_the_coefficients_of_a_jpeg_show_the_blur_before_it(
     y = jpeg(y, jpeg.init(y, torch.zeros(1)))[0]
     table = standard_tables(torch.tensor(quality))[0]
     assert width_before_jpeg(y, table) == pytest.approx(width, rel=0.35)
-    sharp = damaged(photograph, [Jpeg(quality, "4:2:0")])
-    assert width_before_jpeg(sharp, table) < 0.7
+    assert coefficient_width_of_sharp(photograph, quality) < 0.7
 
 
 def test_the_tables_of_a_file_count_and_its_pixels_may_be_turned(tmp_path: Path) -> None:
@@ -120,8 +133,8 @@ def test_tiny_and_flat_images_have_no_blur(size: tuple[int, int], value: float) 
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_the_settings_are_a_config_of_the_same_objects(damage: str, tmp_path: Path) -> None:
-    parts, noise, expected = DAMAGE[damage]
-    proposal = propose(damaged("coffee", parts, noise))
+    expected = DAMAGE[damage][2]
+    proposal = proposed(damage, "coffee")
     file = tmp_path / "proposed.yaml"
     file.write_text(yaml.safe_dump(proposal.settings()))
     inputs = str(CLEAN / "coffee.png")
