@@ -76,8 +76,22 @@ def kinds(proposal: Proposal) -> list[str]:
     return [part["class_path"].rpartition(".")[2] for part in proposal.parts]
 
 
-@pytest.mark.parametrize("photograph", ["astronaut", "chelsea", "coffee"])
-@pytest.mark.parametrize("damage", DAMAGE)
+SEARCHED = ("blur", "direction", "blur, dark", "all")
+"""The damages for which the kernel of the edges is searched, which takes a second."""
+
+
+@pytest.mark.parametrize(
+    ("damage", "photograph"),
+    [
+        pytest.param(
+            damage,
+            photograph,
+            marks=[pytest.mark.slow] if damage in SEARCHED and photograph != "coffee" else [],
+        )
+        for damage in DAMAGE
+        for photograph in ("astronaut", "chelsea", "coffee")
+    ],
+)
 def test_what_happened_to_a_photograph_is_found(damage: str, photograph: str) -> None:
     expected = DAMAGE[damage][2]
     proposal = proposed(damage, photograph)
