@@ -14,11 +14,13 @@ from d2ir_pl.degradations import Compose, Downsampling, GaussianBlur, Jpeg
 from d2ir_pl.image_io import read_image, write_png
 from d2ir_pl.restoration.configs import configs_folder
 
-FEW = ["--model.method.estimation.steps", "2", "--model.method.latent.iterations", "1"]
+FEW = [
+    *("--model.method.estimation.steps", "2", "--model.method.latent.iterations", "1"),
+    *("--model.method.latent.ddim_steps", "2", "--model.method.latent.fixed_point_iterations", "1"),
+]
 FAST = {
     "bird_deblur": ["--model.method.iterations", "1", "--model.method.ddim_steps", "2"],
     "denoising": [],  # one evaluation as it is
-    "d2ir_paper": [*FEW, "--model.method.latent.ddim_steps", "2"],
     **{name: ["--model.method.steps", "2"] for name in ("dps_deblur", "gdp_deblur", "ddrm_deblur")},
     **{name: ["--model.method.steps", "2"] for name in ("diffpir_deblur", "fast_em_deblur")},
 }
@@ -61,7 +63,7 @@ def pair(root: Path, y: Tensor, clean: Tensor) -> list[str]:
 def test_super_resolution_enlarges_and_is_scored_against_the_large_photo(tmp_path: Path) -> None:
     large = torch.nn.functional.avg_pool2d(photo(0, 96, 128)[None], 2)[0]
     small = torch.nn.functional.interpolate(large[None], scale_factor=0.25, mode="area")[0]
-    task = ["--config", "super_resolution_x4", "--model.method.estimation.steps", "5"]
+    task = ["--config", "super_resolution_x4", *FEW, "--model.method.estimation.steps", "5"]
     task += pair(tmp_path, small, large)
     assert main(["predict", *task, "--output", str(tmp_path / "out")]) == 0
     assert read_image(tmp_path / "out" / "restored" / "a.png").pixels.shape == large.shape
