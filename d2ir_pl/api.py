@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from d2ir_pl.degradations import Degradation, GaussianBlur
 from d2ir_pl.diagnosis.proposal import propose
 from d2ir_pl.diffusion.randomness import image_generator
+from d2ir_pl.errors import require
 from d2ir_pl.image_io import Photo, as_picture, read_image
 from d2ir_pl.priors import Prior, load_prior
 from d2ir_pl.priors.precision import DTYPES, Precision, resolve
@@ -24,6 +25,7 @@ from d2ir_pl.restoration import (
     Problem,
     Restoration,
     RestorationMethod,
+    configs,
     restore_samples,
     silent,
 )
@@ -52,7 +54,7 @@ class Restored(Generic[ImageLike]):
 
 def restore(
     image: ImageLike,
-    degradation: Degradation | Literal["auto"] | None = None,
+    degradation: Degradation | str | None = None,
     method: RestorationMethod | None = None,
     prior: str | Prior = "natural-small",
     *,
@@ -70,10 +72,11 @@ def restore(
         image: a path; a PIL image (RGB, RGBA with alpha kept, or grey); an array `(H, W)`,
             `(H, W, 3)` of uint8, or of floats in [0, 1]; or a tensor `(3, H, W)` or
             `(1, H, W)` of floats in [0, 1].
-        degradation: what happened to the image; an unknown isotropic Gaussian blur if None. With
-            `auto` the program looks at the image and chooses (`diagnosis/proposal.py`).
-        method: how the image is restored; `D2IR()` if None, or what suits the degradation that the
-            program has chosen.
+        degradation: what happened to the image; an unknown isotropic Gaussian blur if None. A
+            string is the name of a shipped config, such as `denoising`, whose method is then the
+            default; with `auto` the program looks at the image and chooses.
+        method: how the image is restored; `D2IR()` if None, or what the config or the program's
+            choice says.
         prior: a name or path, which is loaded at every call, or a loaded prior, which is moved to
             the device and otherwise used as it is.
         sigma_y: standard deviation of the image's noise in [0, 1]; estimated if None.
@@ -88,10 +91,13 @@ def restore(
 
     Raises:
         ImageError: if a file cannot be read as an image.
+        InputError: if there is no config of the given name.
         PriorError: if the prior cannot be loaded.
         ValueError: if the image has another shape, type or range, if a label is given for a loaded
-            prior, or if num_samples is below 1.
+            prior, or if sigma_y or num_samples is out of range.
     """
+    if sigma_y is not None:
+        require("sigma_y", sigma_y, 0, below=1)
     file = read_image(image) if isinstance(image, (str, Path)) else None
     pixels = _to_pixels(image) if file is None else file.pixels
     if device is None:
@@ -101,7 +107,13 @@ def restore(
         proposal = propose(pixels, None if file is None else file.tables, sigma_y)
         degradation, reasons = proposal.degradation, proposal.reasons
         method = proposal.method if method is None else method
+    elif isinstance(degradation, str):
+        setup = configs.load(degradation)
+        degradation = setup.degradation
+        method = setup.method if method is None else method
     degradation = (GaussianBlur() if degradation is None else degradation).to(device)
+    if file is not None:
+        degradation = degradation.for_images([file], [Path(str(image)).name])
     method = D2IR() if method is None else method
     if isinstance(prior, str):
         dtype = DTYPES[resolve(precision, device)]

@@ -22,7 +22,7 @@ Restore = Callable[[Sequence[int], RestorationMethod], Restoration]
 
 
 @dataclass
-class Restored:
+class Attempted:
     """A restored image, and how that was done.
 
     Attributes:
@@ -53,7 +53,7 @@ class Outcome:
         failed: reasons for the others.
     """
 
-    restored: dict[int, Restored] = field(default_factory=dict)
+    restored: dict[int, Attempted] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
 
 
@@ -160,7 +160,7 @@ class Attempts:
                 note = f"memory ran out: restored {len(part)} at a time{tiled}"
                 for i, b in enumerate(part):
                     notes = [note] if small or tiled else []
-                    outcome.restored[b] = Restored(restoration.select([i]), self.prior.tile, notes)
+                    outcome.restored[b] = Attempted(restoration.select([i]), self.prior.tile, notes)
             elif (refusal or failure) and len(part) > 1:
                 waiting, alone = [*part, *waiting], True
             elif refusal:

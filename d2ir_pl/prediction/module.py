@@ -17,7 +17,7 @@ from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.errors import naming, require
 from d2ir_pl.inputs.items import Failure
 from d2ir_pl.operators.linear import size_of
-from d2ir_pl.prediction.attempts import Attempts, Outcome, Restored
+from d2ir_pl.prediction.attempts import Attempted, Attempts, Outcome
 from d2ir_pl.prediction.data import Batch
 from d2ir_pl.prediction.outcome import BatchResult, ImageResult, score
 from d2ir_pl.prediction.plan import Observation, Plan
@@ -43,7 +43,7 @@ class RestorationModule(pl.LightningModule):
         prior: `natural-small` (embedded), a published one such as `imagenet-256` (after
             `download`), a file, or a folder of the diffusers library.
         degradation: the family of degradations that explains the photos; `auto` looks at each
-            photo and chooses one (`proposal.py`).
+            photo and chooses one.
         method: way to restore them; `auto` takes what suits a degradation that was chosen so.
         seed: number from which, with its own name, every image draws its noise.
         sigma_y: standard deviation of the photos' noise in [0, 1]; estimated if null.
@@ -202,7 +202,7 @@ class RestorationModule(pl.LightningModule):
         self,
         plan: Plan,
         observation: Observation,
-        restored: Restored,
+        restored: Attempted,
         phi_change: list[float | None],
         seconds: float,
     ) -> ImageResult:

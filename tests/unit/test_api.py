@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from d2ir_pl import Restored, restore
-from d2ir_pl.degradations import GaussianBlur
+from d2ir_pl.degradations import GaussianBlur, Jpeg
 from d2ir_pl.priors import PriorError
 from d2ir_pl.priors.network import NetworkPrior
 from d2ir_pl.restoration import D2IR, DegradationEstimation, LatentOptimization
@@ -131,3 +131,25 @@ def test_a_label_is_refused_where_it_has_no_effect(
         restore(photo, method=FAST, prior=natural_small, label=3)
     with pytest.raises(PriorError, match="the prior knows none"):
         restore(photo, method=FAST, label=3)
+
+
+def test_the_name_of_a_shipped_config_brings_its_method(
+    natural_small: NetworkPrior, photo: Photo
+) -> None:
+    result = restore(photo, "denoising", prior=natural_small)
+    assert result.parameters == {"kind": "Identity"}
+    assert result.restoration.nfe == [1]  # PosteriorMean
+    with pytest.raises(ValueError, match=r"denoisin.*did you mean denoising"):
+        restore(photo, "denoisin", prior=natural_small)
+    with pytest.raises(ValueError, match="sigma_y 3 must be at least 0 and below 1"):
+        restore(photo, sigma_y=3, prior=natural_small)
+
+
+def test_a_jpeg_file_is_restored_by_its_own_tables(
+    natural_small: NetworkPrior, photo: Photo, tmp_path: Path
+) -> None:
+    path, exif = tmp_path / "portrait.jpg", Image.Exif()
+    exif[274] = 6  # stored sideways, shown upright
+    Image.fromarray(photo).save(path, quality=15, exif=exif)
+    found = restore(path, Jpeg(), FAST, natural_small).parameters
+    assert (found["quality"], found["orientation"]) == (15, 6)
