@@ -93,7 +93,7 @@ def test_degradations_that_are_not_linear_are_named() -> None:
 def test_evaluations_are_those_of_the_defaults(cls: type[RestorationMethod]) -> None:
     row = re.search(rf"^\| \[{cls.__name__}\].+?\| (\d+)", text_of("methods.md"), re.M)
     assert row is not None
-    y = torch.zeros(1, 3, 64, 64) + torch.linspace(-0.5, 0.5, 64)
+    y = torch.zeros(1, 3, 32, 32) + torch.linspace(-0.5, 0.5, 32)
     degradation: Degradation = GaussianBlur(5, width=1.0)
     if cls is PosteriorMean:
         degradation = Identity()

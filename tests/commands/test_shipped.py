@@ -150,7 +150,14 @@ def test_constructor_defaults_equal_blind_deblur(parse: Any) -> None:
 # ---- Round trips ----
 
 
-@pytest.mark.parametrize("name", [None, *CONFIGS])
+PRINTED = {"auto", "best", "deblur", "d2ir_paper", "denoising", "hdr", "inpainting", "old_photo"}
+"""Configs of unlike structure: no model, a preset, flags of a prior, lists, chains, no D2IR."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [None, *(pytest.param(c, marks=() if c in PRINTED else pytest.mark.slow) for c in CONFIGS)],
+)
 def test_printed_config_parses_to_the_same_options(
     name: str | None,
     parse: Any,
