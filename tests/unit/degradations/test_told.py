@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_degradations import every_degradation, scene
+from degradation_examples import every_degradation, scene
 
 from d2ir_pl.degradations import Degradation, GaussianBlur, Mask, Phi
 from d2ir_pl.diffusion.randomness import image_generator
