@@ -67,7 +67,7 @@ def watching_operations(watch: Callable[[list[Tensor], list[Tensor]], None]) -> 
             watch(tensors((args, kwargs)), tensors(output))
             return output
 
-    with Watching():
+    with Watching():  # type: ignore[no-untyped-call]  # the constructor is PyTorch's
         yield
 
 

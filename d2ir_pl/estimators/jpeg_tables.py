@@ -191,7 +191,7 @@ def laplace_log_likelihood(groups: Sequence[Tensor], steps: Tensor, b: Tensor) -
         + others @ torch.log1p(-(2 * log_u).exp()).mT
         + (2 * total - others) @ log_u.mT
     )
-    return likelihood.unflatten(1, b.shape[:-1])
+    return likelihood.reshape(len(groups), *b.shape[:-1])
 
 
 def _unclipped(y: Tensor, factors: Factors) -> Tensor:

@@ -19,6 +19,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import DDPStrategy
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.tensorboard import SummaryWriter
 
 import d2ir_pl
@@ -80,8 +81,8 @@ def test_lightning_calls_a_callback_that_was_added_to_its_list() -> None:
             self.begun += 1
 
     class Doubling(pl.LightningModule):
-        def predict_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
-            return 2 * batch
+        def predict_step(self, batch: list[torch.Tensor], batch_idx: int) -> torch.Tensor:
+            return 2 * batch[0]
 
     with reaching("pytorch-lightning", "Trainer.callbacks", "compat.callbacks"), quiet():
         trainer = pl.Trainer(
@@ -93,7 +94,7 @@ def test_lightning_calls_a_callback_that_was_added_to_its_list() -> None:
         )
         counting = Counting()
         compat.callbacks(trainer).append(counting)
-        trainer.predict(Doubling(), torch.utils.data.DataLoader(torch.ones(1, 1)))
+        trainer.predict(Doubling(), DataLoader(TensorDataset(torch.ones(1, 1))))
         assert counting.begun == 1
 
 

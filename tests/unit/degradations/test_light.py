@@ -110,10 +110,10 @@ def test_descent_on_the_residual_finds_gain_and_map_of_a_known_scene() -> None:
     def loss() -> float:
         optimizer.zero_grad()
         value = 1e3 * light.residual(y, light(x, phi), phi).square().sum()
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         return float(value)
 
-    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    optimizer.step(loss)
     for name, value in truth.items():
         assert torch.allclose(phi[name], value, atol=3e-2), name
 

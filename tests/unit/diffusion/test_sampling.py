@@ -85,6 +85,7 @@ def test_the_detached_gradient_is_the_product_of_the_coefficients() -> None:
     ddim_chain(prior, x, timesteps, "detached").sum().backward()
     # With eps constant each step multiplies x_t by sqrt(ab_s / ab_t); together by 1 / sqrt(ab_T).
     expected = 1 / math.sqrt(prior.schedule.level(600))
+    assert x.grad is not None
     assert torch.allclose(x.grad, torch.full_like(x, expected))
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -24,6 +24,7 @@ from d2ir_pl.degradations import (
 from d2ir_pl.degradations.downsampling import Downsampling
 from d2ir_pl.degradations.parametric_blur import MotionBlur
 from d2ir_pl.diffusion.randomness import image_generator, normal_like
+from d2ir_pl.operators.convolution import Border
 from d2ir_pl.operators.linear import size_of
 from d2ir_pl.operators.svd import correlation_matrix
 from d2ir_pl.restoration import Problem, RestorationMethod, Step, mean_square
@@ -31,7 +32,7 @@ from d2ir_pl.restoration.baselines import DDRM, DiffPIR, FastDiffusionEM
 from d2ir_pl.restoration.baselines.ddrm import Spectrum, require_svd
 from d2ir_pl.restoration.baselines.kernel_step import KernelStep
 
-DECOMPOSED: dict[str, Degradation] = {
+DECOMPOSED: dict[str, LinearDegradation] = {
     "Identity": Identity(),
     "Mask": Mask("zeros", missing=0.4),
     "Grayscale": Grayscale([0.5, 0.3, 0.2]),
@@ -53,7 +54,7 @@ def generators(count: int, seed: int = 0) -> list[torch.Generator]:
     return [image_generator(seed, str(i)) for i in range(count)]
 
 
-def setting(degradation: Degradation, count: int = 1) -> tuple[Phi, tuple[int, int], Any]:
+def setting(degradation: LinearDegradation, count: int = 1) -> tuple[Phi, tuple[int, int], Any]:
     """phi, the size of x, and the decomposition, in double precision."""
     shape = OBSERVED if not isinstance(degradation, Downsampling) else (3, 2)
     size = degradation.frame.image_size(shape)
@@ -119,7 +120,7 @@ def test_the_coefficients_of_white_noise_are_white_and_real_images_come_back() -
 
 
 @pytest.mark.parametrize("border", ["extend", "reflect", "replicate", "circular"])
-def test_the_matrix_of_a_blur_is_the_blur(border: str) -> None:
+def test_the_matrix_of_a_blur_is_the_blur(border: Border) -> None:
     blur = GaussianBlur(7, width=1.3, border=border)
     phi = blur.draw(generators(1), torch.zeros(1, dtype=torch.float64))
     size = blur.frame.image_size((9, 8))
@@ -190,7 +191,7 @@ def test_ddrm_is_its_recursion_with_dense_matrices(name: str) -> None:
 
     def noise() -> np.ndarray:
         z = normal_like(torch.zeros(1, 3, *size), draws).double().flatten().numpy()
-        return vt @ z
+        return np.asarray(vt @ z)
 
     timesteps = prior.schedule.timesteps(steps)
     ab = [prior.schedule.level(t) for t in timesteps] + [1.0]
@@ -370,7 +371,7 @@ def test_given_the_sharp_image_the_kernel_step_finds_the_kernel() -> None:
 
 
 @pytest.mark.parametrize("border", ["extend", "reflect", "circular"])
-def test_the_true_kernel_of_noiseless_data_is_a_fixed_point_at_any_border(border: str) -> None:
+def test_the_true_kernel_of_noiseless_data_is_a_fixed_point_at_any_border(border: Border) -> None:
     blur = Blur(5, border)
     x = torch.randn(1, 2, 3, 20, 24, dtype=torch.float64)
     x = x[:, :1].expand(-1, 2, -1, -1, -1)
@@ -458,7 +459,7 @@ def test_restorations_explain_the_photo(method: RestorationMethod, tmp_path: Pat
         (lambda: DDRM(steps=0), "steps"),
         (lambda: DiffPIR(zeta=-0.1), "zeta"),
         (lambda: DiffPIR(data_weight=0.0), "data_weight"),
-        (lambda: DiffPIR(spacing="cubic"), "spacing"),
+        (lambda: DiffPIR(spacing=cast(Any, "cubic")), "spacing"),
         (lambda: FastDiffusionEM(samples=0), "samples"),
         (lambda: FastDiffusionEM(coupling=0.0), "coupling"),
     ],

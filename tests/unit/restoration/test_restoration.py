@@ -1,7 +1,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -261,7 +261,8 @@ class TestLatentOptimization:
         _, steps = self.run(
             y, blur, GaussianPrior(0, 0.5), start="noise", level=-1, lr=0.3, iterations=4
         )
-        norms = [float(step.latent_norm) for step in steps]
+        norms = [float(step.latent_norm) for step in steps if step.latent_norm is not None]
+        assert len(norms) == len(steps)
         assert norms[1:] == pytest.approx([1.0] * 4, abs=1e-4)
 
     @pytest.mark.parametrize("gradient", ["full", "detached"])
@@ -272,9 +273,12 @@ class TestLatentOptimization:
         for steps in (4, 16):
             x = torch.randn(1, 3, 32, 32, requires_grad=True)
             saved: list[int] = []
-            with torch.autograd.graph.saved_tensors_hooks(
-                lambda t, s=saved: (s.append(t.numel()), t)[1], lambda t: t
-            ):
+
+            def keep(tensor: Tensor, saved: list[int] = saved) -> Tensor:
+                saved.append(tensor.numel())
+                return tensor
+
+            with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
                 ddim_chain(prior, x, prior.schedule.timesteps(steps, 300), gradient)
             kept.append(sum(saved) / steps)
         assert kept[1] <= kept[0] * 1.1
@@ -324,6 +328,7 @@ class Gamma(Degradation):
         return Phi(gamma=torch.full((len(generators),), 1.5))
 
     def forward(self, x: Tensor | None, phi: Phi) -> Tensor:
+        assert x is not None
         unit = ((x + 1) / 2).clamp(1e-3, 1)
         return 2 * unit ** phi["gamma"][:, None, None, None] - 1
 
@@ -371,6 +376,7 @@ def test_losses_are_per_pixel_means_and_counts_add_up() -> None:
     assert [len(losses) for losses in result.losses["latent"]] == [5, 5]
     inversion, chains = 3 * 5, 4 * 3
     assert result.nfe == [4 + inversion + chains] * 2
+    assert result.reblurred is not None
     assert torch.allclose(result.residual, mean_square(y - result.reblurred))
 
 
@@ -383,7 +389,7 @@ def test_losses_are_per_pixel_means_and_counts_add_up() -> None:
         (lambda: DegradationEstimation(data_weight=0), "data_weight"),
         (lambda: LatentOptimization(ddim_steps=0), "ddim_steps"),
         (lambda: LatentOptimization(lr=-1), "lr"),
-        (lambda: D2IR(stages="first"), "stages"),
+        (lambda: D2IR(stages=cast(Any, "first")), "stages"),
         (lambda: D2IR(model_error=-0.1), "model_error"),
     ],
 )

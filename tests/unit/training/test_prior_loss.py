@@ -57,7 +57,7 @@ def test_the_bound_trains_the_variance_and_not_the_mean() -> None:
         -1, 1
     )
     _, bound = module.losses(x0, noise, torch.tensor([10, 60]))
-    bound.sum().backward()  # type: ignore[no-untyped-call]
+    bound.sum().backward()
     last = module.unet.get_parameter("out.2.weight").grad
     assert last is not None
     assert float(last[:3].abs().max()) == 0
