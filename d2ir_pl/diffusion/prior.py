@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from d2ir_pl.diffusion.sampling import x0_from_eps
 from d2ir_pl.diffusion.schedule import Schedule
+from d2ir_pl.errors import PriorError
 from d2ir_pl.operators.linear import size_of
 from d2ir_pl.operators.padding import pad
 
@@ -54,14 +55,16 @@ class Prior(nn.Module, ABC):
         """Predict at most `tile` x `tile` pixels at once from now on.
 
         Args:
-            tile: see the class.
-            overlap: see the class.
+            tile: largest height and width in pixels that is predicted at once.
+            overlap: least number of pixels that neighbouring tiles share; an eighth of the tile
+                if None.
 
         Raises:
-            ValueError: if the tile is too small for the network, or the overlap for the tile.
+            PriorError: if the tile is too small for the network.
+            ValueError: if the overlap is too large for the tile, or not positive.
         """
         if tile < self.smallest_tile:
-            raise ValueError(
+            raise PriorError(
                 f"tile {tile} must be at least {self.smallest_tile} pixels for this prior"
             )
         overlap = tile // 8 if overlap is None else overlap

@@ -63,13 +63,15 @@ class Problem:
         """The problem of some images in float32, with noise of at least `MIN_SIGMA`.
 
         Args:
-            y: see the class.
-            degradation: see the class.
-            generators: see the class.
+            y: `(B, 3, H, W)` degraded images in [-1, 1], or `(B, S, 3, H, W)` for S photos of each
+                scene.
+            degradation: family of degradations that explains them.
+            generators: CPU generators, one per image; the only source of randomness.
             sigma_y: `(B,)` noise in the units of y; estimated from y if None.
 
         Raises:
-            ValueError: see the class.
+            ValueError: if y has another shape or type, or values that are not finite, or if there
+                are not as many generators as images.
         """
         problem = cls(y, torch.ones(len(y)), degradation, generators)
         y = y.float()

@@ -150,3 +150,12 @@ def test_a_disk_that_fills_up_is_one_sentence_and_loses_nothing_finished(
     assert files(tmp_path / "out" / "restored") == {"a.png"}
     assert predict(inputs, tmp_path / "out") == 0
     assert files(tmp_path / "out" / "restored") == {"a.png", "b.png"}
+
+
+def test_a_tile_that_is_too_small_is_blamed_on_the_option(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = save_all(tmp_path / "in", ["a.png"])
+    assert predict(inputs, tmp_path / "out", "--model.tile", "3") == 2
+    error = capsys.readouterr().err.strip()
+    assert error == "d2ir: --model.tile 3 must be at least 32 pixels for this prior"
