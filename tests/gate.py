@@ -27,6 +27,13 @@ class Gate:
         self._opened = threading.Event()
         monkeypatch.setattr(job, "restore_file", self._restore_file)
 
+    def wait_for(self, events: list[str]) -> None:
+        """Wait until exactly these events have happened."""
+        hangs = time.monotonic() + LIMIT
+        while len(self.events) < len(events) and time.monotonic() < hangs:
+            time.sleep(0.02)
+        assert self.events == events
+
     def open(self) -> None:
         """Let restorations pass."""
         self._opened.set()

@@ -14,6 +14,7 @@ from d2ir_pl.errors import UsageError
 from d2ir_pl.restoration.configs import configs_folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["blind_deblur", "deblur_motion", "blind_deblur_kernel", "denoising", "old_photo"]
 )

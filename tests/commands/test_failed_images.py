@@ -92,6 +92,7 @@ def dark_bright_dark(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "degradation", ["Blur", "GaussianBlur", "MotionBlur", "d2ir_pl.degradations.Light"]
 )

@@ -34,6 +34,7 @@ def both_stages() -> RestorationModule:
     return RestorationModule(method=D2IR(DegradationEstimation(steps=4), latent))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stages", ["estimation", "both"])
 def test_alone_in_a_batch_and_in_another_order_the_result_is_the_same(
     tmp_path: Path,

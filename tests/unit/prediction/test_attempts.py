@@ -69,6 +69,7 @@ def test_a_batch_is_halved_until_it_fits_and_the_next_one_is_split_at_once(
     assert restore.calls == [[0, 1]]
 
 
+@pytest.mark.slow
 def test_a_single_image_is_tiled_until_that_is_impossible(prior: NetworkPrior) -> None:
     outcome = Attempts(prior)(Fails(prior, fits=1, tile=64), D2IR(), range(1), 100)
     assert outcome.restored[0].notes == [

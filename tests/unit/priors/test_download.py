@@ -103,6 +103,7 @@ def test_truncated_transfer_is_kept_and_completed_by_the_next_call(
     assert server.requested[ATTEMPTS:] == ["bytes=3000-"]
 
 
+@pytest.mark.slow
 def test_silent_server_times_out_and_what_arrived_is_kept(
     server: FileServer, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

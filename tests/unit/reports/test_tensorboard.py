@@ -133,6 +133,7 @@ DEGRADATIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_names_are_the_same_for_every_method(tmp_path: Path, method: str) -> None:
     inputs = save_all(tmp_path / "in", ["a.png"], 16, 16)
