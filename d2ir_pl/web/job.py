@@ -70,12 +70,18 @@ class Job:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._stopped = threading.Event()
         self._unwanted = False
+        self._ended = False
         self._error: Exception | None = None
 
     @property
     def running(self) -> bool:
         """Whether the thread may still write to the folder."""
         return self._thread.is_alive()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the restoration came to its own end, with a result or with a refusal."""
+        return self._ended
 
     def stop(self) -> None:
         """Let the restoration end at its next step."""
@@ -121,19 +127,22 @@ class Job:
         try:
             with _worker:
                 self._restore()
+            self._ended = True
         except (ImageError, UsageError) as error:
             # The visitor can help it: the photo or a setting is wrong.
-            self._error = RefusedError(without_folders(str(error), self._secret))
+            self._refuse(without_folders(str(error), self._secret))
         except StoppedError as error:
             self._error = error
         except Exception as error:
             # The visitor cannot help it, and need not know what files there are.
             logger.exception("a restoration failed")
-            self._error = RefusedError(
-                f"the server failed ({type(error).__name__}): try again later"
-            )
+            self._refuse(f"the server failed ({type(error).__name__}): try again later")
         finally:
             self._views.put(None)
+
+    def _refuse(self, reason: str) -> None:
+        self._error = RefusedError(reason)
+        self._ended = True
 
     def _restore(self) -> None:
         self._require_going()

@@ -181,8 +181,12 @@ def _connect(blocks: gr.Blocks, fields: Fields, visitors: Visitors) -> None:
     def leave(request: gr.Request) -> None:
         visitors.leave(str(request.session_hash))
 
+    def enter(request: gr.Request) -> str:
+        leave(request)
+        return "Waiting for your turn."
+
     wait = fields.restore.click(
-        lambda: "Waiting for your turn.",
+        enter,
         None,
         fields.status,
         queue=False,

@@ -53,13 +53,17 @@ class Visitors:
         return job
 
     def stop(self, visitor: str) -> bool:
-        """End a visitor's restoration, and return whether there was one to end."""
+        """End a visitor's restoration; return False if it has come to its own end before.
+
+        A restoration that waits for its turn, or that the page has stopped already, counts as
+        stopped.
+        """
         with self._lock:
             job = self._jobs.get(visitor)
-        if job is None or not job.running:
-            return False
+        if job is None:
+            return True
         job.stop()
-        return True
+        return not job.ended
 
     def leave(self, visitor: str) -> None:
         """Forget a visitor."""

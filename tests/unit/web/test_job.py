@@ -16,6 +16,7 @@ from d2ir_pl.web.job import Job, RefusedError, StoppedError, View
 from d2ir_pl.web.order import Order, plan
 from d2ir_pl.web.program import PageSettings
 from d2ir_pl.web.serve import is_local
+from d2ir_pl.web.visitors import Visitors
 
 PAGE = PageSettings(precision="32-true", accelerator="cpu", max_pixels=128 * 128)
 ON_CPU = ["--trainer.accelerator", "cpu"]
@@ -134,6 +135,24 @@ def test_a_restoration_that_is_stopped_or_left_makes_way(gate: Gate, tmp_path: P
     assert not any(ended.running for ended in (stopped, left, never_begun))
     gate.open()
     assert list(job(tmp_path / "next", photo, "denoising").watch())
+
+
+def test_stop_is_confirmed_unless_the_restoration_has_come_to_its_own_end(
+    gate: Gate, tmp_path: Path
+) -> None:
+    order = Order(save(tmp_path / "photo.png", 1, 40, 40), "denoising")
+    visitors = Visitors(PAGE)
+    try:
+        assert visitors.stop("one who waits")
+        left = visitors.begin("visitor", order).watch()
+        next(left)
+        left.close()
+        assert visitors.stop("visitor")  # the page may have ended it before it is asked
+        gate.open()
+        assert list(visitors.begin("visitor", order).watch())
+        assert not visitors.stop("visitor")
+    finally:
+        visitors.close()
 
 
 @pytest.mark.parametrize(
