@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +48,8 @@ class Prior(nn.Module, ABC):
         self.schedule = schedule
         self.multiple = multiple
         self.use_tiles(tile, overlap)
+        self._largest_tile: int | None = None
+        """The bound of a tile that is chosen by what memory allows; None for a fixed tile."""
         self.compute_dtype = torch.float32
         self.pixels: int | None = None
         self.nfe = 0
@@ -72,6 +75,27 @@ class Prior(nn.Module, ABC):
             raise ValueError(f"overlap {overlap} must lie between 1 and half of tile {tile}")
         self.tile = tile // self.multiple * self.multiple
         self.overlap = overlap
+
+    def fix_tile(self, tile: int) -> None:
+        """Predict on tiles of this side from now on, whatever memory allows."""
+        self._largest_tile = None
+        self.use_tiles(tile)
+
+    def halve_tile(self) -> bool:
+        """Predict on tiles of half the side from now on; False if they are as small as they get."""
+        if self.tile <= self.smallest_tile:
+            return False
+        self.fix_tile(max(self.smallest_tile, self.tile // 2))
+        return True
+
+    @contextmanager
+    def same_tiles_afterwards(self) -> Iterator[None]:
+        """Undo at the end whatever is done to the tiles inside."""
+        before = self.tile, self.overlap, self._largest_tile
+        try:
+            yield
+        finally:
+            self.tile, self.overlap, self._largest_tile = before
 
     @property
     def smallest_tile(self) -> int:

@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
 import pytorch_lightning as pl
 import torch
 
+from d2ir_pl.batches.attempts import Attempted, Attempts
+from d2ir_pl.batches.plan import Observation, Plan
+from d2ir_pl.batches.restoring import exact_gradients, restore_batch
 from d2ir_pl.degradations import Compose, Degradation, GaussianBlur, Jpeg, Light
-from d2ir_pl.diagnosis.proposal import propose
-from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.errors import naming, require
 from d2ir_pl.inputs.items import Failure
-from d2ir_pl.operators.linear import size_of
-from d2ir_pl.prediction.attempts import Attempted, Attempts, Outcome
 from d2ir_pl.prediction.data import Batch
 from d2ir_pl.prediction.outcome import BatchResult, ImageResult, score
-from d2ir_pl.prediction.plan import Observation, Plan
 from d2ir_pl.priors import UNetFlags, load_prior
 from d2ir_pl.priors.network import Tile
 from d2ir_pl.priors.precision import compute_dtype
-from d2ir_pl.restoration import (
-    D2IR,
-    Observer,
-    PhiTrace,
-    Problem,
-    Restoration,
-    RestorationMethod,
-    Step,
-    restore_samples,
-)
+from d2ir_pl.restoration import D2IR, Observer, PhiTrace, RestorationMethod
 
 
 class RestorationModule(pl.LightningModule):
@@ -121,10 +108,7 @@ class RestorationModule(pl.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> BatchResult:  # noqa: ARG002
         start = time.perf_counter()
-        # Lightning predicts in inference mode, whose tensors cannot be optimised.
-        # Its autocast would round blurs and scores: only the prior, which casts itself, is reduced.
-        exact = torch.autocast(self.device.type, enabled=False)
-        with torch.inference_mode(False), torch.enable_grad(), exact:
+        with exact_gradients(self.device):
             try:
                 plan = self._plan(batch)
             except (MemoryError, RuntimeError) as error:
@@ -133,7 +117,15 @@ class RestorationModule(pl.LightningModule):
                 return BatchResult([], [*batch.failures, *lost])
             observations, refused = self._observe(batch, plan)
             trace = PhiTrace()
-            outcome = self._restore(observations, plan, [trace, *self.observers])
+            outcome = restore_batch(
+                self._attempts,
+                observations,
+                plan,
+                [trace, *self.observers],
+                seed=self.seed,
+                sigma_y=self.sigma_y,
+                num_samples=self.num_samples,
+            )
             seconds = (time.perf_counter() - start) / max(1, len(observations))
             results = [
                 self._result(plan, observations[b], restored, trace.changes(b), seconds)
@@ -148,12 +140,8 @@ class RestorationModule(pl.LightningModule):
             return Plan(self.degradation, self.method)
         if len(batch.samples) > 1 or batch.y.ndim != 4 or self.degrade_noise is not None:
             raise ValueError("degradation auto takes one photo at a time, already degraded")
-        proposal = propose(batch.y[0], batch.samples[0].photo.tables, self.sigma_y)
-        return Plan(
-            proposal.degradation.to(self.device),
-            proposal.method if self.chooses_method else self.method,
-            proposal.reasons,
-        )
+        method = None if self.chooses_method else self.method
+        return Plan.chosen(batch.samples[0].photo, batch.y[0], self.sigma_y, method)
 
     def _observe(self, batch: Batch, plan: Plan) -> tuple[dict[int, Observation], list[Failure]]:
         """The images of a batch by their positions, and those that lack something."""
@@ -170,32 +158,6 @@ class RestorationModule(pl.LightningModule):
             except ValueError as error:  # such as a mask that is missing
                 refused.append(sample.failed(str(error)))
         return observations, refused
-
-    def _restore(
-        self, observations: Mapping[int, Observation], plan: Plan, observers: Sequence[Observer]
-    ) -> Outcome:
-        """Restore the images of a batch, together or apart."""
-
-        def restore(images: Sequence[int], method: RestorationMethod) -> Restoration:
-            def tell(step: Step) -> None:
-                step = replace(step, images=[images[i] for i in step.images])
-                for observer in observers:
-                    observer(step)
-
-            part = [observations[b] for b in images]
-            problem = Problem.of(
-                torch.cat([o.y for o in part]),
-                Observation.together(part, plan),
-                [image_generator(self.seed, o.sample.item.key) for o in part],
-                None if self.sigma_y is None else torch.full((len(part),), 2 * self.sigma_y),
-            )
-            return restore_samples(method, self.num_samples, problem, self.prior, tell)
-
-        if not observations:
-            return Outcome()
-        size = size_of(next(iter(observations.values())).y)
-        pixels = math.prod(plan.degradation.frame.output_size(size))
-        return self._attempts(restore, plan.method, list(observations), pixels)
 
     @torch.no_grad()
     def _result(

@@ -113,27 +113,6 @@ class NetworkPrior(Prior):
             side = min(self._largest_tile, math.isqrt(self.pixels))
             self.use_tiles(max(self.smallest_tile, side))
 
-    def fix_tile(self, tile: int) -> None:
-        """Predict on tiles of this side from now on, whatever memory allows."""
-        self._largest_tile = None
-        self.use_tiles(tile)
-
-    def halve_tile(self) -> bool:
-        """Predict on tiles of half the side from now on; False if they are as small as they get."""
-        if self.tile <= self.smallest_tile:
-            return False
-        self.fix_tile(max(self.smallest_tile, self.tile // 2))
-        return True
-
-    @contextmanager
-    def same_tiles_afterwards(self) -> Iterator[None]:
-        """Undo at the end whatever is done to the tiles inside."""
-        before = self.tile, self.overlap, self._largest_tile
-        try:
-            yield
-        finally:
-            self.tile, self.overlap, self._largest_tile = before
-
     def bytes_per_pixel(self, gradient: bool) -> float:
         """Memory that an evaluation takes for each pixel of an image, as counted in a small one.
 

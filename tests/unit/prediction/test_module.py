@@ -107,7 +107,7 @@ def test_a_photo_whose_damage_cannot_be_measured_is_a_failure(
     def broken(*arguments: object) -> None:
         raise RuntimeError("svd did not converge")
 
-    monkeypatch.setattr("d2ir_pl.prediction.module.propose", broken)
+    monkeypatch.setattr("d2ir_pl.batches.plan.propose", broken)
     outcome = quick(degradation="auto").predict_step(batch_of(save(tmp_path / "a.png")))
     (failure,) = outcome.failures
     assert "its damage could not be measured" in failure.reason

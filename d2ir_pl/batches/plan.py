@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.degradations import Degradation, Phi
+from d2ir_pl.diagnosis.proposal import propose
 from d2ir_pl.diffusion.randomness import image_generator, normal_like
+from d2ir_pl.image_io import Photo
 from d2ir_pl.inputs.samples import Sample
 from d2ir_pl.operators.linear import size_of
 from d2ir_pl.restoration import RestorationMethod
@@ -28,6 +30,25 @@ class Plan:
     degradation: Degradation
     method: RestorationMethod
     reasons: tuple[str, ...] = ()
+
+    @classmethod
+    def chosen(
+        cls, photo: Photo, y: Tensor, sigma_y: float | None, method: RestorationMethod | None = None
+    ) -> Plan:
+        """What suits a photo, by what it shows of blur, darkness, JPEG and noise.
+
+        Args:
+            photo: contents of its file.
+            y: `(3, H, W)` its pixels in [-1, 1], on the device where it will be restored.
+            sigma_y: standard deviation of its noise in [0, 1]; estimated if None.
+            method: way to restore it; what suits its degradation if None.
+        """
+        proposal = propose(y, photo.tables, sigma_y)
+        return cls(
+            proposal.degradation.to(y.device),
+            proposal.method if method is None else method,
+            proposal.reasons,
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 
 import torch
-from pytorch_lightning.utilities.memory import garbage_collection_cuda, is_oom_error
 
+from d2ir_pl.diffusion import Prior
 from d2ir_pl.errors import OutputError
 from d2ir_pl.priors import NetworkPrior
 from d2ir_pl.restoration import Restoration, RestorationMethod
@@ -17,6 +18,15 @@ WORST_RESIDUAL = 1e3
 """Largest residual of a sound restoration, in the units of [-1, 1], where black for white leaves 4.
 Methods that start from noise stay below it, even when they are stopped early; what has exploded
 does not."""
+
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "ALLOC_FAILED",
+    "CUDNN_STATUS_NOT_SUPPORTED",  # what cuDNN says of sizes that it has no room for
+)
+"""Words of errors about memory, beside those of PyTorch's own class."""
 
 Restore = Callable[[Sequence[int], RestorationMethod], Restoration]
 
@@ -72,7 +82,7 @@ class Attempts:
         prior: prior that the method uses.
     """
 
-    def __init__(self, prior: NetworkPrior) -> None:
+    def __init__(self, prior: Prior) -> None:
         self.prior = prior
         self._fitting_pixels: int | None = None
         self._small_tile: tuple[int, int] | None = None
@@ -113,7 +123,8 @@ class Attempts:
     ) -> None:
         """Restore an image more gently than before, if there is a way to."""
         first = outcome.restored.pop(image, None)
-        gentler, half = method.gentler(), self.prior.compute_dtype != torch.float32
+        gentler, prior = method.gentler(), self.prior
+        half = isinstance(prior, NetworkPrior) and prior.compute_dtype != torch.float32
         ways = ["with a tenth of the step sizes"] if gentler is not None else []
         ways += ["in float32"] if half else []
         how, remedy = " and ".join(ways), "try another --seed"
@@ -121,7 +132,7 @@ class Attempts:
             outcome.failed[image] = f"{reason}: {remedy}"
             return
         try:
-            with self.prior.in_float32() if half else nullcontext():
+            with prior.in_float32() if isinstance(prior, NetworkPrior) else nullcontext():
                 broken = self._together(restore, gentler or method, [image], pixels, outcome)
         except RuntimeError as error:  # a network in float32 takes twice the memory
             if not out_of_memory(error):
@@ -168,7 +179,7 @@ class Attempts:
             elif failure:
                 broken[part[0]] = failure
             else:
-                garbage_collection_cuda()
+                _free_memory()
                 waiting = [*part, *waiting]
                 if len(part) > 1:
                     self._fitting_pixels = len(part) // 2 * pixels
@@ -204,8 +215,16 @@ def _attempt(
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that a device, or the machine, has no memory left."""
-    if isinstance(error, MemoryError) or is_oom_error(error):
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    # What Lightning does not know: Apple's GPUs, other systems' CPUs, and libraries of CUDA.
+    # PyTorch has a class of its own for CUDA's allocator alone: Apple's GPUs, CPUs and the
+    # libraries of CUDA say it in words.
     text = str(error)
-    return any(part in text for part in ("out of memory", "not enough memory", "ALLOC_FAILED"))
+    return isinstance(error, RuntimeError) and any(words in text for words in _OUT_OF_MEMORY)
+
+
+def _free_memory() -> None:
+    """Give back what no tensor holds any more, on the GPU as well."""
+    gc.collect()
+    with suppress(RuntimeError):  # it may run out of memory itself
+        torch.cuda.empty_cache()

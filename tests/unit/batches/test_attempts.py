@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
+from gaussian_prior import GaussianPrior
 
+from d2ir_pl.batches.attempts import Attempts, out_of_memory
 from d2ir_pl.degradations import Phi
 from d2ir_pl.errors import OutputError
-from d2ir_pl.prediction.attempts import Attempts, out_of_memory
 from d2ir_pl.priors import NetworkPrior, load_prior
 from d2ir_pl.restoration import D2IR, DegradationEstimation, LatentOptimization, Restoration
 from d2ir_pl.restoration.base import RestorationMethod
@@ -251,3 +252,19 @@ def test_methods_say_whether_gradients_pass_through_the_network(
     method: RestorationMethod, expected: bool
 ) -> None:
     assert method.through_network == expected
+
+
+def test_a_prior_that_is_no_network_is_put_on_smaller_tiles_too() -> None:
+    prior = GaussianPrior()
+    sizes = []
+
+    def restore(images: Sequence[int], method: RestorationMethod) -> Restoration:
+        sizes.append(prior.tile)
+        if prior.tile > 200:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return restored(images)
+
+    outcome = Attempts(prior)(restore, D2IR(), range(1), 100)
+    assert sizes == [512, 256, 128]
+    assert outcome.restored[0].tile == 128
+    assert prior.tile == 512

@@ -1,0 +1,82 @@
+"""Restoring the photos of a batch: what `predict` and the Python function have in common."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+
+from d2ir_pl.batches.attempts import Attempts, Outcome
+from d2ir_pl.batches.plan import Observation, Plan
+from d2ir_pl.diffusion.randomness import image_generator
+from d2ir_pl.operators.linear import size_of
+from d2ir_pl.restoration import (
+    Observer,
+    Problem,
+    Restoration,
+    RestorationMethod,
+    Step,
+    restore_samples,
+)
+
+
+def restore_batch(
+    attempts: Attempts,
+    observations: Mapping[int, Observation],
+    plan: Plan,
+    observers: Sequence[Observer] = (),
+    *,
+    seed: int = 0,
+    sigma_y: float | None = None,
+    num_samples: int = 1,
+) -> Outcome:
+    """Restore the photos of a batch, together or apart.
+
+    Args:
+        attempts: what is tried, with which prior, until a photo is restored.
+        observations: photos of one size by their positions in the batch.
+        plan: way to restore them.
+        observers: functions that are told of every step, with the positions of its photos.
+        seed: number from which, with the key of its file, every photo draws its noise.
+        sigma_y: standard deviation of the photos' noise in [0, 1]; estimated if None.
+        num_samples: number of restorations of each photo, whose mean is the result.
+    """
+
+    def restore(images: Sequence[int], method: RestorationMethod) -> Restoration:
+        def tell(step: Step) -> None:
+            step = replace(step, images=[images[i] for i in step.images])
+            for observer in observers:
+                observer(step)
+
+        part = [observations[b] for b in images]
+        problem = Problem.of(
+            torch.cat([o.y for o in part]),
+            Observation.together(part, plan),
+            [image_generator(seed, o.sample.item.key) for o in part],
+            None if sigma_y is None else torch.full((len(part),), 2 * sigma_y),
+        )
+        return restore_samples(method, num_samples, problem, attempts.prior, tell)
+
+    if not observations:
+        return Outcome()
+    size = size_of(next(iter(observations.values())).y)
+    pixels = math.prod(plan.degradation.frame.output_size(size))
+    return attempts(restore, plan.method, list(observations), pixels)
+
+
+@contextmanager
+def exact_gradients(device: torch.device) -> Iterator[None]:
+    """Compute inside with gradients and in float32, whatever the caller's modes are.
+
+    Tensors of inference mode, in which Lightning predicts, cannot be optimised. Autocast would
+    round blurs and scores: only the prior, which casts itself, is reduced.
+
+    Args:
+        device: device that is computed on.
+    """
+    exact = torch.autocast(device.type, enabled=False)
+    with torch.inference_mode(False), torch.enable_grad(), exact:
+        yield
