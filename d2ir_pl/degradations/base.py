@@ -6,7 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Generator, Tensor, nn
@@ -38,6 +38,9 @@ class Degradation(nn.Module, ABC):
 
     keeps_grey: bool = True
     """Whether the restoration of a grey photo is grey; False where colour is to be restored."""
+
+    phi_settings: ClassVar[tuple[str, ...]] = ()
+    """The settings on which the meaning of phi depends, such as the side of a free kernel."""
 
     frame: Frame = Frame()
     """How the sizes of y, of the user's image and of x fit together."""

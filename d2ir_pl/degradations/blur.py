@@ -43,8 +43,9 @@ class Blur(ConvolutionalBlur):
         kernel_size: side of the kernel in pixels, odd. Ignored where `kernel` is given.
         border: `extend` (nothing is assumed about what lies outside the photo), `reflect`,
             `replicate` or `circular`.
-        kernel: file with the known kernel, `.npy` (2-D, applied as correlation) or an image whose
-            brightness is the weight. The kernel is then not estimated.
+        kernel: file with the known kernel, `.npy` (2-D, applied as correlation), an image whose
+            brightness is the weight, or the `.json` that `predict` wrote about a photo whose blur
+            it estimated. The kernel is then not estimated.
         start: where an unknown kernel starts: `edges`, or the Gaussian of the `spectrum` alone.
 
     Raises:

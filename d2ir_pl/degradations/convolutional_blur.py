@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -18,6 +18,8 @@ from d2ir_pl.operators.svd import SEPARABLE, SVD, Circulant, Separable, correlat
 
 class ConvolutionalBlur(LinearDegradation):
     """What free and parametric blurs share; see `ConvolutionOperator` for the equation."""
+
+    phi_settings: ClassVar[tuple[str, ...]] = ("kernel_size",)
 
     def __init__(self, kernel_size: int, border: Border) -> None:
         super().__init__()
@@ -78,7 +80,8 @@ class ConvolutionalBlur(LinearDegradation):
                     "width_major_px": round(major, 4),
                     "width_minor_px": round(minor, 4),
                     "angle_rad": round(angle, 4),
-                    "kernel": [[float(f"{v:.6g}") for v in row] for row in kernel.tolist()],
+                    # Nine digits tell every float32 from its neighbours.
+                    "kernel": [[float(f"{v:.9g}") for v in row] for row in kernel.tolist()],
                 }
             )
         return rows

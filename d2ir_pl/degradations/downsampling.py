@@ -64,6 +64,8 @@ class Downsampling(LinearDegradation):
         ValueError: for settings outside their range.
     """
 
+    phi_settings = ("factor", "kernel", "centred")
+
     def __init__(
         self,
         factor: int = 4,

@@ -45,6 +45,8 @@ class Exposures(Degradation):
     Source: Debevec and Malik, Recovering High Dynamic Range Radiance Maps from Photographs, 1997.
     """
 
+    phi_settings = ("count", "reference")
+
     def __init__(
         self,
         count: int = 3,

@@ -39,6 +39,8 @@ class GaussianBlur(ConvolutionalBlur):
         ValueError: for widths that are not positive, or do not fit `isotropic`.
     """
 
+    phi_settings = ("kernel_size", "isotropic")
+
     def __init__(
         self,
         kernel_size: int = 21,

@@ -52,6 +52,8 @@ class Light(Degradation):
     Source: Fei et al., Generative Diffusion Prior for Unified Image Restoration, 2023, section 3.3.
     """
 
+    phi_settings = ("per_channel", "map_size", "gamma")
+
     def __init__(
         self,
         gain: float | None = None,

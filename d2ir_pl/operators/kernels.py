@@ -11,6 +11,9 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from d2ir_pl.image_io import read_image
+from d2ir_pl.operators.numbers import Array, read_object, unpacked
+
+_RECORD = "the .json that predict writes about a photo"
 
 
 def gaussian_kernel(covariance: Tensor, size: int) -> Tensor:
@@ -44,16 +47,22 @@ def shake_kernel(generator: Generator, size: int) -> Tensor:
 
 
 def read_kernel(path: Path) -> Tensor:
-    """A kernel `(k, k)` with odd k and sum 1, from a `.npy` file or an image.
+    """A kernel `(k, k)` with odd k and sum 1, from a `.npy` file, an image, or a record.
 
+    A record is the `.json` that `predict` writes about a photo, with the blur that it estimated.
     Kernels with an even side get a row or column of zeros, and oblong ones are padded to squares.
 
     Raises:
         ValueError: if the file is missing or does not hold a non-negative, non-empty 2-D kernel.
     """
     if not path.is_file():
-        raise ValueError(f"kernel file {path} does not exist: give a .npy or image file")
-    if path.suffix == ".npy":
+        raise ValueError(
+            f"kernel file {path} does not exist: give a .npy file, an image, or the .json of a "
+            "restored photo"
+        )
+    if path.suffix.lower() == ".json":
+        values = _kernel_of_record(path)
+    elif path.suffix == ".npy":
         try:
             values = np.load(path, allow_pickle=False)
         except (ValueError, OSError, EOFError) as error:
@@ -72,6 +81,42 @@ def read_kernel(path: Path) -> Tensor:
     (top, below), (left, right) = (_halves(side - n) for n in kernel.shape)
     kernel = F.pad(kernel, (left, right, top, below))
     return kernel / kernel.sum()
+
+
+def _kernel_of_record(path: Path) -> Array:
+    """The kernel of the one blur that a record tells of.
+
+    Raises:
+        ValueError: if it tells of none, or of several.
+    """
+    try:
+        record = read_object(path)
+    except ValueError as error:
+        raise ValueError(f"kernel file {path} {error}: give {_RECORD}") from None
+    phi = record.get("phi", record)
+    if record.get("status") == "failed":
+        raise ValueError(
+            f"kernel file {path} has no kernel: that photo failed ({record.get('reason', '')})"
+        )
+    if not isinstance(phi, dict) or "kind" not in phi:
+        raise ValueError(f"kernel file {path} holds no record of a restored photo: give {_RECORD}")
+    parts = phi["parts"] if isinstance(phi.get("parts"), list) else [phi]
+    # The kernel of a downsampling is named by a word.
+    blurs = [p for p in parts if isinstance(p, dict) and isinstance(p.get("kernel"), list | dict)]
+    kinds = [str(part.get("kind")) for part in (blurs or parts) if isinstance(part, dict)]
+    if not blurs:
+        raise ValueError(
+            f"kernel file {path} has no kernel: it tells of {' and '.join(kinds)}, not of a blur"
+        )
+    if len(blurs) > 1:
+        raise ValueError(
+            f"kernel file {path} has {len(blurs)} kernels, of {' and '.join(kinds)}: give one as a "
+            ".npy file"
+        )
+    try:
+        return unpacked(blurs[0]["kernel"])
+    except ValueError as error:
+        raise ValueError(f"kernel file {path} has a kernel whose {error}") from None
 
 
 def kernel_covariance(kernel: Tensor) -> Tensor:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from d2ir_pl.degradations import Degradation, Phi
+from d2ir_pl.degradations.saved import SavedPhi
 from d2ir_pl.inputs.items import Failure
 from d2ir_pl.inputs.samples import Sample
 from d2ir_pl.operators.linear import size_of
+from d2ir_pl.operators.numbers import compacted
 from d2ir_pl.restoration import Restoration
 from d2ir_pl.results import metrics
 from d2ir_pl.results.record import Record
@@ -106,9 +108,10 @@ class ImageResult:
             tile=self.tile if side > self.tile else None,
             seconds=round(self.seconds, 3),
             losses={stage: [v / 4 for v in losses[0]] for stage, losses in r.losses.items()},
-            phi=self.degradation.describe(r.phi)[0],
+            phi=compacted(self.degradation.describe(r.phi)[0]),
+            degradation=SavedPhi.of(self.degradation, r.phi).as_json(),
             phi_change=self.phi_change,
-            true_phi=None if drawn is None else self.degradation.describe(drawn)[0],
+            true_phi=None if drawn is None else compacted(self.degradation.describe(drawn)[0]),
             notes=[*self.sample.photo.notes, *self.notes],
             reasons=self.reasons,
             psnr=self._finite("psnr"),

@@ -215,7 +215,8 @@ def _readable(phi: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]
     """Names and numbers of a degradation; tables such as a kernel are left to its picture."""
     for name, value in phi.items():
         if isinstance(value, dict):
-            yield from _readable(value, f"{prefix}{name}.")
+            if "dtype" not in value:  # as a large table has
+                yield from _readable(value, f"{prefix}{name}.")
         elif name == "parts":
             for i, part in enumerate(value):
                 yield from _readable(part, f"{i + 1}. ")

@@ -44,6 +44,10 @@ class Record:
         reblur_psnr: PSNR in dB of the degraded result against the photo.
         losses: residual at each step, by stage.
         phi: parameters of the degradation, as `Degradation.describe` tells them.
+        degradation: the family of degradations as a config writes it, and under `phi` its
+            parameters to float precision, from which another run can start.
+        start: file that phi was taken from, where it was not estimated here.
+        start_sha256: digest of what that file holds of phi.
         phi_change: share by which phi moved at each step of stage 1 after the first, see
             `Degradation.change`.
         true_phi: parameters with which the program itself degraded a clean image.
@@ -76,6 +80,9 @@ class Record:
     reblur_psnr: float | None = None
     losses: dict[Stage, list[float]] = field(default_factory=dict)
     phi: dict[str, Any] = field(default_factory=dict)
+    degradation: dict[str, Any] = field(default_factory=dict)
+    start: str = ""
+    start_sha256: str = ""
     phi_change: list[float | None] = field(default_factory=list)
     true_phi: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)

@@ -55,7 +55,7 @@ MISTAKES = [
     (["--trainer.accelerator", "quantum"], ["accelerator", "quantum"]),
     (
         ["--config", "deblur", "--model.degradation.kernel", "missing.npy"],
-        ["kernel file missing.npy does not exist", "give a .npy or image file"],
+        ["kernel file missing.npy does not exist", "give a .npy file, an image"],
     ),
 ]
 
