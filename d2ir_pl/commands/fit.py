@@ -36,6 +36,7 @@ class TrainingCLI(CommandCLI):
         "detect_anomaly",
         "sync_batchnorm",
     }
+    path_options = frozenset({"output", "ckpt_path", "data.val_inputs", "model.init_from"})
     network = "the network"
     make_trainer = staticmethod(training_trainer)
 

@@ -11,9 +11,9 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 import d2ir_pl
+from d2ir_pl.commands.arguments import arranged, arranged_environment
 from d2ir_pl.commands.classes import require_classes_first
 from d2ir_pl.commands.sentences import sentence, with_option
-from d2ir_pl.commands.shipped import find_configs
 from d2ir_pl.compat import option_names, own_defaults
 from d2ir_pl.errors import UsageError, UserError
 from d2ir_pl.priors.precision import device_type, trainer_precision
@@ -32,6 +32,10 @@ COMMON_TRAINER_OPTIONS = frozenset(
     }
 )
 """Arguments of Lightning's trainer that mean something for restoring as well as for training."""
+
+
+_PREFIX = "D2IR"
+"""With which the environment variables begin that set options."""
 
 
 class _Parser(LightningArgumentParser):
@@ -54,6 +58,7 @@ class CommandCLI(LightningCLI):
         data_class: the data, whose arguments are the options `--data`.
         trainer_options: arguments of Lightning's trainer that are offered as `--trainer`. An
             argument that a later version of Lightning adds is not offered by itself.
+        path_options: options whose values are paths, beside `data.inputs`.
         network: what computes in `--trainer.precision`, for the help.
     """
 
@@ -62,6 +67,7 @@ class CommandCLI(LightningCLI):
     module_class: ClassVar[type[pl.LightningModule]]
     data_class: ClassVar[type[pl.LightningDataModule]]
     trainer_options: ClassVar[frozenset[str]]
+    path_options: ClassVar[frozenset[str]]
     network: ClassVar[str]
 
     @staticmethod
@@ -95,11 +101,11 @@ class CommandCLI(LightningCLI):
                 "prog": f"d2ir {cls.command}",
                 "description": cls.about,
                 "default_env": True,
-                "env_prefix": "D2IR",
+                "env_prefix": _PREFIX,
                 "exit_on_error": False,
                 "dump_header": [f"d2ir_pl {d2ir_pl.__version__}"],
             },
-            args=find_configs(arguments),
+            args=arranged(arguments, cls.path_options),
             run=False,
         )
 
@@ -132,7 +138,7 @@ class CommandCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         try:
-            with own_defaults():
+            with own_defaults(), arranged_environment(_PREFIX, self.path_options):
                 self.config = parser.parse_args(args)
         except UserError:
             raise

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+import os
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
+from d2ir_pl.compat import option_names
 from d2ir_pl.errors import UsageError
 
 
 class PlainParser(argparse.ArgumentParser):
     """Parses the options of a command; what is wrong with them is a `UsageError`."""
+
+    def parse_args(self, args: Sequence[str], namespace: Any = None) -> Any:  # type: ignore[override]
+        """Parse options, among which a file whose name begins with a hyphen is a file."""
+        known = option_names(self)
+        files = [a.startswith("-") and a not in known and os.path.lexists(a) for a in args]
+        named = [f"./{a}" if file else a for a, file in zip(args, files, strict=True)]
+        return super().parse_args(named, namespace)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see '{self.prog} --help'")

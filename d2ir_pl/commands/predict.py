@@ -31,6 +31,15 @@ class RestorationCLI(CommandCLI):
     module_class = RestorationModule
     data_class = RestorationDataModule
     trainer_options = COMMON_TRAINER_OPTIONS
+    path_options = frozenset(
+        {
+            "output",
+            "data.references",
+            "model.prior",
+            "model.degradation.kernel",
+            "model.degradation.source",
+        }
+    )
     network = "the prior"
     make_trainer = staticmethod(restoration_trainer)
 

@@ -26,6 +26,8 @@ def sentence(message: str, prog: str, known: Iterable[str] = ()) -> str:
         known: options, one of which may have been meant.
     """
     text = " ".join(message.split())
+    if alone := re.fullmatch(r"argument ([^\s/:]+)\S*: expected one argument", text):
+        return f"{alone[1]} has no value: write one behind it"
     # Where a class or null is possible, what matters is why it is not the class.
     text = re.sub(r"Does not validate against any of the Union subtypes .*? Errors: - ", "", text)
     text = re.sub(_OTHER_TYPES + " Given value type: .*", "", text)
@@ -108,7 +110,8 @@ def _leaves(tree: Any, option: str) -> Iterator[tuple[str, Any]]:
             yield from _leaves(value, f"{option}.{key}" if option else key)
     elif isinstance(tree, list | tuple):
         for i, part in enumerate(tree):
-            yield from _leaves(part, f"{option}[{i}]")
+            # Which of several inputs is meant, its name says.
+            yield from _leaves(part, option if isinstance(part, str) else f"{option}[{i}]")
 
 
 def _ends(option: str) -> Iterator[tuple[str, str]]:

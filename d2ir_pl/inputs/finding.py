@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import itertools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,11 +14,14 @@ from d2ir_pl.inputs.items import Item
 from d2ir_pl.inputs.names import result_names
 
 
-def find_items(inputs: str, references: str | None, scenes: bool = False) -> list[Item]:
+def find_items(
+    inputs: str | Sequence[str], references: str | None, scenes: bool = False
+) -> list[Item]:
     """The input files (or scenes) with their names, and their references.
 
     Args:
-        inputs: a file, a folder (searched recursively) or a glob pattern.
+        inputs: a file, a folder (searched recursively) or a glob pattern; or several of these,
+            whose names are relative to the innermost folder that holds all of them.
         references: folder with a clean image of each input, under the same relative path but for
             the extension.
         scenes: whether the photos of each folder are exposures of one scene.
@@ -25,7 +29,7 @@ def find_items(inputs: str, references: str | None, scenes: bool = False) -> lis
     Raises:
         InputError: if nothing is found, or an image has no reference or several.
     """
-    clean = None if references is None else _references(Path(references))
+    clean = None if references is None else _references(references)
     base, paths = _find(inputs, Path(references) if references else None)
     groups = [[path] for path in paths]
     keys = [path.relative_to(base).as_posix() for path in paths]
@@ -51,8 +55,24 @@ def find_items(inputs: str, references: str | None, scenes: bool = False) -> lis
     return items
 
 
-def _find(inputs: str, excluded: Path | None) -> tuple[Path, list[Path]]:
+def _find(inputs: str | Sequence[str], excluded: Path | None) -> tuple[Path, list[Path]]:
     """The folder that names are relative to, and the image files in it."""
+    if isinstance(inputs, str):
+        return _find_one(inputs, excluded)
+    if not inputs:
+        raise InputError("inputs [] is empty: name a file, a folder or a glob")
+    found = [_find_one(one, excluded) for one in inputs]
+    if len(found) == 1:
+        return found[0]
+    bases = [base for base, _ in found]
+    paths = [path for _, several in found for path in several]
+    if len({base.is_absolute() for base in bases}) > 1 or any(".." in base.parts for base in bases):
+        bases, paths = ([Path(os.path.abspath(p)) for p in several] for several in (bases, paths))
+    return Path(os.path.commonpath(bases)), list(dict.fromkeys(paths))
+
+
+def _find_one(inputs: str, excluded: Path | None) -> tuple[Path, list[Path]]:
+    """The same for one file, folder or pattern."""
     path = Path(inputs)
     if path.is_file():
         return path.parent, [path]
@@ -60,21 +80,21 @@ def _find(inputs: str, excluded: Path | None) -> tuple[Path, list[Path]]:
         found = _images_below(path, excluded)
         if not found:
             kinds = " ".join(sorted(EXTENSIONS))
-            raise InputError(f"folder {path} holds no image files ({kinds})")
+            raise InputError(f"inputs {inputs} is a folder without image files ({kinds})")
         return path, found
     if glob.has_magic(inputs):
         fixed = list(itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
         base, pattern = Path(*fixed), list(path.parts[len(fixed) :])
         if ".." in pattern:
-            raise InputError(f"pattern {inputs} goes up behind a wildcard: name the folder instead")
+            raise InputError(f"inputs {inputs} goes up behind a wildcard: name the folder instead")
         if pattern[-1] == "**":
             pattern.append("*")
         # Unlike the module glob's, this one's ** does not follow links, which may lead in circles.
         found = sorted(p for p in base.glob("/".join(pattern)) if _is_image(p, base))
         if not found:
-            raise InputError(f"pattern {inputs} matches no image files: check it, and quote it")
+            raise InputError(f"inputs {inputs} matches no image files: check the pattern")
         return base, found
-    raise InputError(f"input {inputs} does not exist: give a file, a folder or a quoted glob")
+    raise InputError(f"inputs {inputs} does not exist: give a file, a folder or a quoted glob")
 
 
 def _images_below(folder: Path, excluded: Path | None) -> list[Path]:
@@ -97,10 +117,13 @@ def _is_image(path: Path, base: Path) -> bool:
     return not hidden and path.suffix.lower() in EXTENSIONS and path.is_file()
 
 
-def _references(folder: Path) -> dict[str, list[Path]]:
+def _references(references: str) -> dict[str, list[Path]]:
     """The image files of a folder by their relative paths without extension."""
+    folder = Path(references)
     if not folder.is_dir():
-        raise InputError(f"references {folder} is not a folder: give the folder of clean images")
+        raise InputError(
+            f"references {references} is not a folder: give the folder of clean images"
+        )
     found: dict[str, list[Path]] = {}
     for path in _images_below(folder, None):
         key = str(path.relative_to(folder).with_suffix(""))

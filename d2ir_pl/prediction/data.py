@@ -34,7 +34,8 @@ class RestorationDataModule(pl.LightningDataModule):
     """The photos to restore.
 
     Args:
-        inputs: a file, a folder (searched recursively for image files) or a glob pattern.
+        inputs: a file, a folder (searched recursively for image files) or a glob pattern; or a list
+            of these, named relative to the innermost folder that holds all of them.
         references: a folder with the clean images under the same relative paths; extensions may
             differ.
         scenes: whether every folder with photos in it is one scene, of which these are exposures.
@@ -52,7 +53,7 @@ class RestorationDataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        inputs: str | None = None,
+        inputs: str | list[str] | None = None,
         references: str | None = None,
         scenes: bool = False,
         degrade: bool = False,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from d2ir_pl.errors import InputError, TrainingError, require
+from d2ir_pl.errors import InputError, TrainingError, naming, require
 from d2ir_pl.training.patches import (
     CentralPatches,
     EndlessBatches,
@@ -18,7 +18,7 @@ from d2ir_pl.training.patches import (
     RandomPatches,
     collate,
 )
-from d2ir_pl.training.photographs import Photographs, usable_photographs
+from d2ir_pl.training.photographs import Photographs, named, usable_photographs
 
 _SMALLEST_PATCH = 8
 _VALIDATION_CACHE_GB = 1.0
@@ -33,7 +33,8 @@ class PriorDataModule(pl.LightningDataModule):
     [min_scale, 1], reduced with antialiasing.
 
     Args:
-        inputs: a folder of photographs (searched recursively), a glob pattern or a file.
+        inputs: a folder of photographs (searched recursively), a glob pattern or a file; or a list
+            of these.
         val_inputs: photographs to validate on; if null, a share of `inputs` is validated on
             instead of being trained on.
         val_fraction: this share, between 0 and 1; it is at least one photograph.
@@ -61,7 +62,7 @@ class PriorDataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        inputs: str | None = None,
+        inputs: str | list[str] | None = None,
         val_inputs: str | None = None,
         val_fraction: float = 0.05,
         val_limit: int = 32,
@@ -76,7 +77,7 @@ class PriorDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         if inputs is None:
-            raise InputError("nothing to train on is given: add --data.inputs with a folder")
+            raise InputError("inputs: nothing to train on is given, name a folder of photographs")
         require("patch_size", patch_size, _SMALLEST_PATCH)
         require("val_patch_size", val_patch_size, _SMALLEST_PATCH)
         require("batch_size", batch_size, 1)
@@ -96,8 +97,8 @@ class PriorDataModule(pl.LightningDataModule):
         if val_inputs is None:
             if len(paths) < 2:
                 raise InputError(
-                    f"{inputs} has {len(paths)} photograph to train on: give at least two, or "
-                    "others to validate on with --data.val_inputs"
+                    f"{named(inputs)} has {len(paths)} photograph to train on: give at least two, "
+                    "or others to validate on with --data.val_inputs"
                 )
             held_out = max(1, min(val_limit, round(val_fraction * len(paths))))
             ranked = sorted(paths, key=lambda path: _digest(f"{seed} {path.name}"))
@@ -105,7 +106,8 @@ class PriorDataModule(pl.LightningDataModule):
             self.train_paths = sorted(ranked[held_out:])
         else:
             self.train_paths = paths
-            val_paths, skipped = usable_photographs(val_inputs, _SMALLEST_PATCH)
+            with naming("val_inputs"):
+                val_paths, skipped = usable_photographs(val_inputs, _SMALLEST_PATCH)
             self.val_paths = val_paths[:val_limit]
             self.skipped += skipped
         self._photographs: Photographs | None = None

@@ -15,11 +15,11 @@ from d2ir_pl.image_io import eight_bits, image_size, read_image
 from d2ir_pl.inputs.finding import find_items
 
 
-def usable_photographs(inputs: str, side: int) -> tuple[list[Path], list[str]]:
+def usable_photographs(inputs: str | Sequence[str], side: int) -> tuple[list[Path], list[str]]:
     """Find the photographs that patches of `side` pixels can be cut from.
 
     Args:
-        inputs: a folder (searched recursively), a glob pattern or a file.
+        inputs: a folder (searched recursively), a glob pattern or a file; or several of these.
         side: least height and width of a photograph in pixels.
 
     Returns:
@@ -41,8 +41,13 @@ def usable_photographs(inputs: str, side: int) -> tuple[list[Path], list[str]]:
             usable.append(item.path)
     if not usable:
         reason = f", for instance: {skipped[0]}" if skipped else ""
-        raise InputError(f"no photograph in {inputs} can be used{reason}")
+        raise InputError(f"no photograph in {named(inputs)} can be used{reason}")
     return usable, skipped
+
+
+def named(inputs: str | Sequence[str]) -> str:
+    """What was searched for photographs, for a message."""
+    return inputs if isinstance(inputs, str) else ", ".join(inputs)
 
 
 class Photographs:

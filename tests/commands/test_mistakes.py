@@ -14,7 +14,9 @@ MISTAKES = [
     (["--data.batch", "3"], ["--data.batch is not", "did you mean --data.batch_size?"]),
     (["--modle.prior", "x"], ["--modle.prior is not", "did you mean --model.prior?"]),
     (["--entirely_different=3"], ["--entirely_different is not", "d2ir predict --help"]),
-    (["photos/"], ["photos/ is not an option"]),
+    (["photos/"], ["photos/ stands apart from --data.inputs: name all inputs behind it"]),
+    (["--overwrite"], ["--overwrite has no value"]),
+    (["--data.inputs"], ["--data.inputs has no value"]),
     (
         ["--model.method.estimation.stepz", "3"],
         ["--model.method.estimation.stepz is not an option of D2IR", "--model.method.help D2IR"],
@@ -41,8 +43,9 @@ MISTAKES = [
     ),
     (["--model.degradation", "Blurr"], ["--model.degradation Blurr is unknown", "GaussianBlur"]),
     (["--model.method", "Nothing"], ["--model.method Nothing is unknown", "D2IR"]),
-    (["--data.inputs", "missing"], ["input missing does not exist", "give a file"]),
-    (["--data.references", "missing"], ["references missing is not a folder"]),
+    (["--data.inputs", "missing"], ["d2ir: --data.inputs missing does not exist", "give a file"]),
+    (["--data.references", "missing"], ["d2ir: --data.references missing is not a folder"]),
+    (["--config", "folder"], ["config folder is a folder: give a YAML file"]),
     (["--config", "missing"], ["config missing does not exist", "blind_deblur"]),
     (["--config=missing.yaml"], ["config missing.yaml does not exist", "blind_deblur"]),
     (["--model.prior", "missing.pt"], ["'missing.pt' is neither a file nor", "natural-small"]),
@@ -75,6 +78,7 @@ def test_a_mistake_is_one_sentence_before_any_work(
     (tmp_path / "nested.yaml").write_text(
         "model: {method: {class_path: D2IR, init_args: {estimation: {stepz: 3}}}}\n"
     )
+    (tmp_path / "folder").mkdir()
     before = files(tmp_path)
     # The wrong option comes last, so that it wins over the right one of the same name.
     right = ["--data.inputs", "photo.png", "--trainer.accelerator", "cpu"]
@@ -93,6 +97,10 @@ def test_a_mistake_is_one_sentence_before_any_work(
     ("arguments", "expected"),
     [
         (["predict"], "--data.inputs: no input is given"),
+        (["predict", "auto"], "auto is no input but a config: give it as --config auto"),
+        (["predict", "missing.png"], "--data.inputs missing.png does not exist"),
+        (["predict", "none*.png"], "--data.inputs none*.png matches no image files"),
+        (["predict", "-v"], "-v is not an option"),
         (["predcit"], "'predcit' is not a command: did you mean predict?"),
         (
             ["paint"],

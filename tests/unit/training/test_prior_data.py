@@ -85,7 +85,7 @@ def test_what_cannot_be_trained_on_is_left_out_and_named(tmp_path: Path) -> None
     [
         ({"patch_size": 64}, "is smaller than a patch of 64"),
         ({"inputs": "nowhere"}, "nowhere does not exist"),
-        ({"inputs": None}, "--data.inputs"),
+        ({"inputs": None}, "inputs: nothing to train on"),
     ],
 )
 def test_unusable_data_is_one_sentence(
