@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import d2ir_pl
+from d2ir_pl.commands.pages import PAGES, asked_help, page
+from d2ir_pl.commands.program import program
 from d2ir_pl.errors import UserError
 
 
@@ -62,12 +65,10 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status. Errors of use are one sentence on stderr."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:2], "--help", *arguments[2:]]
     if not arguments or arguments[0] in ("-h", "--help"):
-        print("usage: d2ir COMMAND [OPTIONS]\n\ncommands:")
-        for name, command in COMMANDS.items():
-            print(f"  {name:14s} {command.about}")
-        print("\n'd2ir COMMAND --help' lists the options of a command.")
-        return 0 if arguments else 2
+        return _show(_commands(), 0 if arguments else 2)
     if arguments[0] == "--version":
         print(d2ir_pl.__version__)
         return 0
@@ -76,12 +77,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         near = difflib.get_close_matches(name, COMMANDS, 1)
         hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(COMMANDS)}"
         return _fail(f"{name!r} is not a command: {hint}")
+    asked = asked_help(rest) if name in PAGES else None
+    if asked == "page":
+        return _show(page(name))
     try:
-        return COMMANDS[name](rest)
+        return COMMANDS[name](["--help"] if asked else rest)
     except UserError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
         return _fail(f"stopped; {COMMANDS[name].remedy}", 130)
+
+
+def _commands() -> str:
+    lines = [f"  {name:14s} {command.about}" for name, command in COMMANDS.items()]
+    usage = f"usage: {program()} COMMAND [OPTIONS]"
+    return "\n".join(
+        [usage, "", "commands:", *lines, "", f"'{program()} help COMMAND' shows what one takes."]
+    )
+
+
+def _show(text: str, status: int = 0) -> int:
+    """Print help, of which a reader such as `head` may want the beginning alone."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return status
 
 
 def _fail(message: str, status: int = 2) -> int:

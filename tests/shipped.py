@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from d2ir_pl.commands.predict import RestorationCLI
-from d2ir_pl.restoration.configs import configs_folder
+from d2ir_pl.shipped.files import configs_folder
 
 SHIPPED = sorted(path.stem for path in configs_folder().glob("*.yaml"))
 TRAINING = [name for name in SHIPPED if name.startswith("train_")]

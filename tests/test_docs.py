@@ -24,7 +24,7 @@ from d2ir_pl.restoration import (
     RestorationMethod,
     baselines,
 )
-from d2ir_pl.restoration.configs import configs_folder
+from d2ir_pl.shipped.files import configs_folder
 
 DEGRADATIONS = [
     cls

@@ -13,6 +13,7 @@ FOUNDATION = {"errors", "console", "compat", "stages"}
 """Modules that every room may import."""
 
 ROOMS: dict[str, set[str]] = {
+    "shipped": set(),
     "image_io": set(),
     "operators": {"image_io"},
     "inputs": {"image_io"},
@@ -21,7 +22,7 @@ ROOMS: dict[str, set[str]] = {
     "degradations": {"estimators", "operators", "image_io"},
     "priors": {"diffusion", "operators"},
     "results": {"image_io", "estimators"},
-    "restoration": {"degradations", "diffusion", "estimators", "operators"},
+    "restoration": {"degradations", "diffusion", "estimators", "operators", "shipped"},
     "diagnosis": {"restoration", "degradations", "estimators", "operators", "image_io"},
     "batches": {
         "diagnosis",
@@ -66,6 +67,7 @@ ROOMS: dict[str, set[str]] = {
         "priors",
     },
     "commands": {
+        "shipped",
         "image_io",
         "operators",
         "inputs",

@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 
 from d2ir_pl.errors import InputError, UsageError
-from d2ir_pl.restoration.configs import config_file
+from d2ir_pl.shipped.files import config_file
 
 INPUTS = "data.inputs"
 """The option that what stands alone on the command line belongs to."""

@@ -12,7 +12,7 @@ from d2ir_pl.reports.table import print_comparisons
 def compare_runs(arguments: list[str]) -> int:
     """Print a table of base against new: a row for each task, and each folder of new results."""
     parser = PlainParser(
-        "d2ir compare",
+        "compare",
         description="Compare results, image by image: one run with others, or all runs in a "
         "folder with those of the same path in others.",
     )

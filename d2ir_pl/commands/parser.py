@@ -6,13 +6,14 @@ import inspect
 from typing import Any, ClassVar, Self
 
 import pytorch_lightning as pl
-from jsonargparse import SUPPRESS, ActionConfigFile, ArgumentError
+from jsonargparse import SUPPRESS, ActionConfigFile, ArgumentError, Namespace
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 import d2ir_pl
 from d2ir_pl.commands.arguments import arranged, arranged_environment
 from d2ir_pl.commands.classes import require_classes_first
+from d2ir_pl.commands.program import program
 from d2ir_pl.commands.sentences import sentence, with_option
 from d2ir_pl.compat import option_names, own_defaults
 from d2ir_pl.errors import UsageError, UserError
@@ -90,6 +91,25 @@ class CommandCLI(LightningCLI):
             UserError: with one sentence that begins with the option, if one is wrong.
         """
         require_classes_first(arguments)
+        return cls._made(arranged(arguments, cls.path_options))
+
+    @classmethod
+    def option_parser(cls) -> LightningArgumentParser:
+        """The parser of the command, of which no object is made."""
+
+        class Unparsed(cls):  # type: ignore[misc, valid-type]
+            def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+                del parser, args
+                self.config = Namespace(seed_everything=False)  # type: ignore[no-untyped-call]
+
+            def instantiate_classes(self) -> None:
+                pass
+
+        parser: LightningArgumentParser = Unparsed._made([]).parser
+        return parser
+
+    @classmethod
+    def _made(cls, arguments: list[str]) -> Self:
         return cls(
             cls.module_class,
             cls.data_class,
@@ -98,14 +118,14 @@ class CommandCLI(LightningCLI):
             seed_everything_default=False,
             auto_configure_optimizers=False,
             parser_kwargs={
-                "prog": f"d2ir {cls.command}",
+                "prog": f"{program()} {cls.command}",
                 "description": cls.about,
                 "default_env": True,
                 "env_prefix": _PREFIX,
                 "exit_on_error": False,
                 "dump_header": [f"d2ir_pl {d2ir_pl.__version__}"],
             },
-            args=arranged(arguments, cls.path_options),
+            args=arguments,
             run=False,
         )
 

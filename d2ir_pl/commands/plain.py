@@ -7,12 +7,21 @@ import os
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from d2ir_pl.commands.program import program
 from d2ir_pl.compat import option_names
 from d2ir_pl.errors import UsageError
 
 
 class PlainParser(argparse.ArgumentParser):
-    """Parses the options of a command; what is wrong with them is a `UsageError`."""
+    """Parses the options of a command; what is wrong with them is a `UsageError`.
+
+    Args:
+        command: name of the command.
+        description: sentences for its help.
+    """
+
+    def __init__(self, command: str, description: str) -> None:
+        super().__init__(f"{program()} {command}", description=description)
 
     def parse_args(self, args: Sequence[str], namespace: Any = None) -> Any:  # type: ignore[override]
         """Parse options, among which a file whose name begins with a hyphen is a file."""

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 
 from d2ir_pl.commands.plain import PlainParser
+from d2ir_pl.commands.program import program
 from d2ir_pl.errors import PriorError
 from d2ir_pl.priors.checkpoints import load_safetensors
 from d2ir_pl.priors.diffusers import load_folder
@@ -24,7 +25,7 @@ from d2ir_pl.priors.registry import fetch, prior_file
 def download(arguments: list[str]) -> int:
     """Fetch a published prior into the cache."""
     if len(arguments) != 1 or arguments[0] in ("-h", "--help"):
-        print("usage: d2ir download NAME\n\npublished priors:")
+        print(f"usage: {program()} download NAME\n\npublished priors:")
         for name, prior in PUBLISHED.items():
             by_hand = ", in a browser only" if prior.remote is None else ""
             print(
@@ -50,7 +51,7 @@ def download(arguments: list[str]) -> int:
 
 def export(arguments: list[str]) -> int:
     """Write the averaged weights of a training checkpoint as a prior."""
-    parser = PlainParser("d2ir export-prior", description="Make a prior of a training checkpoint.")
+    parser = PlainParser("export-prior", description="Make a prior of a training checkpoint.")
     parser.add_argument("checkpoint", type=Path, help="what 'd2ir fit' wrote")
     parser.add_argument("output", type=Path, help="the .safetensors file to write")
     parser.add_argument(
@@ -65,9 +66,7 @@ def export(arguments: list[str]) -> int:
 
 def inspect(arguments: list[str]) -> int:
     """Tell what a prior is and how it was made."""
-    parser = PlainParser(
-        "d2ir inspect-prior", description="Tell what a prior is, and its training."
-    )
+    parser = PlainParser("inspect-prior", description="Tell what a prior is, and its training.")
     parser.add_argument("prior", help="a name, a file, or a folder of the diffusers library")
     path = prior_file(parser.parse_args(arguments).prior)
     about: dict[str, Any] = {"file": path}

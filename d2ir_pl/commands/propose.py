@@ -14,7 +14,7 @@ from d2ir_pl.image_io import read_image
 def propose(arguments: list[str]) -> int:
     """Print a config for a photo, with the reasons as comments."""
     parser = PlainParser(
-        "d2ir propose",
+        "propose",
         description="Look at a photo for blur, darkness, JPEG and noise, and print a config that "
         "restores it; 'd2ir predict --config auto' does so for each photo of a folder.",
     )

@@ -11,7 +11,7 @@ from d2ir_pl.results.folder import ResultFolder
 
 def report(arguments: list[str]) -> int:
     """Write `report.html` into a folder of results."""
-    parser = PlainParser("d2ir report", description="Show all results of a run on one page.")
+    parser = PlainParser("report", description="Show all results of a run on one page.")
     parser.add_argument("results", type=Path, help="the --output of 'd2ir predict'")
     parser.add_argument(
         "--photos", type=int, default=DETAILED, help="how many are shown with all their pictures"

@@ -68,7 +68,7 @@ def _about_unknown(option: str, key: str, owner: str, prog: str, known: Iterable
     """
     if not owner:
         near = difflib.get_close_matches(option, list(known), 1, 0.8)
-        hint = f"did you mean {near[0]}?" if near else f"see '{prog} --help'"
+        hint = f"did you mean {near[0]}?" if near else f"see '{prog} --help all'"
         return f"{option} is not an option: {hint}"
     name = owner.rpartition(".")[2]
     chosen = next((c for c in CLASSES if f"{key}.".startswith(f"{c}.")), key)

@@ -11,7 +11,7 @@ from d2ir_pl.web.serve import serve_page
 def serve(arguments: list[str]) -> int:
     """Serve the page until it is stopped."""
     parser = PlainParser(
-        "d2ir serve",
+        "serve",
         description="A page in the browser that restores photos. One is restored at a time, and "
         "further visitors wait. What they upload stays on this computer and is deleted.",
     )

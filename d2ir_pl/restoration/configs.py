@@ -1,18 +1,17 @@
-"""The shipped settings: where they lie, and the degradation and method that they describe."""
+"""The degradation and the method that a shipped config describes."""
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from d2ir_pl.degradations import Degradation
-from d2ir_pl.errors import InputError, UsageError
+from d2ir_pl.errors import UsageError
 from d2ir_pl.restoration.base import RestorationMethod
 from d2ir_pl.restoration.construction import Settings, construct
+from d2ir_pl.shipped.files import config_file
 
 STANDARD: Settings = {
     "degradation": {"class_path": "d2ir_pl.degradations.GaussianBlur"},
@@ -32,36 +31,6 @@ class Setup:
 
     degradation: Degradation
     method: RestorationMethod
-
-
-def configs_folder() -> Path:
-    """The folder of the shipped YAML files: in an installed package, or beside a checkout's."""
-    package = Path(__file__).parents[1]
-    installed = package / "configs"
-    return installed if installed.is_dir() else package.parent / "configs"
-
-
-def config_file(name: str) -> Path:
-    """The file of a shipped config.
-
-    Args:
-        name: `jpeg`, or also `jpeg.yaml` or `configs/jpeg.yaml`.
-
-    Raises:
-        InputError: if there is none of that name; the message has the nearest one.
-    """
-    folder = configs_folder()
-    known = sorted(path.stem for path in folder.glob("*.yaml"))
-    path = Path(name)
-    if path.stem in known and path.parent in (Path("."), Path("configs")):
-        return folder / f"{path.stem}.yaml"
-    near = difflib.get_close_matches(path.stem, known, 1, 0.7)
-    if near:
-        raise InputError(f"config {name} does not exist: did you mean {near[0]}?")
-    raise InputError(
-        f"config {name} does not exist: {', '.join(known[:4])} and {len(known) - 4} more lie in "
-        f"{folder}"
-    )
 
 
 def shipped_model(name: str) -> Settings:

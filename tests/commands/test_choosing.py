@@ -11,7 +11,7 @@ import yaml
 from shipped import contents, settings
 
 from d2ir_pl.errors import UsageError
-from d2ir_pl.restoration.configs import configs_folder
+from d2ir_pl.shipped.files import configs_folder
 
 
 @pytest.mark.slow

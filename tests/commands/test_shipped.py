@@ -16,7 +16,7 @@ from d2ir_pl.errors import UsageError
 from d2ir_pl.prediction.module import RestorationModule
 from d2ir_pl.priors.precision import trainer_precision
 from d2ir_pl.restoration import D2IR
-from d2ir_pl.restoration.configs import configs_folder
+from d2ir_pl.shipped.files import configs_folder
 
 
 @pytest.mark.parametrize("name", CONFIGS)

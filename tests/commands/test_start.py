@@ -53,6 +53,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ["--version"],
         ["--help"],
+        ["help", "fit"],
+        ["predict", "--help"],
         ["compare", "--help"],
         ["compare", "results", "results"],
         ["report", "--help"],

@@ -12,7 +12,7 @@ from torch import Tensor
 from d2ir_pl.cli import main
 from d2ir_pl.degradations import Compose, Downsampling, GaussianBlur, Jpeg
 from d2ir_pl.image_io import read_image, write_png
-from d2ir_pl.restoration.configs import configs_folder
+from d2ir_pl.shipped.files import configs_folder
 
 FEW = [
     *("--model.method.estimation.steps", "2", "--model.method.latent.iterations", "1"),

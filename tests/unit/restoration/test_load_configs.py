@@ -13,8 +13,9 @@ from d2ir_pl.degradations import Compose, GaussianBlur, Jpeg
 from d2ir_pl.errors import InputError, UsageError
 from d2ir_pl.prediction.module import RestorationModule
 from d2ir_pl.restoration import D2IR, PosteriorMean
-from d2ir_pl.restoration.configs import STANDARD, configs_folder, layered, load, shipped_model
+from d2ir_pl.restoration.configs import STANDARD, layered, load, shipped_model
 from d2ir_pl.restoration.construction import Settings, completed, construct
+from d2ir_pl.shipped.files import configs_folder
 
 SHIPPED = [path.stem for path in sorted(configs_folder().glob("*.yaml"))]
 RESTORING = [name for name in SHIPPED if not name.startswith("train_")]

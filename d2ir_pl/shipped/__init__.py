@@ -1,0 +1,1 @@
+"""The shipped settings: where their files lie, and what each is for."""
