@@ -116,7 +116,7 @@ def page(command: str, width: int | None = None) -> str:
     lines += ["", *textwrap.wrap(shown.about, width), "", "examples:"]
     # They are to be copied, so no line is broken.
     lines += [f"  {called} {example}" for example in shown.examples]
-    default = f" ({_DEFAULT} where none is named)" if command == "predict" else ""
+    default = f" ({_DEFAULT} if none is named)" if command == "predict" else ""
     lines += ["", f"configs{default}:", *_configs(command, width)]
     lines += ["", "options:", *_table(shown.options, width), ""]
     ways = f"{shown.output} '{called} --help all' lists every option with its default."
