@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from d2ir_pl.degradations import Degradation, Phi
+from d2ir_pl.degradations.saved import SavedPhi
+from d2ir_pl.diagnosis.methods import suiting
 from d2ir_pl.diagnosis.proposal import propose
 from d2ir_pl.diffusion.randomness import image_generator, normal_like
+from d2ir_pl.errors import naming
 from d2ir_pl.image_io import Photo
 from d2ir_pl.inputs.samples import Sample
 from d2ir_pl.operators.linear import size_of
 from d2ir_pl.restoration import RestorationMethod
+from d2ir_pl.restoration.construction import construct
+
+Start = Callable[[Sample], SavedPhi]
+"""Finds the phi that a photo was found to have in an earlier restoration."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +32,14 @@ class Plan:
         degradation: family that explains them.
         method: way to restore them.
         reasons: sentences on why they are restored so, where the program has chosen that itself.
+        start: finds the phi of a photo where that is known from an earlier restoration, and raises
+            a ValueError where there is none for it.
     """
 
     degradation: Degradation
     method: RestorationMethod
     reasons: tuple[str, ...] = ()
+    start: Start | None = None
 
     @classmethod
     def chosen(
@@ -50,6 +60,33 @@ class Plan:
             proposal.reasons,
         )
 
+    @classmethod
+    def continued(
+        cls, saved: SavedPhi, start: Start, method: RestorationMethod | None = None
+    ) -> Plan:
+        """What suits the degradation that was found before.
+
+        Args:
+            saved: what was found.
+            start: what found it.
+            method: way to restore the photo; what suits its degradation if None.
+
+        Raises:
+            ValueError: if the degradation is none of this package, or its settings are wrong.
+        """
+        with naming(saved.source):
+            degradation = construct(_Family, {"degradation": saved.family}).degradation
+        method = suiting(degradation) if method is None else method
+        reason = f"taken for: {saved.kind}, as in {saved.source}"
+        return cls(degradation, method, (reason,), start)
+
+
+@dataclass(frozen=True)
+class _Family:
+    """What is made of the settings in a record."""
+
+    degradation: Degradation
+
 
 @dataclass(frozen=True, eq=False)
 class Observation:
@@ -61,6 +98,7 @@ class Observation:
         degradation: family that explains it, with what lies in or beside its file.
         reference: `(1, 3, H, W)` clean image, if it is known.
         true_phi: parameters with which the program itself degraded the clean image.
+        start: parameters that are known from an earlier restoration.
     """
 
     sample: Sample
@@ -68,6 +106,28 @@ class Observation:
     degradation: Degradation
     reference: Tensor | None = None
     true_phi: Phi | None = None
+    start: SavedPhi | None = None
+
+    @torch.no_grad()
+    def started(self, start: Start | None) -> Observation:
+        """The same with the phi known that was found for this photo before; itself without start.
+
+        Raises:
+            ValueError: if there is none, or it is of another family, or does not fit the photo.
+        """
+        if start is None:
+            return self
+        saved = start(self.sample)
+        degradation = saved.told(self.degradation)
+        try:
+            phi = degradation.init(self.y, self.y.new_ones(1))
+            degradation(degradation.lift(self.y, phi), phi)
+        except (RuntimeError, LookupError) as error:
+            raise ValueError(
+                f"the parameters in {saved.source} do not fit this photo ({error!r:.120}): take "
+                "those of a photo of its size"
+            ) from None
+        return replace(self, degradation=degradation, start=saved)
 
     @staticmethod
     def together(observations: Sequence[Observation], plan: Plan) -> Degradation:
@@ -76,7 +136,9 @@ class Observation:
             return observations[0].degradation
         photos = [o.sample.photo for o in observations]
         keys = [o.sample.item.key for o in observations]
-        return plan.degradation.for_images(photos, keys, observations[0].true_phi is None)
+        family = plan.degradation.for_images(photos, keys, observations[0].true_phi is None)
+        known = [o.start.phi for o in observations if o.start is not None]
+        return family.told(Phi.join(known)) if known else family
 
     @classmethod
     def given(cls, sample: Sample, y: Tensor, degradation: Degradation) -> Observation:

@@ -30,11 +30,13 @@ class SavedPhi:
             the object does not keep.
         phi: parameters, a batch of one.
         source: what messages call it, such as the path of the file.
+        input_sha256: digest of the photo's file; empty if that is not known.
     """
 
     family: dict[str, Any]
     phi: Phi
     source: str = "phi"
+    input_sha256: str = ""
 
     @classmethod
     def of(cls, degradation: Degradation, phi: Phi) -> SavedPhi:
@@ -88,11 +90,11 @@ class SavedPhi:
             _kind(family)
         except (AttributeError, KeyError, TypeError):
             raise ValueError("has a damaged description of its degradation") from None
-        return cls(family, Phi(phi), source)
+        return cls(family, Phi(phi), source, str(record.get("input_sha256", "")))
 
     @property
     def digest(self) -> str:
-        """A digest of what `phi_for` depends on."""
+        """A digest of the family and the parameters."""
         text = json.dumps(self.as_json(), sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 

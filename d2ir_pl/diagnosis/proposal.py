@@ -10,6 +10,7 @@ from torch import Tensor
 from d2ir_pl.degradations import Compose, Degradation, Identity
 from d2ir_pl.degradations.light import BRIGHT
 from d2ir_pl.diagnosis.measurements import Measurements, measure
+from d2ir_pl.diagnosis.methods import FULL_SIZE_JPEG
 from d2ir_pl.estimators.widths import SHARP_WIDTH
 from d2ir_pl.image_io import FileTables
 from d2ir_pl.restoration import RestorationMethod
@@ -131,10 +132,7 @@ def explain(seen: Measurements) -> Proposal:
     chain = {"class_path": "d2ir_pl.degradations.Compose", "init_args": {"parts": parts}}
     overrides: Settings = {"degradation": chain}
     if jpeg.config:
-        # A photo of its full size says more than the small copies of this config (measured in
-        # docs/experiments.md).
-        overrides["method"] = {"init_args": {"estimation": {"data_weight": 0.3}}}
-        return Proposal(sentences, "old_photo", overrides)
+        return Proposal(sentences, "old_photo", overrides | FULL_SIZE_JPEG)
     # The settings for a free kernel allow for its errors, which those for a dark photo do not.
     shaken = blur.config == "blind_deblur_kernel"
     return Proposal(sentences, blur.config if shaken else light.config, overrides)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 import pytorch_lightning as pl
@@ -16,6 +17,7 @@ from d2ir_pl.degradations import Compose, Degradation, GaussianBlur, Jpeg, Light
 from d2ir_pl.errors import naming, require
 from d2ir_pl.inputs.items import Failure
 from d2ir_pl.prediction.data import Batch
+from d2ir_pl.prediction.earlier import EarlierRun
 from d2ir_pl.prediction.outcome import BatchResult, ImageResult, score
 from d2ir_pl.priors import UNetFlags, load_prior
 from d2ir_pl.priors.network import Tile
@@ -44,6 +46,9 @@ class RestorationModule(pl.LightningModule):
             the start and for every new size of photos.
         label: class of every prediction, 0..999 for ImageNet, where the prior is
             class-conditional.
+        start: output folder of an earlier run, in which every photo has the phi that was estimated
+            there, or the `.json` of one photo, whose phi all photos have. It is taken as known:
+            the degradation must be the same, or `auto`, which takes that from there too.
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class RestorationModule(pl.LightningModule):
         label: int | None = None,
         num_samples: int = 1,
         compile: bool = False,  # noqa: A002
+        start: str | None = None,
     ) -> None:
         super().__init__()
         require("num_samples", num_samples, 1)
@@ -68,6 +74,7 @@ class RestorationModule(pl.LightningModule):
                 "method auto chooses what suits a chosen degradation: set the degradation to auto "
                 "too, or name a method"
             )
+        self.start = None if start is None else EarlierRun(Path(start))
         self.chooses_degradation = degradation == "auto"
         self.chooses_method = method == "auto"
         # Where they are chosen, these only stand in for what is chosen photo by photo.
@@ -137,10 +144,15 @@ class RestorationModule(pl.LightningModule):
     def _plan(self, batch: Batch) -> Plan:
         """What the settings say, or what is chosen for the photo of the batch."""
         if not self.chooses_degradation or not batch.samples:
-            return Plan(self.degradation, self.method)
+            return Plan(self.degradation, self.method, start=self.start)
         if len(batch.samples) > 1 or batch.y.ndim != 4 or self.degrade_noise is not None:
             raise ValueError("degradation auto takes one photo at a time, already degraded")
         method = None if self.chooses_method else self.method
+        if self.start is not None:
+            try:
+                return Plan.continued(self.start(batch.samples[0]), self.start, method)
+            except ValueError:  # which the photo is refused for
+                return Plan(self.degradation, self.method, start=self.start)
         return Plan.chosen(batch.samples[0].photo, batch.y[0], self.sigma_y, method)
 
     def _observe(self, batch: Batch, plan: Plan) -> tuple[dict[int, Observation], list[Failure]]:
@@ -150,11 +162,12 @@ class RestorationModule(pl.LightningModule):
             y = batch.y[b : b + 1]
             try:
                 if self.degrade_noise is None:
-                    observations[b] = Observation.given(sample, y, plan.degradation)
+                    observation = Observation.given(sample, y, plan.degradation)
                 else:
-                    observations[b] = Observation.made(
+                    observation = Observation.made(
                         sample, y, plan.degradation, self.degrade_noise, self.seed
                     )
+                observations[b] = observation.started(plan.start)
             except ValueError as error:  # such as a mask that is missing
                 refused.append(sample.failed(str(error)))
         return observations, refused
@@ -193,4 +206,5 @@ class RestorationModule(pl.LightningModule):
             seed=self.seed,
             num_samples=self.num_samples,
             seconds=seconds,
+            start=observation.start,
         )

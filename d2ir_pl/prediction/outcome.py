@@ -40,6 +40,7 @@ class ImageResult:
         seed: number from which the noise was drawn, beside the image's own name.
         num_samples: number of restorations, of which this is the mean.
         seconds: time that was spent on it.
+        start: parameters that were known from an earlier restoration, if they were.
     """
 
     sample: Sample
@@ -58,6 +59,7 @@ class ImageResult:
     seed: int
     num_samples: int
     seconds: float
+    start: SavedPhi | None = None
 
     @property
     def name(self) -> str:
@@ -110,6 +112,8 @@ class ImageResult:
             losses={stage: [v / 4 for v in losses[0]] for stage, losses in r.losses.items()},
             phi=compacted(self.degradation.describe(r.phi)[0]),
             degradation=SavedPhi.of(self.degradation, r.phi).as_json(),
+            start="" if self.start is None else self.start.source,
+            start_sha256="" if self.start is None else self.start.digest,
             phi_change=self.phi_change,
             true_phi=None if drawn is None else compacted(self.degradation.describe(drawn)[0]),
             notes=[*self.sample.photo.notes, *self.notes],

@@ -6,8 +6,9 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from d2ir_pl import compat
 from d2ir_pl.console import say
 from d2ir_pl.errors import OutputError, ProcessError, UsageError
 from d2ir_pl.inputs.digest import file_digest
+from d2ir_pl.inputs.items import Item
 from d2ir_pl.prediction.callbacks import (
     ImageWriter,
     Observers,
@@ -96,7 +98,8 @@ def run(
             folder.sweep()
             sweep_pictures(folder)
         fingerprint = _fingerprint(settings.config)
-        skipped = _skip_complete(data, folder, fingerprint, settings.overwrite)
+        start = module.start.digest if module.start is not None else _no_start
+        skipped = _skip_complete(data, folder, fingerprint, settings.overwrite, start)
         if trainer.is_global_zero:
             folder.write_settings(settings.text)
             _announce(data, trainer, settings, skipped, console)
@@ -194,14 +197,26 @@ def _predict(
 
 
 def _skip_complete(
-    data: RestorationDataModule, folder: ResultFolder, fingerprint: str, overwrite: bool
+    data: RestorationDataModule,
+    folder: ResultFolder,
+    fingerprint: str,
+    overwrite: bool,
+    start: Callable[[Item], str],
 ) -> int:
-    """Leave only what has to be done in `data.pending`; return how many images are complete."""
+    """Leave only what has to be done in `data.pending`; return how many images are complete.
+
+    Args:
+        data: the photos.
+        folder: results that may be there already.
+        fingerprint: digest of the settings.
+        overwrite: whether all photos are restored again.
+        start: digest of the phi that a photo starts from; empty where there is none.
+    """
     if overwrite:
         return 0
     pending, other = [], []
     for item in data.items:
-        state = folder.state(item.name, fingerprint, item.digest)
+        state = folder.state(item.name, fingerprint, item.digest, partial(start, item))
         if state == "other settings":
             other.append(item.name)
         if state != "complete":
@@ -215,11 +230,22 @@ def _skip_complete(
     return len(data.items) - len(pending)
 
 
+def _no_start(item: Item) -> str:  # noqa: ARG001
+    """The digest of the phi that a photo starts from, where it is estimated."""
+    return ""
+
+
 def _fingerprint(config: dict[str, Any]) -> str:
-    """Digest of everything that decides what a restored image looks like."""
+    """Digest of everything that decides what all restored images look like.
+
+    What an image alone depends on, such as its file and the phi that it starts from, is left out.
+    """
     data = config["data"]
+    model = {name: value for name, value in config["model"].items() if name != "start"}
+    if config["model"].get("start") is not None:
+        model["start"] = True
     settings = {
-        "model": config["model"],
+        "model": model,
         "degrade": [data["degrade"], data["degrade_noise"]] if data["degrade"] else None,
         "precision": str(config["trainer"]["precision"]),
         "prior": [file_digest(path) for path in prior_files(config["model"]["prior"])],

@@ -126,7 +126,11 @@ class ResultFolder:
             yield
 
     def state(
-        self, name: str, fingerprint: str, digest: Callable[[], str]
+        self,
+        name: str,
+        fingerprint: str,
+        digest: Callable[[], str],
+        start: Callable[[], str] = str,
     ) -> Literal["missing", "complete", "other settings"]:
         """Whether an image has to be restored (again).
 
@@ -134,13 +138,15 @@ class ResultFolder:
             name: the image's.
             fingerprint: digest of the settings.
             digest: computes that of the input; called only where there is a result.
+            start: computes that of the phi that it starts from; empty where there is none.
         """
         record = self.read(name)
         if record is None or record.status != "restored" or not self.restored(name).is_file():
             return "missing"
         if record.input_sha256 != digest():
             return "missing"
-        return "complete" if record.fingerprint == fingerprint else "other settings"
+        same = record.fingerprint == fingerprint and start() in ("", record.start_sha256)
+        return "complete" if same else "other settings"
 
     def read(self, name: str) -> Record | None:
         """The record of an image; None if there is none or it is damaged."""
