@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +122,8 @@ def _settings(degradation: Degradation) -> dict[str, Any]:
     cls = type(degradation)
     inside = cls.__module__.startswith(f"{FACE}.")
     arguments: dict[str, Any] = {}
-    for name in signature(cls).parameters:
-        value: Any = getattr(degradation, name, None)
+    for name in inspect.signature(cls).parameters:
+        value: Any = getattr(degradation, name, inspect.Parameter.empty)
         if _is_chain(value):
             arguments[name] = [_settings(part) for part in value]
         elif _is_plain(value):

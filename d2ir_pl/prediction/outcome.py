@@ -91,6 +91,7 @@ class ImageResult:
         r = self.restoration
         side = max(self.degradation.frame.image_size(size_of(self.y)))
         drawn = self.true_phi
+        known = [] if self.start is None else [f"its phi is known from {self.start.source}"]
         return Record(
             name=self.name,
             status="restored",
@@ -117,7 +118,7 @@ class ImageResult:
             phi_change=self.phi_change,
             true_phi=None if drawn is None else compacted(self.degradation.describe(drawn)[0]),
             notes=[*self.sample.photo.notes, *self.notes],
-            reasons=self.reasons,
+            reasons=[*self.reasons, *known],
             psnr=self._finite("psnr"),
             ssim=self._finite("ssim"),
             lpips=self._finite("lpips"),
