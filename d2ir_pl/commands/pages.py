@@ -56,6 +56,7 @@ PAGES = {
             ("--data.batch_size N", "photos of equal size restored together (1)"),
             ("--model.sigma_y S", "noise in [0, 1], where it is known; else it is estimated"),
             ("--model.num_samples N", "restorations of each photo, whose mean is the result (1)"),
+            ("--model.start FOLDER", "an earlier run, whose estimates of the damage are kept"),
             ("--model.prior NAME", "another prior: a name of 'download', or a file"),
             ("--model.method NAME", "another method: GDP, DPS, DDRM, DiffPIR, BIRD ..."),
             ("--trainer.devices N", "number of GPUs or processes; auto takes what there is"),

@@ -36,6 +36,7 @@ class RestorationCLI(CommandCLI):
             "output",
             "data.references",
             "model.prior",
+            "model.start",
             "model.degradation.kernel",
             "model.degradation.source",
         }
