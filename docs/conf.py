@@ -1,5 +1,7 @@
 """Settings of the documentation: `sphinx-build -W -n -b html docs build/docs`."""
 
+import logging as notices
+import os
 import re
 import sys
 from pathlib import Path
@@ -16,9 +18,14 @@ logger = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[1]
 
 project = "d2ir_pl"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx_copybutton", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"
 html_title = project
+html_logo = html_favicon = "static/logo.svg"
+html_theme_options = {
+    "light_css_variables": {"color-brand-primary": "#9a4a00", "color-brand-content": "#9a4a00"},
+    "dark_css_variables": {"color-brand-primary": "#ffb454", "color-brand-content": "#ffb454"},
+}
 html_static_path = ["static"]
 html_css_files = ["docs.css"]
 html_copy_source = False
@@ -31,6 +38,8 @@ default_role = "code"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True}  # those with a docstring of their own
+autodoc_inherit_docstrings = False
 nitpick_ignore_regex = [
     (r"py:.*", r"(torch|nn|numpy|PIL|os|pathlib|collections|datetime|typing)\..*"),
     (r"py:.*", r"Console|Path|Tensor|UNetModel|timedelta"),
@@ -41,6 +50,14 @@ nitpick_ignore_regex = [
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
+
+# Notebooks are run by every build that reads them, and an error in one is an error of the build.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300  # seconds a cell, on a busy machine
+nb_merge_streams = True
+notices.getLogger("traitlets").setLevel(notices.WARNING)  # `-q` is heard by it too
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # for `d2ir`
 
 PAGES = {
     "README.md": "readme",
