@@ -14,7 +14,7 @@ from d2ir_pl.diagnosis.methods import suiting
 from d2ir_pl.diagnosis.proposal import propose
 from d2ir_pl.diffusion.randomness import image_generator, normal_like
 from d2ir_pl.errors import naming
-from d2ir_pl.image_io import Photo
+from d2ir_pl.image_io import Photo, read_image
 from d2ir_pl.inputs.samples import Sample
 from d2ir_pl.operators.linear import size_of
 from d2ir_pl.restoration import RestorationMethod
@@ -99,6 +99,7 @@ class Observation:
         reference: `(1, 3, H, W)` clean image, if it is known.
         true_phi: parameters with which the program itself degraded the clean image.
         start: parameters that are known from an earlier restoration.
+        first: `(1, 3, H, W)` image of that restoration, where it is at hand.
     """
 
     sample: Sample
@@ -107,6 +108,7 @@ class Observation:
     reference: Tensor | None = None
     true_phi: Phi | None = None
     start: SavedPhi | None = None
+    first: Tensor | None = None
 
     @torch.no_grad()
     def started(self, start: Start | None) -> Observation:
@@ -127,7 +129,12 @@ class Observation:
                 f"the parameters in {saved.source} do not fit this photo ({error!r:.120}): take "
                 "those of a photo of its size"
             ) from None
-        return replace(self, degradation=degradation, start=saved)
+        first = None
+        if saved.restored is not None:
+            first = read_image(saved.restored).pixels[None].to(self.y)
+            if size_of(first) != degradation.frame.output_size(size_of(self.y)):
+                raise ValueError(f"{saved.restored} is not of its size: restore it there again")
+        return replace(self, degradation=degradation, start=saved, first=first)
 
     @staticmethod
     def together(observations: Sequence[Observation], plan: Plan) -> Degradation:

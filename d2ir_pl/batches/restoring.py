@@ -58,6 +58,9 @@ def restore_batch(
             [image_generator(seed, o.sample.item.key) for o in part],
             None if sigma_y is None else torch.full((len(part),), 2 * sigma_y),
         )
+        first = [o.first for o in part if o.first is not None]
+        if len(first) == len(part):
+            problem = replace(problem, first=torch.cat(first))
         return restore_samples(method, num_samples, problem, attempts.prior, tell)
 
     if not observations:

@@ -31,12 +31,16 @@ class SavedPhi:
         phi: parameters, a batch of one.
         source: what messages call it, such as the path of the file.
         input_sha256: digest of the photo's file; empty if that is not known.
+        fingerprint: digest of the settings with which it was found; empty if they are not known.
+        restored: file of the image that was restored with it; None if it is not at hand.
     """
 
     family: dict[str, Any]
     phi: Phi
     source: str = "phi"
     input_sha256: str = ""
+    fingerprint: str = ""
+    restored: Path | None = None
 
     @classmethod
     def of(cls, degradation: Degradation, phi: Phi) -> SavedPhi:
@@ -90,12 +94,13 @@ class SavedPhi:
             _kind(family)
         except (AttributeError, KeyError, TypeError):
             raise ValueError("has a damaged description of its degradation") from None
-        return cls(family, Phi(phi), source, str(record.get("input_sha256", "")))
+        photo, settings = (str(record.get(name, "")) for name in ("input_sha256", "fingerprint"))
+        return cls(family, Phi(phi), source, photo, settings)
 
     @property
     def digest(self) -> str:
-        """A digest of the family and the parameters."""
-        text = json.dumps(self.as_json(), sort_keys=True, default=str)
+        """A digest of the family, the parameters, and how they were found."""
+        text = json.dumps(self.as_json(), sort_keys=True, default=str) + self.fingerprint
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property

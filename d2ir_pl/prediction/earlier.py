@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from d2ir_pl.degradations.saved import SavedPhi
@@ -61,7 +62,8 @@ class EarlierRun:
                 f"{file} is about another file of that name: restore this one there first, or give "
                 "that .json itself as the start of all photos"
             )
-        return saved
+        restored = ResultFolder(self.path).restored(name)
+        return replace(saved, restored=restored if restored.is_file() else None)
 
     def digest(self, item: Item) -> str:
         """The digest of the phi of a photo; empty if there is none."""

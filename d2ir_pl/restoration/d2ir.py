@@ -27,7 +27,8 @@ class D2IR(RestorationMethod):
         estimation: settings of stage 1.
         latent: settings of stage 2.
         stages: stages that run: `both`, `estimation` alone, or `latent` alone with the phi that the
-            degradation reads off the data (or knows).
+            degradation reads off the data or knows, and from the image that the problem knows, if
+            it does.
         model_error: standard deviation in [0, 1] of what the degradation cannot express, such as
             the error of an estimated kernel. It counts as noise in both stages: a result that
             explained y any better would have artefacts instead.
@@ -84,7 +85,7 @@ class D2IR(RestorationMethod):
         stopped_by: list[StoppedBy] = ["steps"] * len(problem)
         losses: Losses = {}
         if self.stages == "latent":
-            x = problem.lift(phi)
+            x = problem.guess(phi)
         else:
             estimate = self.estimation(noisier, phi, prior, observer)
             x, phi, losses = estimate.x, estimate.phi, estimate.losses

@@ -28,6 +28,8 @@ class Problem:
         sigma_y: `(B,)` standard deviation of n in the units of y, positive.
         degradation: family of degradations D, with phi known or not.
         generators: one CPU generator per image, the only source of randomness.
+        first: `(B, 3, H, W)` restorations that are known already, of the size of the result; None
+            if there are none.
 
     Raises:
         ValueError: for tensors of another shape or type, and for values that are not finite.
@@ -37,6 +39,7 @@ class Problem:
     sigma_y: Tensor
     degradation: Degradation
     generators: Sequence[Generator]
+    first: Tensor | None = None
 
     def __post_init__(self) -> None:
         y, count = self.y, len(self.y)
@@ -100,6 +103,10 @@ class Problem:
         """A first guess of x, made of y."""
         return self.degradation.lift(self.y, phi)
 
+    def guess(self, phi: Phi) -> Tensor:
+        """The best guess of x before a method runs: a known restoration, or else made of y."""
+        return self.lift(phi) if self.first is None else self.degradation.frame.embed(self.first)
+
     def noise(self) -> Tensor:
         """Standard normal noise of the shape of x, drawn from the generators of the images."""
         return normal_like(self.y.new_empty(len(self), 3, *self.image_size), self.generators)
@@ -136,7 +143,14 @@ class Problem:
         """The problem of some images of the batch."""
         rows = list(rows)
         generators = [self.generators[b] for b in rows]
-        return replace(self, y=self.y[rows], sigma_y=self.sigma_y[rows], generators=generators)
+        first = None if self.first is None else self.first[rows]
+        return replace(
+            self,
+            y=self.y[rows],
+            sigma_y=self.sigma_y[rows],
+            generators=generators,
+            first=first,
+        )
 
     @torch.no_grad()
     def result(

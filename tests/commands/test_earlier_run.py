@@ -157,3 +157,17 @@ def test_another_family_starts_from_itself(tmp_path: Path, config: str) -> None:
     again = ("--model.start", str(first), "--model.num_samples", "2")
     assert predict(tmp_path / "a.png", second, *options, *again) == 0
     assert record(second, "a")["degradation"] == record(first, "a")["degradation"]
+
+
+def test_stage_2_goes_on_from_the_image_of_the_earlier_run(earlier: Path, tmp_path: Path) -> None:
+    options = ["--config", "blind_deblur_kernel", "--model.method.stages", "latent"]
+    # Where an image has explained the photo far enough, nothing is left to do.
+    options += ["--model.method.latent.discrepancy", "100", "--data.batch_size", "2"]
+    start = ("--model.start", str(earlier / "out"))
+    assert predict(earlier / "in", tmp_path / "from image", *options, *start) == 0
+    assert predict(earlier / "in", tmp_path / "from photo", *options) == 0
+    for name in PHOTOS:
+        then = pixels(earlier / "out" / "restored" / name)
+        assert (pixels(tmp_path / "from image" / "restored" / name) == then).all()
+        assert (pixels(tmp_path / "from photo" / "restored" / name) != then).any()
+    assert record(tmp_path / "from image", "a")["nfe"] == 0
