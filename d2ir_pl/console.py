@@ -24,6 +24,8 @@ def quiet() -> Iterator[None]:
     """Leave out Lightning's tips and hints, which are for people who write modules."""
     for library in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(library).setLevel(logging.WARNING)
+    # What a profiler has measured is what the user has asked for.
+    logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)
     launcher = dying_processes()
     launcher.setLevel(logging.INFO)
     launcher.addFilter(_in_own_words)

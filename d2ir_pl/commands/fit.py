@@ -26,7 +26,9 @@ class TrainingCLI(CommandCLI):
     trainer_options = COMMON_TRAINER_OPTIONS | {
         "max_steps",
         "max_time",
+        "limit_train_batches",
         "limit_val_batches",
+        "enable_checkpointing",
         "val_check_interval",
         "log_every_n_steps",
         "enable_progress_bar",
@@ -76,6 +78,8 @@ class TrainingCLI(CommandCLI):
             precision=config.trainer.precision,
             ckpt_path=config.ckpt_path,
             checkpoint_minutes=config.checkpoint_minutes,
+            checkpoints=config.trainer.enable_checkpointing is not False,
+            tensorboard=self.writes_tensorboard,
         )
 
 

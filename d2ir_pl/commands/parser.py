@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import pytorch_lightning as pl
@@ -28,7 +29,9 @@ COMMON_TRAINER_OPTIONS = frozenset(
         "callbacks",
         "deterministic",
         "benchmark",
+        "logger",
         "profiler",
+        "fast_dev_run",
         "plugins",
     }
 )
@@ -61,6 +64,8 @@ class CommandCLI(LightningCLI):
             argument that a later version of Lightning adds is not offered by itself.
         path_options: options whose values are paths, beside `data.inputs`.
         network: what computes in `--trainer.precision`, for the help.
+        make_trainer: function that makes Lightning's trainer of the values of `trainer_options` and
+            a precision that Lightning knows.
     """
 
     command: ClassVar[str]
@@ -70,15 +75,7 @@ class CommandCLI(LightningCLI):
     trainer_options: ClassVar[frozenset[str]]
     path_options: ClassVar[frozenset[str]]
     network: ClassVar[str]
-
-    @staticmethod
-    def make_trainer(**arguments: Any) -> pl.Trainer:
-        """Lightning's trainer with what the command sets for it.
-
-        Args:
-            arguments: the values of `trainer_options`, and a precision that Lightning knows.
-        """
-        raise NotImplementedError
+    make_trainer: ClassVar[Callable[..., pl.Trainer]]
 
     @classmethod
     def parse(cls, arguments: list[str]) -> Self:
@@ -182,4 +179,20 @@ class CommandCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         asked = self.config.trainer
         precision = trainer_precision(asked.precision, device_type(asked.accelerator))
+        if not self.names_loggers:
+            # Where it is left to the program, that is no logger of Lightning's own choice.
+            kwargs["logger"] = False
+        # The program's own data share themselves out; others are shared by Lightning's samplers.
+        kwargs["use_distributed_sampler"] = not isinstance(self.datamodule, self.data_class)
         return super().instantiate_trainer(precision=precision, **kwargs)
+
+    @property
+    def names_loggers(self) -> bool:
+        """Whether `--trainer.logger` names loggers, rather than being true, false or left out."""
+        logger = self.config.trainer.logger
+        return not (logger is None or isinstance(logger, bool))
+
+    @property
+    def writes_tensorboard(self) -> bool:
+        """Whether curves go to TensorBoard under --output: `--trainer.logger` is true or silent."""
+        return self.config.trainer.logger in (None, True)

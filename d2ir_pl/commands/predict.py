@@ -30,7 +30,7 @@ class RestorationCLI(CommandCLI):
     about = "Restore degraded photos with a pretrained diffusion prior."
     module_class = RestorationModule
     data_class = RestorationDataModule
-    trainer_options = COMMON_TRAINER_OPTIONS
+    trainer_options = COMMON_TRAINER_OPTIONS | {"limit_predict_batches"}
     path_options = frozenset(
         {
             "output",
@@ -55,9 +55,10 @@ class RestorationCLI(CommandCLI):
         )
         parser.add_argument(
             "--tensorboard",
-            type=bool,
-            default=True,
-            help="write curves and pictures of every step under --output/tensorboard",
+            type=bool | None,
+            default=None,
+            help="write curves and pictures of every step under --output/tensorboard; by default "
+            "where --trainer.logger names no other place for them",
         )
         parser.add_argument(
             "--progress",
@@ -87,7 +88,9 @@ class RestorationCLI(CommandCLI):
             config=config.as_dict(),
             text=self.parser.dump(config, skip_validation=True),
             overwrite=config.overwrite,
-            tensorboard=config.tensorboard,
+            tensorboard=(
+                self.writes_tensorboard if config.tensorboard is None else config.tensorboard
+            ),
             progress=config.progress,
             report=config.report,
         )

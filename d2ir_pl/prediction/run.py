@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
+from pytorch_lightning.loggers import Logger
 from rich.console import Console
 
-import d2ir_pl
 from d2ir_pl import compat
 from d2ir_pl.console import say
 from d2ir_pl.errors import OutputError, ProcessError, UsageError
-from d2ir_pl.inputs.digest import file_digest
+from d2ir_pl.inputs.finding import group_by_size
 from d2ir_pl.inputs.items import Item
 from d2ir_pl.prediction.callbacks import (
     ImageWriter,
@@ -30,15 +28,17 @@ from d2ir_pl.prediction.callbacks import (
     TrajectoryLogger,
 )
 from d2ir_pl.prediction.data import RestorationDataModule
+from d2ir_pl.prediction.fingerprint import settings_fingerprint
 from d2ir_pl.prediction.module import RestorationModule
 from d2ir_pl.priors.precision import slow_precision
-from d2ir_pl.priors.registry import prior_files
 from d2ir_pl.reports.page import write_report
 from d2ir_pl.reports.session import write_session
 from d2ir_pl.reports.summary import report_summary
 from d2ir_pl.restoration import Observer
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.pictures import sweep_pictures
+from d2ir_pl.results.record import METRICS, Record, means
+from d2ir_pl.results.settings import log_settings
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,13 @@ class RunSettings:
 
     Attributes:
         output: the folder for all results.
-        config: the options of `model`, `data` and `trainer` as a tree of plain values. Their digest
-            tells whether a result that is already there was made by the same settings.
+        config: the options of `model`, `data` and `trainer` as a tree of plain values. Those that
+            decide on the results have a digest, which tells whether a result that is already there
+            was made by the same settings.
         text: contents of `config.yaml` in that folder.
         overwrite: whether complete results are made again.
-        tensorboard: whether curves and pictures of every step are written.
+        tensorboard: whether curves and pictures of every step are written to `tensorboard/` in that
+            folder. The loggers of the trainer get them in any case.
         progress: `auto` for a bar in a terminal and a line an image elsewhere, `none` for the
             summary alone.
         report: whether `report.html` is written.
@@ -97,15 +99,18 @@ def run(
             stack.enter_context(folder.lock())
             folder.sweep()
             sweep_pictures(folder)
-        fingerprint = _fingerprint(settings.config)
+        fingerprint = settings_fingerprint(settings.config)
         start = module.start.digest if module.start is not None else _no_start
         skipped = _skip_complete(data, folder, fingerprint, settings.overwrite, start)
         if trainer.is_global_zero:
             folder.write_settings(settings.text)
             _announce(data, trainer, settings, skipped, console)
+            log_settings(trainer.loggers, folder.root)
+        left_out = _beyond_limit(data, trainer)
+        curves = TrajectoryLogger(folder if settings.tensorboard else None)
         if data.pending:
-            progress = RestorationProgress(len(data.pending), console)
-            own = _callbacks(settings, folder, fingerprint, observers, progress)
+            progress = RestorationProgress(len(data.pending) - len(left_out), console)
+            own = _callbacks(settings, folder, fingerprint, observers, curves, progress)
             _predict(module, data, trainer, own)
         if not trainer.is_global_zero:
             # Rank 0 reports for all: a child that exits with an error would have it killed.
@@ -113,10 +118,12 @@ def run(
         folder.write_metrics()
         if settings.report:
             write_report(folder)
-        names = [item.name for item in data.items]
+        names = [item.name for item in data.items if item.name not in left_out]
+        records = folder.records(names)
         if settings.tensorboard:
-            write_session(folder, folder.records(names))
-        return report_summary(folder, names, skipped, console)
+            write_session(folder, records)
+        _log_means(trainer.loggers, records, curves.steps)
+        return report_summary(folder, names, skipped, console, _limit(trainer, len(left_out)))
 
 
 def _adapt(module: RestorationModule, data: RestorationDataModule) -> None:
@@ -127,6 +134,21 @@ def _adapt(module: RestorationModule, data: RestorationDataModule) -> None:
             raise UsageError(f"--{option} true needs a --model.degradation other than auto")
         data.batch_size = 1
     module.degrade_noise = data.degrade_noise if data.degrade else None
+
+
+def _log_means(loggers: Sequence[Logger], records: Iterable[Record], step: int) -> None:
+    """Log the means of the scores of all restored images, `mean/psnr` and so on.
+
+    Args:
+        loggers: loggers of the trainer.
+        records: what is known about the images of the run; failed ones are left out.
+        step: number of rows that the loggers have got before.
+    """
+    scores = means((r for r in records if r.status == "restored"), METRICS)
+    for logger in loggers if scores else ():
+        logger.log_metrics({f"mean/{name}": value for name, value in scores.items()}, step)
+        logger.save()
+        logger.finalize("success")
 
 
 def _announce(
@@ -148,6 +170,7 @@ def _callbacks(
     folder: ResultFolder,
     fingerprint: str,
     observers: Sequence[Observer],
+    curves: TrajectoryLogger,
     progress: RestorationProgress,
 ) -> list[pl.Callback]:
     """What happens around the restoration, in the order in which it happens."""
@@ -155,8 +178,7 @@ def _callbacks(
     if settings.report:
         callbacks.append(Previews(folder))
     callbacks.append(ImageWriter(folder, fingerprint))
-    if settings.tensorboard:
-        callbacks.append(TrajectoryLogger(folder))
+    callbacks.append(curves)
     if settings.progress == "auto":
         callbacks.append(progress)
     return callbacks
@@ -235,34 +257,27 @@ def _no_start(item: Item) -> str:  # noqa: ARG001
     return ""
 
 
-def _fingerprint(config: dict[str, Any]) -> str:
-    """Digest of everything that decides what all restored images look like.
-
-    What an image alone depends on, such as its file and the phi that it starts from, is left out.
-    """
-    data = config["data"]
-    model = {name: value for name, value in config["model"].items() if name != "start"}
-    if config["model"].get("start") is not None:
-        model["start"] = True
-    settings = {
-        "model": model,
-        "degrade": [data["degrade"], data["degrade_noise"]] if data["degrade"] else None,
-        "precision": str(config["trainer"]["precision"]),
-        "prior": [file_digest(path) for path in prior_files(config["model"]["prior"])],
-        "version": d2ir_pl.__version__,
-    }
-    text = json.dumps(settings, sort_keys=True, default=str)
-    text += "".join(file_digest(path) for path in _files(settings["model"]))
-    return hashlib.sha256(text.encode()).hexdigest()
+def _beyond_limit(data: RestorationDataModule, trainer: pl.Trainer) -> set[str]:
+    """Names of the pending images that a limit of batches leaves out, in all processes."""
+    limit, world = trainer.limit_predict_batches, trainer.world_size
+    if limit == 1.0 and isinstance(limit, float):
+        return set()
+    batches = group_by_size(data.pending, data.batch_size)
+    shares = [batches[rank::world] for rank in range(world)]
+    beyond = [
+        share[limit if isinstance(limit, int) else int(limit * len(share)) :] for share in shares
+    ]
+    return {item.name for share in beyond for batch in share for item in batch}
 
 
-def _files(tree: Any) -> list[Path]:
-    """The files that settings name, and those in folders that they name, such as masks."""
-    if isinstance(tree, dict):
-        return [path for key, value in tree.items() if key != "prior" for path in _files(value)]
-    if isinstance(tree, list):
-        return [path for value in tree for path in _files(value)]
-    if not isinstance(tree, str) or not Path(tree).exists():
-        return []
-    named = Path(tree)
-    return [named] if named.is_file() else sorted(p for p in named.rglob("*") if p.is_file())
+def _limit(trainer: pl.Trainer, count: int) -> str:
+    """What the summary says of a limit that left out images; empty if it left out none."""
+    if not count:
+        return ""
+    limit = f"limit_predict_batches {trainer.limit_predict_batches}"
+    option = "fast_dev_run" if trainer.fast_dev_run else limit  # type: ignore[attr-defined]
+    left_out = f"{count} image" if count == 1 else f"{count} images"
+    return (
+        f"only a part was done: --trainer.{option} left out {left_out}; the same command without "
+        "it does the rest"
+    )

@@ -12,19 +12,17 @@ from d2ir_pl.compat import set_timeout
 
 
 def restoration_trainer(**arguments: Any) -> pl.Trainer:
-    """Lightning's trainer for prediction: the data are shared out here, and no logs are kept.
+    """Lightning's trainer for prediction: the data are shared out here.
 
     Args:
         arguments: the options of `pytorch_lightning.Trainer` that a user may set, such as
-            `devices`; `precision` is one that Lightning knows.
+            `devices`; `precision` is one that Lightning knows. Without a `logger` it has none.
     """
     trainer = pl.Trainer(
-        **arguments,
-        logger=False,
+        **{"logger": False, "use_distributed_sampler": False, **arguments},
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        use_distributed_sampler=False,
     )
     if isinstance(trainer.strategy, DDPStrategy):
         # Shares are uneven, and the first process to finish waits for the last one.

@@ -12,15 +12,16 @@ from d2ir_pl.results.record import means
 
 
 def report_summary(
-    folder: ResultFolder, names: Sequence[str], skipped: int, console: Console
+    folder: ResultFolder, names: Sequence[str], skipped: int, console: Console, limit: str = ""
 ) -> int:
     """Say what became of all images, and return the exit status.
 
     Args:
         folder: the results.
-        names: names of all inputs.
+        names: names of all inputs, but those that a limit left out.
         skipped: number of inputs that were complete before.
         console: terminal in which it is said.
+        limit: sentence about the inputs that a limit left out; empty if there are none.
 
     Returns:
         0, or 1 if an image has no result.
@@ -45,4 +46,6 @@ def report_summary(
         say(console, f"failed: {record.name}: {record.reason}")
     if missing:
         say(console, f"failed: {missing} images have no result: run the same command again")
+    if limit:
+        say(console, limit)
     return 1 if failed or missing else 0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
+
+from d2ir_pl.errors import UsageError
 
 Setting = str | int | float
 Settings = dict[str, Setting]
@@ -15,12 +17,44 @@ Settings = dict[str, Setting]
 # Options that decide what a run shows and where it writes, and nothing of its results.
 _HOUSEKEEPING = {"output", "overwrite", "tensorboard", "progress", "report", "seed_everything"}
 _HOUSEKEEPING |= {"data.num_workers"}
+_ACCOUNTS = ("trainer.logger", "trainer.profiler", "trainer.callbacks")
 
 
-def read_settings(folder: Path) -> Settings:
+class TakesSettings(Protocol):
+    """What takes the settings of a run, as a logger of Lightning does."""
+
+    def log_hyperparams(self, params: Any) -> None:
+        """Take numbers and strings by their names."""
+
+
+def log_settings(loggers: Iterable[TakesSettings], folder: Path, trainer: bool = False) -> None:
+    """Hand the settings of a run to its loggers, under the names of the options.
+
+    Args:
+        loggers: loggers of Lightning.
+        folder: the output folder, with the settings in `config.yaml`.
+        trainer: whether all options of the trainer are settings, as those of a training are.
+
+    Raises:
+        UsageError: if a logger cannot begin, as without a key for its service.
+    """
+    for logger in loggers:
+        try:
+            logger.log_hyperparams(read_settings(folder, trainer))
+        except Exception as error:  # loggers raise what the libraries behind them do
+            reason = " ".join(str(error).split())
+            name = type(logger).__name__
+            raise UsageError(f"--trainer.logger {name} cannot begin: {reason:.300}") from error
+
+
+def read_settings(folder: Path, trainer: bool = False) -> Settings:
     """Names of options and their values; a class by its bare name, and its arguments below it.
 
-    Of the trainer, only the precision is there. Empty if the folder has no readable settings.
+    Empty if the folder has no readable settings.
+
+    Args:
+        folder: the output folder, with the settings in `config.yaml`.
+        trainer: whether all options of the trainer are there, and not its precision alone.
     """
     try:
         tree = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
@@ -28,13 +62,15 @@ def read_settings(folder: Path) -> Settings:
         return {}
     if not isinstance(tree, dict):
         return {}
-    # Where null, it is left out of the file.
-    found: Settings = {"model.sigma_y": "estimated", **dict(_flat(tree, ""))}
+    found: Settings = dict(_flat(tree, ""))
+    if "model.method" in found:  # where the noise is null, it is left out of the file
+        found = {"model.sigma_y": "estimated", **found}
     return {
         name: value
         for name, value in found.items()
         if name not in _HOUSEKEEPING
-        and (not name.startswith("trainer.") or name == "trainer.precision")
+        and (trainer or not name.startswith("trainer.") or name == "trainer.precision")
+        and not name.startswith(_ACCOUNTS)
     }
 
 

@@ -150,8 +150,11 @@ class PriorDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[PatchBatch]:
         trainer = self.trainer
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        # A resumed run goes on with the sample after the last one that was used.
-        done = trainer.global_step * trainer.accumulate_grad_batches if trainer else 0
+
+        def done() -> int:
+            """A resumed run, and a new epoch, go on after the last sample that was used."""
+            return trainer.global_step * trainer.accumulate_grad_batches if trainer else 0
+
         assert self._photographs is not None
         dataset = RandomPatches(
             self._photographs, self.patch_size, self.min_scale, self.flips, self.seed

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
@@ -17,12 +16,13 @@ from torch.optim.swa_utils import AveragedModel
 
 from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.errors import TrainingError, require
-from d2ir_pl.image_io import eight_bits
 from d2ir_pl.operators.linear import per_image
 from d2ir_pl.priors import UNetFlags, UNetPrior
 from d2ir_pl.priors.export import CHECKPOINT_KEY
 from d2ir_pl.priors.guided_diffusion import VarianceBound
+from d2ir_pl.training.average import moving_average
 from d2ir_pl.training.data import PriorDataModule
+from d2ir_pl.training.images import clean_images, with_noise
 from d2ir_pl.training.patches import PatchBatch
 from d2ir_pl.training.start import NATURAL_SMALL, first_prior, origin
 from d2ir_pl.training.timesteps import (
@@ -31,7 +31,7 @@ from d2ir_pl.training.timesteps import (
     sums_by_range,
     uniform_timesteps,
 )
-from d2ir_pl.training.validation import mean_errors, noise_errors, pictures
+from d2ir_pl.training.validation import log_pictures, mean_errors, noise_errors
 
 _SHOWN = 4
 """Number of patches that TensorBoard shows noisy and denoised, and of samples."""
@@ -112,7 +112,7 @@ class PriorTrainingModule(pl.LightningModule):
         self.unet = prior.unet.requires_grad_(True).train()
         self.prior_config, self.schedule_config = prior.config, prior.schedule_config
         self.schedule = prior.schedule
-        self.average = AveragedModel(self.unet, avg_fn=self._move_average)
+        self.average = AveragedModel(self.unet, avg_fn=moving_average(ema_decay))
         self.average.requires_grad_(False).eval()
         self.variance_bound = (
             VarianceBound(self.schedule) if self.prior_config["out_channels"] == 6 else None
@@ -128,6 +128,7 @@ class PriorTrainingModule(pl.LightningModule):
         self.seconds = 0.0
         self.last_loss = math.nan
         self._clock = 0.0
+        self._batch_size = 0
 
     @property
     def prior(self) -> UNetPrior:
@@ -135,10 +136,10 @@ class PriorTrainingModule(pl.LightningModule):
         return UNetPrior(self.average.module, self.prior_config, self.schedule_config)
 
     @property
-    def _data(self) -> PriorDataModule:
+    def _photographs(self) -> PriorDataModule | None:
+        """The photographs that are trained on; None where the user has data of another class."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        assert isinstance(data, PriorDataModule)
-        return data
+        return data if isinstance(data, PriorDataModule) else None
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = torch.optim.AdamW(
@@ -161,7 +162,15 @@ class PriorTrainingModule(pl.LightningModule):
         # The rate in a checkpoint fits that run's last step, which may now be a later one.
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = self.lr * self.lr_factor(self.global_step)
-        self._data.require_multiple(self.prior.multiple)
+        if self._photographs is not None:
+            self._photographs.require_multiple(self.prior.multiple)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        del dataloader_idx
+        if self._photographs is not None:
+            return batch
+        x0, key = clean_images(batch, self.prior.multiple), f"{self.global_step} {self.global_rank}"
+        return with_noise(x0, self.seed, key) if self.trainer.training else x0
 
     def on_train_batch_start(self, batch: PatchBatch, batch_idx: int) -> None:
         del batch, batch_idx
@@ -171,6 +180,7 @@ class PriorTrainingModule(pl.LightningModule):
 
     def training_step(self, batch: PatchBatch, batch_idx: int) -> Tensor:
         del batch_idx
+        self._batch_size = len(batch.x0)
         t, weight = self._draw_timesteps(batch.u)
         mse, bound = self.losses(batch.x0, batch.noise, t)
         self._record(t, mse.detach())
@@ -219,11 +229,6 @@ class PriorTrainingModule(pl.LightningModule):
         if step % every == 0:
             self._log_losses(step, optimizer.param_groups[0]["lr"])
 
-    def _move_average(self, average: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
-        """The average after a step; at first it reaches back over a tenth of the steps so far."""
-        decay = min(self.ema_decay, (1 + int(steps)) / (10 + int(steps)))
-        return torch.lerp(average, current, 1 - decay)
-
     def _log_losses(self, step: int, lr: float) -> None:
         """Log the mean losses since the last call, over all timesteps and each range of them.
 
@@ -243,41 +248,43 @@ class PriorTrainingModule(pl.LightningModule):
         self.level_sum.zero_()
         self.level_count.zero_()
         self.last_loss = loss
-        if self.logger is not None:
-            self.logger.log_metrics(scalars, step)
+        for logger in self.loggers:
+            logger.log_metrics(scalars, step)
 
     def on_validation_start(self) -> None:
         self._val_errors: list[list[float]] = []
         self._val_patches: list[Tensor] = []
 
     def validation_step(self, x0: Tensor, batch_idx: int) -> None:
-        self._val_errors.append(noise_errors(self.prior, x0[None], self.seed, batch_idx))
-        if batch_idx < _SHOWN:
-            self._val_patches.append(x0)
+        del batch_idx
+        for patch in x0 if x0.ndim == 4 else x0[None]:
+            number = len(self._val_errors)
+            self._val_errors.append(noise_errors(self.prior, patch[None], self.seed, number))
+            if number < _SHOWN:
+                self._val_patches.append(patch)
 
     def on_validation_epoch_end(self) -> None:
         means = mean_errors(self.schedule, self._val_errors)
-        # Every process has seen the same patches.
+        if self._photographs is None:  # of them, every process has seen the same patches
+            means = {k: float(self.trainer.strategy.reduce(v)) for k, v in means.items()}
         self.log_dict(means, logger=False, rank_zero_only=False)
-        if isinstance(self.logger, TensorBoardLogger) and self.trainer.is_global_zero:
-            self.logger.log_metrics(means, self.global_step)
-            patches = torch.stack(self._val_patches)
-            shown = pictures(self.prior, patches, self._data.patch_size, self.seed)
-            for tag, images in shown.items():
-                self.logger.experiment.add_images(tag, eight_bits(images), self.global_step)
+        for logger in self.loggers:
+            logger.log_metrics(means, self.global_step)
+        side = getattr(self._photographs, "patch_size", None)
+        log_pictures(self.trainer, self.prior, self._val_patches, side, self.seed)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         now = time.monotonic()
         self.seconds += now - self._clock
         self._clock = now
-        trainer, data = self.trainer, self._data
+        trainer, data = self.trainer, self._photographs
         checkpoint[CHECKPOINT_KEY] = {
             "config": self.prior_config,
             "schedule": self.schedule_config,
             "training": {
                 "steps": self.global_step,
-                "batch": data.batch_size * trainer.world_size * trainer.accumulate_grad_batches,
-                "data": data.describe(),
+                "batch": self._batch_size * trainer.world_size * trainer.accumulate_grad_batches,
+                "data": {} if data is None else data.describe(),
                 "optimizer": f"AdamW, learning rate {self.lr:g}, {self.warmup_steps} steps of "
                 f"warm-up, {self.decay_steps} of decay",
                 "ema_decay": self.ema_decay,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -116,14 +116,14 @@ class EndlessBatches(Sampler[list[int]]):
         batch_size: samples of a process and step.
         rank: number of this process.
         world: how many processes there are.
-        step: the first step.
+        first: function that returns the first step, which is asked at the beginning of an epoch.
     """
 
-    def __init__(self, batch_size: int, rank: int, world: int, step: int) -> None:
-        self.batch_size, self.rank, self.world, self.step = batch_size, rank, world, step
+    def __init__(self, batch_size: int, rank: int, world: int, first: Callable[[], int]) -> None:
+        self.batch_size, self.rank, self.world, self.first = batch_size, rank, world, first
 
     def __iter__(self) -> Iterator[list[int]]:
-        step = self.step
+        step = self.first()
         while True:
             first = (step * self.world + self.rank) * self.batch_size
             yield list(range(first, first + self.batch_size))

@@ -17,6 +17,7 @@ from d2ir_pl.console import say
 from d2ir_pl.errors import UsageError
 from d2ir_pl.priors.precision import slow_precision
 from d2ir_pl.results.folder import ResultFolder
+from d2ir_pl.results.settings import log_settings
 from d2ir_pl.training.callbacks import Checkpoints, TrainingProgress
 from d2ir_pl.training.data import PriorDataModule
 from d2ir_pl.training.module import PriorTrainingModule
@@ -36,6 +37,8 @@ class TrainingSettings:
         ckpt_path: the checkpoint to go on from, `last` for the one in `output`; None to start
             afresh.
         checkpoint_minutes: time between two checkpoints.
+        checkpoints: whether checkpoints are written.
+        tensorboard: whether curves go to TensorBoard where the trainer has no loggers.
     """
 
     output: Path
@@ -43,11 +46,13 @@ class TrainingSettings:
     precision: str = "auto"
     ckpt_path: str | None = None
     checkpoint_minutes: float = 10.0
+    checkpoints: bool = True
+    tensorboard: bool = True
 
 
 def run(
     module: PriorTrainingModule,
-    data: PriorDataModule,
+    data: pl.LightningDataModule,
     trainer: pl.Trainer,
     settings: TrainingSettings,
     console: Console | None = None,
@@ -56,7 +61,7 @@ def run(
 
     Args:
         module: the network and its loss.
-        data: the patches.
+        data: the patches; or data of one's own that yield images, see `clean_images`.
         trainer: one that `training_trainer` has made.
         settings: see `TrainingSettings`.
         console: where progress is printed; stderr if None.
@@ -75,56 +80,67 @@ def run(
     with contextlib.ExitStack() as stack:
         if trainer.is_global_zero:
             stack.enter_context(folder.lock())
-        start = _start(settings.ckpt_path, last)
+        trial = bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
+        keeps = settings.checkpoints and not trial
+        start = _start(settings.ckpt_path, last, keeps)
         if trainer.is_global_zero:
             _announce(module, data, trainer, settings, console)
             folder.write_settings(settings.text)
-        trainer.logger = TensorBoardLogger(folder.root, name="tensorboard", version="")
-        interval = timedelta(minutes=settings.checkpoint_minutes)
-        compat.callbacks(trainer).extend([TrainingProgress(console), Checkpoints(last, interval)])
+            log_settings(trainer.loggers, folder.root, trainer=True)
+        if settings.tensorboard and not trainer.loggers and not trial:
+            trainer.logger = TensorBoardLogger(folder.root, name="tensorboard", version="")
+        compat.callbacks(trainer).append(TrainingProgress(console))
+        if keeps:
+            interval = timedelta(minutes=settings.checkpoint_minutes)
+            compat.callbacks(trainer).append(Checkpoints(last, interval))
         try:
             trainer.fit(module, data, ckpt_path=start, weights_only=True)
         except (SystemExit, SIGTERMException):  # what Lightning makes of Ctrl-C and of a signal
             raise KeyboardInterrupt from None
     if trainer.is_global_zero:
-        say(
-            console,
-            f"trained {trainer.global_step} steps; export the prior with "
-            f"'d2ir export-prior {last} prior.safetensors'",
+        left = (
+            f"export the prior with 'd2ir export-prior {last} prior.safetensors'"
+            if keeps
+            else f"no checkpoint is kept of {'a trial' if trial else 'them'}"
         )
+        say(console, f"trained {trainer.global_step} steps; {left}")
     return 0
 
 
 def _announce(
     module: PriorTrainingModule,
-    data: PriorDataModule,
+    data: pl.LightningDataModule,
     trainer: pl.Trainer,
     settings: TrainingSettings,
     console: Console,
 ) -> None:
-    for reason in data.skipped[:_NAMED]:
-        say(console, f"left out: {reason}")
-    if len(data.skipped) > _NAMED:
-        say(console, f"left out: {len(data.skipped) - _NAMED} more")
+    what = type(data).__name__
+    if isinstance(data, PriorDataModule):
+        for reason in data.skipped[:_NAMED]:
+            say(console, f"left out: {reason}")
+        if len(data.skipped) > _NAMED:
+            say(console, f"left out: {len(data.skipped) - _NAMED} more")
+        what = f"{len(data.train_paths)} photographs, validating on {len(data.val_paths)}"
     millions = sum(p.numel() for p in module.unet.parameters()) / 1e6
-    say(
-        console,
-        f"training on {len(data.train_paths)} photographs, validating on {len(data.val_paths)}; "
-        f"{millions:.1f} million parameters in {trainer.precision}",
-    )
+    say(console, f"training on {what}; {millions:.1f} million parameters in {trainer.precision}")
     device = trainer.strategy.root_device
     if warning := slow_precision(settings.precision, str(trainer.precision), device):
         say(console, warning)
 
 
-def _start(ckpt_path: str | None, last: Path) -> Path | None:
+def _start(ckpt_path: str | None, last: Path, keeps: bool) -> Path | None:
     """The checkpoint to go on from.
+
+    Args:
+        ckpt_path: what the user asked for.
+        last: the checkpoint of an earlier run, if there is one.
+        keeps: whether this run writes there.
 
     Raises:
         UsageError: if there is none, or one that would be overwritten.
     """
     if ckpt_path is None:
-        if last.exists():
+        if keeps and last.exists():
             raise UsageError(
                 f"{last} is there from an earlier run: go on from it with --ckpt_path last, or "
                 "choose another --output"

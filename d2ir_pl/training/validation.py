@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from d2ir_pl.diffusion import Schedule, ddim_chain, ddim_step
 from d2ir_pl.diffusion.randomness import image_generator, normal_like
+from d2ir_pl.image_io import eight_bits
 from d2ir_pl.priors import Prior
 
 LEVELS = (50, 200, 400, 600, 800)
@@ -70,3 +76,26 @@ def pictures(prior: Prior, x0: Tensor, side: int, seed: int) -> dict[str, Tensor
         x_t = ddim_step(x0, noise, prior.schedule.level(t))
         shown[f"noisy | denoised | clean/t{t:03d}"] = torch.cat([x_t, prior.x0(x_t, t), x0], 3)
     return shown
+
+
+@rank_zero_only
+def log_pictures(
+    trainer: pl.Trainer, prior: Prior, patches: Sequence[Tensor], side: int | None, seed: int
+) -> None:
+    """Show TensorBoard samples and denoised patches; other loggers get none.
+
+    Args:
+        trainer: the trainer, at one of its steps.
+        prior: the prior.
+        patches: clean patches, `(3, H, W)` in [-1, 1]; those of the size of the first are shown.
+        side: height and width of the samples in pixels; those of the patches if None.
+        seed: seed of the run; it decides the noise.
+    """
+    boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+    if not boards or not patches:
+        return
+    x0 = torch.stack([patch for patch in patches if patch.shape == patches[0].shape])
+    shown = pictures(prior, x0, side or min(x0.shape[-2:]), seed)
+    for tag, images in shown.items():
+        for logger in boards:
+            logger.experiment.add_images(tag, eight_bits(images), trainer.global_step)

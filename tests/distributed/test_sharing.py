@@ -1,5 +1,6 @@
 """Two processes share the images of a run."""
 
+import csv
 import os
 import subprocess
 import sys
@@ -22,6 +23,8 @@ def test_two_processes_share_the_images_and_report_once(tmp_path: Path) -> None:
     script = tmp_path / "run.py"
     script.write_text("import sys; from d2ir_pl.cli import main; sys.exit(main())")
     where = ["--data.inputs", str(inputs), "--output", str(tmp_path / "out")]
+    where += ["--trainer.logger=CSVLogger", f"--trainer.logger.save_dir={tmp_path}"]
+    where += ["--trainer.logger.name=logs", "--trainer.logger.version=", "--tensorboard=true"]
     run = subprocess.run(
         [sys.executable, str(script), "predict", *where, *QUICK, "--trainer.devices", "2"],
         capture_output=True,
@@ -40,3 +43,8 @@ def test_two_processes_share_the_images_and_report_once(tmp_path: Path) -> None:
         assert (read_image(folder / name).pixels - before[name][0]).abs().max() <= 2e-4 + 4e-5
     assert set(table(tmp_path / "out")) == set("abcd")
     assert len(list((tmp_path / "out" / "tensorboard" / "means").iterdir())) == 1
+    with (tmp_path / "logs" / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    # The first process logs what the second one has restored, too.
+    assert [row["name"] for row in rows if row["score/nfe"]] == ["b", "d"]
+    assert [row["step"] for row in rows] == [str(i) for i in range(len(rows))]

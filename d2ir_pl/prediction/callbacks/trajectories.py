@@ -1,79 +1,115 @@
-"""TensorBoard: curves and pictures of every step."""
+"""Curves of every step and scores of every image, for TensorBoard and any other logger."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
+from pathlib import Path
+
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from d2ir_pl.errors import require
-from d2ir_pl.image_io import eight_bits, enlarged
 from d2ir_pl.prediction.callbacks.base import RestorationCallback
+from d2ir_pl.prediction.callbacks.event_files import EventFiles
+from d2ir_pl.prediction.callbacks.logger_rows import LoggerRows
 from d2ir_pl.prediction.outcome import BatchResult, ImageResult
 from d2ir_pl.restoration import Step
 from d2ir_pl.results.folder import ResultFolder
-from d2ir_pl.results.pictures import uncertainty_picture
 from d2ir_pl.results.record import METRICS
-
-MOST_PICTURES = 20
-"""Pictures along the way of one stage, at most."""
-SIDE = 168
-"""Longest side in pixels to which small pictures are enlarged: eight times the usual kernel."""
 
 
 class TrajectoryLogger(RestorationCallback):
-    """TensorBoard curves of every step and pictures along the way; one run per image.
+    """Logs the curves of every step, and the scores and pictures of every image.
+
+    They go to every logger of the trainer. TensorBoard gets a run for each image, in the folder of
+    its logger; other loggers, such as `CSVLogger`, get a row for each step of each image, see
+    `LoggerRows`. Each process writes the runs of its own images for TensorBoard; the rows of all
+    processes come together in the first one, which logs its own as they arise and those of the
+    others at the end.
 
     Scalars: `estimation/loss` and `latent/loss` (mean squared residual in [0, 1]),
     `.../residual_over_sigma` (1: explained to the noise), `latent/x_T_rms` (1: white noise),
     `estimation/phi_change` (how far the degradation moved since the step before), and at the end
     `score/` with each of `METRICS` that the image has, such as `score/psnr`.
     Pictures: `estimation/x0` and `estimation/degradation` (a kernel), the same of `latent`, from
-    the first step on, and at the end `degradation` and `input | restored | reference` (or
-    `input | restored`). Where several samples are drawn, the steps are those of the first, and
-    `uncertainty` shows their standard deviation. An image that is restored again gets a new run
-    in place of the old one.
+    the first step on, in TensorBoard alone, and at the end `degradation` and
+    `input | restored | reference` (or `input | restored`). Where several samples are drawn, the
+    steps are those of the first, and `uncertainty` shows their standard deviation. An image that
+    is restored again gets a new run of TensorBoard in place of the old one.
 
     Args:
-        folder: results, in which event files go to `tensorboard/`.
+        folder: results, in which event files go to `tensorboard/` as well; none if None.
         images_every: number of steps from one picture to the next, beside that of the last; 0 for
-            no pictures. Stages of more than 20 times as many steps get 20 pictures.
+            no pictures along the way. Stages of more than 20 times as many steps get 20 pictures.
     """
 
-    def __init__(self, folder: ResultFolder, images_every: int = 5) -> None:
+    def __init__(self, folder: ResultFolder | None = None, images_every: int = 5) -> None:
         require("images_every", images_every, 0)
         self.folder = folder
         self.images_every = images_every
-        self._writers: dict[str, SummaryWriter] = {}
+        self._event_files: list[EventFiles] = []
+        self._rows: LoggerRows | None = None
+        self._place = ResultFolder(Path()) if folder is None else folder
         self._seen: set[tuple[str, str, int]] = set()
+
+    @property
+    def steps(self) -> int:
+        """Number of rows that loggers other than TensorBoard have got."""
+        return 0 if self._rows is None else self._rows.steps
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        own = [] if self.folder is None else [self.folder.root / "tensorboard"]
+        # The first process decides on the number of a version; processes without images come here
+        # too, unlike to the start of the prediction.
+        named = [
+            Path(trainer.strategy.broadcast(logger.log_dir))
+            for logger in trainer.loggers
+            if isinstance(logger, TensorBoardLogger)
+        ]
+        self._event_files = [EventFiles(root, self.images_every) for root in (*own, *named)]
+        others = [x for x in trainer.loggers if not isinstance(x, TensorBoardLogger)]
+        self._rows = self._rows_for(others, trainer.is_global_zero)
+
+    def _rows_for(self, loggers: list[Logger], first: bool) -> LoggerRows | None:
+        """Those of an earlier prediction where the loggers are the same: they are counted on."""
+        if self._rows is not None and self._rows.loggers == loggers:
+            return self._rows
+        return LoggerRows(loggers, first) if loggers else None
 
     def begin(self) -> None:
         self._seen = set()
-        with self.folder.writing():
+        with self._place.writing():
             for item in self.items:
                 self._begin(item.name)
 
     def observe(self, step: Step) -> None:
         if not step.sample:
-            with self.folder.writing():
+            with self._place.writing():
                 self._log(step)
 
     def finish(self, result: BatchResult) -> None:
-        with self.folder.writing():
+        with self._place.writing():
             for image in result.results:
-                _write_end(self._writers[image.name], image)
-            for writer in self._writers.values():
-                writer.close()
-        self._writers = {}
+                scores = _scores(image)
+                for sink in self._sinks:
+                    sink.end(image, scores)
+            for sink in self._sinks:
+                sink.close()
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        super().teardown(trainer, pl_module, stage)
+        if self._rows is not None and trainer.world_size > 1:
+            with self._place.writing():
+                self._rows.hand_over()
+
+    @property
+    def _sinks(self) -> list[EventFiles | LoggerRows]:
+        return [*self._event_files, *([] if self._rows is None else [self._rows])]
 
     def _begin(self, name: str) -> None:
-        """A new run for an image, in place of an old one."""
-        if name in self._writers:
-            self._writers[name].close()
-        run = self.folder.root / "tensorboard" / name
-        for old in run.glob("events.out.tfevents.*"):
-            old.unlink()
-        self._writers[name] = SummaryWriter(run)
+        """Begin anew with an image."""
+        for sink in self._sinks:
+            sink.begin(name)
         self._seen = {seen for seen in self._seen if seen[0] != name}
 
     def _log(self, step: Step) -> None:
@@ -85,41 +121,13 @@ class TrajectoryLogger(RestorationCallback):
         curves = {"loss": step.loss / 4, "residual_over_sigma": step.residual_over_sigma}
         if step.latent_norm is not None:
             curves["x_T_rms"] = step.latent_norm
-        for title, values in curves.items():
-            for name, value in zip(names, values.tolist(), strict=True):
-                self._writers[name].add_scalar(f"{step.stage}/{title}", value, step.index)
-        every = max(self.images_every, step.total // MOST_PICTURES)
-        if self.images_every and (step.index % every == 0 or step.index + 1 == step.total):
-            self._pictures(step, names)
-
-    def _pictures(self, step: Step, names: list[str]) -> None:
-        pictures = step.degradation.picture(step.phi)
-        for i, (name, x0) in enumerate(zip(names, step.x0(), strict=True)):
-            writer = self._writers[name]
-            writer.add_image(f"{step.stage}/x0", eight_bits(x0), step.index)
-            if pictures is not None:
-                writer.add_image(f"{step.stage}/degradation", _enlarged(pictures[i]), step.index)
+        values = {title: curve.tolist() for title, curve in curves.items()}
+        for sink in self._sinks:
+            sink.log(step, names, values)
 
 
-def _write_end(writer: SummaryWriter, image: ImageResult) -> None:
-    """The pictures and scores of a restored image."""
-    row = {"input": image.shown, "restored": image.x0}
-    if image.reference is not None:
-        row["reference"] = image.reference
-    writer.add_image(" | ".join(row), eight_bits(torch.cat([*row.values()], 2)))
-    if image.picture is not None:
-        writer.add_image("degradation", _enlarged(image.picture))
-    if image.std is not None:
-        writer.add_image("uncertainty", uncertainty_picture(image.std))
-    for i, change in enumerate(image.phi_change):
-        if change is not None:
-            writer.add_scalar("estimation/phi_change", change, i + 1)
+def _scores(image: ImageResult) -> dict[str, float]:
+    """The scores that an image has, such as `score/psnr`."""
     record = image.record()
-    for name in METRICS:
-        if (value := getattr(record, name)) is not None:
-            writer.add_scalar(f"score/{name}", value)
-
-
-def _enlarged(picture: Tensor) -> Tensor:
-    """`(1, h, w)` of a picture `(h, w)`, small ones such as kernels at several times their size."""
-    return enlarged(picture.float().cpu().nan_to_num(), SIDE)[None]
+    found = {f"score/{name}": getattr(record, name) for name in METRICS}
+    return {tag: float(value) for tag, value in found.items() if value is not None}

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from d2ir_pl.commands.predict import parse_options
 from d2ir_pl.degradations import GaussianBlur
 from d2ir_pl.diffusion.randomness import image_generator
-from d2ir_pl.prediction.run import _fingerprint
+from d2ir_pl.prediction.fingerprint import settings_fingerprint
 from d2ir_pl.priors import PriorError, UNetFlags, load_prior
 from d2ir_pl.priors.diffusers import DiffusersPrior
 from d2ir_pl.priors.registry import prior_files
@@ -233,7 +233,7 @@ def test_results_are_told_apart_by_what_is_in_the_folder(
 
     def fingerprint() -> str:
         arguments = ["--data.inputs", "photo.png", "--model.prior", "model"]
-        return _fingerprint(parse_options(arguments).config)
+        return settings_fingerprint(parse_options(arguments).config)
 
     first = fingerprint()
     assert fingerprint() == first

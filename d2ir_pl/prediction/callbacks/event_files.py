@@ -1,0 +1,101 @@
+"""Event files of TensorBoard: a run for each image, with its curves and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from d2ir_pl.image_io import eight_bits, enlarged
+from d2ir_pl.prediction.outcome import ImageResult
+from d2ir_pl.restoration import Step
+from d2ir_pl.results.pictures import uncertainty_picture
+
+MOST_PICTURES = 20
+"""Pictures along the way of one stage, at most."""
+SIDE = 168
+"""Longest side in pixels to which small pictures are enlarged: eight times the usual kernel."""
+
+
+class EventFiles:
+    """The runs of images in one folder, `<root>/<name>` each.
+
+    Args:
+        root: folder of the runs.
+        images_every: number of steps from one picture to the next; 0 for no pictures.
+    """
+
+    def __init__(self, root: Path, images_every: int) -> None:
+        self.root = root
+        self.images_every = images_every
+        self._writers: dict[str, SummaryWriter] = {}
+
+    def begin(self, name: str) -> None:
+        """Make a new run for an image, in place of an old one."""
+        if name in self._writers:
+            self._writers[name].close()
+        run = self.root / name
+        for old in run.glob("events.out.tfevents.*"):
+            old.unlink()
+        self._writers[name] = SummaryWriter(run)
+
+    def log(self, step: Step, names: Sequence[str], curves: Mapping[str, Sequence[float]]) -> None:
+        """Write the values of a step, and its pictures where they are due.
+
+        Args:
+            step: the step.
+            names: names of the n images that it concerns.
+            curves: n values by the name of their curve, such as `loss`.
+        """
+        for title, values in curves.items():
+            for name, value in zip(names, values, strict=True):
+                self._writers[name].add_scalar(f"{step.stage}/{title}", value, step.index)
+        every = max(self.images_every, step.total // MOST_PICTURES)
+        if self.images_every and (step.index % every == 0 or step.index + 1 == step.total):
+            self._pictures(step, names)
+
+    def end(self, image: ImageResult, scores: Mapping[str, float]) -> None:
+        """Write the pictures and scores of a restored image."""
+        writer = self._writers[image.name]
+        for tag, picture in last_pictures(image).items():
+            writer.add_image(tag, picture)
+        for i, change in enumerate(image.phi_change):
+            if change is not None:
+                writer.add_scalar("estimation/phi_change", change, i + 1)
+        for tag, value in scores.items():
+            writer.add_scalar(tag, value)
+
+    def close(self) -> None:
+        """Finish the files of all images at hand."""
+        for writer in self._writers.values():
+            writer.close()
+        self._writers = {}
+
+    def _pictures(self, step: Step, names: Sequence[str]) -> None:
+        pictures = step.degradation.picture(step.phi)
+        for i, (name, x0) in enumerate(zip(names, step.x0(), strict=True)):
+            writer = self._writers[name]
+            writer.add_image(f"{step.stage}/x0", eight_bits(x0), step.index)
+            if pictures is not None:
+                writer.add_image(f"{step.stage}/degradation", _enlarged(pictures[i]), step.index)
+
+
+def last_pictures(image: ImageResult) -> dict[str, Tensor]:
+    """The pictures of a restored image by their tags, `(C, h, w)`, of 8 bits or in [0, 1]."""
+    row = {"input": image.shown, "restored": image.x0}
+    if image.reference is not None:
+        row["reference"] = image.reference
+    found = {" | ".join(row): eight_bits(torch.cat([*row.values()], 2))}
+    if image.picture is not None:
+        found["degradation"] = _enlarged(image.picture)
+    if image.std is not None:
+        found["uncertainty"] = uncertainty_picture(image.std)
+    return found
+
+
+def _enlarged(picture: Tensor) -> Tensor:
+    """`(1, h, w)` of a picture `(h, w)`, small ones such as kernels at several times their size."""
+    return enlarged(picture.float().cpu().nan_to_num(), SIDE)[None]
