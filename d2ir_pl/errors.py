@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 
 class UserError(ValueError):
@@ -20,7 +21,7 @@ class InputError(UserError):
 
 
 class ImageError(UserError):
-    """A file cannot be read as an image."""
+    """A file cannot be read as an image, or an image in memory is of a wrong kind."""
 
 
 class OutputError(UserError):
@@ -37,6 +38,19 @@ class DownloadError(UserError):
 
 class TrainingError(UserError):
     """Training cannot begin or go on."""
+
+
+class RestorationError(UserError):
+    """Some of the images given to `restore` could not be restored.
+
+    Attributes:
+        restored: what became of each image, in the order in which they were given: its `Restored`,
+            or None.
+    """
+
+    def __init__(self, message: str, restored: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.restored = restored
 
 
 class ProcessError(UserError):

@@ -36,8 +36,6 @@ ROOMS: dict[str, set[str]] = {
     },
     "api": {
         "batches",
-        "diagnosis",
-        "diffusion",
         "restoration",
         "priors",
         "degradations",

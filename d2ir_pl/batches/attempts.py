@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
@@ -61,10 +62,12 @@ class Outcome:
     Attributes:
         restored: images that were restored.
         failed: reasons for the others.
+        traces: tracebacks of what was raised for them, for whoever looks for the fault.
     """
 
     restored: dict[int, Attempted] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
+    traces: dict[int, str] = field(default_factory=dict)
 
 
 class Attempts:
@@ -165,7 +168,7 @@ class Attempts:
             if self._fitting_pixels is not None:
                 count = min(count, max(1, self._fitting_pixels // pixels))
             part, waiting = waiting[:count], waiting[count:]
-            restoration, refusal, failure = _attempt(restore, part, method)
+            restoration, refusal, failure, trace = _attempt(restore, part, method)
             if restoration is not None:
                 small = len(part) < len(images) and not alone
                 note = f"memory ran out: restored {len(part)} at a time{tiled}"
@@ -175,9 +178,9 @@ class Attempts:
             elif (refusal or failure) and len(part) > 1:
                 waiting, alone = [*part, *waiting], True
             elif refusal:
-                outcome.failed[part[0]] = refusal
+                outcome.failed[part[0]], outcome.traces[part[0]] = refusal, trace
             elif failure:
-                broken[part[0]] = failure
+                broken[part[0]], outcome.traces[part[0]] = failure, trace
             else:
                 _free_memory()
                 waiting = [*part, *waiting]
@@ -196,21 +199,22 @@ class Attempts:
 
 def _attempt(
     restore: Restore, part: Sequence[int], method: RestorationMethod
-) -> tuple[Restoration | None, str, str]:
-    """A restoration, or why it was refused, or why it failed; nothing if memory ran out.
+) -> tuple[Restoration | None, str, str, str]:
+    """A restoration, or why it was refused, or why it failed and where; nothing if memory ran out.
 
     What becomes of it is decided by the caller, where an error no longer holds tensors.
     """
     try:
-        return restore(part, method), "", ""
+        return restore(part, method), "", "", ""
     except OutputError:
         raise
     except ValueError as error:
-        return None, str(error), ""
+        return None, str(error), "", traceback.format_exc()
     except (MemoryError, RuntimeError, IndexError, ArithmeticError) as error:
         if out_of_memory(error):
-            return None, "", ""
-        return None, "", f"a computation failed ({error!r:.200})"
+            return None, "", "", ""
+        failure = f"a computation failed ({error!r:.200})"
+        return None, "", failure, traceback.format_exc()
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -1,10 +1,12 @@
-"""Photos in and out: image files to tensors in [-1, 1], and such tensors to PNG files."""
+"""Photos in and out: files, PIL images and arrays to tensors in [-1, 1], and back; PNG files."""
 
 from d2ir_pl.errors import ImageError
+from d2ir_pl.image_io.arrays import from_array, from_tensor, to_array, to_tensor
 from d2ir_pl.image_io.jpeg import FileTables
 from d2ir_pl.image_io.photo import Photo
 from d2ir_pl.image_io.pictures import as_picture, eight_bits, enlarged, resized
-from d2ir_pl.image_io.png import is_draft, write_png
+from d2ir_pl.image_io.pillow import from_pillow, to_pillow
+from d2ir_pl.image_io.png import is_draft, write_photo, write_png
 from d2ir_pl.image_io.reading import EXTENSIONS, MAX_PIXELS, image_size, read_image
 
 __all__ = [
@@ -16,9 +18,16 @@ __all__ = [
     "as_picture",
     "eight_bits",
     "enlarged",
+    "from_array",
+    "from_pillow",
+    "from_tensor",
     "image_size",
     "is_draft",
     "read_image",
     "resized",
+    "to_array",
+    "to_pillow",
+    "to_tensor",
+    "write_photo",
     "write_png",
 ]

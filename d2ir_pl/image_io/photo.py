@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from io import BytesIO
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
 from torch import Tensor
 
 from d2ir_pl.image_io.jpeg import FileTables
@@ -39,16 +38,33 @@ class Photo:
         notes: sentences for the user, such as "animated: the first of 12 frames is used".
         tables: quantisation tables of a JPEG file of grey or YCbCr pixels; None for other files.
         sha256: digest of the file in hexadecimal.
+        exif: EXIF data of a JPEG, PNG or WebP file (camera, time, place), without what tells of the
+            stored pixels: orientation, size and thumbnail; None if there are none.
     """
 
     pixels: Tensor
-    alpha: Tensor | None
-    bit_depth: int
-    grey: bool
-    icc_profile: bytes | None
-    notes: tuple[str, ...]
+    alpha: Tensor | None = None
+    bit_depth: int = 8
+    grey: bool = False
+    icc_profile: bytes | None = None
+    notes: tuple[str, ...] = ()
     tables: FileTables | None = None
     sha256: str = ""
+    exif: bytes | None = None
+
+    def restored(self, pixels: Tensor, keeps_grey: bool = True) -> Photo:
+        """The photo once it is restored: other pixels, and all else as its file had it.
+
+        Args:
+            pixels: `(3, H, W)` float32 in [-1, 1], larger than before where a photo was enlarged;
+                its transparency is then resized by bilinear interpolation.
+            keeps_grey: whether a grey photo is still grey; False where it was given colours.
+        """
+        alpha = self.alpha
+        if alpha is not None and alpha.shape[-2:] != pixels.shape[-2:]:
+            alpha = F.interpolate(alpha[None], pixels.shape[-2:], mode="bilinear")[0]
+        grey = self.grey and keeps_grey
+        return replace(self, pixels=pixels, alpha=alpha, grey=grey, tables=None, sha256="")
 
 
 @dataclass(frozen=True)
@@ -63,6 +79,7 @@ class Raster:
         icc_profile: colour space of the samples; None means sRGB.
         notes: sentences for the user.
         tables: quantisation tables of a JPEG file; None for other files.
+        exif: EXIF data as `Photo` has them.
     """
 
     samples: NDArray[Any]
@@ -72,6 +89,7 @@ class Raster:
     icc_profile: bytes | None
     notes: tuple[str, ...]
     tables: FileTables | None = None
+    exif: bytes | None = None
 
 
 def check_size(height: int, width: int, max_pixels: int | None) -> None:
@@ -94,12 +112,12 @@ def check_size(height: int, width: int, max_pixels: int | None) -> None:
         )
 
 
-def to_photo(raster: Raster, sha256: str) -> Photo:
+def to_photo(raster: Raster, sha256: str = "") -> Photo:
     """Turn an image upright, and scale it to [-1, 1].
 
     Args:
         raster: the image as it is stored.
-        sha256: digest of the file in hexadecimal.
+        sha256: digest of the file in hexadecimal; empty where there is no file.
     """
     samples = raster.samples
     if raster.orientation >= 5:
@@ -117,26 +135,5 @@ def to_photo(raster: Raster, sha256: str) -> Photo:
         notes=raster.notes,
         tables=raster.tables,
         sha256=sha256,
+        exif=raster.exif,
     )
-
-
-def cmyk_to_srgb(image: Image.Image, profile: bytes | None) -> tuple[NDArray[Any], str]:
-    """Convert a CMYK image to sRGB.
-
-    Args:
-        image: the CMYK image.
-        profile: ICC profile of its colours; None if there is none.
-
-    Returns:
-        The values `(H, W, 3)` uint8, and a note for the user on how they were obtained.
-    """
-    note = "CMYK without an ICC profile: converted to sRGB approximately"
-    if profile:
-        try:
-            source = ImageCms.ImageCmsProfile(BytesIO(profile))
-            target = ImageCms.createProfile("sRGB")
-            rgb = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
-            return np.asarray(rgb), "CMYK: converted to sRGB through its ICC profile"
-        except (ImageCms.PyCMSError, OSError):
-            note = "CMYK with an unusable ICC profile: converted to sRGB approximately"
-    return np.asarray(image.convert("RGB")), note

@@ -12,7 +12,10 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from d2ir_pl.image_io.photo import Photo
 
 _COMPRESSION_LEVEL = 6
 _DRAFT = re.compile(r"\.[0-9a-f]{16}\.tmp")
@@ -26,6 +29,7 @@ def write_png(
     bit_depth: int = 8,
     grey: bool = False,
     icc_profile: bytes | None = None,
+    exif: bytes | None = None,
 ) -> None:
     """Write a PNG file, with the same bytes for the same input.
 
@@ -39,10 +43,55 @@ def write_png(
         grey: whether to write one luminance channel, the mean of the three.
         icc_profile: colour space of `pixels`; a profile that is not for the number of channels is
             left out, as PNG requires.
+        exif: EXIF data from their byte order on, without "Exif" before it.
 
     Raises:
         ValueError: if shapes or bit depth are wrong, or values are not finite.
         OSError: if the folder is missing, the disk is full, or writing is not permitted.
+    """
+    samples = integer_samples(pixels, alpha, bit_depth, grey)
+    png = bytes(imagecodecs.png_encode(np.ascontiguousarray(samples), level=_COMPRESSION_LEVEL))
+    chunks = b""
+    if (profile := profile_that_fits(icc_profile, grey)) is not None:
+        body = b"ICC profile\0\0" + zlib.compress(profile, _COMPRESSION_LEVEL)
+        chunks += _chunk(b"iCCP", body)
+    if exif is not None:
+        chunks += _chunk(b"eXIf", exif)
+    # After the signature (8 bytes) and the IHDR chunk (25 bytes).
+    _replace_file(Path(path), png[:33] + chunks + png[33:])
+
+
+def write_photo(path: str | os.PathLike[str], photo: Photo) -> None:
+    """Write a photo as a PNG file: its bits, alpha, colour space and EXIF data, grey if it is.
+
+    Raises:
+        ValueError: if its pixels are not finite.
+        OSError: if the folder is missing, the disk is full, or writing is not permitted.
+    """
+    write_png(
+        path,
+        photo.pixels,
+        alpha=photo.alpha,
+        bit_depth=photo.bit_depth,
+        grey=photo.grey,
+        icc_profile=photo.icc_profile,
+        exif=photo.exif,
+    )
+
+
+def integer_samples(
+    pixels: Tensor, alpha: Tensor | None, bit_depth: int, grey: bool
+) -> NDArray[np.uint8 | np.uint16]:
+    """The values `(H, W, C)` that a file holds, with C from 1 to 4, as uint8 or uint16.
+
+    Args:
+        pixels: `(3, H, W)`, clamped to [-1, 1] and rounded to the nearest of the file's values.
+        alpha: `(1, H, W)`, clamped to [0, 1]; None for no alpha.
+        bit_depth: number of bits a channel, 8 or 16.
+        grey: whether one channel, the mean of the three, is made of `pixels`.
+
+    Raises:
+        ValueError: if shapes or bit depth are wrong, or values are not finite.
     """
     if pixels.ndim != 3 or pixels.shape[0] != 3 or 0 in pixels.shape:
         raise ValueError(f"pixels has shape {tuple(pixels.shape)}; pass (3, H, W)")
@@ -58,18 +107,21 @@ def write_png(
     if not unit.isfinite().all():
         raise ValueError("pixels or alpha holds NaN; pass finite values")
     dtype = np.uint8 if bit_depth == 8 else np.uint16
-    samples = (unit * (2**bit_depth - 1)).round().permute(1, 2, 0).numpy().astype(dtype)
-    png = bytes(imagecodecs.png_encode(np.ascontiguousarray(samples), level=_COMPRESSION_LEVEL))
-    if icc_profile is not None and icc_profile[16:20] == (b"GRAY" if grey else b"RGB "):
-        png = _with_profile(png, icc_profile)
-    _replace_file(Path(path), png)
+    whole: NDArray[np.uint8 | np.uint16] = (
+        (unit * (2**bit_depth - 1)).round().permute(1, 2, 0).numpy().astype(dtype)
+    )
+    return whole
 
 
-def _with_profile(png: bytes, icc_profile: bytes) -> bytes:
-    """Insert an iCCP chunk after the signature (8 bytes) and the IHDR chunk (25 bytes)."""
-    body = b"iCCPICC profile\0\0" + zlib.compress(icc_profile, _COMPRESSION_LEVEL)
-    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
-    return png[:33] + chunk + png[33:]
+def profile_that_fits(icc_profile: bytes | None, grey: bool) -> bytes | None:
+    """A profile if it is for the number of channels of an image, else None."""
+    fits = icc_profile is not None and icc_profile[16:20] == (b"GRAY" if grey else b"RGB ")
+    return icc_profile if fits else None
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    """A chunk of a PNG file."""
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def is_draft(path: Path) -> bool:

@@ -15,16 +15,15 @@ import struct
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
 import imagecodecs
-import numpy as np
 from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
-    Image,
     ImageFile,
     JpegImagePlugin,
     PngImagePlugin,
@@ -34,16 +33,8 @@ from PIL import (
 
 from d2ir_pl.errors import ImageError
 from d2ir_pl.image_io.jpeg import file_tables
-from d2ir_pl.image_io.photo import (
-    FLIPS,
-    ORIENTATION_TAG,
-    Photo,
-    Raster,
-    RefusedError,
-    check_size,
-    cmyk_to_srgb,
-    to_photo,
-)
+from d2ir_pl.image_io.photo import Photo, Raster, RefusedError, check_size, to_photo
+from d2ir_pl.image_io.pillow import kept_exif, orientation, pillow_raster
 from d2ir_pl.image_io.tiff import TIFF, read_tiff, tiff_size
 
 EXTENSIONS: frozenset[str] = frozenset(
@@ -76,12 +67,12 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """
     with _opened(Path(path)) as stream:
         if TIFF.match(_head(stream)):
-            height, width, orientation = tiff_size(stream)
+            height, width, rotation = tiff_size(stream)
         else:
             image = _open_header(stream)
-            (width, height), orientation = image.size, _orientation(image)
+            (width, height), rotation = image.size, orientation(image)
         check_size(height, width, max_pixels=None)
-    return (width, height) if orientation >= 5 else (height, width)
+    return (width, height) if rotation >= 5 else (height, width)
 
 
 def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Photo:
@@ -179,41 +170,25 @@ def _png_exif(stream: BinaryIO) -> bytes | None:
     return None
 
 
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation of an image, 1 to 8."""
-    try:
-        # This is the method of the base class, because that of PNG images decodes the pixels.
-        value = Image.Image.getexif(image).get(ORIENTATION_TAG, 1)
-    except Exception:  # damaged EXIF data are no reason to refuse the pixels
-        return 1
-    return value if value in FLIPS or value == 5 else 1
-
-
 def _read_other(stream: BinaryIO, max_pixels: int) -> Raster:
     """Read a file that is not TIFF."""
     image = _open_header(stream)
     check_size(image.height, image.width, max_pixels)
-    profile, bit_depth, notes = image.info.get("icc_profile") or None, 8, []
-    orientation, tables = _orientation(image), None
+    rotation, tables, notes = orientation(image), None, []
+    profile = image.info.get("icc_profile") or None
     if isinstance(image, JpegImagePlugin.JpegImageFile):
-        tables = file_tables(image, orientation)
+        tables = file_tables(image, rotation)
     if (frames := getattr(image, "n_frames", 1)) > 1:
         kind = "multi-picture" if image.format == "MPO" else "animated"
         notes.append(f"{kind}: the first of {frames} frames is used")
-    if isinstance(image, PngImagePlugin.PngImageFile):
-        # Pillow refuses what is damaged; imagecodecs, which keeps 16 bits, would leak memory there.
-        image.load()
-        stream.seek(0)
-        samples = imagecodecs.png_decode(stream.read())
-        bit_depth = 8 * samples.dtype.itemsize
-    elif image.mode == "CMYK":
-        samples, note = cmyk_to_srgb(image, profile)
-        profile = None
-        notes.append(note)
-    else:
-        grey = image.mode in ("1", "L", "LA")
-        mode = ("L" if grey else "RGB") + ("A" if image.has_transparency_data else "")
-        samples = np.asarray(image.convert(mode))
+    if not isinstance(image, PngImagePlugin.PngImageFile):
+        raster = pillow_raster(image, profile, rotation, tables)
+        return replace(raster, notes=(*notes, *raster.notes))
+    # Pillow refuses what is damaged; imagecodecs, which keeps 16 bits, would leak memory there.
+    image.load()
+    stream.seek(0)
+    samples = imagecodecs.png_decode(stream.read())
+    bit_depth = 8 * samples.dtype.itemsize
     samples = samples.reshape(image.height, image.width, -1)
-    white = 2**bit_depth - 1
-    return Raster(samples, white, bit_depth, orientation, profile, tuple(notes), tables)
+    exif = kept_exif(image)
+    return Raster(samples, 2**bit_depth - 1, bit_depth, rotation, profile, tuple(notes), exif=exif)

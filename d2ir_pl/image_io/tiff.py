@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
 
-from d2ir_pl.image_io.photo import ORIENTATION_TAG, Raster, RefusedError, check_size, cmyk_to_srgb
+from d2ir_pl.image_io.photo import ORIENTATION_TAG, Raster, RefusedError, check_size
+from d2ir_pl.image_io.pillow import cmyk_to_srgb
 
 TIFF = re.compile(rb"II[*+]\0|MM\0[*+]")
 

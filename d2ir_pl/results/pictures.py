@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from PIL import Image
 from torch import Tensor
 
-from d2ir_pl.image_io import is_draft, write_png
+from d2ir_pl.image_io import Photo, is_draft, write_photo, write_png
 from d2ir_pl.results.folder import ResultFolder, parent_made
 from d2ir_pl.results.record import Record
 
@@ -20,24 +20,16 @@ class Pictures:
     """What there is to see of one restored image.
 
     Attributes:
-        restored: `(3, H, W)` in [-1, 1].
+        restored: the restored photo, with what else its file has.
         degradation: `(h, w)` in [0, 1], such as a kernel.
         degraded: `(3, h, w)` in [-1, 1], the input where the program made it from a clean image.
-        std: `(1, H, W)` standard deviation between samples in the units of `restored`.
-        alpha: `(1, H, W)` transparency in [0, 1], 1 being opaque.
-        bit_depth: 8 or 16, the bits a channel of `restored` and `alpha`.
-        grey: whether `restored` and `degraded` are written with one luminance channel.
-        icc_profile: the colour space of `restored`; None means sRGB.
+        std: `(1, H, W)` standard deviation between samples in the units of [-1, 1].
     """
 
-    restored: Tensor
+    restored: Photo
     degradation: Tensor | None = None
     degraded: Tensor | None = None
     std: Tensor | None = None
-    alpha: Tensor | None = None
-    bit_depth: int = 8
-    grey: bool = False
-    icc_profile: bytes | None = None
 
 
 def write_result(folder: ResultFolder, record: Record, pictures: Pictures) -> None:
@@ -58,16 +50,10 @@ def write_result(folder: ResultFolder, record: Record, pictures: Pictures) -> No
             certainty = uncertainty_picture(pictures.std).expand(3, -1, -1) * 2 - 1
             write_png(parent_made(folder.uncertainty(name)), certainty, grey=True, bit_depth=16)
         if pictures.degraded is not None:
-            write_png(parent_made(folder.degraded(name)), pictures.degraded, grey=pictures.grey)
+            grey = pictures.restored.grey
+            write_png(parent_made(folder.degraded(name)), pictures.degraded, grey=grey)
         folder.write_record(record)
-        write_png(
-            parent_made(folder.restored(name)),
-            pictures.restored,
-            alpha=pictures.alpha,
-            bit_depth=pictures.bit_depth,
-            grey=pictures.grey,
-            icc_profile=pictures.icc_profile,
-        )
+        write_photo(parent_made(folder.restored(name)), pictures.restored)
 
 
 def write_previews(

@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from d2ir_pl.cli import main
 from d2ir_pl.errors import OutputError
-from d2ir_pl.image_io import eight_bits, write_png
+from d2ir_pl.image_io import Photo, eight_bits, write_png
 from d2ir_pl.reports.comparison import compare
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.pictures import Pictures, write_result
@@ -30,7 +30,7 @@ def run(root: Path, settings: dict[str, Any], images: dict[str, dict[str, Any]])
     for i, (name, numbers) in enumerate(images.items()):
         fields = {"reference_sha256": "clean", "sigma_y": 0.02, "residual": 4e-4, "nfe": 8}
         record = Record(name, "restored", str(settings), f"photo {name}", **{**fields, **numbers})
-        write_result(folder, record, Pictures(photo(i)))
+        write_result(folder, record, Pictures(Photo(photo(i))))
     return folder
 
 
@@ -144,7 +144,7 @@ def test_other_photos_under_the_same_name_are_refused(
     record = new.read("b")
     assert record is not None
     record.input_sha256 = "another"
-    write_result(new, record, Pictures(photo(1)))
+    write_result(new, record, Pictures(Photo(photo(1))))
     assert main(["compare", *map(str, two)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("d2ir: b is not the same photo in ")
@@ -167,7 +167,7 @@ def test_pictures_side_by_side(tmp_path: Path, two: tuple[Path, Path]) -> None:
     chosen["data"] = {"inputs": str(tmp_path / "in"), "references": str(tmp_path / "clean")}
     (two[0] / "config.yaml").write_text(yaml.safe_dump(chosen))
     changed = Record("a", "restored", "s", "photo a", psnr=31.0)
-    write_result(ResultFolder(two[1]), changed, Pictures(photo(9)))
+    write_result(ResultFolder(two[1]), changed, Pictures(Photo(photo(9))))
     for _ in range(2):  # a second time it is written anew
         assert main(["compare", *map(str, two), "--output", str(tmp_path / "seen")]) == 0
     log = EventAccumulator(str(tmp_path / "seen" / "a"), {"images": 0}).Reload()

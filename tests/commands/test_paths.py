@@ -13,7 +13,7 @@ from d2ir_pl.commands.arguments import arranged, arranged_environment, plain_pat
 from d2ir_pl.commands.fit import parse_training_options
 from d2ir_pl.commands.predict import RestorationCLI, parse_options
 from d2ir_pl.errors import UsageError
-from d2ir_pl.image_io import write_png
+from d2ir_pl.image_io import Photo, write_png
 from d2ir_pl.prediction.data import RestorationDataModule
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.pictures import Pictures, write_result
@@ -142,7 +142,9 @@ def test_reports_comparisons_and_proposals_of_any_name(
     for name in ("null", "#x", "-x"):
         folder = ResultFolder(Path(name))
         folder.prepare()
-        write_result(folder, Record("a", "restored", "s", "a", psnr=30.0), Pictures(photo(0)))
+        write_result(
+            folder, Record("a", "restored", "s", "a", psnr=30.0), Pictures(Photo(photo(0)))
+        )
         (folder.root / "config.yaml").write_text("model: {sigma_y: 0.1}\n")
         assert main(["compare", name, name]) == 0
         assert "30.00 → 30.00" in capsys.readouterr().out

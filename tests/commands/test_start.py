@@ -11,6 +11,7 @@ from repository import ROOT
 
 import d2ir_pl
 from d2ir_pl.cli import COMMANDS
+from d2ir_pl.image_io import Photo
 from d2ir_pl.reports.pictures import read_picture
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.pictures import Pictures, write_previews, write_result
@@ -39,7 +40,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = ResultFolder(tmp_path_factory.mktemp("results"))
     folder.prepare()
     for name, bits in (("a", 8), ("b", 16)):
-        pictures = Pictures(photo(bits), photo(1)[0].clamp(0, 1), bit_depth=bits)
+        pictures = Pictures(Photo(photo(bits), bit_depth=bits), photo(1)[0].clamp(0, 1))
         write_result(folder, Record(name, "restored", "settings", name, psnr=30.0), pictures)
         picture = read_picture(folder.restored(name))
         assert picture is not None

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
-from torch import Tensor
-
 from d2ir_pl.prediction.callbacks.base import RestorationCallback
 from d2ir_pl.prediction.outcome import BatchResult, ImageResult
 from d2ir_pl.results.folder import ResultFolder
@@ -35,21 +32,9 @@ class ImageWriter(RestorationCallback):
 
 def _pictures(image: ImageResult) -> Pictures:
     """What is written of an image, of the kind that its file was."""
-    photo = image.sample.photo
     return Pictures(
-        image.x0,
+        image.sample.photo.restored(image.x0, image.degradation.keeps_grey),
         degradation=image.picture,
         degraded=None if image.true_phi is None else image.shown,
         std=image.std,
-        alpha=_resized(photo.alpha, image.x0),
-        bit_depth=photo.bit_depth,
-        grey=photo.grey and image.degradation.keeps_grey,
-        icc_profile=photo.icc_profile,
     )
-
-
-def _resized(alpha: Tensor | None, image: Tensor) -> Tensor | None:
-    """Transparency at the size of the restored image, which may be larger than the photo."""
-    if alpha is None or alpha.shape[-2:] == image.shape[-2:]:
-        return alpha
-    return F.interpolate(alpha[None], image.shape[-2:], mode="bilinear")[0]

@@ -16,6 +16,7 @@ from PIL import Image
 
 from d2ir_pl.cli import main
 from d2ir_pl.errors import OutputError
+from d2ir_pl.image_io import Photo
 from d2ir_pl.reports.chart import loss_chart
 from d2ir_pl.reports.page import write_report
 from d2ir_pl.results.folder import ResultFolder
@@ -52,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> ResultFolder:
     for i, name in enumerate(("b/ü <script>alert(1)</script>", "a2", "a10")):
         write_previews(folder, name, image, image)
         numbers = {"psnr": 30.0 - 9 * i, "notes": ["of 3 frames"] * i}
-        write_result(folder, record(name, **numbers), Pictures(photo(i), torch.rand(21, 21)))
+        write_result(folder, record(name, **numbers), Pictures(Photo(photo(i)), torch.rand(21, 21)))
     folder.write_record(Record("c", "failed", "settings", "", reason="is empty"))
     (folder.root / "config.yaml").write_text("seed: 0\n")
     write_report(folder)

@@ -15,6 +15,7 @@ import torch
 from photos import files, photo
 
 from d2ir_pl.errors import OutputError
+from d2ir_pl.image_io import Photo
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.pictures import Pictures, write_result
 from d2ir_pl.results.record import Record
@@ -118,7 +119,7 @@ def test_a_folder_without_permission_is_refused(
 def test_a_file_in_the_way_is_one_sentence(folder: ResultFolder, what: str) -> None:
     (folder.root / what).write_text("mine")
     with pytest.raises(OutputError, match=f"{what}.* cannot be written .*: make room"):
-        write_result(folder, RECORD, Pictures(photo(), torch.rand(3, 3)))
+        write_result(folder, RECORD, Pictures(Photo(photo()), torch.rand(3, 3)))
     assert (folder.root / what).read_text() == "mine"
 
 
@@ -130,5 +131,5 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_image_missing(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutputError, match=r"No space left on device\): make room"):
-        write_result(folder, RECORD, Pictures(photo()))
+        write_result(folder, RECORD, Pictures(Photo(photo())))
     assert folder.state("a", "settings", lambda: "input") == "missing"

@@ -12,7 +12,7 @@ import torch
 from photos import files, photo
 from torch import Tensor
 
-from d2ir_pl.image_io import read_image, write_png
+from d2ir_pl.image_io import Photo, read_image
 from d2ir_pl.results import pictures
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.pictures import Pictures, sweep_pictures, write_result
@@ -31,7 +31,8 @@ def record(name: str = "a", fingerprint: str = "settings", **fields: object) -> 
 
 
 def write(folder: ResultFolder, record: Record, restored: Tensor, *rest: Any, **more: Any) -> None:
-    write_result(folder, record, Pictures(restored, *rest, **more))
+    kind = {key: more.pop(key) for key in ("alpha", "bit_depth") if key in more}
+    write_result(folder, record, Pictures(Photo(restored, **kind), *rest, **more))
 
 
 def state(folder: ResultFolder, name: str, fingerprint: str, digest: str) -> str:
@@ -148,13 +149,12 @@ def test_a_crash_before_the_restored_picture_leaves_the_image_missing(
     if before:
         write(folder, record(), photo(1))
 
-    def crash(path: Path, *args: object, **options: object) -> None:
-        if path == folder.restored("a"):
-            assert folder.read("a") == record(seed=2), "the JSON comes first"
-            raise error
-        write_png(path, *args, **options)  # type: ignore[arg-type]
+    def crash(path: Path, photo: Photo) -> None:
+        assert path == folder.restored("a")
+        assert folder.read("a") == record(seed=2), "the JSON comes first"
+        raise error
 
-    monkeypatch.setattr(pictures, "write_png", crash)
+    monkeypatch.setattr(pictures, "write_photo", crash)
     with pytest.raises(type(error)):
         write(folder, record(seed=2), photo(2), torch.rand(3, 3))
     assert state(folder, "a", "settings", "input") == "missing"

@@ -1,0 +1,70 @@
+"""What `restore` returns, and the file that is made of it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from d2ir_pl.errors import OutputError
+from d2ir_pl.image_io import Photo, write_photo
+from d2ir_pl.restoration import Restoration
+
+ImageKind = TypeVar("ImageKind", Tensor, NDArray[Any], Image.Image)
+
+
+@dataclass(frozen=True)
+class Restored(Generic[ImageKind]):
+    """A restored image and everything behind it.
+
+    Attributes:
+        image: the restored image, of the kind that went in; a PIL image where a path went in, with
+            `icc_profile` and `exif` in its `info`. Pillow has no colours of 16 bits; `save` keeps
+            them.
+        picture: the estimated degradation as a picture, `(h, w)` in [0, 1]; None if it has none.
+        parameters: the estimated degradation as numbers.
+        restoration: tensors, residuals and losses of a batch of one.
+        reasons: sentences that say why the degradation was chosen, if the program has chosen it.
+        notes: sentences on what had to be done differently, such as the first frame that was taken
+            of an animation.
+        photo: the restored image with all that `save` writes.
+    """
+
+    image: ImageKind
+    picture: Tensor | None
+    parameters: dict[str, object]
+    restoration: Restoration
+    reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    photo: Photo = field(kw_only=True, repr=False)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the restored image as `predict` does, byte for byte, as a PNG file.
+
+        It has the bits of the file that went in, 8 or 16 (16 for floats), its transparency, colour
+        space and EXIF data, and one channel if the image was grey. It is upright.
+
+        Args:
+            path: file to create or replace, whose name ends in `.png`.
+
+        Raises:
+            OutputError: if the name ends otherwise, or the file cannot be written.
+        """
+        path = Path(path)
+        if path.suffix.lower() != ".png":
+            raise OutputError(
+                f"{path} must end in .png, which keeps all bits: name it {path.stem}.png, or write "
+                "another kind of file with image.save"
+            )
+        try:
+            write_photo(path, self.photo)
+        except OSError as error:
+            raise OutputError(
+                f"{path} cannot be written ({error.strerror or error}): choose a folder that "
+                "exists, with room in it"
+            ) from error

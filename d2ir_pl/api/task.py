@@ -1,0 +1,124 @@
+"""What the arguments of `restore` ask for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from d2ir_pl.batches.plan import Plan
+from d2ir_pl.degradations import Degradation, Exposures, GaussianBlur
+from d2ir_pl.errors import UsageError, require
+from d2ir_pl.inputs.samples import Sample
+from d2ir_pl.priors import Prior, load_prior
+from d2ir_pl.priors.precision import DTYPES, Precision, resolve
+from d2ir_pl.restoration import D2IR, RestorationMethod, configs
+
+
+@dataclass(frozen=True)
+class Task:
+    """How images are restored, beside the prior.
+
+    Attributes:
+        degradation: what happened to them; None where that is chosen image by image.
+        method: how they are restored; None for what suits the chosen degradation.
+        num_samples: number of restorations of each image.
+    """
+
+    degradation: Degradation | None
+    method: RestorationMethod | None
+    num_samples: int = 1
+
+    @classmethod
+    def of(
+        cls,
+        degradation: Degradation | str | None,
+        method: RestorationMethod | None,
+        num_samples: int | None,
+    ) -> Task:
+        """The task that the arguments of `restore` describe.
+
+        Raises:
+            InputError: if there is no config of the given name.
+            UsageError: if an argument is of a wrong type, or the config restores no images.
+            ValueError: if num_samples is below 1.
+        """
+        if method is not None and not isinstance(method, RestorationMethod):
+            raise UsageError(f"method must be a method such as D2IR(), not {_kind(method)}")
+        samples = 1
+        if isinstance(degradation, str):
+            model = configs.shipped_model(degradation)
+            samples = int(model.get("num_samples", 1))
+            if model.get("degradation") == "auto":
+                degradation = None
+            else:
+                setup = configs.load(degradation)
+                degradation, method = setup.degradation, method or setup.method
+        else:
+            degradation = GaussianBlur() if degradation is None else degradation
+            method = method or D2IR()
+        if isinstance(degradation, Exposures):
+            raise UsageError(
+                "several exposures of a scene cannot be given to restore: put them into a folder, "
+                "and use 'd2ir predict --config hdr --data.inputs FOLDER'"
+            )
+        if degradation is not None and not isinstance(degradation, Degradation):
+            raise UsageError(
+                "degradation must be the name of a config or a degradation such as GaussianBlur(), "
+                f"not {_kind(degradation)}"
+            )
+        samples = samples if num_samples is None else num_samples
+        require("num_samples", samples, 1)
+        return cls(degradation, method, samples)
+
+    def check(self, samples: Sequence[Sample], prior: Prior) -> None:
+        """Refuse what can be refused before the first image is restored.
+
+        Raises:
+            ValueError: if the method does not fit the degradation or the prior, or the degradation
+                lacks something of an image, such as its mask.
+        """
+        if self.degradation is None or self.method is None:
+            return
+        self.method.check(self.degradation, prior)
+        for sample in samples:
+            self.degradation.for_images([sample.photo], [sample.item.key])
+
+    def plan(self, sample: Sample, sigma_y: float | None, device: torch.device) -> Plan:
+        """How an image is restored: what the task says, or what is chosen for it."""
+        if self.degradation is None:
+            return Plan.chosen(sample.photo, sample.y.to(device), sigma_y, self.method)
+        assert self.method is not None
+        return Plan(self.degradation.to(device), self.method)
+
+
+def loaded(
+    prior: str | os.PathLike[str] | Prior,
+    label: int | None,
+    precision: Precision,
+    device: torch.device,
+) -> Prior:
+    """The prior on a device; one that is given by name is cast to a precision.
+
+    Raises:
+        PriorError: if it cannot be loaded.
+        UsageError: if it is of a wrong type.
+        ValueError: if a label is given for a loaded prior, or the precision is unknown.
+    """
+    if isinstance(prior, str | os.PathLike):
+        dtype = DTYPES[resolve(precision, device)]
+        return load_prior(os.fspath(prior), label=label).cast(dtype).to(device)
+    if not isinstance(prior, Prior):
+        raise UsageError(f"prior must be a name, a path or a loaded prior, not {_kind(prior)}")
+    if label is not None:
+        raise ValueError(f"label {label} comes too late for a loaded prior: give it to load_prior")
+    return prior.to(device)
+
+
+def _kind(value: object) -> str:
+    """What a value is, in a sentence."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}: call it"
+    return f"{value!r}" if isinstance(value, str) else type(value).__name__
