@@ -59,6 +59,9 @@ COMMANDS = {
     "download": Command("priors", "download", "fetch a published prior"),
     "export-prior": Command("priors", "export", "make a prior of a training checkpoint"),
     "inspect-prior": Command("priors", "inspect", "tell what a prior is and how it was made"),
+    "completion": Command(
+        "completion", "completion", "print a script for Tab in bash, zsh or fish"
+    ),
 }
 
 

@@ -152,6 +152,20 @@ def option_names(parser: argparse.ArgumentParser) -> list[str]:
     return list(parser._option_string_actions)
 
 
+def options_with_choices(parser: argparse.ArgumentParser) -> dict[str, list[str]]:
+    """The options that a parser knows, each with the values that it may have, if these are few.
+
+    jsonargparse shows such values as `{true,false}` in the help. Known to hold for Python 3.11 to
+    3.14 and jsonargparse 4.52 and 4.53.
+    """
+    found = {}
+    for name, action in parser._option_string_actions.items():
+        shown = str(action.metavar or "")
+        few = shown.startswith("{") and shown.endswith("}")
+        found[name] = shown[1:-1].split(",") if few else []
+    return found
+
+
 def is_lazy_class(cls: type) -> bool:
     """Whether jsonargparse derived a class to delay construction, for `lazy_instance`.
 

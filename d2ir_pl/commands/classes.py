@@ -16,17 +16,18 @@ CLASSES: dict[str, type] = {"model.degradation": Degradation, "model.method": Re
 
 def known_classes(option: str) -> list[str]:
     """Names of the classes that an option of `CLASSES` may choose, in their order."""
-    return sorted(_concrete(CLASSES[option]))
+    return sorted({cls.__name__ for cls in chosen_classes(CLASSES[option])})
 
 
-def _concrete(base: type[Any]) -> set[str]:
-    names: set[str] = set()
+def chosen_classes(base: type[Any]) -> set[type[Any]]:
+    """Classes derived from another one that can be chosen in its place."""
+    found: set[type[Any]] = set()
     for cls in base.__subclasses__():
         private = cls.__name__.startswith("_") or is_lazy_class(cls)
         if not private and not inspect.isabstract(cls):
-            names.add(cls.__name__)
-        names |= _concrete(cls)
-    return names
+            found.add(cls)
+        found |= chosen_classes(cls)
+    return found
 
 
 def require_classes_first(arguments: list[str]) -> None:

@@ -9,8 +9,8 @@ from d2ir_pl.reports.comparison import compare
 from d2ir_pl.reports.table import print_comparisons
 
 
-def compare_runs(arguments: list[str]) -> int:
-    """Print a table of base against new: a row for each task, and each folder of new results."""
+def compare_runs_parser() -> PlainParser:
+    """The options of the command."""
     parser = PlainParser(
         "compare",
         description="Compare results, image by image: one run with others, or all runs in a "
@@ -24,7 +24,12 @@ def compare_runs(arguments: list[str]) -> int:
     parser.add_argument(
         "--output", type=Path, help="folder for pictures: a TensorBoard run an image"
     )
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def compare_runs(arguments: list[str]) -> int:
+    """Print a table of base against new: a row for each task, and each folder of new results."""
+    options = compare_runs_parser().parse_args(arguments)
     found = {new: compare(options.base, new) for new in options.new}
     print_comparisons(options.base, found, options.markdown)
     if options.output is not None:

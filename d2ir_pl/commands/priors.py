@@ -49,8 +49,8 @@ def download(arguments: list[str]) -> int:
     return 0
 
 
-def export(arguments: list[str]) -> int:
-    """Write the averaged weights of a training checkpoint as a prior."""
+def export_parser() -> PlainParser:
+    """The options of the command."""
     parser = PlainParser("export-prior", description="Make a prior of a training checkpoint.")
     parser.add_argument("checkpoint", type=Path, help="what 'd2ir fit' wrote")
     parser.add_argument("output", type=Path, help="the .safetensors file to write")
@@ -58,17 +58,27 @@ def export(arguments: list[str]) -> int:
         "--dtype", choices=get_args(Dtype), default="float16", help="format of the weights"
     )
     parser.add_argument("--about", default="", help="what the training data are, and their licence")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def export(arguments: list[str]) -> int:
+    """Write the averaged weights of a training checkpoint as a prior."""
+    options = export_parser().parse_args(arguments)
     prior = export_prior(options.checkpoint, options.output, options.dtype, options.about)
     print(f"{options.output}: {_count(prior)} parameters, sha256 {file_sha256(options.output)}")
     return 0
 
 
-def inspect(arguments: list[str]) -> int:
-    """Tell what a prior is and how it was made."""
+def inspect_parser() -> PlainParser:
+    """The options of the command."""
     parser = PlainParser("inspect-prior", description="Tell what a prior is, and its training.")
     parser.add_argument("prior", help="a name, a file, or a folder of the diffusers library")
-    path = prior_file(parser.parse_args(arguments).prior)
+    return parser
+
+
+def inspect(arguments: list[str]) -> int:
+    """Tell what a prior is and how it was made."""
+    path = prior_file(inspect_parser().parse_args(arguments).prior)
     about: dict[str, Any] = {"file": path}
     if path.is_file():
         about["sha256"] = file_sha256(path)

@@ -11,15 +11,20 @@ from d2ir_pl.diagnosis.proposal import propose as propose_for
 from d2ir_pl.image_io import read_image
 
 
-def propose(arguments: list[str]) -> int:
-    """Print a config for a photo, with the reasons as comments."""
+def propose_parser() -> PlainParser:
+    """The options of the command."""
     parser = PlainParser(
         "propose",
         description="Look at a photo for blur, darkness, JPEG and noise, and print a config that "
         "restores it; 'd2ir predict --config auto' does so for each photo of a folder.",
     )
     parser.add_argument("photo", type=Path, help="an image file")
-    photo = read_image(parser.parse_args(arguments).photo)
+    return parser
+
+
+def propose(arguments: list[str]) -> int:
+    """Print a config for a photo, with the reasons as comments."""
+    photo = read_image(propose_parser().parse_args(arguments).photo)
     proposal = propose_for(photo.pixels, photo.tables)
     for reason in proposal.reasons:
         print(f"# {reason}")

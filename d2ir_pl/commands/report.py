@@ -9,14 +9,19 @@ from d2ir_pl.reports.page import DETAILED, write_report
 from d2ir_pl.results.folder import ResultFolder
 
 
-def report(arguments: list[str]) -> int:
-    """Write `report.html` into a folder of results."""
+def report_parser() -> PlainParser:
+    """The options of the command."""
     parser = PlainParser("report", description="Show all results of a run on one page.")
     parser.add_argument("results", type=Path, help="the --output of 'd2ir predict'")
     parser.add_argument(
         "--photos", type=int, default=DETAILED, help="how many are shown with all their pictures"
     )
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def report(arguments: list[str]) -> int:
+    """Write `report.html` into a folder of results."""
+    options = report_parser().parse_args(arguments)
     folder = ResultFolder(options.results)
     print(write_report(folder, options.photos))
     return 0

@@ -8,8 +8,8 @@ from d2ir_pl.web.program import PageSettings
 from d2ir_pl.web.serve import serve_page
 
 
-def serve(arguments: list[str]) -> int:
-    """Serve the page until it is stopped."""
+def serve_parser() -> PlainParser:
+    """The options of the command."""
     parser = PlainParser(
         "serve",
         description="A page in the browser that restores photos. One is restored at a time, and "
@@ -34,7 +34,12 @@ def serve(arguments: list[str]) -> int:
     parser.add_argument(
         "--max_waiting", type=int, default=20, help="most visitors in the queue (%(default)s)"
     )
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def serve(arguments: list[str]) -> int:
+    """Serve the page until it is stopped."""
+    options = serve_parser().parse_args(arguments)
     for name in ("max_pixels", "max_waiting"):
         if getattr(options, name) < 1:
             raise UsageError(f"--{name} {getattr(options, name)} must be at least 1")

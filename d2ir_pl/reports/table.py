@@ -94,8 +94,8 @@ def _change(means: tuple[float, float] | None, form: str) -> str:
     """The means of base and new, and their difference as it is seen in the digits shown."""
     if means is None:
         return ""
-    base, new = (format(mean, form) for mean in means)
-    return f"{base} → {new} ({float(new) - float(base):+{form}})"
+    base, new = (format(mean, f"z{form}") for mean in means)
+    return f"{base} → {new} ({float(new) - float(base):+z{form}})"
 
 
 def _judgement(comparison: Comparison) -> tuple[str, str]:
@@ -106,7 +106,7 @@ def _judgement(comparison: Comparison) -> tuple[str, str]:
     better = sum(gain > TIED for gain in gains.values())
     worse = sum(gain < -TIED for gain in gains.values())
     name, gain = next(iter(gains.items()))
-    return f"{better} / {worse}", f"{name} ({gain:+.2f} dB)"
+    return f"{better} / {worse}", f"{name} ({gain:+z.2f} dB)"
 
 
 def _remarks(comparison: Comparison) -> Iterator[str]:

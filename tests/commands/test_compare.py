@@ -76,6 +76,16 @@ def test_the_table(two: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -
     assert "settings that differ: model.method.steps 8 → 4" in shown
 
 
+def test_a_change_too_small_to_be_seen_has_no_sign_of_loss(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, new = pair(tmp_path, *({"a": {"psnr": value}} for value in (30.0, 29.999)))
+    assert main(["compare", str(base), str(new)]) == 0
+    shown = capsys.readouterr().out
+    assert "a (+0.00 dB)" in shown
+    assert "-0.00" not in shown
+
+
 def test_the_table_in_markdown_is_one_that_github_draws(
     two: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
