@@ -124,10 +124,11 @@ class Observation:
         try:
             phi = degradation.init(self.y, self.y.new_ones(1))
             degradation(degradation.lift(self.y, phi), phi)
-        except (RuntimeError, LookupError) as error:
+        except (RuntimeError, LookupError):
+            height, width = size_of(self.y)
             raise ValueError(
-                f"the parameters in {saved.source} do not fit this photo ({error!r:.120}): take "
-                "those of a photo of its size"
+                f"the parameters in {saved.source} do not fit this photo of {height}x{width} "
+                "pixels: take those of a photo of its size"
             ) from None
         first = None
         if saved.restored is not None:
