@@ -159,7 +159,7 @@ def restore(
                 num_samples=task.num_samples,
             )
             for n, attempted in outcome.restored.items():
-                results[n] = _restored(given[n], samples[n], plan, attempted)
+                results[n] = _restored(given[n], observations[n], plan, attempted)
             failures.failed |= outcome.failed
             failures.traces |= outcome.traces
     if failures.failed:
@@ -186,17 +186,19 @@ def _observation(sample: Sample, plan: Plan, device: torch.device) -> Observatio
 
 
 @torch.no_grad()
-def _restored(image: Any, sample: Sample, plan: Plan, attempted: Attempted) -> Restored[Any]:
+def _restored(
+    image: Any, observation: Observation, plan: Plan, attempted: Attempted
+) -> Restored[Any]:
     """The result for an image, of the kind that went in."""
     restoration, degradation = attempted.restoration.cpu(), plan.degradation
-    photo = sample.photo.restored(restoration.x0[0], degradation.keeps_grey)
+    photo = observation.restored_as.photo.restored(restoration.x0[0], degradation.keeps_grey)
     picture = degradation.picture(restoration.phi)
     return Restored(
         _like(image, photo),
         None if picture is None else picture[0],
         degradation.describe(restoration.phi)[0],
         restoration,
-        plan.reasons,
+        (*plan.reasons, *observation.degradation.reasons),
         (*photo.notes, *attempted.notes),
         photo=photo,
     )

@@ -29,7 +29,8 @@ class Restored(Generic[ImageKind]):
         picture: the estimated degradation as a picture, `(h, w)` in [0, 1]; None if it has none.
         parameters: the estimated degradation as numbers.
         restoration: tensors, residuals and losses of a batch of one.
-        reasons: sentences that say why the degradation was chosen, if the program has chosen it.
+        reasons: sentences that say why the degradation was chosen, if the program has chosen it,
+            and what was taken for missing.
         notes: sentences on what had to be done differently, such as the first frame that was taken
             of an animation.
         photo: the restored image with all that `save` writes.

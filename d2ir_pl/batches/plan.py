@@ -137,6 +137,15 @@ class Observation:
                 raise ValueError(f"{saved.restored} is not of its size: restore it there again")
         return replace(self, degradation=degradation, start=saved, first=first)
 
+    @property
+    def restored_as(self) -> Sample:
+        """The sample as its restoration is written: holes that were transparent are opaque."""
+        alpha, holes = self.sample.photo.alpha, self.degradation.holes
+        if alpha is None or holes is None:
+            return self.sample
+        photo = replace(self.sample.photo, alpha=torch.maximum(alpha, holes[0]))
+        return replace(self.sample, photo=photo)
+
     @staticmethod
     def together(observations: Sequence[Observation], plan: Plan) -> Degradation:
         """The family that explains several images as one batch."""

@@ -45,6 +45,13 @@ class Degradation(nn.Module, ABC):
     frame: Frame = Frame()
     """How the sizes of y, of the user's image and of x fit together."""
 
+    reasons: tuple[str, ...] = ()
+    """Sentences on what `for_images` has decided by what the files hold."""
+
+    holes: Tensor | None = None
+    """`(B, 1, H, W)`, 1 where the restorations of these images fill a hole, which may have been
+    transparent; None where there is none, or it is not known."""
+
     @abstractmethod
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
         """The parameters that the data show, from which an estimation starts.

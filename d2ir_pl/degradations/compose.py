@@ -103,7 +103,10 @@ class Compose(Degradation):
     def for_images(
         self, photos: Sequence[Photo], keys: Sequence[str], degraded: bool = True
     ) -> Compose:
-        return Compose([part.for_images(photos, keys, degraded) for part in self.parts])
+        chain = Compose([part.for_images(photos, keys, degraded) for part in self.parts])
+        chain.reasons = tuple(reason for part in chain.parts for reason in part.reasons)
+        chain.holes = next((part.holes for part in chain.parts if part.holes is not None), None)
+        return chain
 
     def estimate_sigma(self, y: Tensor) -> Tensor:
         return self.parts[-1].estimate_sigma(y)

@@ -10,10 +10,22 @@ import torch
 from torch import Generator, Tensor
 
 from d2ir_pl.degradations.base import Degradation, LinearDegradation
+from d2ir_pl.degradations.mask_file import (
+    Invert,
+    MaskFile,
+    find_mask,
+    read_mask,
+    visible_pixels,
+)
 from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.errors import require
-from d2ir_pl.estimators.observed_pixels import estimate_sigma_of_observed, not_black, pull_push
-from d2ir_pl.image_io import EXTENSIONS, Photo, read_image
+from d2ir_pl.estimators.observed_pixels import (
+    estimate_sigma_of_observed,
+    not_black,
+    not_black_in_jpeg,
+    pull_push,
+)
+from d2ir_pl.image_io import Photo
 from d2ir_pl.operators.linear import Size, size_of
 from d2ir_pl.operators.pointwise import MaskOperator
 from d2ir_pl.operators.svd import SVD, Diagonal
@@ -23,18 +35,21 @@ class Mask(LinearDegradation):
     """Pixels are missing: y = m (x + n) - (1 - m), so that missing ones are black.
 
     phi: `mask` `(B, 1, H, W)`, m, 1 where a pixel is observed and 0 where it is missing. It is
-    found before the restoration and stays fixed.
+    found before the restoration and stays fixed. A photo of which no pixel is missing is refused.
 
     Args:
         source: where the mask comes from:
-            `zeros`: pixels that are exactly black in all three channels are missing. A black pixel
-            in the midst of nearly black ones is taken for a dark part of the photo; one that is
-            misread is filled in from its surroundings, which costs little.
+            `zeros`: pixels that are transparent in the file, or exactly black in all three
+            channels, are missing. A black pixel in the midst of nearly black ones is taken for a
+            dark part of the photo; one that is misread is filled in from its surroundings, which
+            costs little. Around the black holes of a JPEG file the dark edges are missing too.
             [top, left, height, width]: the pixels of this box are missing.
-            a mask file: an image of the photo's size, white where observed, black where missing,
-            as masks are in DDRM and RePaint. `invert` it if it marks the hole, as photo editors do.
+            a mask file: an image of the photo's size with two kinds of pixels, which differ in
+            brightness or, where the file has any, in transparency. Pixels in between are missing.
             a folder of such files, matched to the photos by relative path without extension.
-        invert: a mask file is white where pixels are missing; a box holds what is observed.
+        invert: whether the bright or opaque pixels of a mask file are the missing ones, as photo
+            editors have it, or not, as in DDRM and RePaint; `auto` decides by what the photo shows
+            there, see `MaskFile.decide`. With a box, `true` keeps what is inside.
         missing: share of the pixels that `draw` removes under `zeros`, in [0, 1).
 
     Raises:
@@ -44,16 +59,17 @@ class Mask(LinearDegradation):
     estimated = False
 
     def __init__(
-        self, source: list[int] | str = "zeros", invert: bool = False, missing: float = 0.5
+        self, source: list[int] | str = "zeros", invert: Invert = "auto", missing: float = 0.5
     ) -> None:
         super().__init__()
         require("missing", missing, 0, below=1, remedy="the share of missing pixels")
-        if source == "zeros" and invert:
+        if source == "zeros" and invert is True:
             raise ValueError("invert needs a mask file or a box: black pixels are always missing")
         self.source = source
-        self.invert = invert
+        self.invert: Invert = invert
         self.missing = missing
-        self._masks: Tensor | None = None
+        self._file: MaskFile | None = None
+        self._visible: Tensor | None = None
         if isinstance(source, list):
             if len(source) != 4 or min(source[:2]) < 0 or min(source[2:]) < 1:
                 raise ValueError(
@@ -61,7 +77,7 @@ class Mask(LinearDegradation):
                     f"at least 0 and the others at least 1"
                 )
         elif Path(source).is_file():
-            self._masks = read_mask(Path(source), invert)[None]
+            self._file = read_mask(Path(source))
         elif source != "zeros" and not Path(source).is_dir():
             raise ValueError(
                 f"source {source!r} is no mask file or folder: give one, [top, left, height, "
@@ -69,38 +85,45 @@ class Mask(LinearDegradation):
             )
 
     def for_images(
-        self,
-        photos: Sequence[Photo],
-        keys: Sequence[str],
-        degraded: bool = True,  # noqa: ARG002
+        self, photos: Sequence[Photo], keys: Sequence[str], degraded: bool = True
     ) -> Degradation:
-        """The same degradation or, where the source is a folder, one with these images' masks.
+        """The same degradation with the masks of these images.
+
+        Where the files hold clean images, they say nothing about their masks.
 
         Raises:
-            ValueError: if an image has no mask, or several, or one of another size.
+            ValueError: if an image has no mask, or several, or one of another size, or if nothing
+                of it is missing.
         """
-        if self.known is not None or isinstance(self.source, list):
+        if self.known is not None or not (degraded or self._in_folder):
             return self
-        folder = Path(self.source)
-        if not folder.is_dir():
-            return self
-        masks = []
-        for photo, key in zip(photos, keys, strict=True):
-            file = find_mask(folder, key)
-            masks.append(read_mask(file, self.invert))
-            _require_size(masks[-1], size_of(photo.pixels), f"mask {file}")
         chosen = Mask(self.source, self.invert, self.missing)
-        chosen._masks = torch.stack(masks)
+        holes, reasons = [], []
+        for photo, key in zip(photos, keys, strict=True):
+            hole, reason = self._hole(photo, key, degraded)
+            holes.append(hole)
+            reasons += [reason] if reason else []
+        chosen.holes = torch.stack(holes)
+        chosen.reasons = tuple(reasons)
+        if degraded:
+            chosen._visible = torch.stack([_visible(photo) for photo in photos])
         return chosen
 
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:  # noqa: ARG002
-        return Phi(mask=self._observed(y))
+        mask = self._observed(y)
+        whole = (mask.amin((1, 2, 3)) == 1).nonzero().flatten().tolist()
+        if whole:
+            raise ValueError(
+                f"no pixel of image {whole[0] + 1} of the batch of {len(y)} is missing: check the "
+                f"image and the mask, and whether the mask needs invert"
+            )
+        return Phi(mask=mask)
 
     def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:
         """The given mask or, under `zeros`, a mask of pixels that are missing at random."""
         size = size_of(like)
         if self.source != "zeros":
-            return Phi(mask=self._given(len(generators), size).to(like))
+            return Phi(mask=1 - self._given(len(generators), size).to(like))
         u = torch.stack([torch.rand(1, *size, generator=g) for g in generators])
         # At least the pixel with the largest u stays.
         threshold = u.amax((1, 2, 3), keepdim=True).clamp_max(self.missing)
@@ -139,10 +162,43 @@ class Mask(LinearDegradation):
             for share in self.share(phi)
         ]
 
+    @property
+    def _in_folder(self) -> bool:
+        return isinstance(self.source, str) and self._file is None and self.source != "zeros"
+
+    def _hole(self, photo: Photo, key: str, degraded: bool) -> tuple[Tensor, str]:
+        """The missing pixels of a photo, `(1, H, W)`, and why they were taken for it, if found."""
+        size = size_of(photo.pixels)
+        if isinstance(self.source, list):
+            return 1 - box_mask(self.source, size, self.invert is True)[0], ""
+        visible = visible_pixels(photo)
+        if self.source == "zeros":
+            return _hole_of(photo, visible)
+        file = self._file or read_mask(find_mask(Path(self.source), key))
+        _require_size(file.value, size, f"mask {file.path}")
+        if not degraded:
+            return file.holes(self.invert is True), ""
+        hole, reason = file.decide(photo.pixels, visible, self.invert)
+        if not bool(hole.any()):
+            raise ValueError(f"no pixel is missing under mask {file.path}: check it, and invert")
+        return hole, reason
+
     def _observed(self, y: Tensor) -> Tensor:
         """The mask `(B, 1, H, W)` of the images y, checked."""
-        zeros = self.source == "zeros"
-        mask = not_black(y) if zeros else self._given(len(y), size_of(y)).to(y)
+        size = size_of(y)
+        if self.holes is not None and (self._in_folder or size_of(self.holes) == size):
+            mask = 1 - self._given(len(y), size)
+            if self._visible is not None:
+                mask = mask * self._visible
+            mask = mask.to(y)
+        elif self.source == "zeros":
+            mask = not_black(y)
+        elif self._file is not None and self.invert == "auto":
+            _require_size(self._file.value, size, f"mask {self.source}")
+            found = [self._file.decide(image.cpu(), None, "auto")[0] for image in y]
+            mask = 1 - torch.stack(found).to(y)
+        else:
+            mask = 1 - self._given(len(y), size).to(y)
         empty = (mask.amax((1, 2, 3)) == 0).nonzero().flatten().tolist()
         if empty:
             raise ValueError(
@@ -152,38 +208,46 @@ class Mask(LinearDegradation):
         return mask
 
     def _given(self, count: int, size: Size) -> Tensor:
-        """The mask of the box or the file, or those of the folder, `(count, 1, H, W)`."""
-        if isinstance(self.source, list):
-            mask = box_mask(self.source, size, self.invert)
-        elif self._masks is not None:
-            mask = self._masks
+        """The holes of the box or the file, or those of the images, `(count, 1, H, W)`."""
+        if self.holes is not None:
+            holes = self.holes
+        elif isinstance(self.source, list):
+            holes = 1 - box_mask(self.source, size, self.invert is True)
+        elif self._file is not None:
+            holes = self._file.holes(self.invert is True)[None]
         else:
             raise ValueError(
                 f"the masks in {self.source} are matched to files: call for_images first"
             )
-        _require_size(mask, size, f"mask {self.source}")
-        return mask.expand(count, -1, -1, -1)
+        _require_size(holes, size, f"mask {self.source}")
+        return holes.expand(count, -1, -1, -1)
 
 
-def read_mask(path: Path, invert: bool) -> Tensor:
-    """`(1, H, W)` mask of an image file: 1 where it is brighter than mid-grey (or darker)."""
-    bright = read_image(path).pixels.mean(0, keepdim=True) > 0
-    return (bright ^ invert).float()
-
-
-def find_mask(folder: Path, key: str) -> Path:
-    """Find the file of a folder that has the relative path `key` with another extension.
+def _hole_of(photo: Photo, visible: Tensor | None) -> tuple[Tensor, str]:
+    """The missing pixels that a photo shows by itself, `(1, H, W)`, and what they look like.
 
     Raises:
-        ValueError: if there is none, or more than one.
+        ValueError: if there are none.
     """
-    stem = Path(key).with_suffix("")
-    beside = sorted((folder / stem).parent.glob("*"))
-    found = [p for p in beside if p.stem == stem.name and p.suffix.lower() in EXTENSIONS]
-    if len(found) != 1:
-        many = "no mask" if not found else f"{len(found)} masks"
-        raise ValueError(f"image {key} has {many} in {folder}: give exactly one, {stem}.png")
-    return found[0]
+    find = not_black if photo.tables is None else not_black_in_jpeg
+    hole = 1 - find(photo.pixels[None])[0]
+    looks = "black"
+    if visible is not None:
+        hole = torch.maximum(hole, 1 - visible)
+        looks = "transparent or black"
+    share = float(hole.mean())
+    if share == 0:
+        raise ValueError(
+            "no pixel is missing: none is transparent or exactly black; give a mask as source if "
+            "the holes look otherwise"
+        )
+    return hole, f"holes: {share:.1%} of the photo are {looks}, and are taken for missing"
+
+
+def _visible(photo: Photo) -> Tensor:
+    """`(1, H, W)`, 0 where a photo is transparent."""
+    visible = visible_pixels(photo)
+    return torch.ones(1, *size_of(photo.pixels)) if visible is None else visible
 
 
 def box_mask(box: list[int], size: Size, invert: bool) -> Tensor:

@@ -14,6 +14,12 @@ BLACK = -1 + 1 / 255
 # missing, and their mean is below NEARLY_BLACK, 5 grey levels.
 BLACK_NEIGHBOURS = 5
 NEARLY_BLACK = -1 + 10 / 255
+# In a JPEG a black hole has soft edges. Its middle, at least 3x3 pixels, has at most 2 grey levels
+# (below CORE), and its edges reach two blocks further and have at most 24 (below EDGE). Chosen for
+# holes in photographs of the training set at qualities 50 to 95 (docs/experiments.md).
+CORE = -1 + 5 / 255
+EDGE = -1 + 49 / 255
+EDGE_WIDTH = 16
 # Least number of pairs of neighbours that a noise level is read from, and how far apart they may
 # be where the mask leaves few of them.
 MIN_PAIRS = 100
@@ -33,6 +39,25 @@ def not_black(y: Tensor) -> Tensor:
     mean = F.conv2d(colour * y.mean(1, keepdim=True), ring, padding=1) / count.clamp_min(1)
     dark = (count >= BLACK_NEIGHBOURS) & (mean < NEARLY_BLACK)
     return torch.where(dark, 1.0, colour)
+
+
+def not_black_in_jpeg(y: Tensor) -> Tensor:
+    """`(B, 1, H, W)` mask of the pixels outside black holes whose edges JPEG has softened.
+
+    The next pixel around a hole counts as missing too, because it is half black.
+    """
+    brightest = y.amax(1, keepdim=True)
+    near = brightest < EDGE
+    core = 1 - grown((brightest > CORE).to(y))
+    hole = grown(core)
+    for _ in range(EDGE_WIDTH):
+        hole = torch.where(near, grown(hole), hole)
+    return 1 - grown(hole)
+
+
+def grown(mask: Tensor, radius: int = 1) -> Tensor:
+    """A mask `(B, 1, H, W)` of 0 and 1 with everything within some pixels of its ones."""
+    return F.max_pool2d(mask, 2 * radius + 1, 1, radius)
 
 
 def pull_push(y: Tensor, mask: Tensor) -> Tensor:

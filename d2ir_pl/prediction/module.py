@@ -190,7 +190,7 @@ class RestorationModule(pl.LightningModule):
         restoration, y, shown = restoration.cpu(), y.cpu(), shown.cpu()
         reference = None if observation.reference is None else observation.reference.cpu()
         return ImageResult(
-            sample=observation.sample,
+            sample=observation.restored_as,
             degradation=degradation,
             y=y[0],
             shown=shown[0],
@@ -199,7 +199,7 @@ class RestorationModule(pl.LightningModule):
             restoration=restoration,
             scores=score(restoration, y, shown, reference),
             notes=restored.notes,
-            reasons=list(plan.reasons),
+            reasons=[*plan.reasons, *observation.degradation.reasons],
             tile=restored.tile,
             precision="32-true" if restored.in_float32 else self._precision,
             phi_change=phi_change,

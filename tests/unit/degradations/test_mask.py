@@ -206,13 +206,15 @@ def test_no_two_observed_pixels_give_no_noise() -> None:
 
 
 def test_sizes_that_do_not_fit_are_named(tmp_path: Path) -> None:
-    file = save_mask(tmp_path / "mask.png", torch.ones(1, 10, 12))
+    hole = torch.ones(1, 10, 12)
+    hole[:, 2:5] = 0
+    file = save_mask(tmp_path / "mask.png", hole)
     with pytest.raises(ValueError, match=r"10x12 pixels and its image 24x32"):
         Mask(str(file)).init(bright(1), SIGMA)
     with pytest.raises(ValueError, match=r"ends at 30x10 pixels, beyond the image of 24x32"):
         Mask([20, 0, 10, 10]).init(bright(1), SIGMA)
     (tmp_path / "masks").mkdir()
-    save_mask(tmp_path / "masks" / "photo.png", torch.ones(1, 10, 12))
+    save_mask(tmp_path / "masks" / "photo.png", hole)
     with pytest.raises(ValueError, match=r"photo.png has 10x12 pixels and its image 24x32"):
         Mask(str(tmp_path / "masks")).for_images([seen()], ["photo.png"])
 
