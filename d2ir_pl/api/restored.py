@@ -37,9 +37,9 @@ class Restored(Generic[ImageKind]):
     """
 
     image: ImageKind
-    picture: Tensor | None
+    picture: Tensor | None = field(repr=False)
     parameters: dict[str, object]
-    restoration: Restoration
+    restoration: Restoration = field(repr=False)
     reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     photo: Photo = field(kw_only=True, repr=False)

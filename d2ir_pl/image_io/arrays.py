@@ -109,9 +109,10 @@ def _photo(samples: NDArray[np.generic], dtype: str) -> Photo:
         white, bits = _WHITES[dtype]
         return to_photo(Raster(samples, white, bits, 1, None, ()))
     if samples.dtype.kind != "f":
+        remedy = "divide it by the value of white"
+        remedy = "use image * 1.0" if dtype == "bool" else remedy
         raise RefusedError(
-            f"must be of uint8, of uint16 or of floats in [0, 1], not {dtype}: convert it, to "
-            "float and [0, 1] where white is another value"
+            f"must be of uint8, of uint16 or of floats in [0, 1], not {dtype}: {remedy}"
         )
     low, high = float(samples.min()), float(samples.max())
     if not (low >= 0 and high <= 1):  # a NaN makes this false, too

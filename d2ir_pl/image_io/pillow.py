@@ -37,7 +37,7 @@ def from_pillow(image: Image.Image) -> Photo:
     reduces colours of 16 bits to 8, which `read_image` does not.
 
     Args:
-        image: image of any mode but I, which has no white, and LAB.
+        image: image of any mode but I, which has no white.
 
     Raises:
         ImageError: if its file is damaged, or its mode or its values are of an unsupported kind.
@@ -131,9 +131,10 @@ def kept_exif(image: Image.Image) -> bytes | None:
         exif = Image.Exif()
         exif.load(data)
         exif.pop(ORIENTATION_TAG, None)
-        details = exif.get_ifd(ExifTags.IFD.Exif)
-        for tag in _OF_STORED_PIXELS:
-            details.pop(tag, None)
+        if ExifTags.IFD.Exif in exif:
+            details = exif.get_ifd(ExifTags.IFD.Exif)
+            for tag in _OF_STORED_PIXELS:
+                details.pop(tag, None)
         # What is written is what was looked at: the thumbnail in the second directory was not.
         return exif.tobytes().removeprefix(b"Exif\0\0") if len(exif) else None
     except Exception:  # damaged EXIF data are left out
