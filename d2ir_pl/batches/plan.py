@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from d2ir_pl.degradations import Degradation, Phi
+from d2ir_pl.degradations import Degradation, Mask, Phi
 from d2ir_pl.degradations.saved import SavedPhi
 from d2ir_pl.diagnosis.methods import suiting
 from d2ir_pl.diagnosis.proposal import propose
@@ -173,6 +173,11 @@ class Observation:
                 raise ValueError(
                     f"its reference {sample.item.reference} is {theirs}, not {height}x{width}"
                 )
+        if sample.photo.mask is not None and _ignores_masks(degradation):
+            raise ValueError(
+                f"a mask is given, and {type(degradation).__name__} has no use for one: leave it "
+                "out, or restore with the degradation Mask()"
+            )
         own = degradation.for_images([sample.photo], [sample.item.key])
         return cls(sample, y.clone(), own, reference)
 
@@ -205,3 +210,10 @@ class Observation:
         y = y + 2 * noise * degradation.residual(n, torch.zeros_like(n), phi)
         stored = ((y.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
         return cls(sample, stored, degradation, x, phi)
+
+
+def _ignores_masks(degradation: Degradation) -> bool:
+    """Whether a degradation of this package has no part that takes a mask."""
+    parts = list(degradation.modules())
+    own = any(type(part).__module__.partition(".")[0] != "d2ir_pl" for part in parts)
+    return not own and not any(isinstance(part, Mask) for part in parts)

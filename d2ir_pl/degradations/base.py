@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Generator, Tensor, nn
 
+from d2ir_pl.degradations.arguments import KeepsArguments
 from d2ir_pl.degradations.frame import Frame
 from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.estimators.noise_level import estimate_sigma
@@ -19,7 +20,7 @@ from d2ir_pl.operators.linear import Jacobian, LinearOperator, Size, size_of
 from d2ir_pl.operators.svd import SVD
 
 
-class Degradation(nn.Module, ABC):
+class Degradation(KeepsArguments, nn.Module, ABC):
     """A family of maps D_phi from a clean image x to a degraded one, y = D_phi(x) + n.
 
     n is white noise of standard deviation sigma_y that is added last, after everything that D_phi
@@ -29,6 +30,9 @@ class Degradation(nn.Module, ABC):
     Three sizes may differ: that of y, that of the image the user gets, and that of x, which may
     cover more. `frame` says how they belong together.
     """
+
+    told_phi: Phi | None = None
+    """The parameters that `told` was given, and not the constructor."""
 
     known: Phi | None = None
     """The parameters that `told` was given; None where they are unknown."""
@@ -94,6 +98,7 @@ class Degradation(nn.Module, ABC):
         """
         family = copy.copy(self)
         family._tell(phi)
+        vars(family)["told_phi"] = phi
         return family
 
     def for_images(

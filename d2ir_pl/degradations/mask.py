@@ -89,13 +89,21 @@ class Mask(LinearDegradation):
     ) -> Degradation:
         """The same degradation with the masks of these images.
 
-        Where the files hold clean images, they say nothing about their masks.
+        A mask that is known beside the pixels holds whatever the source is. Where the files hold
+        clean images, they say nothing about their masks.
 
         Raises:
             ValueError: if an image has no mask, or several, or one of another size, or if nothing
                 of it is missing.
         """
-        if self.known is not None or not (degraded or self._in_folder):
+        if self.known is not None:
+            return self
+        beside = [photo.mask for photo in photos if photo.mask is not None]
+        if beside and len(beside) == len(photos):
+            chosen = Mask(self.source, self.invert, self.missing)
+            chosen.holes = 1 - torch.stack(beside)
+            return chosen
+        if not (degraded or self._in_folder):
             return self
         chosen = Mask(self.source, self.invert, self.missing)
         holes, reasons = [], []

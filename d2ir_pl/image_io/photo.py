@@ -37,9 +37,11 @@ class Photo:
         icc_profile: colour space of `pixels`, to be written with them; None means sRGB.
         notes: sentences for the user, such as "animated: the first of 12 frames is used".
         tables: quantisation tables of a JPEG file of grey or YCbCr pixels; None for other files.
-        sha256: digest of the file in hexadecimal.
+        sha256: digest of the file in hexadecimal; empty where the pixels come from no file.
         exif: EXIF data of a JPEG, PNG or WebP file (camera, time, place), without what tells of the
             stored pixels: orientation, size and thumbnail; None if there are none.
+        mask: `(1, H, W)`, 1 where a pixel was observed and 0 where it is missing, if that is known
+            beside the pixels.
     """
 
     pixels: Tensor
@@ -51,6 +53,7 @@ class Photo:
     tables: FileTables | None = None
     sha256: str = ""
     exif: bytes | None = None
+    mask: Tensor | None = None
 
     def restored(self, pixels: Tensor, keeps_grey: bool = True) -> Photo:
         """The photo once it is restored: other pixels, and all else as its file had it.
@@ -64,7 +67,9 @@ class Photo:
         if alpha is not None and alpha.shape[-2:] != pixels.shape[-2:]:
             alpha = F.interpolate(alpha[None], pixels.shape[-2:], mode="bilinear")[0]
         grey = self.grey and keeps_grey
-        return replace(self, pixels=pixels, alpha=alpha, grey=grey, tables=None, sha256="")
+        return replace(
+            self, pixels=pixels, alpha=alpha, grey=grey, tables=None, sha256="", mask=None
+        )
 
 
 @dataclass(frozen=True)

@@ -44,3 +44,12 @@ class Failure:
     item: Item
     reason: str
     digest: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name of the input."""
+        return self.item.name
+
+    def to(self, device: object) -> Failure:  # noqa: ARG002
+        """The same: it has no tensors, and Lightning asks whatever is predicted to move."""
+        return self

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from d2ir_pl.errors import InputError, require
 from d2ir_pl.inputs.finding import find_items, group_by_size
@@ -23,15 +24,30 @@ class Batch:
         samples: inputs as they were read.
         failures: inputs that could not be read, and why.
         y: `(B, 3, H, W)` their pixels, or `(B, S, 3, H, W)` of scenes, in [-1, 1]; B may be 0.
+        degrade_noise: standard deviation in [0, 1] of the noise with which these clean images are
+            degraded before they are restored; None where they are degraded photos.
     """
 
     samples: list[Sample]
     failures: list[Failure]
     y: Tensor
+    degrade_noise: float | None = None
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same with `y` on a device; what was read from files stays where it is."""
+        return replace(self, y=self.y.to(device))
+
+    def select(self, rows: list[int]) -> Batch:
+        """The batch of some of the samples, without the failures."""
+        samples = [self.samples[b] for b in rows]
+        return replace(self, samples=samples, failures=[], y=self.y[rows])
 
 
 class RestorationDataModule(pl.LightningDataModule):
-    """The photos to restore.
+    """The photos to restore, which it shares out to the processes of a trainer itself.
 
     Args:
         inputs: a file, a folder (searched recursively for image files) or a glob pattern; or a list
@@ -53,8 +69,8 @@ class RestorationDataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        inputs: str | list[str] | None = None,
-        references: str | None = None,
+        inputs: str | Path | list[str] | None = None,
+        references: str | Path | None = None,
         scenes: bool = False,
         degrade: bool = False,
         degrade_noise: float = 0.02,
@@ -74,6 +90,9 @@ class RestorationDataModule(pl.LightningDataModule):
         if degrade and scenes:
             raise InputError("degrade true makes exposures itself: leave out scenes")
         require("degrade_noise", degrade_noise, 0, below=1)
+        inputs = inputs if isinstance(inputs, list) else str(inputs)
+        references = None if references is None else str(references)
+        self.save_hyperparameters()
         self.scenes = scenes
         self.degrade = degrade
         self.degrade_noise = degrade_noise
@@ -90,15 +109,21 @@ class RestorationDataModule(pl.LightningDataModule):
         trainer = self.trainer
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         batches = group_by_size(self.pending, self.batch_size)
-        dataset = _BatchDataset(batches[rank::world])
-        return DataLoader(dataset, batch_size=None, shuffle=False, num_workers=self.num_workers)
+        noise = self.degrade_noise if self.degrade else None
+        dataset = _BatchDataset(batches[rank::world], noise)
+        # Lightning would share out what is shared out already, were it not for such a sampler.
+        whole: DistributedSampler[Batch] = DistributedSampler(
+            dataset, num_replicas=1, rank=0, shuffle=False
+        )
+        return DataLoader(dataset, batch_size=None, sampler=whole, num_workers=self.num_workers)
 
 
 class _BatchDataset(Dataset[Batch]):
     """Whole batches as items, so that no sampler has to know about sizes or ranks."""
 
-    def __init__(self, batches: list[list[Item]]) -> None:
+    def __init__(self, batches: list[list[Item]], degrade_noise: float | None) -> None:
         self.batches = batches
+        self.degrade_noise = degrade_noise
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -108,4 +133,4 @@ class _BatchDataset(Dataset[Batch]):
         samples = [s for s in read if isinstance(s, Sample)]
         failures = [s for s in read if isinstance(s, Failure)]
         y = torch.stack([s.y for s in samples]) if samples else torch.empty(0, 3, 1, 1)
-        return Batch(samples, failures, y)
+        return Batch(samples, failures, y, self.degrade_noise)

@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.model_helpers import is_overridden
 
-from d2ir_pl.batches.attempts import Attempted, Attempts
+from d2ir_pl.batches.attempts import Attempts
 from d2ir_pl.batches.plan import Observation, Plan
 from d2ir_pl.batches.restoring import exact_gradients, restore_batch
 from d2ir_pl.degradations import Compose, Degradation, GaussianBlur, Jpeg, Light
-from d2ir_pl.errors import naming, require
+from d2ir_pl.errors import UsageError, naming, require
 from d2ir_pl.inputs.items import Failure
+from d2ir_pl.prediction.checkpoints import SavesItsSettings
+from d2ir_pl.prediction.conversion import as_batch
 from d2ir_pl.prediction.data import Batch
 from d2ir_pl.prediction.earlier import EarlierRun
-from d2ir_pl.prediction.outcome import BatchResult, ImageResult, score
+from d2ir_pl.prediction.numbering import Numbering
+from d2ir_pl.prediction.outcome import BatchResult, image_result
 from d2ir_pl.priors import UNetFlags, load_prior
 from d2ir_pl.priors.network import Tile
 from d2ir_pl.priors.precision import compute_dtype
 from d2ir_pl.restoration import D2IR, Observer, PhiTrace, RestorationMethod
+from d2ir_pl.restoration.description import described
 
 
-class RestorationModule(pl.LightningModule):
+class RestorationModule(SavesItsSettings):
     """Restores each batch of degraded images with a method, a degradation and a prior.
+
+    `trainer.predict(module, ...)` takes a `RestorationDataModule`, or DataLoaders of what
+    `as_batch` knows: tensors, tuples and dictionaries of them. It returns a `BatchResult` for each
+    batch. A checkpoint of the module holds its settings, as plain values, and not the weights of
+    the prior: `load_from_checkpoint` runs no code that a checkpoint brings along.
 
     Args:
         prior: `natural-small` (embedded), a published one such as `imagenet-256` (after
@@ -34,7 +45,7 @@ class RestorationModule(pl.LightningModule):
         degradation: the family of degradations that explains the photos; `auto` looks at each
             photo and chooses one.
         method: way to restore them; `auto` takes what suits a degradation that was chosen so.
-        seed: number from which, with its own name, every image draws its noise.
+        seed: number, at least 0, from which, with its own name, every image draws its noise.
         sigma_y: standard deviation of the photos' noise in [0, 1]; estimated if null.
         prior_flags: guided-diffusion's flags of a `.pt` state dict given as `prior`.
         tile: largest side in pixels that the prior sees at once; larger photos are predicted on
@@ -66,9 +77,7 @@ class RestorationModule(pl.LightningModule):
         start: str | None = None,
     ) -> None:
         super().__init__()
-        require("num_samples", num_samples, 1)
-        if sigma_y is not None:
-            require("sigma_y", sigma_y, 0, below=1, remedy="which is grey levels / 255")
+        _check(seed, sigma_y, num_samples)
         if method == "auto" and degradation != "auto":
             raise ValueError(
                 "method auto chooses what suits a chosen degradation: set the degradation to auto "
@@ -82,7 +91,8 @@ class RestorationModule(pl.LightningModule):
             GaussianBlur() if degradation is None or degradation == "auto" else degradation
         )
         self.method: RestorationMethod = D2IR() if method is None or method == "auto" else method
-        self.prior = load_prior(prior, prior_flags, tile, label)
+        self._load_prior = partial(load_prior, prior, prior_flags, tile, label)
+        self.prior = self._load_prior()
         self.method.check(self.degradation, self.prior)
         if self.chooses_degradation and not self.chooses_method:
             with naming("degradation auto needs a method for all that it may choose"):
@@ -92,119 +102,141 @@ class RestorationModule(pl.LightningModule):
         self.seed = seed
         self.sigma_y = sigma_y
         self.num_samples = num_samples
-        self.degrade_noise: float | None = None
-        """Noise in [0, 1] that is added to clean inputs; None where inputs are degraded photos."""
         self.observers: list[Observer] = []
         """Functions that are told of every step, with the positions of its images in the batch."""
+        self.batch_observers: list[Callable[[Batch], None]] = []
+        """Functions that are told of every batch before its first step."""
+        # Where there are fewer photos than processes, some have nothing to do.
+        self.allow_zero_length_dataloader_with_multiple_devices = True
         self._attempts = Attempts(self.prior)
+        self._numbering = Numbering(None)
         self._precision = "32-true"
+        settings = {
+            "prior": prior,
+            "degradation": "auto" if self.chooses_degradation else self.degradation,
+            "method": "auto" if self.chooses_method else self.method,
+            "seed": seed,
+            "sigma_y": sigma_y,
+            "prior_flags": prior_flags,
+            "tile": tile,
+            "label": label,
+            "num_samples": num_samples,
+            "compile": compile,
+            "start": start,
+        }
+        self.save_hyperparameters(described(settings))
+
+    def configure_callbacks(self) -> list[pl.Callback]:
+        """Refuse what this module cannot do: of all hooks, Lightning calls this one first.
+
+        Raises:
+            UsageError: if the trainer is to fit, validate or test.
+        """
+        doing = str(self.trainer.state.fn.value) if self.trainer.state.fn else "predict"
+        step = {"fit": "training_step", "validate": "validation_step", "test": "test_step"}
+        if doing in step and not is_overridden(step[doing], self):
+            raise UsageError(
+                f"{type(self).__name__} has nothing to {doing}: it restores photos with a frozen "
+                "prior; call trainer.predict, which also scores photos that have references"
+            )
+        return []
 
     def setup(self, stage: str) -> None:  # noqa: ARG002
         # Once, before the strategy wraps the module: converted later, the weights would be
         # inference tensors, through which no gradient passes.
-        self.prior.cast(compute_dtype(self.trainer.precision))
+        dtype, before = compute_dtype(self.trainer.precision), self.prior.compute_dtype
+        self.prior.cast(dtype)
+        if before not in (dtype, torch.float32):
+            # What an earlier prediction has rounded is read again.
+            weights = self._load_prior().cast(dtype).state_dict()
+            self.prior.load_state_dict(weights)
         self._precision = str(self.trainer.precision)
+        self._numbering = Numbering(self.trainer)
 
-    def transfer_batch_to_device(
-        self,
-        batch: Batch,
-        device: torch.device,
-        dataloader_idx: int,  # noqa: ARG002
-    ) -> Batch:
-        return replace(batch, y=batch.y.to(device))
-
-    def predict_step(self, batch: Batch, batch_idx: int = 0) -> BatchResult:  # noqa: ARG002
-        start = time.perf_counter()
+    def predict_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> BatchResult:
+        """Restore a batch: a `Batch`, or anything else that `as_batch` takes."""
         with exact_gradients(self.device):
-            try:
-                plan = self._plan(batch)
-            except (MemoryError, RuntimeError) as error:
-                reason = f"its damage could not be measured ({error!r:.200}): name a degradation"
-                lost = [sample.failed(reason) for sample in batch.samples]
-                return BatchResult([], [*batch.failures, *lost])
-            observations, refused = self._observe(batch, plan)
-            trace = PhiTrace()
-            outcome = restore_batch(
-                self._attempts,
-                observations,
-                plan,
-                [trace, *self.observers],
-                seed=self.seed,
-                sigma_y=self.sigma_y,
-                num_samples=self.num_samples,
-            )
-            seconds = (time.perf_counter() - start) / max(1, len(observations))
-            results = [
-                self._result(plan, observations[b], restored, trace.changes(b), seconds)
-                for b, restored in sorted(outcome.restored.items())
-            ]
-        lost = [batch.samples[b].failed(reason) for b, reason in outcome.failed.items()]
-        return BatchResult(results, [*batch.failures, *refused, *lost])
+            photos = as_batch(batch, partial(self._numbering, batch_idx, dataloader_idx))
+            photos = photos.to(self.device)
+            for tell in self.batch_observers:
+                tell(photos)
+            rows = list(range(len(photos)))
+            groups = [[b] for b in rows] if self.chooses_degradation else [rows]
+            parts = [self._predict(photos, group) for group in groups]
+        results = [image for part in parts for image in part.results]
+        return BatchResult(results, photos.failures + [f for part in parts for f in part.failures])
 
-    def _plan(self, batch: Batch) -> Plan:
-        """What the settings say, or what is chosen for the photo of the batch."""
-        if not self.chooses_degradation or not batch.samples:
+    def _predict(self, batch: Batch, rows: list[int]) -> BatchResult:
+        """Restore those images of a batch that are restored in the same way."""
+        start = time.perf_counter()
+        try:
+            plan = self._plan(batch, rows)
+        except (MemoryError, RuntimeError) as error:
+            reason = f"its damage could not be measured ({error!r:.200}): name a degradation"
+            return BatchResult([], [batch.samples[b].failed(reason) for b in rows])
+        observations, refused = self._observe(batch, rows, plan)
+        trace = PhiTrace()
+        outcome = restore_batch(
+            self._attempts,
+            observations,
+            plan,
+            [trace, *self.observers],
+            seed=self.seed,
+            sigma_y=self.sigma_y,
+            num_samples=self.num_samples,
+        )
+        account = partial(
+            image_result,
+            plan=plan,
+            precision=self._precision,
+            seed=self.seed,
+            num_samples=self.num_samples,
+            seconds=(time.perf_counter() - start) / max(1, len(observations)),
+        )
+        results = [
+            account(observations[b], restored, phi_change=trace.changes(b))
+            for b, restored in sorted(outcome.restored.items())
+        ]
+        lost = [batch.samples[b].failed(reason) for b, reason in outcome.failed.items()]
+        return BatchResult(results, [*refused, *lost])
+
+    def _plan(self, batch: Batch, rows: list[int]) -> Plan:
+        """What the settings say, or what is chosen for the only photo in question."""
+        if not self.chooses_degradation:
             return Plan(self.degradation, self.method, start=self.start)
-        if len(batch.samples) > 1 or batch.y.ndim != 4 or self.degrade_noise is not None:
-            raise ValueError("degradation auto takes one photo at a time, already degraded")
+        if batch.y.ndim != 4 or batch.degrade_noise is not None:
+            raise UsageError("degradation auto takes photos that are degraded, and no scenes")
+        (b,) = rows
         method = None if self.chooses_method else self.method
         if self.start is not None:
             try:
-                return Plan.continued(self.start(batch.samples[0]), self.start, method)
+                return Plan.continued(self.start(batch.samples[b]), self.start, method)
             except ValueError:  # which the photo is refused for
                 return Plan(self.degradation, self.method, start=self.start)
-        return Plan.chosen(batch.samples[0].photo, batch.y[0], self.sigma_y, method)
+        return Plan.chosen(batch.samples[b].photo, batch.y[b], self.sigma_y, method)
 
-    def _observe(self, batch: Batch, plan: Plan) -> tuple[dict[int, Observation], list[Failure]]:
-        """The images of a batch by their positions, and those that lack something."""
+    def _observe(
+        self, batch: Batch, rows: list[int], plan: Plan
+    ) -> tuple[dict[int, Observation], list[Failure]]:
+        """Images of a batch by their positions, and those that lack something."""
         observations, refused = {}, []
-        for b, sample in enumerate(batch.samples):
-            y = batch.y[b : b + 1]
+        for b in rows:
+            sample, y = batch.samples[b], batch.y[b : b + 1]
             try:
-                if self.degrade_noise is None:
+                if batch.degrade_noise is None:
                     observation = Observation.given(sample, y, plan.degradation)
                 else:
                     observation = Observation.made(
-                        sample, y, plan.degradation, self.degrade_noise, self.seed
+                        sample, y, plan.degradation, batch.degrade_noise, self.seed
                     )
                 observations[b] = observation.started(plan.start)
             except ValueError as error:  # such as a mask that is missing
                 refused.append(sample.failed(str(error)))
         return observations, refused
 
-    @torch.no_grad()
-    def _result(
-        self,
-        plan: Plan,
-        observation: Observation,
-        restored: Attempted,
-        phi_change: list[float | None],
-        seconds: float,
-    ) -> ImageResult:
-        """All there is to know of a restored image, on the CPU."""
-        degradation, y = plan.degradation, observation.y
-        restoration = restored.restoration
-        shown = y
-        if shown.shape != restoration.x0.shape:
-            shown = degradation.frame.crop(degradation.lift(y, restoration.phi))
-        restoration, y, shown = restoration.cpu(), y.cpu(), shown.cpu()
-        reference = None if observation.reference is None else observation.reference.cpu()
-        return ImageResult(
-            sample=observation.restored_as,
-            degradation=degradation,
-            y=y[0],
-            shown=shown[0],
-            reference=None if reference is None else reference[0],
-            true_phi=None if observation.true_phi is None else observation.true_phi.to("cpu"),
-            restoration=restoration,
-            scores=score(restoration, y, shown, reference),
-            notes=restored.notes,
-            reasons=[*plan.reasons, *observation.degradation.reasons],
-            tile=restored.tile,
-            precision="32-true" if restored.in_float32 else self._precision,
-            phi_change=phi_change,
-            seed=self.seed,
-            num_samples=self.num_samples,
-            seconds=seconds,
-            start=observation.start,
-        )
+
+def _check(seed: int, sigma_y: float | None, num_samples: int) -> None:
+    require("seed", seed, 0, remedy="as the same seed gives the same noise in every run")
+    require("num_samples", num_samples, 1)
+    if sigma_y is not None:
+        require("sigma_y", sigma_y, 0, below=1, remedy="which is grey levels / 255")

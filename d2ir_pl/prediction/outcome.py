@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
+import torch
 from torch import Tensor
 
+from d2ir_pl.batches.attempts import Attempted
+from d2ir_pl.batches.plan import Observation, Plan
 from d2ir_pl.degradations import Degradation, Phi
 from d2ir_pl.degradations.saved import SavedPhi
 from d2ir_pl.inputs.items import Failure
@@ -18,7 +23,7 @@ from d2ir_pl.results import metrics
 from d2ir_pl.results.record import Record
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ImageResult:
     """A restored image and all there is to know of it, on the CPU.
 
@@ -61,10 +66,30 @@ class ImageResult:
     seconds: float
     start: SavedPhi | None = None
 
+    def __repr__(self) -> str:
+        height, width = size_of(self.x0)
+        scores = "".join(f", {name} {value:.4g}" for name, value in self.scores.items())
+        return f"<{type(self).__name__} {self.name!r}: {height}x{width} pixels{scores}>"
+
     @property
     def name(self) -> str:
         """The name under which it is written."""
         return self.sample.item.name
+
+    @property
+    def image(self) -> Tensor:
+        """`(3, H, W)` restored image in [0, 1]; `(1, H, W)` where the photo was grey and stays so.
+
+        It is the mean of several restorations where there are.
+        """
+        unit = (self.x0 + 1) / 2
+        grey = self.sample.photo.grey and self.degradation.keeps_grey
+        return unit.mean(0, keepdim=True) if grey else unit
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The estimated degradation as numbers that JSON can hold."""
+        return self.degradation.describe(self.restoration.phi)[0]
 
     @property
     def x0(self) -> Tensor:
@@ -81,6 +106,17 @@ class ImageResult:
         """`(h, w)` in [0, 1]: what the degradation looks like, such as a kernel."""
         picture = self.degradation.picture(self.restoration.phi)
         return None if picture is None else picture[0]
+
+    def to(self, device: torch.device | str) -> ImageResult:
+        """The same with all its tensors on a device; its degradation and its sample stay."""
+        return replace(
+            self,
+            y=self.y.to(device),
+            shown=self.shown.to(device),
+            reference=None if self.reference is None else self.reference.to(device),
+            true_phi=None if self.true_phi is None else self.true_phi.to(device),
+            restoration=self.restoration.to(device),
+        )
 
     def record(self, fingerprint: str = "") -> Record:
         """What is written about it: squared residuals and noise refer to [0, 1].
@@ -111,7 +147,7 @@ class ImageResult:
             tile=self.tile if side > self.tile else None,
             seconds=round(self.seconds, 3),
             losses={stage: [v / 4 for v in losses[0]] for stage, losses in r.losses.items()},
-            phi=compacted(self.degradation.describe(r.phi)[0]),
+            phi=compacted(self.parameters),
             degradation=SavedPhi.of(self.degradation, r.phi).as_json(),
             start="" if self.start is None else self.start.source,
             start_sha256="" if self.start is None else self.start.digest,
@@ -140,7 +176,9 @@ class ImageResult:
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What `predict_step` hands to the callbacks.
+    """What became of the images of a batch: what `predict_step` returns, and callbacks are given.
+
+    A loop over it goes over the images that were restored.
 
     Attributes:
         results: images that were restored.
@@ -149,6 +187,67 @@ class BatchResult:
 
     results: list[ImageResult]
     failures: list[Failure]
+
+    def __iter__(self) -> Iterator[ImageResult]:
+        return iter(self.results)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def to(self, device: torch.device | str) -> BatchResult:
+        """The same with the tensors of all images on a device, as Lightning asks for."""
+        return replace(self, results=[image.to(device) for image in self.results])
+
+
+@torch.no_grad()
+def image_result(
+    observation: Observation,
+    restored: Attempted,
+    plan: Plan,
+    precision: str,
+    phi_change: list[float | None],
+    seed: int,
+    num_samples: int,
+    seconds: float,
+) -> ImageResult:
+    """Make the account of a restored image, on the CPU.
+
+    Args:
+        observation: the degraded image.
+        restored: how it was restored.
+        plan: how it was meant to be.
+        precision: name that Lightning has for the run's precision.
+        phi_change: see `ImageResult`, as are the others.
+        seed: seed of its noise.
+        num_samples: number of restorations.
+        seconds: time that was spent on it.
+    """
+    degradation, y = plan.degradation, observation.y
+    restoration = restored.restoration
+    shown = y
+    if shown.shape != restoration.x0.shape:
+        shown = degradation.frame.crop(degradation.lift(y, restoration.phi))
+    restoration, y, shown = restoration.cpu(), y.cpu(), shown.cpu()
+    reference = None if observation.reference is None else observation.reference.cpu()
+    return ImageResult(
+        sample=observation.restored_as,
+        degradation=degradation,
+        y=y[0],
+        shown=shown[0],
+        reference=None if reference is None else reference[0],
+        true_phi=None if observation.true_phi is None else observation.true_phi.to("cpu"),
+        restoration=restoration,
+        scores=score(restoration, y, shown, reference),
+        notes=restored.notes,
+        reasons=[*plan.reasons, *observation.degradation.reasons],
+        tile=restored.tile,
+        precision="32-true" if restored.in_float32 else precision,
+        phi_change=phi_change,
+        seed=seed,
+        num_samples=num_samples,
+        seconds=seconds,
+        start=observation.start,
+    )
 
 
 def score(

@@ -127,13 +127,12 @@ def run(
 
 
 def _adapt(module: RestorationModule, data: RestorationDataModule) -> None:
-    """Tell the module what the data need, and the data what the module can do."""
+    """Tell the data what the module can do."""
     if module.chooses_degradation:
         if data.degrade or data.scenes:
             option = "data.degrade" if data.degrade else "data.scenes"
             raise UsageError(f"--{option} true needs a --model.degradation other than auto")
         data.batch_size = 1
-    module.degrade_noise = data.degrade_noise if data.degrade else None
 
 
 def _log_means(loggers: Sequence[Logger], records: Iterable[Record], step: int) -> None:

@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 import torch
 
 from d2ir_pl.degradations import Degradation
+from d2ir_pl.degradations.arguments import KeepsArguments
 from d2ir_pl.diffusion import Prior
 from d2ir_pl.restoration.problem import Problem
 from d2ir_pl.restoration.result import Restoration
@@ -18,7 +19,7 @@ GENTLER = 0.1
 """Factor of the step sizes for an image on which a method has diverged."""
 
 
-class RestorationMethod(ABC):
+class RestorationMethod(KeepsArguments, ABC):
     """A way to restore images. Its settings are constructor arguments, its state lives in a call.
 
     A method of one's own defines `solve`, and `check` if it does not fit everything.

@@ -84,14 +84,18 @@ class Restoration:
             std=torch.cat(std) if std else None,
         )
 
-    def cpu(self) -> Restoration:
-        """The same restoration with all tensors on the CPU."""
+    def to(self, device: torch.device | str) -> Restoration:
+        """The same restoration with all tensors on a device."""
         return replace(
             self,
-            x0=self.x0.cpu(),
-            phi=self.phi.to("cpu"),
-            residual=self.residual.cpu(),
-            sigma_y=self.sigma_y.cpu(),
-            reblurred=None if self.reblurred is None else self.reblurred.cpu(),
-            std=None if self.std is None else self.std.cpu(),
+            x0=self.x0.to(device),
+            phi=self.phi.to(device),
+            residual=self.residual.to(device),
+            sigma_y=self.sigma_y.to(device),
+            reblurred=None if self.reblurred is None else self.reblurred.to(device),
+            std=None if self.std is None else self.std.to(device),
         )
+
+    def cpu(self) -> Restoration:
+        """The same restoration with all tensors on the CPU."""
+        return self.to("cpu")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from d2ir_pl.errors import UsageError
 from d2ir_pl.inputs.items import Item
 from d2ir_pl.prediction.data import Batch
 from d2ir_pl.prediction.module import RestorationModule
@@ -44,32 +45,29 @@ class RestorationCallback(pl.Callback):
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         del trainer
-        assert isinstance(pl_module, RestorationModule)
+        if not isinstance(pl_module, RestorationModule):
+            raise UsageError(
+                f"{type(self).__name__} watches a RestorationModule, not "
+                f"{type(pl_module).__name__}: make that a subclass of it"
+            )
+        pl_module.batch_observers.append(self._receive)
         pl_module.observers.append(self.observe)
-
-    def on_predict_batch_start(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        del trainer, pl_module, batch_idx, dataloader_idx
-        self.items = [sample.item for sample in batch.samples]
-        self.begin()
 
     def on_predict_batch_end(
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
         outputs: Any,
-        batch: Batch,
+        batch: Any,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         del trainer, pl_module, batch, batch_idx, dataloader_idx
-        assert isinstance(outputs, BatchResult)
+        if not isinstance(outputs, BatchResult):
+            raise UsageError(
+                f"{type(self).__name__} needs the BatchResult that predict_step of "
+                f"RestorationModule returns, not {type(outputs).__name__}: return it from your own"
+            )
         self.finish(outputs)
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -82,8 +80,15 @@ class RestorationCallback(pl.Callback):
         del trainer, exception
         self._leave(pl_module)
 
+    def _receive(self, batch: Batch) -> None:
+        self.items = [sample.item for sample in batch.samples]
+        self.begin()
+
     def _leave(self, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, RestorationModule)
+        if not isinstance(pl_module, RestorationModule):
+            return
+        if self._receive in pl_module.batch_observers:
+            pl_module.batch_observers.remove(self._receive)
         if self.observe in pl_module.observers:
             pl_module.observers.remove(self.observe)
         self.close()

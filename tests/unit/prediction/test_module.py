@@ -97,8 +97,8 @@ def test_what_auto_has_chosen_stays_with_the_image(tmp_path: Path) -> None:
     assert chosen[0] is Identity
     assert chosen[1] in (Blur, GaussianBlur)
     assert (module.degradation, module.method) == before
-    with pytest.raises(ValueError, match="degradation auto takes one photo at a time"):
-        module.predict_step(batch_of(tmp_path / "sharp.png", tmp_path / "soft.png"))
+    together = module.predict_step(batch_of(tmp_path / "sharp.png", tmp_path / "soft.png"))
+    assert [type(result.degradation) for result in together] == chosen
 
 
 def test_a_photo_whose_damage_cannot_be_measured_is_a_failure(
@@ -148,9 +148,8 @@ def test_a_prediction_that_breaks_off_leaves_no_observers(tmp_path: Path) -> Non
 
 def test_what_a_degraded_image_was_made_of_is_its_reference(tmp_path: Path) -> None:
     module = quick(degradation=GaussianBlur(width=1.5, border="reflect"))
-    module.degrade_noise = 0.05
-    grey = save(tmp_path / "a.png", 3, grey=True)
-    (result,) = module.predict_step(batch_of(grey)).results
+    batch = batch_of(save(tmp_path / "a.png", 3, grey=True))
+    (result,) = module.predict_step(replace(batch, degrade_noise=0.05)).results
     assert result.true_phi is not None
     assert result.reference is not None
     assert torch.equal(result.reference, result.sample.photo.pixels)
@@ -166,6 +165,7 @@ def test_what_a_degraded_image_was_made_of_is_its_reference(tmp_path: Path) -> N
     ("options", "message"),
     [
         ({"num_samples": 0}, "^num_samples 0 must be at least 1$"),
+        ({"seed": -1}, "^seed -1 must be at least 0, as the same seed gives the same noise"),
         ({"sigma_y": 1.0}, "^sigma_y 1.0 must be at least 0 and below 1, which is grey levels"),
         ({"method": "auto"}, "^method auto chooses what suits .* name a method$"),
     ],
