@@ -78,14 +78,14 @@ class RestorationModule(SavesItsSettings):
     ) -> None:
         super().__init__()
         _check(seed, sigma_y, num_samples)
-        if method == "auto" and degradation != "auto":
+        self.chooses_degradation = degradation == "auto"
+        self.chooses_method = method == "auto"
+        if self.chooses_method and not self.chooses_degradation:
             raise ValueError(
                 "method auto chooses what suits a chosen degradation: set the degradation to auto "
                 "too, or name a method"
             )
         self.start = None if start is None else EarlierRun(Path(start))
-        self.chooses_degradation = degradation == "auto"
-        self.chooses_method = method == "auto"
         # Where they are chosen, these only stand in for what is chosen photo by photo.
         self.degradation: Degradation = (
             GaussianBlur() if degradation is None or degradation == "auto" else degradation
@@ -111,19 +111,16 @@ class RestorationModule(SavesItsSettings):
         self._attempts = Attempts(self.prior)
         self._numbering = Numbering(None)
         self._precision = "32-true"
-        settings = {
+        settings: dict[str, Any] = {
             "prior": prior,
-            "degradation": "auto" if self.chooses_degradation else self.degradation,
-            "method": "auto" if self.chooses_method else self.method,
-            "seed": seed,
-            "sigma_y": sigma_y,
-            "prior_flags": prior_flags,
             "tile": tile,
             "label": label,
-            "num_samples": num_samples,
-            "compile": compile,
-            "start": start,
+            "prior_flags": prior_flags,
         }
+        settings |= {"seed": seed, "sigma_y": sigma_y, "num_samples": num_samples}
+        settings |= {"compile": compile, "start": start}
+        settings["degradation"] = "auto" if self.chooses_degradation else self.degradation
+        settings["method"] = "auto" if self.chooses_method else self.method
         self.save_hyperparameters(described(settings))
 
     def configure_callbacks(self) -> list[pl.Callback]:
