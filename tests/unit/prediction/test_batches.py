@@ -24,9 +24,9 @@ def names(items: list[Item]) -> list[str]:
     [
         ({"inputs": None}, "^inputs: no input is given"),
         ({"inputs": "{}/missing"}, "missing does not exist: give a file, a folder or a quoted"),
-        ({"inputs": "{}/empty"}, r"empty holds no image files \(.*\.png"),
-        ({"inputs": "{}/*.gif"}, r"\*\.gif matches no image files: check it, and quote it"),
-        ({"inputs": "{}/*.txt"}, r"\*\.txt matches no image files: check it, and quote it"),
+        ({"inputs": "{}/empty"}, r"empty is a folder without image files \(.*\.png"),
+        ({"inputs": "{}/*.gif"}, r"\*\.gif matches no image files: check the pattern"),
+        ({"inputs": "{}/*.txt"}, r"\*\.txt matches no image files: check the pattern"),
         ({"references": "{}/missing"}, "missing is not a folder: give the folder of clean"),
         ({"references": "{}/a.png"}, r"a\.png is not a folder: give the folder of clean"),
         ({"batch_size": 0}, "^batch_size 0 must be at least 1$"),
