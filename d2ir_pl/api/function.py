@@ -37,6 +37,7 @@ class Options(TypedDict, total=False):
     precision: Precision
     device: str | torch.device | None
     batch_size: int
+    start: str | os.PathLike[str] | None
     observer: Observer
 
 
@@ -83,6 +84,7 @@ def restore(
     precision: Precision = "auto",
     device: str | torch.device | None = None,
     batch_size: int = 1,
+    start: str | os.PathLike[str] | None = None,
     observer: Observer = silent,
 ) -> Restored[Any] | list[Restored[Any]]:
     """Restore one image, or several.
@@ -116,6 +118,8 @@ def restore(
         device: the device to compute on; a GPU if there is one.
         batch_size: number of images of equal size that are restored together, which changes speed
             and memory, and the results by no more than rounding.
+        start: the `.json` that `predict` wrote about a photo, whose estimated degradation all
+            images have; it is taken as known. With the degradation `auto`, its kind is too.
         observer: a function that is told of every step, with the positions of its images.
 
     Returns:
@@ -124,7 +128,8 @@ def restore(
     Raises:
         ImageError: if an image cannot be read, or has a wrong shape, type or range. All images are
             read before the first is restored, and the message names every one that is wrong.
-        InputError: if there is no config of the given name.
+        InputError: if there is no config of the given name, or `start` holds no parameters, or
+            those of another degradation.
         PriorError: if the prior cannot be loaded.
         UsageError: if the degradation, the method or the prior is of a wrong type.
         ValueError: if the method does not fit the degradation, if a label is given for a loaded
@@ -134,7 +139,7 @@ def restore(
     if sigma_y is not None:
         require("sigma_y", sigma_y, 0, below=1)
     require("batch_size", batch_size, 1)
-    task = Task.of(degradation, method, num_samples)
+    task = Task.of(degradation, method, num_samples).started(start)
     images = several(image)
     given = [image] if images is None else images
     samples = read_given(given, alone=images is None)
@@ -182,7 +187,8 @@ def _batches(samples: Sequence[Sample], batch_size: int) -> list[list[int]]:
 
 
 def _observation(sample: Sample, plan: Plan, device: torch.device) -> Observation:
-    return Observation.given(sample, sample.y[None].to(device), plan.degradation)
+    given = Observation.given(sample, sample.y[None].to(device), plan.degradation)
+    return given.started(plan.start)
 
 
 @torch.no_grad()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
-from d2ir_pl.batches.plan import Plan
+from d2ir_pl.batches.plan import Plan, Start
 from d2ir_pl.degradations import Degradation, Exposures, GaussianBlur
-from d2ir_pl.errors import UsageError, require
+from d2ir_pl.degradations.saved import SavedPhi
+from d2ir_pl.errors import InputError, UsageError, require
 from d2ir_pl.inputs.samples import Sample
 from d2ir_pl.priors import Prior, load_prior
 from d2ir_pl.priors.precision import DTYPES, Precision, resolve
@@ -25,11 +27,32 @@ class Task:
         degradation: what happened to them; None where that is chosen image by image.
         method: how they are restored; None for what suits the chosen degradation.
         num_samples: number of restorations of each image.
+        start: parameters that are known from an earlier restoration; None if they are not.
     """
 
     degradation: Degradation | None
     method: RestorationMethod | None
     num_samples: int = 1
+    start: SavedPhi | None = None
+
+    def started(self, start: str | os.PathLike[str] | None) -> Task:
+        """The same with the parameters known that the `.json` of a photo holds.
+
+        Raises:
+            InputError: if the file holds none, or those of another degradation.
+        """
+        if start is None:
+            return self
+        path = Path(start)
+        if path.is_dir():
+            raise InputError(f"start {path} is a folder: give the .json of one photo in it")
+        try:
+            saved = SavedPhi.read(path)
+            if self.degradation is not None:
+                saved.told(self.degradation)
+        except ValueError as error:
+            raise InputError(f"start {error}") from None
+        return replace(self, start=saved)
 
     @classmethod
     def of(
@@ -88,10 +111,14 @@ class Task:
 
     def plan(self, sample: Sample, sigma_y: float | None, device: torch.device) -> Plan:
         """How an image is restored: what the task says, or what is chosen for it."""
+        saved = self.start
+        start: Start | None = None if saved is None else lambda _: saved
         if self.degradation is None:
+            if saved is not None and start is not None:
+                return Plan.continued(saved, start, self.method)
             return Plan.chosen(sample.photo, sample.y.to(device), sigma_y, self.method)
         assert self.method is not None
-        return Plan(self.degradation.to(device), self.method)
+        return Plan(self.degradation.to(device), self.method, start=start)
 
 
 def loaded(
