@@ -53,7 +53,7 @@ class Plan:
             sigma_y: standard deviation of its noise in [0, 1]; estimated if None.
             method: way to restore it; what suits its degradation if None.
         """
-        proposal = propose(y, photo.tables, sigma_y)
+        proposal = propose(y, photo.tables, sigma_y, photo.visible)
         return cls(
             proposal.degradation.to(y.device),
             proposal.method if method is None else method,
@@ -109,6 +109,24 @@ class Observation:
     true_phi: Phi | None = None
     start: SavedPhi | None = None
     first: Tensor | None = None
+
+    @property
+    def observed(self) -> Tensor | None:
+        """`(1, 1, h, w)`, 0 where a pixel is no part of the photo; None where all are."""
+        visible = self.sample.photo.visible
+        # Where the degradation has holes, what is transparent is among them, or left out too.
+        if visible is None or self.degradation.holes is not None or self.y.ndim != 4:
+            return None
+        return visible[None].to(self.y)
+
+    @staticmethod
+    def all_observed(observations: Sequence[Observation]) -> Tensor | None:
+        """`Observation.observed` of several photos as a batch."""
+        observed = [o.observed for o in observations]
+        if all(own is None for own in observed):
+            return None
+        whole = torch.ones_like(observations[0].y[:, :1])
+        return torch.cat([whole if own is None else own for own in observed])
 
     @torch.no_grad()
     def started(self, start: Start | None) -> Observation:

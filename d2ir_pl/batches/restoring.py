@@ -57,6 +57,7 @@ def restore_batch(
             Observation.together(part, plan),
             [image_generator(seed, o.sample.item.key) for o in part],
             None if sigma_y is None else torch.full((len(part),), 2 * sigma_y),
+            Observation.all_observed(part),
         )
         first = [o.first for o in part if o.first is not None]
         if len(first) == len(part):

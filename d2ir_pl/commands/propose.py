@@ -25,7 +25,7 @@ def propose_parser() -> PlainParser:
 def propose(arguments: list[str]) -> int:
     """Print a config for a photo, with the reasons as comments."""
     photo = read_image(propose_parser().parse_args(arguments).photo)
-    proposal = propose_for(photo.pixels, photo.tables)
+    proposal = propose_for(photo.pixels, photo.tables, observed=photo.visible)
     for reason in proposal.reasons:
         print(f"# {reason}")
     print(yaml.safe_dump(proposal.settings(), sort_keys=False), end="")

@@ -117,7 +117,10 @@ class Degradation(KeepsArguments, nn.Module, ABC):
         return self
 
     def estimate_sigma(self, y: Tensor) -> Tensor:
-        """Estimate the standard deviation of the noise in each image of y, `(B,)`."""
+        """Estimate the standard deviation of the noise in each image of y, `(B,)`.
+
+        Pixels of y that are NaN are not observed.
+        """
         return estimate_sigma(y)
 
     def residual(self, y: Tensor, prediction: Tensor, phi: Phi) -> Tensor:  # noqa: ARG002

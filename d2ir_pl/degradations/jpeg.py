@@ -129,6 +129,7 @@ class Jpeg(Degradation):
 
     def estimate_sigma(self, y: Tensor) -> Tensor:
         """The RMS rounding error of the pixels that the quantisation steps cause, `(B,)`."""
+        y = y.nan_to_num()
         return self._sigma(y, self.init(y, y.new_zeros(len(y))))
 
     def free(self, phi: Phi) -> list[str]:  # noqa: ARG002

@@ -13,6 +13,7 @@ from d2ir_pl.estimators.jpeg_blur import width_before_jpeg
 from d2ir_pl.estimators.jpeg_tables import estimate_quality
 from d2ir_pl.estimators.kernel_search import spectral_misfit
 from d2ir_pl.estimators.noise_level import MIN_SIGMA, estimate_sigma
+from d2ir_pl.estimators.observed_pixels import fill_unobserved, hide
 from d2ir_pl.estimators.spectrum import gaussian_covariance
 from d2ir_pl.estimators.widths import SHARP_WIDTH
 from d2ir_pl.image_io import FileTables
@@ -56,7 +57,10 @@ class Measurements:
 
 
 def measure(
-    y: Tensor, tables: FileTables | None = None, sigma_y: float | None = None
+    y: Tensor,
+    tables: FileTables | None = None,
+    sigma_y: float | None = None,
+    observed: Tensor | None = None,
 ) -> Measurements:
     """Measure a photo.
 
@@ -67,8 +71,14 @@ def measure(
         y: the photo, `(3, H, W)` in [-1, 1].
         tables: quantisation tables of the JPEG that it was read from; found in its pixels if None.
         sigma_y: standard deviation of the photo's noise in [0, 1]; estimated if None.
+        observed: `(1, H, W)`, 0 where a pixel is no part of the photo, which is continued there;
+            None where all are.
     """
     y = y.float().cpu()
+    if observed is not None:
+        seen = observed.cpu()[None]
+        sigma = estimate_sigma(hide(y[None], seen))
+        y = fill_unobserved(y[None], seen, sigma)[0]
     file = _tables_of_pixels(y) if tables is None else tables
     quality = _nearest_quality(file.tables[0])
     found = estimate_sigma(y[None]).clamp_min(MIN_SIGMA)

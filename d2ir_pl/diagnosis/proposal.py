@@ -105,15 +105,22 @@ class Proposal:
         return {"model": concise(Setup, setup_settings(self.config, self.overrides))}
 
 
-def propose(y: Tensor, tables: FileTables | None = None, sigma_y: float | None = None) -> Proposal:
+def propose(
+    y: Tensor,
+    tables: FileTables | None = None,
+    sigma_y: float | None = None,
+    observed: Tensor | None = None,
+) -> Proposal:
     """Look at a photo and say what happened to it.
 
     Args:
         y: the photo, `(3, H, W)` in [-1, 1].
         tables: quantisation tables of the JPEG that it was read from; found in its pixels if None.
         sigma_y: standard deviation of the photo's noise in [0, 1]; estimated if None.
+        observed: `(1, H, W)`, 0 where a pixel is no part of the photo, such as a transparent one;
+            None where all are.
     """
-    return explain(measure(y, tables, sigma_y))
+    return explain(measure(y, tables, sigma_y, observed))
 
 
 def explain(seen: Measurements) -> Proposal:

@@ -17,7 +17,8 @@ def estimate_sigma(y: Tensor) -> Tensor:
 
     sigma = median |d| / 0.6745, d the db2 coefficients that are high-pass in both directions,
     averaged over the channels. Coefficients that are exactly zero (flat, clipped areas) are left
-    out. The estimate has no lower bound: a noiseless synthetic image gives nearly 0.
+    out, and so are those of pixels that are NaN, which are not observed. The
+    estimate has no lower bound: a noiseless synthetic image gives nearly 0.
 
     Args:
         y: `(B, C, H, W)`, any range; the result has the units of y.

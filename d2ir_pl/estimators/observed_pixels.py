@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from d2ir_pl.estimators.noise_level import NORMAL_MAD
+from d2ir_pl.estimators.noise_level import NORMAL_MAD, is_grey
 
 # In [-1, 1], where a grey level of 8 bits is 2 / 255: half a level tells black from not black.
 BLACK = -1 + 1 / 255
@@ -85,6 +85,28 @@ def pull_push(y: Tensor, mask: Tensor) -> Tensor:
     for _ in range(SWEEPS):
         filled = mask * y + (1 - mask) * _mean_of_neighbours(filled)
     return filled
+
+
+def fill_unobserved(y: Tensor, observed: Tensor, sigma: Tensor) -> Tensor:
+    """Continue the observed pixels of photos over the others, with as much noise.
+
+    So filled, a photo has the noise of the observed pixels everywhere, and no edge that a blur of
+    the observed ones would not allow. The noise is the same at every call.
+
+    Args:
+        y: `(B, 3, H, W)`; what it holds where nothing is observed does not matter.
+        observed: `(B, 1, H, W)`, 1 where a pixel is observed, and 0 elsewhere.
+        sigma: `(B,)` standard deviation of the noise in the units of y.
+    """
+    filled = pull_push(torch.where(observed == 1, y, 0), observed)
+    noise = torch.randn(y.shape[1:], generator=torch.Generator().manual_seed(0)).to(y)
+    noise = torch.where(is_grey(filled)[:, None, None, None], noise[:1], noise)
+    return torch.where(observed == 1, y, filled + sigma[:, None, None, None] * noise)
+
+
+def hide(y: Tensor, observed: Tensor) -> Tensor:
+    """The photos with NaN for what is not observed, as `estimate_sigma` leaves it out."""
+    return torch.where(observed == 1, y, torch.nan)
 
 
 def _mean_of_neighbours(x: Tensor) -> Tensor:

@@ -55,6 +55,16 @@ class Photo:
     exif: bytes | None = None
     mask: Tensor | None = None
 
+    @property
+    def visible(self) -> Tensor | None:
+        """`(1, H, W)`, 0 where the photo is rather transparent than opaque; None if it is nowhere.
+
+        Opacity counts relative to its maximum, because a whole photo may be translucent.
+        """
+        if self.alpha is None or float(self.alpha.min()) >= float(self.alpha.max()) / 2:
+            return None
+        return (self.alpha >= self.alpha.max() / 2).float()
+
     def restored(self, pixels: Tensor, keeps_grey: bool = True) -> Photo:
         """The photo once it is restored: other pixels, and all else as its file had it.
 

@@ -11,7 +11,9 @@ from torch import Generator, Tensor
 from d2ir_pl.degradations import Degradation, LinearOperator, Phi
 from d2ir_pl.diffusion.randomness import normal_like
 from d2ir_pl.estimators.noise_level import MIN_SIGMA
+from d2ir_pl.estimators.observed_pixels import fill_unobserved, hide
 from d2ir_pl.operators.linear import Size, size_of
+from d2ir_pl.operators.weighted import WeightedOperator
 from d2ir_pl.restoration.result import Losses, Restoration
 from d2ir_pl.stages import StoppedBy
 
@@ -28,6 +30,8 @@ class Problem:
         sigma_y: `(B,)` standard deviation of n in the units of y, positive.
         degradation: family of degradations D, with phi known or not.
         generators: one CPU generator per image, the only source of randomness.
+        observed: `(B, 1, h, w)`, 1 where a pixel of y is observed, and 0 where it is no part of the
+            photo, such as a transparent one, and only continues it; None where all are.
         first: `(B, 3, H, W)` restorations that are known already, of the size of the result; None
             if there are none.
 
@@ -39,6 +43,7 @@ class Problem:
     sigma_y: Tensor
     degradation: Degradation
     generators: Sequence[Generator]
+    observed: Tensor | None = None
     first: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -52,6 +57,10 @@ class Problem:
             raise ValueError(f"{count} images need as many generators, not {len(self.generators)}")
         if self.sigma_y.shape != (count,):
             raise ValueError(f"sigma_y must be ({count},), not {tuple(self.sigma_y.shape)}")
+        if self.observed is not None and self.observed.shape != (count, 1, *y.shape[-2:]):
+            raise ValueError(
+                f"observed must be {(count, 1, *y.shape[-2:])}, not {tuple(self.observed.shape)}"
+            )
         if not bool(torch.isfinite(y).all()):
             raise ValueError("y has NaN or infinite values: repair the input")
 
@@ -62,6 +71,7 @@ class Problem:
         degradation: Degradation,
         generators: Sequence[Generator],
         sigma_y: Tensor | None = None,
+        observed: Tensor | None = None,
     ) -> Problem:
         """The problem of some images in float32, with noise of at least `MIN_SIGMA`.
 
@@ -71,16 +81,22 @@ class Problem:
             degradation: family of degradations that explains them.
             generators: CPU generators, one per image; the only source of randomness.
             sigma_y: `(B,)` noise in the units of y; estimated from y if None.
+            observed: `(B, 1, H, W)`, 1 where a pixel of y is observed, and 0 elsewhere, where the
+                others are continued in place of it; None where all are observed.
 
         Raises:
             ValueError: if y has another shape or type, or values that are not finite, or if there
                 are not as many generators as images.
         """
-        problem = cls(y, torch.ones(len(y)), degradation, generators)
+        problem = cls(y, torch.ones(len(y)), degradation, generators, observed)
         y = y.float()
         with torch.autocast(y.device.type, enabled=False):
-            found = degradation.estimate_sigma(y) if sigma_y is None else sigma_y.to(y)
-        return replace(problem, y=y, sigma_y=found.clamp_min(MIN_SIGMA))
+            seen = y if observed is None else hide(y, observed)
+            found = degradation.estimate_sigma(seen) if sigma_y is None else sigma_y.to(y)
+            found = found.clamp_min(MIN_SIGMA)
+            if observed is not None:
+                y = fill_unobserved(y, observed, found)
+        return replace(problem, y=y, sigma_y=found)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -113,11 +129,21 @@ class Problem:
 
     def linearize(self, x: Tensor, phi: Phi) -> tuple[LinearOperator, Tensor]:
         """The derivative of D_phi at x, and the residual y - D_phi(x)."""
-        return self.degradation.linearize(self.y, x, phi)
+        operator, residual = self.degradation.linearize(self.y, x, phi)
+        weight = self._weight(residual)
+        if weight is None:
+            return operator, residual
+        return WeightedOperator(operator, weight), weight * residual
 
     def residual(self, x: Tensor, phi: Phi) -> Tensor:
         """The residual y - D_phi(x); it is zero where y says nothing about x."""
-        return self.degradation.residual(self.y, self.degradation(x, phi), phi)
+        return self.residual_of(self.degradation(x, phi), phi)
+
+    def residual_of(self, prediction: Tensor, phi: Phi) -> Tensor:
+        """The residual y - D_phi(x) of a prediction D_phi(x) that is known already."""
+        residual = self.degradation.residual(self.y, prediction, phi)
+        weight = self._weight(residual)
+        return residual if weight is None else weight * residual
 
     def misfit(self, x: Tensor, phi: Phi) -> Tensor:
         """`(B,)` mean square of y - D_phi(x) over the values of y that say something about x.
@@ -133,7 +159,16 @@ class Problem:
             residual: residual y - D_phi(x).
             phi: parameters that it belongs to.
         """
-        return mean_square(residual) / self.degradation.share(phi)
+        share, weight = self.degradation.share(phi), self._weight(residual)
+        if weight is not None:
+            share = share * weight.mean((1, 2, 3))
+        return mean_square(residual) / share
+
+    def _weight(self, residual: Tensor) -> Tensor | None:
+        """Which values of a residual count, `observed`; None for coefficients, which mix pixels."""
+        if self.observed is None or residual.shape[-2:] != self.observed.shape[-2:]:
+            return None
+        return self.observed
 
     def crop(self, x: Tensor) -> Tensor:
         """The part of x that the user asked for."""
@@ -149,6 +184,7 @@ class Problem:
             y=self.y[rows],
             sigma_y=self.sigma_y[rows],
             generators=generators,
+            observed=None if self.observed is None else self.observed[rows],
             first=first,
         )
 
@@ -172,7 +208,7 @@ class Problem:
             losses: misfit of each image at every step, by stage; see `Steps.losses`.
         """
         reblurred = self.degradation(x, phi)
-        residual = self.degradation.residual(self.y, reblurred, phi)
+        residual = self.residual_of(reblurred, phi)
         return Restoration(
             x0=self.crop(x).clamp(-1, 1),
             phi=phi,

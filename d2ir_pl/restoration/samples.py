@@ -58,7 +58,7 @@ def restore_samples(
     # Degrading is linear, or nearly so between samples, and a mean of what each predicts has the
     # margin beyond the photo, which x0 lacks.
     reblurred = torch.stack([s.reblurred for s in samples if s.reblurred is not None]).mean(0)
-    difference = problem.degradation.residual(problem.y, reblurred, first.phi)
+    difference = problem.residual_of(reblurred, first.phi)
     return replace(
         first,
         x0=x.mean(0),

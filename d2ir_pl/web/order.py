@@ -56,7 +56,7 @@ def plan(order: Order, max_pixels: int) -> Plan:
     photo = read_image(order.photo, max_pixels=max_pixels)
     reasons: tuple[str, ...] = ()
     if order.task == "auto":
-        proposal = propose(photo.pixels, photo.tables, order.sigma_y)
+        proposal = propose(photo.pixels, photo.tables, order.sigma_y, photo.visible)
         task, reasons = proposal.settings()["model"], proposal.reasons
     else:
         task = shipped_model(order.task)
