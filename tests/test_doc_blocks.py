@@ -75,7 +75,10 @@ def test_every_block_of_python_is_found_and_marked_rightly() -> None:
         assert {block.mark for block in found} <= {"", *MARKS}, page
 
 
-@pytest.mark.parametrize("page", BLOCKS)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(p, marks=pytest.mark.slow) if "lightning" in p else p for p in BLOCKS],
+)
 def test_the_blocks_of_a_page_run_and_write_what_they_say(page: str, desk: Path) -> None:
     names: dict[str, Any] = {"__name__": "__main__", **GIVEN.get(page, {})}
     run = [block for block in BLOCKS[page] if not block.mark]
