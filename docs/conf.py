@@ -43,7 +43,7 @@ autodoc_inherit_docstrings = False
 nitpick_ignore_regex = [
     (r"py:.*", r"(torch|nn|numpy|PIL|os|pathlib|collections|datetime|typing)\..*"),
     (r"py:.*", r"Console|Path|Tensor|UNetModel|timedelta"),
-    (r"py:.*", r"(.*\.)?(Border|ImageLike|Item|Kernel|ResultFolder|Size|Subsampling)"),
+    (r"py:.*", r"(.*\.)?(Border|ImageKind|Kernel|ResultFolder|Size|Subsampling)"),
     (r"py:.*", r"(.*\.)?(Gradient|Losses|Observer|Schedule|Spacing|Stage|StoppedBy|Tile)"),
     (r"py:.*", r"(.*\.)?(Photo|Settings|UNetFlags|(Image|Input|Prior|Usage)Error)"),
 ]
