@@ -10,10 +10,15 @@ import torch
 from torch import Generator, Tensor
 
 from d2ir_pl.degradations.base import Degradation
-from d2ir_pl.degradations.jpeg_operator import WhitenedCoefficients, compressions
+from d2ir_pl.degradations.jpeg_operator import (
+    WhitenedCoefficients,
+    compressions,
+    noise_variance,
+)
 from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.degradations.ranges import require_range
 from d2ir_pl.errors import require
+from d2ir_pl.estimators.jpeg_blur import before_jpeg
 from d2ir_pl.estimators.jpeg_tables import (
     SUBSAMPLINGS,
     estimate_factors,
@@ -25,6 +30,7 @@ from d2ir_pl.image_io import FileTables, Photo
 from d2ir_pl.operators.jpeg_transform import (
     analyze,
     clip_straight_through,
+    colour_matrix,
     standard_tables,
     synthesize,
 )
@@ -38,6 +44,13 @@ Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 # bias on photographs of the training set; wider blurs are read too narrow.
 WHITE_SHARE = 0.3
 
+MIN_NOISE = 1.0
+"""Least noise before the compression, in grey levels, where it is estimated.
+
+No model of what happened to a photo is exact: believed to the rounding of a file of the best
+qualities, a width that is a third too large costs 5 dB (docs/experiments.md).
+"""
+
 
 class Jpeg(Degradation):
     """JPEG compression and decompression: y = S(q round(C x / q)), clipped to [-1, 1].
@@ -46,25 +59,28 @@ class Jpeg(Degradation):
     chrominances, S maps them back, and q are the quantisation steps. phi: `tables`
     `(B, 2, 8, 8)`, the steps for luminance and chrominances in grey levels of 8 bits, vertical
     frequency first; `factors` `(B, 2)`, vertical and horizontal subsampling; `orientation` `(B,)`,
-    the EXIF orientation of the file. phi is found before the restoration and stays fixed.
+    the EXIF orientation of the file; `noise` `(B,)`, standard deviation in grey levels of the white
+    noise that was in the luminance before. phi is found before the restoration and stays fixed.
 
     Rounding and clipping have the derivative of the identity in `forward`. `linearize` instead
-    compares the coefficients of x with those of y, each in units of its own rounding error: steps
-    differ tenfold between frequencies, and so does what y says about them. With
-    e ~ N(0, q^2 / 12),
+    compares the coefficients of x with those of y, each in units of its own error: steps differ
+    tenfold between frequencies, and so does what y says about them. With e ~ N(0, q^2 / 12 + n^2),
+    n the noise that was there before,
 
-        ||r||^2 / sigma^2 = sum_k (c_k(y) - c_k(x))^2 / (q_k^2 / 12),
+        ||r||^2 / sigma^2 = sum_k (c_k(y) - c_k(x))^2 / (q_k^2 / 12 + n_k^2),
 
-    where sigma is what `estimate_sigma` returns. There is no other noise.
+    where sigma is what `estimate_sigma` returns.
 
     Args:
         quality: of the Independent JPEG Group's scale, 1 to 100. None reads the tables of JPEG
             files, and finds the quality of other files (decoded JPEGs) from their pixels.
         subsampling: of the chrominances; None reads it off too.
         draw_quality: range from which qualities are drawn to degrade clean images.
+        noise: standard deviation in [0, 1] of the white noise that was in each channel before the
+            compression; None finds it from the coefficients.
 
     Raises:
-        ValueError: for qualities or subsamplings that do not exist.
+        ValueError: for qualities or subsamplings that do not exist, or noise out of its range.
     """
 
     def __init__(
@@ -72,8 +88,11 @@ class Jpeg(Degradation):
         quality: int | None = None,
         subsampling: Subsampling | None = None,
         draw_quality: tuple[int, int] = (10, 40),
+        noise: float | None = None,
     ) -> None:
         super().__init__()
+        if noise is not None:
+            require("noise", noise, 0, below=1, remedy="which is grey levels / 255")
         if quality is not None:
             require("quality", quality, 1, 100, remedy="such as 75")
         require_range("draw_quality", draw_quality, 1, 100)
@@ -83,6 +102,7 @@ class Jpeg(Degradation):
         self.quality = quality
         self.subsampling = subsampling
         self.draw_quality = draw_quality
+        self.noise = noise
         self._files: list[FileTables | None] = []
 
     def for_images(
@@ -102,13 +122,14 @@ class Jpeg(Degradation):
             raise ValueError(f"{len(self._files)} files were read for a batch of {len(y)} images")
         files = self._files or [None] * len(y)
         rows = [self._read(image, file) for image, file in zip(y, files, strict=True)]
-        return _phi(rows, y)
+        return _phi(rows, [self._noise(image, row) for image, row in zip(y, rows, strict=True)], y)
 
     def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:
         low, high = self.draw_quality if self.quality is None else (self.quality, self.quality)
         factors = SUBSAMPLINGS[self.subsampling or "4:2:0"]
         drawn = [torch.randint(low, high + 1, (), generator=g) for g in generators]
-        return _phi([FileTables(standard_tables(q), factors, 1) for q in drawn], like)
+        rows = [FileTables(standard_tables(q), factors, 1) for q in drawn]
+        return _phi(rows, [_levels(self.noise or 0.0)] * len(rows), like)
 
     def forward(self, x: Tensor, phi: Phi) -> Tensor:
         rows = []
@@ -139,7 +160,8 @@ class Jpeg(Degradation):
         names = {factors: name for name, factors in SUBSAMPLINGS.items()}
         standard = standard_tables(torch.arange(1, 101))
         described = []
-        for tables, factors, orientation in compressions(phi):
+        noises = phi["noise"].tolist()
+        for (tables, factors, orientation), noise in zip(compressions(phi), noises, strict=True):
             tables = tables.cpu()
             match = (standard == tables).flatten(1).all(1).nonzero()
             described.append(
@@ -148,6 +170,7 @@ class Jpeg(Degradation):
                     "quality": int(match[0]) + 1 if len(match) else None,
                     "subsampling": names.get(factors, "4:4:0"),
                     "orientation": orientation,
+                    "noise": round(noise / _levels(1.0), 4),
                     "tables": tables.long().tolist(),
                 }
             )
@@ -163,18 +186,32 @@ class Jpeg(Degradation):
         factors = estimate_factors(y, tables) if known is None else SUBSAMPLINGS[known]
         return FileTables(tables, factors, 1)
 
+    def _noise(self, y: Tensor, file: FileTables) -> float:
+        if self.noise is not None:
+            return _levels(self.noise)
+        return max(MIN_NOISE, before_jpeg(stored(y, file.orientation), file.tables[0]).noise)
+
     def _sigma(self, y: Tensor, phi: Phi) -> Tensor:
         rows = []
         for image, (tables, factors, orientation) in zip(y, compressions(phi), strict=True):
             file = stored(image, orientation)
             coefficients = analyze(file, factors, decoded=True).quantize(tables.to(y))
-            rows.append(rms_error(quantization_variance(coefficients, tables.to(y)), factors))
-        return torch.stack(rows)
+            rows.append(quantization_variance(coefficients, tables.to(y)))
+        noise = noise_variance(phi["noise"], phi["factors"])[..., None, None].to(y)
+        variance = torch.stack(rows) + noise
+        sizes = [factors for _, factors, _ in compressions(phi)]
+        return torch.stack([rms_error(v, f) for v, f in zip(variance, sizes, strict=True)])
 
 
-def _phi(rows: Sequence[FileTables], like: Tensor) -> Phi:
+def _levels(noise: float) -> float:
+    """Noise of the luminance in grey levels, given that of each channel in [0, 1]."""
+    return 255 * noise * float(colour_matrix(torch.zeros(1))[0].norm())
+
+
+def _phi(rows: Sequence[FileTables], noises: Sequence[float], like: Tensor) -> Phi:
     return Phi(
         tables=torch.stack([row.tables.float() for row in rows]).to(like.device),
         factors=torch.tensor([row.factors for row in rows], device=like.device),
         orientation=torch.tensor([row.orientation for row in rows], device=like.device),
+        noise=torch.tensor(noises, dtype=torch.float32, device=like.device),
     )

@@ -29,8 +29,9 @@ from d2ir_pl.operators.orientation import stored, stored_size, upright
 class WhitenedCoefficients:
     """The map A to the coefficients of an image in units of their rounding errors, times sigma.
 
-    (A x)_k = sigma sqrt(12) / q_k (C x)_k, `(B, 1, 1, n)`, C without its constants. An image whose
-    chrominances are subsampled has fewer coefficients than others of its size; zeros follow.
+    (A x)_k = sigma / s_k (C x)_k, `(B, 1, 1, n)`, C without its constants, where s_k^2 is the
+    `coefficient_variance`. An image whose chrominances are subsampled has fewer coefficients than
+    others of its size; zeros follow.
 
     Args:
         phi: parameters of `Jpeg`.
@@ -41,7 +42,7 @@ class WhitenedCoefficients:
     def __init__(self, phi: Phi, sigma: Tensor, size: Size) -> None:
         self._compressions = compressions(phi)
         self._size = size
-        self._weights = math.sqrt(12) * sigma[:, None, None, None] / phi["tables"].to(sigma)
+        self._weights = sigma[:, None, None, None] / coefficient_variance(phi).to(sigma).sqrt()
         black = sigma.new_zeros(len(sigma), 3, *size)
         self._constant = self.whiten(self.coefficients(black))
 
@@ -85,6 +86,25 @@ class WhitenedCoefficients:
             solved = _solve(stored(image, orientation), weights.square(), weight, factors)
             rows.append(upright(solved, orientation))
         return torch.stack(rows)
+
+
+def noise_variance(noise: Tensor, factors: Tensor) -> Tensor:
+    """`(B, 2)` variance that white noise before the compression adds to each coefficient.
+
+    Args:
+        noise: `(B,)` standard deviation of the noise of the luminance in grey levels; that of the
+            colours is independent and of equal strength.
+        factors: `(B, 2)` factors by which chrominances are shrunk, which averages their noise.
+    """
+    power = colour_matrix(noise).square().sum(1)
+    chroma = power[1:].mean() / power[0] / factors.prod(1)
+    return noise.square()[:, None] * torch.stack([torch.ones_like(chroma), chroma], 1)
+
+
+def coefficient_variance(phi: Phi) -> Tensor:
+    """`(B, 2, 8, 8)` error variance of the coefficients: q^2 / 12 + n^2, in squared grey levels."""
+    rounding = phi["tables"].square() / 12
+    return rounding + noise_variance(phi["noise"], phi["factors"])[..., None, None]
 
 
 def compressions(phi: Phi) -> list[tuple[Tensor, Factors, int]]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.estimators.edge_kernel import edge_kernel
-from d2ir_pl.estimators.jpeg_blur import width_before_jpeg
+from d2ir_pl.estimators.jpeg_blur import BeforeJpeg, before_jpeg
 from d2ir_pl.estimators.jpeg_tables import estimate_quality
 from d2ir_pl.estimators.kernel_search import spectral_misfit
 from d2ir_pl.estimators.noise_level import MIN_SIGMA, estimate_sigma
@@ -39,6 +39,7 @@ class Measurements:
             Gaussian, in the units of `spectral_misfit`; 0 for sharp photos.
         jpeg_width: width in pixels of the blur that the coefficients of a JPEG show; 0 for photos
             without rounded coefficients.
+        jpeg_noise: standard deviation in grey levels of the luminance's noise that they show.
         quality: quality of the standard JPEG tables that are nearest to those of the file, or to
             those found in the pixels; 100 where the pixels show none.
         from_file: whether the quality was read from a file.
@@ -51,6 +52,7 @@ class Measurements:
     angle: float
     shaken: float
     jpeg_width: float
+    jpeg_noise: float
     quality: int
     from_file: bool
     brightness: float
@@ -83,12 +85,12 @@ def measure(
     quality = _nearest_quality(file.tables[0])
     found = estimate_sigma(y[None]).clamp_min(MIN_SIGMA)
     sigma = found if sigma_y is None else torch.full((1,), 2 * sigma_y).clamp_min(MIN_SIGMA)
-    image, in_image, jpeg_width = y[None], sigma, 0.0
+    image, in_image, before = y[None], sigma, BeforeJpeg(0.0, 0.0)
     if tables is not None or quality < 100:
         image = y.mean(0, keepdim=True).expand_as(y)[None].contiguous()
         share = estimate_sigma(image).clamp_min(MIN_SIGMA) / found
         in_image = sigma * share.clamp(3**-0.5, 1)
-        jpeg_width = width_before_jpeg(stored(y, file.orientation), file.tables[0])
+        before = before_jpeg(stored(y, file.orientation), file.tables[0])
     width = math.sqrt(float(gaussian_covariance(image, in_image)[0, 0, 0]))
     covariance = gaussian_covariance(image, in_image, isotropic=False)
     major, minor, angle = principal_widths(covariance[0])
@@ -99,7 +101,8 @@ def measure(
         widths=(major, minor),
         angle=angle,
         shaken=_shaken(image, in_image, covariance) if width > SHARP_WIDTH else 0.0,
-        jpeg_width=jpeg_width,
+        jpeg_width=before.width,
+        jpeg_noise=before.noise,
         quality=quality,
         from_file=tables is not None,
         brightness=float(values.kthvalue(max(1, round(0.99 * len(values)))).values),

@@ -26,8 +26,11 @@ MAX_RATIO = 1.5
 """Ratio of the two widths above which a blur counts as stronger in one direction."""
 SHAKEN = 75.0
 """Value of `Measurements.shaken` above which the kernel of the edges is believed."""
-MAX_QUALITY = 90
-"""Quality of a JPEG from which its rounding errors are taken for noise."""
+CAUTIOUS = 0.9
+"""Share that is undone of the width that the coefficients of a JPEG show: a blur that is taken for
+wider than it was costs more than one that is taken for narrower."""
+FAITHFUL = 90
+"""Quality of a JPEG from which its spectrum is believed if it shows a shake."""
 DARK = BRIGHT / 2
 """99th percentile of the intensities below which a photo counts as too dark."""
 
@@ -126,9 +129,12 @@ def propose(
 def explain(seen: Measurements) -> Proposal:
     """The proposal that measurements lead to."""
     blur, light, jpeg = _blur(seen), _darkness(seen), _compression(seen)
+    shaken = blur.config == "blind_deblur_kernel"
+    if shaken:  # its config allows for errors as large as those of the rounding
+        jpeg = Finding(jpeg.sentence)
     noise = f"noise: about {seen.sigma_y:.3f} of the range"
     if jpeg.config:
-        noise = "noise: what there is beside the rounding of JPEG is counted with it"
+        noise = f"noise: about {seen.jpeg_noise:.1f} grey levels before the compression"
     sentences = (blur.sentence, light.sentence, jpeg.sentence, noise)
     damage = [finding for finding in (blur, light, jpeg) if finding.config]
     if not damage:
@@ -141,7 +147,6 @@ def explain(seen: Measurements) -> Proposal:
     if jpeg.config:
         return Proposal(sentences, "old_photo", overrides | FULL_SIZE_JPEG)
     # The settings for a free kernel allow for its errors, which those for a dark photo do not.
-    shaken = blur.config == "blind_deblur_kernel"
     return Proposal(sentences, blur.config if shaken else light.config, overrides)
 
 
@@ -153,10 +158,10 @@ def _blur(seen: Measurements) -> Finding:
     because stage 1 would read it off the spectrum again.
     """
     (major, minor), angle = seen.widths, seen.angle
-    compressed, is_jpeg = seen.quality < MAX_QUALITY, seen.jpeg_width > 0
+    is_jpeg = seen.jpeg_width > 0
     known: Settings = {}
     if seen.jpeg_width > SHARP_JPEG_WIDTH and seen.width < TRUSTED * seen.jpeg_width:
-        width = round(seen.jpeg_width, 2)
+        width = round(CAUTIOUS * seen.jpeg_width, 2)
         return Finding(
             f"blur: about {width:.1f} pixels wide by its JPEG coefficients; sharp photos show less "
             f"than {SHARP_JPEG_WIDTH}",
@@ -168,7 +173,7 @@ def _blur(seen: Measurements) -> Finding:
             f"no blur: {seen.width:.2f} pixels wide by its spectrum; sharp photos show less than "
             f"{SHARP_WIDTH}"
         )
-    if seen.shaken > SHAKEN and not compressed:
+    if seen.shaken > SHAKEN and seen.quality >= FAITHFUL:
         return Finding(
             f"blur of any shape, such as a shake: the kernel that its edges show explains its "
             f"spectrum better than a Gaussian, by {seen.shaken:.0f}, where {SHAKEN:.0f} is enough",
@@ -203,13 +208,8 @@ def _darkness(seen: Measurements) -> Finding:
 def _compression(seen: Measurements) -> Finding:
     """Judge the quality of a JPEG."""
     source = "its file says" if seen.from_file else "its pixels show"
-    if seen.quality < MAX_QUALITY:
-        return Finding(f"JPEG: {source} a quality of {seen.quality}", "jpeg")
     if seen.quality < 100:
-        return Finding(
-            f"no damage by JPEG: {source} a quality of {seen.quality}; from {MAX_QUALITY} on, "
-            "rounding passes for noise"
-        )
+        return Finding(f"JPEG: {source} a quality of {seen.quality}", "jpeg")
     return Finding("no JPEG: its pixels show no rounding of coefficients")
 
 

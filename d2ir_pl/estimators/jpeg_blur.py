@@ -16,6 +16,7 @@ GROUPS has a c of its own.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import cache
 
 import torch
@@ -37,15 +38,25 @@ MAX_BLOCKS = 8192
 PERIOD = 256
 
 
-def width_before_jpeg(y: Tensor, table: Tensor) -> float:
-    """Width in pixels of the isotropic Gaussian blur that the coefficients of a JPEG show.
+@dataclass(frozen=True)
+class BeforeJpeg:
+    """What a photo was like before JPEG compressed it.
+
+    Attributes:
+        width: width in pixels of an isotropic Gaussian blur, from MIN_WIDTH (sharp) to MAX_WIDTH.
+        noise: standard deviation in grey levels of white noise in the luminance.
+    """
+
+    width: float
+    noise: float
+
+
+def before_jpeg(y: Tensor, table: Tensor) -> BeforeJpeg:
+    """The most likely blur and noise before the compression, given the rounded coefficients.
 
     Args:
         y: `(3, H, W)` decoded photo in [-1, 1], turned as it was stored.
         table: `(8, 8)` quantisation steps of the luminance in grey levels.
-
-    Returns:
-        A width from MIN_WIDTH (sharp) to MAX_WIDTH.
     """
     steps = table.double().cpu()
     blocks = analyze(y.double().cpu(), (1, 1)).luma.flatten(0, 1)
@@ -59,7 +70,10 @@ def width_before_jpeg(y: Tensor, table: Tensor) -> float:
     for i, noise in enumerate(NOISES):
         b = ((variance + noise**2) / 2).sqrt()
         likelihood[i] = laplace_log_likelihood(groups, steps.flatten()[1:], b).amax(1).sum(0)
-    return float(widths[likelihood.amax(0).argmax()])
+    return BeforeJpeg(
+        width=float(widths[likelihood.amax(0).argmax()]),
+        noise=NOISES[int(likelihood.amax(1).argmax())],
+    )
 
 
 @cache

@@ -165,7 +165,7 @@ def test_rounding_and_clipping_pass_gradients_straight_through(contrast: int) ->
 def test_the_linearised_residual_counts_rounding_errors() -> None:
     """The truth is off by about a uniform error of each coefficient with steps below the signal."""
     x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) / 4
-    jpeg = Jpeg(90, "4:4:4")
+    jpeg = Jpeg(90, "4:4:4", noise=0)
     phi = jpeg.init(x, torch.zeros(1))
     y = jpeg(x.clamp(-1, 1), phi)
     operator, residual = jpeg.linearize(y, x.clamp(-1, 1), phi)
@@ -182,6 +182,7 @@ def test_the_preconditioner_makes_few_iterations_enough(factors: tuple[int, int]
         tables=standard_tables(torch.tensor([12])).double(),
         factors=torch.tensor([factors]),
         orientation=torch.tensor([1]),
+        noise=torch.tensor([1.0]).double(),
     )
     operator = WhitenedCoefficients(phi, torch.tensor([0.1]).double(), (48, 64))
     x = scene()[None].double()
@@ -254,6 +255,34 @@ def test_images_with_different_subsampling_share_a_batch() -> None:
         assert torch.allclose(x[b], alone[0], atol=1e-4)
 
 
+# ---- The noise before the compression ----
+
+
+@pytest.mark.parametrize("quality", [75, 95])
+@pytest.mark.parametrize("noise", [0.01, 0.03])
+def test_the_noise_before_the_compression_is_found_or_told(quality: int, noise: float) -> None:
+    x = torch.nn.functional.avg_pool2d(scene((192, 192))[None], 9, 1, 4)  # no fine texture
+    n = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    y = pillow((x + 2 * noise * n)[0], quality, "4:4:4")[None]
+    (found,) = Jpeg().describe(Jpeg().init(y, torch.zeros(1)))
+    assert found["noise"] == pytest.approx(noise, rel=0.3)
+    (told,) = Jpeg(noise=noise).describe(Jpeg(noise=noise).init(y, torch.zeros(1)))
+    assert told["noise"] == pytest.approx(noise, abs=1e-4)
+
+
+def test_noise_takes_weight_from_the_finest_steps() -> None:
+    """The weighed error of noise that was rounded is that of rounding and noise together."""
+    x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) / 8
+    noise = 0.02
+    n = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    y = pillow((x + 2 * noise * n)[0], 95, "4:4:4")[None]
+    jpeg = Jpeg(95, "4:4:4", noise=noise)
+    phi = jpeg.init(y, torch.zeros(1))
+    residual = jpeg.linearize(y, x, phi)[1]
+    ratio = residual.square().sum() / jpeg.estimate_sigma(y)[0] ** 2 / x.numel()
+    assert float(ratio) == pytest.approx(1, rel=0.2)
+
+
 # ---- The error that rounding leaves ----
 
 
@@ -275,7 +304,7 @@ def test_the_error_is_that_of_laplacian_coefficients(scale: float) -> None:
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:0"])
 def test_sigma_is_near_the_rms_error_of_the_pixels(quality: int, subsampling: Any) -> None:
     x = scene((96, 96))[None]
-    jpeg = Jpeg(quality, subsampling)
+    jpeg = Jpeg(quality, subsampling, noise=0)
     y = pillow(x[0], quality, subsampling)[None]
     error = y - x
     if subsampling == "4:2:0":  # what subsampling loses is no noise

@@ -19,7 +19,7 @@ from d2ir_pl.commands.predict import parse_options
 from d2ir_pl.degradations import Compose, Degradation, GaussianBlur, Identity, Jpeg, Light
 from d2ir_pl.diagnosis.measurements import Measurements, measure
 from d2ir_pl.diagnosis.proposal import Proposal, explain, propose
-from d2ir_pl.estimators.jpeg_blur import width_before_jpeg
+from d2ir_pl.estimators.jpeg_blur import before_jpeg
 from d2ir_pl.image_io import read_image, write_png
 from d2ir_pl.operators.jpeg_transform import standard_tables
 from d2ir_pl.restoration import D2IR, PosteriorMean
@@ -68,7 +68,7 @@ def proposed(damage: str, photograph: str) -> Proposal:
 def coefficient_width_of_sharp(photograph: str, quality: int) -> float:
     """The width that the coefficients of a JPEG of a sharp example photo show."""
     table = standard_tables(torch.tensor(quality))[0]
-    return width_before_jpeg(damaged(photograph, [Jpeg(quality, "4:2:0")]), table)
+    return before_jpeg(damaged(photograph, [Jpeg(quality, "4:2:0")]), table).width
 
 
 def kinds(proposal: Proposal) -> list[str]:
@@ -113,7 +113,10 @@ def test_the_coefficients_of_a_jpeg_show_the_blur_before_it(
     jpeg = Jpeg(quality, "4:2:0")
     y = jpeg(y, jpeg.init(y, torch.zeros(1)))[0]
     table = standard_tables(torch.tensor(quality))[0]
-    assert width_before_jpeg(y, table) == pytest.approx(width, rel=0.35)
+    found = before_jpeg(y, table)
+    assert found.width == pytest.approx(width, rel=0.35)
+    luma = 255 * noise * 0.668  # of the channels' noise, in the luminance
+    assert found.noise == pytest.approx(luma, abs=2)
     assert coefficient_width_of_sharp(photograph, quality) < 0.7
 
 
@@ -134,7 +137,7 @@ def test_the_tables_of_a_file_count_and_its_pixels_may_be_turned(tmp_path: Path)
     good = tmp_path / "good.jpg"
     picture.save(good, quality=95)
     proposal = propose(read_image(good).pixels, read_image(good).tables)
-    assert "Jpeg" not in kinds(proposal)
+    assert kinds(proposal) == ["GaussianBlur", "Jpeg"]
     assert any("quality of 95" in reason for reason in proposal.reasons)
 
 
@@ -183,7 +186,7 @@ SEEN: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
 @pytest.mark.parametrize("damage", SEEN)
 def test_a_photo_is_restored_as_the_shipped_config_for_its_damage_says(damage: str) -> None:
     changed, config, changed_estimation = SEEN[damage]
-    sharp = Measurements(0.02, 0.5, (0.5, 0.5), 0.0, 0.0, 0.0, 100, False, 0.8)
+    sharp = Measurements(0.02, 0.5, (0.5, 0.5), 0.0, 0.0, 0.0, 0.0, 100, False, 0.8)
     proposal = explain(replace(sharp, **changed))
     shipped = load(config).method
     assert proposal.config == config
