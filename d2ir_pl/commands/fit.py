@@ -60,7 +60,8 @@ class TrainingCLI(CommandCLI):
             help="write a checkpoint every so many minutes, beside the one at the end",
         )
         parser.link_arguments("seed", "model.seed")
-        parser.link_arguments("seed", "data.seed")
+        if not self.own_data:
+            parser.link_arguments("seed", "data.seed")
         parser.set_defaults(
             {
                 "trainer.max_steps": 10_000,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+import sys
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
@@ -14,6 +16,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 import d2ir_pl
 from d2ir_pl.commands.arguments import arranged, arranged_environment
 from d2ir_pl.commands.classes import require_classes_first
+from d2ir_pl.commands.own import named_classes, require_usable
 from d2ir_pl.commands.program import program
 from d2ir_pl.commands.sentences import sentence, with_option
 from d2ir_pl.compat import option_names, own_defaults
@@ -88,7 +91,14 @@ class CommandCLI(LightningCLI):
             UserError: with one sentence that begins with the option, if one is wrong.
         """
         require_classes_first(arguments)
-        return cls._made(arranged(arguments, cls.path_options))
+        # A class of the user's own may lie in the working directory, behind all that is installed.
+        if (here := os.getcwd()) not in sys.path:
+            sys.path.append(here)
+        typed = arranged(arguments, cls.path_options)
+        named = named_classes(typed)
+        for option, path in named:
+            require_usable(option, path)
+        return cls._made(typed, any(option == "data" for option, _ in named))
 
     @classmethod
     def option_parser(cls) -> LightningArgumentParser:
@@ -106,7 +116,7 @@ class CommandCLI(LightningCLI):
         return parser
 
     @classmethod
-    def _made(cls, arguments: list[str]) -> Self:
+    def _made(cls, arguments: list[str], own_data: bool = False) -> Self:
         return cls(
             cls.module_class,
             cls.data_class,
@@ -115,6 +125,7 @@ class CommandCLI(LightningCLI):
             seed_everything_default=False,
             auto_configure_optimizers=False,
             parser_kwargs={
+                "own_data": own_data,
                 "prog": f"{program()} {cls.command}",
                 "description": cls.about,
                 "default_env": True,
@@ -127,6 +138,7 @@ class CommandCLI(LightningCLI):
         )
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        self.own_data: bool = kwargs.pop("own_data")
         parser = _Parser(**kwargs)
         about = "YAML file with options, or the name of a shipped one; can be given several times"
         parser.add_argument("--config", action=ActionConfigFile, help=about)
@@ -138,7 +150,11 @@ class CommandCLI(LightningCLI):
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_lightning_class_args(self.module_class, "model")
-        parser.add_lightning_class_args(self.data_class, "data")
+        if self.own_data:  # the class is named, its arguments are below it
+            any_data = pl.LightningDataModule
+            parser.add_lightning_class_args(any_data, "data", subclass_mode=True)
+        else:
+            parser.add_lightning_class_args(self.data_class, "data")
         parser.add_class_arguments(
             pl.Trainer,
             "trainer",
@@ -172,6 +188,9 @@ class CommandCLI(LightningCLI):
             raise UsageError(f"the --trainer options do not fit this machine: {reason}") from None
         except UserError as error:
             raise type(error)(with_option(str(error), options)) from None
+        except ImportError as error:  # of a logger whose package is an extra
+            reason = " ".join(str(error).split())
+            raise UsageError(f"a class that is named cannot be used: {reason}") from None
         except (ArgumentError, ValueError, TypeError) as error:
             reason = sentence(str(error), self.parser.prog)
             raise UsageError(with_option(reason, options)) from None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
-import sys
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +13,7 @@ from rich.console import Console
 from d2ir_pl.commands.parser import COMMON_TRAINER_OPTIONS, CommandCLI
 from d2ir_pl.console import quiet
 from d2ir_pl.degradations import GaussianBlur
+from d2ir_pl.errors import UsageError
 from d2ir_pl.prediction.data import RestorationDataModule
 from d2ir_pl.prediction.module import RestorationModule
 from d2ir_pl.prediction.run import RunSettings, run
@@ -104,9 +103,6 @@ def parse_options(arguments: list[str]) -> RestorationCLI:
     """
     # A class can be chosen by its bare name once it is imported.
     importlib.import_module("d2ir_pl.restoration.baselines")
-    # A class of the user's own may lie in the working directory, behind all that is installed.
-    if (here := os.getcwd()) not in sys.path:
-        sys.path.append(here)
     return RestorationCLI.parse(arguments)
 
 
@@ -115,6 +111,12 @@ def predict(arguments: list[str]) -> int:
     keep_freed_memory()
     with quiet():
         cli = parse_options(arguments)
+        if not isinstance(cli.datamodule, RestorationDataModule):
+            name = type(cli.datamodule).__name__
+            raise UsageError(
+                f"--data {name} is no RestorationDataModule: derive it from that, or call predict "
+                "of a Trainer in Python"
+            )
         return run(
             cli.model, cli.datamodule, cli.trainer, cli.run_settings(), console=Console(stderr=True)
         )

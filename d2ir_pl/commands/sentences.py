@@ -40,6 +40,11 @@ def sentence(message: str, prog: str, known: Iterable[str] = ()) -> str:
     if (path := re.search(r"Expected a dot import path string: (\S+)", text)) and key in CLASSES:
         names = ", ".join(known_classes(key))
         return f"--{key} {path[1]} is unknown: use auto, {names}, or the import path of a class"
+    if path := re.search(r"Expected a dot import path string: (\S+)", text):
+        return f"--{key} {path[1]} is unknown: give the import path of a class, such as mine.Class"
+    text = re.sub(r"( - Expected a (?:<class '[\w.]+'>|bool|List\[[\w.]*\]))+$", "", text)
+    if missing := re.search(r"following arguments are required: (\w+)", text):
+        return f"--{key}.{missing[1]} is missing: the class that --{key} names needs it"
     if key in CLASSES and text.startswith("Not a valid subclass"):
         return f"--{key}: its options need a class: name one instead of auto, such as --{key} D2IR"
     text = re.sub(r"(?:<class '(\w+)'>|typing\.(Literal))", r"\1\2", text)

@@ -22,6 +22,8 @@ def settings_fingerprint(config: dict[str, Any]) -> str:
         config: the options of `model`, `data` and `trainer` as a tree of plain values.
     """
     data = config["data"]
+    if "class_path" in data:  # of the user's own
+        data = {"degrade": False, **(data.get("init_args") or {})}
     model = {name: value for name, value in config["model"].items() if name != "start"}
     if config["model"].get("start") is not None:
         model["start"] = True

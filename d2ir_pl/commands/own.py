@@ -1,0 +1,128 @@
+"""Classes of the user's own, or of Lightning, that options name by their import paths."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import yaml
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.profilers import Profiler
+
+from d2ir_pl.errors import UsageError
+
+BASES: dict[str, type] = {
+    "data": pl.LightningDataModule,
+    "trainer.callbacks": pl.Callback,
+    "trainer.logger": Logger,
+    "trainer.profiler": Profiler,
+}
+"""Options that name classes, and what these derive from."""
+
+_IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
+
+
+def named_classes(arguments: Sequence[str]) -> list[tuple[str, str]]:
+    """The options of `BASES` that name classes, with these, in the arguments and their configs.
+
+    Args:
+        arguments: as the parser gets them: a config is a path, or a text of YAML.
+    """
+    found: list[tuple[str, str]] = []
+    for i, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        option = name.removeprefix("--").removesuffix("+")
+        if not equals:
+            value = arguments[i + 1] if i + 1 < len(arguments) else ""
+        if option == "config":
+            found += _in_tree(_read(value))
+        elif option in BASES:
+            found += [(option, path) for path in _classes(_parsed(value))]
+    return found
+
+
+def require_usable(option: str, path: str) -> None:
+    """Check that an import path leads to a class which its option takes.
+
+    The package `lightning` is known by its name, and not imported.
+
+    Args:
+        option: one of `BASES`.
+        path: what was given; a name without dots is left to the parser.
+
+    Raises:
+        UsageError: with one sentence, if it does not.
+    """
+    if not _IMPORT_PATH.fullmatch(path):
+        return
+    base = BASES[option]
+    if path.startswith("lightning."):
+        known = path.replace("lightning.pytorch", "pytorch_lightning", 1)
+        raise UsageError(f"--{option} {path}: {_NOT_MIXED}: name {known}")
+    cls = _imported(option, path)
+    if isinstance(cls, type) and not issubclass(cls, base):
+        theirs = any(c.__module__.split(".")[0] == "lightning" for c in cls.__mro__)
+        why = f": {_NOT_MIXED}" if theirs else f" is no {base.__name__}"
+        remedy = f"derive it from that of {base.__module__.split('.')[0]}"
+        raise UsageError(f"--{option} {path}{why}: {remedy}")
+
+
+_NOT_MIXED = "classes of the package lightning do not mix with pytorch_lightning, which runs here"
+
+
+def _imported(option: str, path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        where = "in the working directory or installed"
+        raise UsageError(
+            f"--{option} {path} cannot be imported: there is no module {error.name} {where}"
+        ) from None
+    except AttributeError:
+        raise UsageError(f"--{option} {path} is unknown: {module} has no {name}") from None
+    except Exception as error:  # a module of the user's own may raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UsageError(f"--{option} {path} cannot be imported: {reason:.200}") from error
+
+
+def _in_tree(tree: Any) -> list[tuple[str, str]]:
+    """The classes that a config names."""
+    found: list[tuple[str, str]] = []
+    for option in BASES:
+        value = tree
+        for part in option.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        found += [(option, path) for path in _classes(value)]
+    return found
+
+
+def _classes(value: Any) -> Iterator[str]:
+    """The classes of a value of an option: a name, a tree with `class_path`, or a list of these."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping) and isinstance(value.get("class_path"), str):
+        yield value["class_path"]
+    elif isinstance(value, list):
+        for part in value:
+            yield from _classes(part)
+
+
+def _read(config: str) -> Any:
+    try:
+        text = Path(config).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        text = config
+    return _parsed(text)
+
+
+def _parsed(text: str) -> Any:
+    """What YAML says; nothing where it cannot be read, of which the parser tells."""
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):
+        return None

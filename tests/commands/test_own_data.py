@@ -1,0 +1,127 @@
+"""Data, loggers and callbacks that the command line names by their classes."""
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from photos import files, save_all
+from program import QUICK, table
+from torch.utils.data import DataLoader
+from training_runs import TINY
+
+from d2ir_pl.cli import main
+from d2ir_pl.prediction.data import RestorationDataModule
+
+HERE = __name__
+
+
+class FirstOnes(RestorationDataModule):
+    """The first photos of a folder."""
+
+    def __init__(self, folder: str, number: int = 2) -> None:
+        super().__init__(folder, limit=number)
+
+
+class Noise(pl.LightningDataModule):
+    """Random images in [0, 1], or `top`."""
+
+    def __init__(self, number: int = 8, top: float = 1.0) -> None:
+        super().__init__()
+        self.images = [top * torch.rand(3, 16, 16) for _ in range(number)]
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(self.images, batch_size=4)  # type: ignore[arg-type]
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(self.images[:2], batch_size=2)  # type: ignore[arg-type]
+
+    predict_dataloader = val_dataloader
+
+
+def fit(output: Path, *options: str) -> int:
+    tiny = [option for option in TINY if not option.startswith("--data.")]
+    return main(["fit", *tiny, "--data", f"{HERE}.Noise", "--output", str(output), *options])
+
+
+def test_data_of_ones_own_are_restored_and_their_config_repeats_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = save_all(tmp_path / "in", ["a.png", "b.png", "c.png"])
+    out = str(tmp_path / "out")
+    data = ["--data", f"{HERE}.FirstOnes", "--data.folder", str(inputs)]
+    assert main(["predict", *QUICK, *data, "--output", out]) == 0
+    assert set(table(tmp_path / "out")) == {"a", "b"}
+    assert main(["predict", "--config", f"{out}/config.yaml", "--data.number", "3"]) == 0
+    assert "1 restored, 2 skipped" in capsys.readouterr().err
+    assert main(["predict", *QUICK, "--data.inputs", str(inputs), "--output", out]) == 0
+    assert "0 restored, 3 skipped" in capsys.readouterr().err
+
+
+def test_a_prior_is_trained_on_data_of_ones_own(tmp_path: Path) -> None:
+    logger = ["--trainer.logger=CSVLogger", f"--trainer.logger.save_dir={tmp_path}"]
+    logger += ["--trainer.logger.name=logs", "--trainer.logger.version="]
+    steps = ["--trainer.max_steps=4", "--trainer.val_check_interval=2"]
+    assert fit(tmp_path / "out", *steps, *logger, "--trainer.enable_checkpointing=false") == 0
+    lines = (tmp_path / "logs/metrics.csv").read_text().splitlines()
+    assert "train/loss" in lines[0]
+    assert "val/loss_t005" in lines[0]
+    assert "data.number: 8" in (tmp_path / "logs/hparams.yaml").read_text()
+    assert not {name for name in files(tmp_path / "out") if "ckpt" in name or "tfevents" in name}
+
+
+def test_images_in_other_units_are_refused_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit(tmp_path / "out", "--data.top", "255", "--trainer.fast_dev_run", "true") == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "scale them to [0, 1]" in last
+
+
+@pytest.fixture
+def lightning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class of one's own that derives from the package `lightning`, which is not installed."""
+    base = type("Callback", (), {"__module__": "lightning.pytorch.callbacks.callback"})
+    module = ModuleType("theirs")
+    setattr(module, "Mine", type("Mine", (base,), {"__module__": "theirs"}))  # noqa: B010
+    monkeypatch.setitem(sys.modules, "theirs", module)
+
+
+MISTAKES = [
+    (["--trainer.callbacks", "lightning.pytorch.callbacks.Timer"], "do not mix"),
+    (["--trainer.callbacks", "theirs.Mine"], "do not mix with pytorch_lightning"),
+    (
+        ["--trainer.logger+=lightning.pytorch.loggers.CSVLogger"],
+        "name pytorch_lightning.loggers.CSVLogger",
+    ),
+    (["--config", "trainer: {logger: {class_path: lightning.pytorch.X}}"], "do not mix"),
+    (["--trainer.callbacks", "EarlyStoping"], "--trainer.callbacks EarlyStoping is unknown: give"),
+    (["--trainer.logger", "CSVLogger"], "--trainer.logger.save_dir is missing"),
+    (["--trainer.logger", "nowhere.Mine"], "cannot be imported: there is no module nowhere"),
+    (["--trainer.callbacks", f"{HERE}.Noise"], "Noise is no Callback: derive it"),
+    (["--data", f"{HERE}.Nothing"], f"--data {HERE}.Nothing is unknown: {HERE} has no Nothing"),
+    (["--data", f"{HERE}.Noise", "--data.numbr", "3"], "--data.numbr is not an option of Noise"),
+    (["--data", f"{HERE}.Noise"], "Noise is no RestorationDataModule"),
+    (["--trainer.limit_predict_batches", "x"], "--trainer.limit_predict_batches: expected int"),
+]
+
+
+@pytest.mark.usefixtures("lightning")
+@pytest.mark.parametrize(("options", "expected"), MISTAKES, ids=lambda o: " ".join(o)[:40])
+def test_a_class_that_cannot_be_used_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], expected: str
+) -> None:
+    if options[0] == "--config":
+        (tmp_path / "own.yaml").write_text(options[1])
+        options = ["--config", str(tmp_path / "own.yaml")]
+    inputs = save_all(tmp_path / "in", ["a.png"])
+    where = [] if options[0] == "--data" else ["--data.inputs", str(inputs)]
+    assert main(["predict", *QUICK, "--output", str(tmp_path / "out"), *options, *where]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert expected in line
+    assert "Expected" not in line
+    assert "<class" not in line
+    assert not (tmp_path / "out").exists()
