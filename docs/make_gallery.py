@@ -69,9 +69,9 @@ def strip(entry: Entry) -> tuple[Tensor, float, float]:
     clean, degradation, prior = read_image(path).pixels[None], setup.degradation, load_prior()
     generators = [image_generator(0, entry.photo, "degrade")]
     phi = degradation.draw(generators, clean)
-    y = degradation(degradation.frame.embed(clean), phi)
-    n = degradation.residual(normal_like(y, generators), torch.zeros_like(y), phi)
-    y = ((y + 2 * entry.noise * n).clamp(-1, 1) * 127.5).round() / 127.5
+    x = degradation.frame.embed(clean)
+    y = degradation.observe(x, phi, lambda like: 2 * entry.noise * normal_like(like, generators))
+    y = (y * 127.5).round() / 127.5
     problem = Problem.of(y, degradation, [image_generator(0, entry.photo)])
     found = setup.method.restore(problem, prior)
     seen = y[0] if y.ndim == 5 else y

@@ -204,7 +204,11 @@ def _restored(
         None if picture is None else picture[0],
         degradation.describe(restoration.phi)[0],
         restoration,
-        (*plan.reasons, *observation.degradation.reasons),
+        (
+            *plan.reasons,
+            *observation.degradation.reasons,
+            *filter(None, degradation.remarks(restoration.phi)),
+        ),
         (*photo.notes, *attempted.notes),
         photo=photo,
     )

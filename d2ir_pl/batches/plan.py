@@ -204,7 +204,7 @@ class Observation:
     def made(
         cls, sample: Sample, clean: Tensor, degradation: Degradation, noise: float, seed: int
     ) -> Observation:
-        """A clean image degraded: y = D_phi(x) + n in 8 bits, as a camera would have stored it.
+        """A clean image degraded, with noise, in 8 bits: as a camera would have stored it.
 
         Args:
             sample: the clean image's file.
@@ -220,12 +220,14 @@ class Observation:
         x = degradation.frame.fit(clean.clone())
         generators = [image_generator(seed, sample.item.key, "degrade")]
         phi = degradation.draw(generators, x)
-        y = degradation(degradation.frame.embed(x), phi)
-        n = normal_like(y, generators)
-        if sample.photo.grey:
-            n = n.narrow(-3, 0, 1).expand_as(n)
-        # Where y says nothing, as in a hole, there is no noise either.
-        y = y + 2 * noise * degradation.residual(n, torch.zeros_like(n), phi)
+
+        def draw(like: Tensor) -> Tensor:
+            n = normal_like(like, generators)
+            if sample.photo.grey:
+                n = n.narrow(-3, 0, 1).expand_as(n)
+            return 2 * noise * n
+
+        y = degradation.observe(degradation.frame.embed(x), phi, draw)
         stored = ((y.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
         return cls(sample, stored, degradation, x, phi)
 

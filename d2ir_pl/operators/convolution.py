@@ -38,6 +38,9 @@ class ConvolutionOperator:
         image_size: (H, W) of x.
         observed: (H, W) of y.
         border: what lies outside.
+
+    Attributes:
+        circle: (H, W) of that circle.
     """
 
     def __init__(self, kernel: Tensor, image_size: Size, observed: Size, border: Border) -> None:
@@ -45,11 +48,11 @@ class ConvolutionOperator:
         self._mode: PadMode | None = None if border == "extend" else border
         # How far x is continued at its top and left; with `extend` it is large enough itself.
         before = 0 if border == "extend" else radius
-        self._circle = (_fast(image_size[0] + 2 * before), _fast(image_size[1] + 2 * before))
-        self._pads = _margins(self._circle, image_size, before)
+        self.circle = (_fast(image_size[0] + 2 * before), _fast(image_size[1] + 2 * before))
+        self._pads = _margins(self.circle, image_size, before)
         # Where y lies on the circle: a kernel's radius from the top and left.
-        self._margins = _margins(self._circle, observed, radius)
-        self._transfer = transfer_function(kernel, self._circle)
+        self._margins = _margins(self.circle, observed, radius)
+        self._transfer = transfer_function(kernel, self.circle)
         self._gain = self._transfer.abs() ** 2
 
     def forward(self, x: Tensor) -> Tensor:
@@ -67,7 +70,7 @@ class ConvolutionOperator:
         return _trim(self._filter(_zero_pad(g, *self._pads), 1 / (self._gain + rho)), *self._pads)
 
     def _filter(self, x: Tensor, transfer: Tensor) -> Tensor:
-        filtered: Tensor = torch.fft.irfft2(torch.fft.rfft2(x) * transfer, s=self._circle)
+        filtered: Tensor = torch.fft.irfft2(torch.fft.rfft2(x) * transfer, s=self.circle)
         return filtered
 
 

@@ -57,7 +57,8 @@ class RestorationDataModule(pl.LightningDataModule):
         scenes: whether every folder with photos in it is one scene, of which these are exposures.
         degrade: whether the inputs are clean: they are degraded with the configured degradation
             first, and kept as references.
-        degrade_noise: standard deviation in [0, 1) of the noise that `degrade` adds.
+        degrade_noise: standard deviation in [0, 1) of the noise that `degrade` adds, before the
+            photo is compressed.
         batch_size: number of images of equal size that are restored together.
         limit: number of images, the first ones, that are restored; all if null.
         num_workers: number of processes that read images ahead.

@@ -239,7 +239,11 @@ def image_result(
         restoration=restoration,
         scores=score(restoration, y, shown, reference),
         notes=restored.notes,
-        reasons=[*plan.reasons, *observation.degradation.reasons],
+        reasons=[
+            *plan.reasons,
+            *observation.degradation.reasons,
+            *filter(None, degradation.remarks(restoration.phi)),
+        ],
         tile=restored.tile,
         precision="32-true" if restored.in_float32 else precision,
         phi_change=phi_change,

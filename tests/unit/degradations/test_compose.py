@@ -1,10 +1,22 @@
 """Several degradations, one after the other."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from photos import photo
+from torch import Tensor
 
-from d2ir_pl.degradations import Compose, Downsampling, GaussianBlur, Grayscale, Jpeg, Mask, Phi
+from d2ir_pl.degradations import (
+    Compose,
+    Downsampling,
+    GaussianBlur,
+    Grayscale,
+    Jpeg,
+    Light,
+    Mask,
+    Phi,
+)
 from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.estimators.spectrum import EXPONENT
 from d2ir_pl.restoration.data_step import data_step
@@ -92,3 +104,38 @@ def test_a_chain_in_a_chain_is_one_chain() -> None:
     ours, theirs = nested.init(y, sigma), flat.init(y, sigma)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def _once(noise: Tensor) -> Callable[[Tensor], Tensor]:
+    """Noise that is given out for an image of its own shape."""
+
+    def draw(like: Tensor) -> Tensor:
+        assert like.shape == noise.shape
+        return noise
+
+    return draw
+
+
+def test_a_sensor_adds_its_noise_after_the_optics_and_before_compression() -> None:
+    light, small, jpeg = Light(gain=0.5, map_size=0), Downsampling(2, "area"), Jpeg(30)
+    x = smooth(32, 48).float()
+    noise = 0.1 * torch.randn(1, 3, 16, 24, generator=torch.Generator().manual_seed(0))
+    sigma = torch.zeros(1)
+    chain = Compose([light, small])
+    phi = chain.init(x, sigma)
+    seen = chain(x, phi)
+    assert torch.allclose(chain.observe(x, phi, _once(noise)), (seen + noise).clamp(-1, 1))
+    compressed = Compose([light, small, jpeg])
+    tables = jpeg.init(x, sigma)
+    expected = jpeg((seen + noise).clamp(-1, 1), tables)
+    observed = compressed.observe(x, compressed.init(x, sigma), _once(noise))
+    assert torch.allclose(observed, expected, atol=1e-6)
+    assert torch.equal(jpeg.observe(seen, tables, _once(noise)), expected)
+
+
+def test_what_a_sensor_sees_of_a_bright_image_is_white() -> None:
+    light = Light(gain=1.0, map_size=0)
+    x = torch.full((1, 3, 16, 16), 0.99)
+    noise = torch.full_like(x, 0.5)
+    y = light.observe(x, light.init(x, torch.zeros(1)), _once(noise))
+    assert torch.equal(y, torch.ones_like(y))
