@@ -11,6 +11,7 @@ from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
+from sphinx.pycode import ModuleAnalyzer
 from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
 
@@ -43,7 +44,7 @@ autodoc_inherit_docstrings = False
 nitpick_ignore_regex = [
     (r"py:.*", r"(torch|nn|numpy|PIL|os|pathlib|collections|datetime|typing)\..*"),
     (r"py:.*", r"Console|Path|Tensor|UNetModel|timedelta"),
-    (r"py:.*", r"(.*\.)?(Border|ImageKind|Kernel|ResultFolder|Size|Subsampling)"),
+    (r"py:.*", r"(.*\.)?(Border|ImageKind|Invert|Kernel|ResultFolder|Size|Subsampling)"),
     (r"py:.*", r"(.*\.)?(Gradient|Losses|Observer|Schedule|Spacing|Stage|StoppedBy|Tile)"),
     (r"py:.*", r"(.*\.)?(Photo|Settings|UNetFlags|(Image|Input|Prior|Usage)Error)"),
 ]
@@ -109,8 +110,16 @@ def keep_bars(
             lines[i] = "".join(p if p.startswith("`") else p.replace("|", r"\|") for p in parts)
 
 
+def forget_overloads(app: Sphinx) -> None:
+    """Show `restore` with the signature that has all its arguments, not with those for types."""
+    analyzer = ModuleAnalyzer.for_module("d2ir_pl.api.function")
+    analyzer.analyze()
+    analyzer.overloads.clear()
+
+
 def setup(app: Sphinx) -> None:
     """Add what this file defines to Sphinx."""
+    app.connect("builder-inited", forget_overloads)
     app.connect("autodoc-process-docstring", keep_bars, priority=600)
     app.connect("doctree-read", link_to_pages)
     app.add_html_math_renderer("mathml", (inline_math, None), (display_math, None))
