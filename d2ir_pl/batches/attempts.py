@@ -213,8 +213,20 @@ def _attempt(
     except (MemoryError, RuntimeError, IndexError, ArithmeticError) as error:
         if out_of_memory(error):
             return None, "", "", ""
-        failure = f"a computation failed ({error!r:.200})"
+        failure = f"a computation failed ({error!r:.200}){_place(error)}"
         return None, "", failure, traceback.format_exc()
+
+
+def _place(error: BaseException) -> str:
+    """Where in code of one's own an error was raised; empty where it was raised in this package."""
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if package in ("d2ir_pl", "numpy"):
+            return ""
+        if package != "torch":
+            code = frame.f_code
+            return f" in {code.co_name} of {code.co_filename}, line {line}"
+    return ""
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -39,11 +39,14 @@ class Failure:
         item: the input.
         reason: a sentence for the user, without the input's name at its beginning.
         digest: of the input's contents; empty where it could not be read.
+        trace: traceback of the error behind it, for whoever looks for the fault; empty if there is
+            none.
     """
 
     item: Item
     reason: str
     digest: str = ""
+    trace: str = ""
 
     @property
     def name(self) -> str:

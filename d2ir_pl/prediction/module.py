@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -194,7 +195,10 @@ class RestorationModule(SavesItsSettings):
             account(observations[b], restored, phi_change=trace.changes(b))
             for b, restored in sorted(outcome.restored.items())
         ]
-        lost = [batch.samples[b].failed(reason) for b, reason in outcome.failed.items()]
+        lost = [
+            replace(batch.samples[b].failed(reason), trace=outcome.traces.get(b, ""))
+            for b, reason in outcome.failed.items()
+        ]
         return BatchResult(results, [*refused, *lost])
 
     def _plan(self, batch: Batch, rows: list[int]) -> Plan:

@@ -246,6 +246,19 @@ def test_a_module_of_ones_own_wraps_the_step(tmp_path: Path) -> None:
     assert isinstance(found["account"], BatchResult)
 
 
+class Faulty(GaussianBlur):
+    def forward(self, x: Tensor, phi: Any) -> Tensor:
+        return x @ x
+
+
+def test_a_fault_in_a_degradation_of_ones_own_says_where_it_is(tmp_path: Path) -> None:
+    degradation = Faulty(border="reflect")
+    (batch,) = predicted(quick(degradation=degradation), load([(photo(0) + 1) / 2]), tmp_path)
+    (failure,) = batch.failures
+    assert f"in forward of {__file__}, line" in failure.reason
+    assert "return x @ x" in failure.trace
+
+
 @pytest.mark.parametrize("verb", ["fit", "validate", "test"])
 def test_what_the_module_cannot_do_is_one_sentence(tmp_path: Path, verb: str) -> None:
     with pytest.raises(UsageError, match=f"nothing to {verb}: .*call trainer.predict"):
