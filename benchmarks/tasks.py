@@ -95,21 +95,26 @@ def make(name: str, size: int = SIZE) -> Task:
         size: side of the centres in pixels; images of another size than the default carry it in
             their names.
     """
-    import skimage
-
     damage = kind(name)
-    folder = Path(skimage.__file__).parent / "data"
     photographs, truths, generators = [], [], []
     names = [n for n in PHOTOGRAPHS if damage.family is not Grayscale or n not in GREY]
     for photograph in names:
-        (path,) = folder.glob(f"{photograph}.*")
-        photographs.append(_centre(read_image(path).pixels, size + 2 * RADIUS))
+        pixels = read_image(photograph_file(photograph)).pixels
+        photographs.append(centre(pixels, size + 2 * RADIUS))
         generators.append(image_generator(0, f"{name}/{photograph}"))
         truths.append(damage.draw(generators[-1], size))
     wide = torch.stack(photographs)
     clean = wide[..., RADIUS:-RADIUS, RADIUS:-RADIUS]
     labels = names if size == SIZE else [f"{n}_{size}" for n in names]
     return _task(name, labels, truths, clean, _degrade(damage, wide, truths, generators))
+
+
+def photograph_file(name: str) -> Path:
+    """The file of one of `PHOTOGRAPHS`."""
+    import skimage
+
+    (path,) = (Path(skimage.__file__).parent / "data").glob(f"{name}.*")
+    return path
 
 
 def _degrade(
@@ -214,7 +219,7 @@ def _blur(x: Tensor, kernel: Tensor, border: str) -> Tensor:
     return F.conv2d(x[:, None], kernel[None, None])[:, 0]
 
 
-def _centre(x: Tensor, size: int) -> Tensor:
+def centre(x: Tensor, size: int) -> Tensor:
     """The central square of an image at half its scale, or more where that would be too small."""
     factor = max(0.5, size / min(x.shape[-2:]))
     h, w = (max(size, round(n * factor)) for n in x.shape[-2:])

@@ -14,6 +14,7 @@ from repository import EXAMPLES, ROOT
 
 from benchmarks import (
     auto,
+    formats,
     fuzz_images,
     make_examples,
     memory,
@@ -44,8 +45,22 @@ def rows(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line[1:-1].split("|")] for line in lines]
 
 
-def test_there_are_nine_commands() -> None:
-    assert len(COMMANDS) == 9
+def test_there_are_ten_commands() -> None:
+    assert len(COMMANDS) == 10
+
+
+@pytest.mark.slow
+def test_auto_is_tried_on_files_of_every_format(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cell = ["--formats", "png,jpeg90,webp80", "--blurs", "1.6", "--noises", "0.01"]
+    formats.main(["--limit", "1", "--size", str(2 * SMALL), *cell])
+    lines = rows(capsys.readouterr().out)[1:]
+    assert [line[:3] for line in lines] == [[f, "1.6", "0.01"] for f in ("png", "jpeg90", "webp80")]
+    assert lines[1][-1] == "GaussianBlur + Jpeg (1)"
+    # Of one photograph, the gain is the difference of the means.
+    for line in lines:
+        assert float(line[5]) == pytest.approx(float(line[4]) - float(line[3]), abs=0.011)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
