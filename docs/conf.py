@@ -1,5 +1,6 @@
 """Settings of the documentation: `sphinx-build -W -n -b html docs build/docs`."""
 
+import inspect
 import logging as notices
 import os
 import re
@@ -11,6 +12,7 @@ from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
@@ -44,9 +46,7 @@ autodoc_inherit_docstrings = False
 nitpick_ignore_regex = [
     (r"py:.*", r"(torch|nn|numpy|PIL|os|pathlib|collections|datetime|typing)\..*"),
     (r"py:.*", r"Console|Path|Tensor|UNetModel|timedelta"),
-    (r"py:.*", r"(.*\.)?(Border|ImageKind|Invert|Kernel|ResultFolder|Size|Subsampling)"),
-    (r"py:.*", r"(.*\.)?(Gradient|Losses|Observer|Schedule|Spacing|Stage|StoppedBy|Tile)"),
-    (r"py:.*", r"(.*\.)?(Photo|Settings|UNetFlags|(Image|Input|Prior|Usage)Error)"),
+    (r"py:.*", r"(.*\.)?(ResultFolder|Schedule|Photo|UNetFlags|(Image|Input|Prior|Usage)Error)"),
 ]
 
 myst_enable_extensions = ["dollarmath"]
@@ -110,6 +110,27 @@ def keep_bars(
             lines[i] = "".join(p if p.startswith("`") else p.replace("|", r"\|") for p in parts)
 
 
+def leave_aliases(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, text: Element
+) -> Element | None:
+    """The name of an alias, such as that of a Literal, is no link: it has no entry of its own."""
+    name = node["reftarget"].rpartition(".")[2]
+    modules = [module for path, module in sys.modules.items() if path.startswith("d2ir_pl.")]
+    found = [getattr(module, name) for module in modules if hasattr(module, name)]
+    return text if found and not any(map(inspect.isclass, found)) else None
+
+
+def signature_of_class(
+    app: Sphinx, what: str, name: str, obj: object, options: object, shown: str, returned: str
+) -> tuple[str, str] | None:
+    """A class that keeps its arguments in `__new__` is made with those of its `__init__`."""
+    if shown != "(*args, **kwargs)" or not inspect.isclass(obj):
+        return None
+    signature = inspect.signature(obj)
+    bare = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+    return str(signature.replace(parameters=bare, return_annotation=signature.empty)), returned
+
+
 def forget_overloads(app: Sphinx) -> None:
     """Show `restore` with the signature that has all its arguments, not with those for types."""
     analyzer = ModuleAnalyzer.for_module("d2ir_pl.api.function")
@@ -120,6 +141,8 @@ def forget_overloads(app: Sphinx) -> None:
 def setup(app: Sphinx) -> None:
     """Add what this file defines to Sphinx."""
     app.connect("builder-inited", forget_overloads)
+    app.connect("missing-reference", leave_aliases)
+    app.connect("autodoc-process-signature", signature_of_class)
     app.connect("autodoc-process-docstring", keep_bars, priority=600)
     app.connect("doctree-read", link_to_pages)
     app.add_html_math_renderer("mathml", (inline_math, None), (display_math, None))
