@@ -90,6 +90,26 @@ def callbacks(trainer: pl.Trainer) -> list[pl.Callback]:
     return found
 
 
+@contextmanager
+def hyperparameters_unlogged(*parts: pl.LightningModule | pl.LightningDataModule) -> Iterator[None]:
+    """Keep Lightning from handing the hyperparameters of modules and data to loggers itself.
+
+    Known to hold for Lightning 2.6. The public way is an argument of `save_hyperparameters`, which
+    whoever writes the class decides on.
+
+    Args:
+        parts: modules and data, whose settings the loggers get from the program.
+    """
+    before = [part._log_hyperparams for part in parts]
+    for part in parts:
+        part._log_hyperparams = False
+    try:
+        yield
+    finally:
+        for part, logs in zip(parts, before, strict=True):
+            part._log_hyperparams = logs
+
+
 def dying_processes() -> logging.Logger:
     """The logger to which Lightning writes that a process it started has died.
 

@@ -201,7 +201,8 @@ def _predict(
     # In processes started from here, PyTorch's own account of a lost one is a C++ trace.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
-        trainer.predict(module, data, return_predictions=False)
+        with compat.hyperparameters_unlogged(module, data):  # they are among the settings
+            trainer.predict(module, data, return_predictions=False)
         trainer.strategy.barrier()
     except SystemExit:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from None

@@ -83,18 +83,19 @@ def run(
         trial = bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
         keeps = settings.checkpoints and not trial
         start = _start(settings.ckpt_path, last, keeps)
+        if settings.tensorboard and not trainer.loggers and not trial:
+            trainer.logger = TensorBoardLogger(folder.root, name="tensorboard", version="")
         if trainer.is_global_zero:
             _announce(module, data, trainer, settings, console)
             folder.write_settings(settings.text)
             log_settings(trainer.loggers, folder.root, trainer=True)
-        if settings.tensorboard and not trainer.loggers and not trial:
-            trainer.logger = TensorBoardLogger(folder.root, name="tensorboard", version="")
         compat.callbacks(trainer).append(TrainingProgress(console))
         if keeps:
             interval = timedelta(minutes=settings.checkpoint_minutes)
             compat.callbacks(trainer).append(Checkpoints(last, interval))
         try:
-            trainer.fit(module, data, ckpt_path=start, weights_only=True)
+            with compat.hyperparameters_unlogged(module, data):  # they are among the settings
+                trainer.fit(module, data, ckpt_path=start, weights_only=True)
         except (SystemExit, SIGTERMException):  # what Lightning makes of Ctrl-C and of a signal
             raise KeyboardInterrupt from None
     if trainer.is_global_zero:

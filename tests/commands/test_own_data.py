@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+import yaml
 from photos import files, save_all
 from program import QUICK, table
 from torch.utils.data import DataLoader
@@ -69,7 +70,10 @@ def test_a_prior_is_trained_on_data_of_ones_own(tmp_path: Path) -> None:
     lines = (tmp_path / "logs/metrics.csv").read_text().splitlines()
     assert "train/loss" in lines[0]
     assert "val/loss_t005" in lines[0]
-    assert "data.number: 8" in (tmp_path / "logs/hparams.yaml").read_text()
+    settings = yaml.safe_load((tmp_path / "logs/hparams.yaml").read_text())
+    assert settings["data.number"] == 8
+    bare = {name for name in settings if "." not in name}
+    assert bare == {"data", "seed", "checkpoint_minutes"}
     assert not {name for name in files(tmp_path / "out") if "ckpt" in name or "tfevents" in name}
 
 

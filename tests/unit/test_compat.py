@@ -17,6 +17,7 @@ import jsonargparse
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.strategies import DDPStrategy
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader, TensorDataset
@@ -96,6 +97,35 @@ def test_lightning_calls_a_callback_that_was_added_to_its_list() -> None:
         compat.callbacks(trainer).append(counting)
         trainer.predict(Doubling(), DataLoader(TensorDataset(torch.ones(1, 1))))
         assert counting.begun == 1
+
+
+def test_lightning_hands_hyperparameters_to_loggers_unless_told_not_to(tmp_path: Path) -> None:
+    class Settled(pl.LightningModule):
+        def __init__(self, size: int = 3) -> None:
+            super().__init__()
+            self.save_hyperparameters()
+
+        def predict_step(self, batch: list[torch.Tensor], batch_idx: int) -> torch.Tensor:
+            return float(self.hparams["size"]) * batch[0]
+
+    def logged(module: pl.LightningModule, name: str) -> bool:
+        trainer = pl.Trainer(
+            accelerator="cpu",
+            logger=CSVLogger(tmp_path, name, ""),
+            enable_progress_bar=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+        )
+        trainer.predict(module, DataLoader(TensorDataset(torch.ones(1, 1))))
+        file = tmp_path / name / "hparams.yaml"
+        return file.is_file() and "size" in file.read_text()
+
+    what = "_log_hyperparams"
+    with reaching("pytorch-lightning", what, "compat.hyperparameters_unlogged"), quiet():
+        module = Settled()
+        with compat.hyperparameters_unlogged(module):
+            assert not logged(module, "without")
+        assert logged(module, "with")
 
 
 def test_lightning_says_that_a_process_has_died_where_and_as_expected(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import pytorch_lightning as pl
+import yaml
 from photos import files, save_all
 from program import accumulate, predict, state_of, table
 from pytorch_lightning.loggers import CSVLogger, Logger
@@ -73,11 +74,21 @@ def test_a_board_that_is_named_gets_a_run_with_pictures_for_every_image(
     assert not (logged / "out" / "tensorboard").exists()
 
 
-def test_every_logger_has_the_settings_and_config_yaml_names_the_loggers(logged: Path) -> None:
+def once_and_plain(settings: dict[str, Any]) -> bool:
+    """Whether settings are plain values, each under the one name that its option has."""
+    whole = all(name == "seed" or "." in name for name in settings)
+    return whole and all(isinstance(value, str | int | float) for value in settings.values())
+
+
+def test_every_logger_has_the_settings_once_and_config_yaml_names_the_loggers(
+    logged: Path,
+) -> None:
     for folder in ("csv", "board"):
-        text = (logged / folder / "hparams.yaml").read_text(encoding="utf-8")
-        assert "model.method.estimation.steps: 2" in text
-        assert "trainer.logger" not in text
+        settings = yaml.safe_load((logged / folder / "hparams.yaml").read_text(encoding="utf-8"))
+        assert settings["model.method.estimation.steps"] == 2
+        assert settings["data.batch_size"] == 2
+        assert once_and_plain(settings)
+        assert "trainer.logger" not in settings
     config = (logged / "out/config.yaml").read_text(encoding="utf-8")
     assert "CSVLogger" in config
     assert "TensorBoardLogger" in config
@@ -163,26 +174,29 @@ def test_a_logger_that_cannot_begin_is_one_sentence_before_any_work(
 def test_weights_and_biases_get_curves_scores_settings_and_pictures_offline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("wandb")
+    runs = pytest.importorskip("wandb.sdk.wandb_run")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     seen: list[dict[str, Any]] = []
-    from wandb.sdk.wandb_run import Run
+    told: dict[str, Any] = {}
+    log = runs.Run.log
 
-    log = Run.log
-
-    def heard(self: Run, data: dict[str, Any], *arguments: Any, **named: Any) -> None:
+    def heard(self: Any, data: dict[str, Any], *arguments: Any, **named: Any) -> None:
         seen.append(data)
         log(self, data, *arguments, **named)
 
-    monkeypatch.setattr(Run, "log", heard)
+    monkeypatch.setattr(runs.Run, "log", heard)
+    configs = pytest.importorskip("wandb.sdk.wandb_config")
+    monkeypatch.setattr(configs.Config, "update", lambda _, new, **__: told.update(new))
     inputs = save_all(tmp_path / "in", ["a.png", "b.png"])
     options = ["--trainer.logger", "WandbLogger", "--trainer.logger.save_dir", str(tmp_path)]
     assert predict(inputs, tmp_path / "out", *options, "--trainer.logger.offline", "true") == 0
     assert [row["name"] for row in seen if "estimation/loss" in row] == ["a", "a", "b", "b"]
     assert [row["name"] for row in seen if "score/nfe" in row] == ["a", "b"]
     assert any("mean/nfe" in row for row in seen)
+    assert told["data.batch_size"] == 1
+    assert once_and_plain(told)
     kept = files(tmp_path / "wandb")
     assert any(name.endswith(".wandb") for name in kept)
     assert sum("media/images/input" in name for name in kept) == 2
