@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pytorch_lightning as pl
 import torch
@@ -25,7 +25,8 @@ class SavesItsSettings(KeepsArguments, pl.LightningModule):
     The weights of a frozen prior are in its own file, of which the checkpoint keeps the digest.
     """
 
-    prior: NetworkPrior
+    if TYPE_CHECKING:  # the reference would show it as the type of the argument `prior`
+        prior: NetworkPrior
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         arguments = named_arguments(self)
