@@ -110,6 +110,46 @@ def hyperparameters_unlogged(*parts: pl.LightningModule | pl.LightningDataModule
             part._log_hyperparams = logs
 
 
+def training_bar() -> pl.callbacks.RichProgressBar:
+    """A bar that counts epochs from 1, and names the last one only where there is one.
+
+    Known to hold for Lightning 2.6, whose own bar counts from 0 and says `Epoch 0/-2` where
+    `max_epochs` is -1.
+    """
+    from pytorch_lightning.callbacks import RichProgressBar
+
+    class TrainingBar(RichProgressBar):
+        def _get_train_description(self, current_epoch: int) -> str:
+            last = self.trainer.max_epochs
+            text = f"Epoch {current_epoch + 1}" + (f"/{last}" if last and last > 0 else "")
+            return f"{text:{len(self.validation_description)}}"
+
+    return TrainingBar()
+
+
+def set_epoch(checkpoint: dict[str, Any], length: int, epochs: int, batches: int) -> None:
+    """Let a checkpoint of a training stand behind a batch of an epoch, all before it being done.
+
+    Known to hold for Lightning 2.6, which restores its loops from these counters.
+
+    Args:
+        checkpoint: what `Trainer.save_checkpoint` has written; it is changed in place.
+        length: number of batches in an epoch.
+        epochs: number of epochs that are over.
+        batches: number of batches since then.
+    """
+    begun, total = epochs + (batches > 0), epochs * length + batches
+    counted = {"ready": begun, "started": begun, "processed": epochs, "completed": epochs}
+    loop = checkpoint["loops"]["fit_loop"]
+    loop["epoch_progress"] = {"total": counted, "current": dict(counted)}
+    names = counted.keys()
+    loop["epoch_loop.batch_progress"] = {
+        "total": dict.fromkeys(names, total),
+        "current": dict.fromkeys(names, batches),
+        "is_last_batch": False,
+    }
+
+
 def dying_processes() -> logging.Logger:
     """The logger to which Lightning writes that a process it started has died.
 
@@ -170,6 +210,14 @@ def option_names(parser: argparse.ArgumentParser) -> list[str]:
     Known to hold for Python 3.11 to 3.14, whose argparse has no public list of them.
     """
     return list(parser._option_string_actions)
+
+
+def actions_with_values(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    """The options and arguments of a parser that take a value.
+
+    Known to hold for Python 3.11 to 3.14.
+    """
+    return [action for action in parser._actions if action.nargs != 0]
 
 
 def options_with_choices(parser: argparse.ArgumentParser) -> dict[str, list[str]]:

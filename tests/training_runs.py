@@ -1,8 +1,10 @@
 """Tiny trainings, and what they leave behind, for tests."""
 
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import pytorch_lightning as pl
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -55,8 +57,15 @@ def data(photographs: Path, **settings: Any) -> PriorDataModule:
 
 
 def batches(module: PriorDataModule, count: int) -> list[Any]:
-    loader = iter(module.train_dataloader())
-    return [next(loader) for _ in range(count)]
+    """The first batches of a training, of one epoch after another."""
+    trainer = SimpleNamespace(global_rank=0, world_size=1, accumulate_grad_batches=1, global_step=0)
+    module.trainer = cast(pl.Trainer, trainer)
+    found: list[Any] = []
+    loader = module.train_dataloader()
+    while len(found) < count:
+        trainer.global_step = len(found)
+        found += list(loader)
+    return found[:count]
 
 
 def unet_flags(**changes: Any) -> UNetFlags:

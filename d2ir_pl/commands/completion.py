@@ -20,7 +20,7 @@ from d2ir_pl.commands.priors import export_parser, inspect_parser
 from d2ir_pl.commands.propose import propose_parser
 from d2ir_pl.commands.report import report_parser
 from d2ir_pl.commands.serve import serve_parser
-from d2ir_pl.compat import options_with_choices
+from d2ir_pl.compat import actions_with_values, options_with_choices
 from d2ir_pl.errors import UsageError
 from d2ir_pl.priors.published import PUBLISHED
 from d2ir_pl.shipped.files import config_names
@@ -78,7 +78,7 @@ def _program(file: Any) -> argparse.ArgumentParser:
         _add_options(commands.add_parser(cls.command, help=cls.about), cls, file)
     for name, make in {**_PLAIN, "completion": completion_parser}.items():
         made = make()
-        for action in made.option_actions():
+        for action in actions_with_values(made):
             if action.type is not None or action.dest in ("prior", "photo"):
                 action.complete = file  # type: ignore[attr-defined]
         commands.add_parser(name, parents=[made], add_help=False, help=made.description)

@@ -25,6 +25,7 @@ class TrainingCLI(CommandCLI):
     data_class = PriorDataModule
     trainer_options = COMMON_TRAINER_OPTIONS | {
         "max_steps",
+        "max_epochs",
         "max_time",
         "limit_train_batches",
         "limit_val_batches",

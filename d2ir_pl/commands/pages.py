@@ -84,6 +84,7 @@ PAGES = {
             ("--data.patch_size N", "side of the patches in pixels (64)"),
             ("--data.batch_size N", "patches of a step (16)"),
             ("--trainer.max_steps N", "optimiser steps (10000)"),
+            ("--trainer.max_epochs N", "epochs of a patch a photograph, if they end before"),
             ("--trainer.devices N", "number of GPUs or processes; auto takes what there is"),
             ("--seed N", "seed of weights and every draw (0)"),
             ("--print_config", "print the settings as YAML, and train nothing"),

@@ -30,9 +30,5 @@ class PlainParser(argparse.ArgumentParser):
         named = [f"./{a}" if file else a for a, file in zip(args, files, strict=True)]
         return super().parse_args(named, namespace)
 
-    def option_actions(self) -> list[argparse.Action]:
-        """The options and arguments that take a value."""
-        return [action for action in self._actions if action.nargs != 0]
-
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see '{self.prog} --help'")

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from d2ir_pl.console import say
 from d2ir_pl.errors import OutputError
+from d2ir_pl.training.epochs import epoch_steps, last_step
 from d2ir_pl.training.module import PriorTrainingModule
 
 
@@ -76,7 +77,7 @@ class Checkpoints(pl.Callback):
 
 
 class TrainingProgress(pl.Callback):
-    """Prints a line at every validation: step, losses, speed and the time that is left.
+    """Prints a line at every validation: epoch, step, losses, speed and the time that is left.
 
     Args:
         console: where the line is printed.
@@ -89,6 +90,10 @@ class TrainingProgress(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         del pl_module
         self._begun, self._first = time.monotonic(), trainer.global_step
+        steps = epoch_steps(trainer)
+        if steps is not None and trainer.is_global_zero:
+            length = "1 step" if steps == 1 else f"{steps} steps"
+            say(self.console, f"an epoch is {length}, of a patch a photograph")
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking or not trainer.is_global_zero:
@@ -96,7 +101,10 @@ class TrainingProgress(pl.Callback):
         assert isinstance(pl_module, PriorTrainingModule)
         step, steps = trainer.global_step, max(trainer.global_step - self._first, 1)
         pace = (time.monotonic() - self._begun) / steps
-        left = timedelta(seconds=round(pace * max(trainer.max_steps - step, 0)))
+        end, of, left = last_step(trainer), "", ""
+        if end is not None:
+            of = f" of {end}"
+            left = f", {timedelta(seconds=round(pace * max(end - step, 0)))} left"
         scores = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
         levels = ", ".join(f"{v:.4f}" for k, v in scores.items() if k != "val/loss")
         # The training loss is unknown before the first step that is logged.
@@ -104,6 +112,6 @@ class TrainingProgress(pl.Callback):
         loss = f"loss {pl_module.last_loss:.4f}, " if known else ""
         say(
             self.console,
-            f"step {step} of {trainer.max_steps}: {loss}validation {levels}; "
-            f"{pace:.2f} s a step, {left} left",
+            f"epoch {trainer.current_epoch + 1}, step {step}{of}: {loss}validation {levels}; "
+            f"{pace:.2f} s a step{left}",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Any
 
 import pytorch_lightning as pl
@@ -13,7 +14,7 @@ from torch.utils.data import DataLoader
 from d2ir_pl.errors import InputError, TrainingError, naming, require
 from d2ir_pl.training.patches import (
     CentralPatches,
-    EndlessBatches,
+    EpochBatches,
     PatchBatch,
     RandomPatches,
     collate,
@@ -31,6 +32,10 @@ class PriorDataModule(pl.LightningDataModule):
     with which noise. Neither the number of processes, nor workers, nor a stop and resumption
     change it. A patch of P pixels shows P/s pixels of the photograph, s drawn log-uniformly from
     [min_scale, 1], reduced with antialiasing.
+
+    An epoch has as many patches as there are photographs to train on, rounded up to whole steps of
+    the optimiser. The photograph of each patch is drawn anew, so that an epoch shows some of them
+    several times and others not at all.
 
     Args:
         inputs: a folder of photographs (searched recursively), a glob pattern or a file; or a list
@@ -147,6 +152,15 @@ class PriorDataModule(pl.LightningDataModule):
         if self._photographs is None:
             self._photographs = Photographs(self.train_paths, self.cache_gb)
 
+    def epoch_length(self) -> int:
+        """Number of batches of a process in an epoch."""
+        trainer = self.trainer
+        world, accumulated = (
+            (trainer.world_size, trainer.accumulate_grad_batches) if trainer else (1, 1)
+        )
+        steps = math.ceil(len(self.train_paths) / (self.batch_size * world * accumulated))
+        return steps * accumulated
+
     def train_dataloader(self) -> DataLoader[PatchBatch]:
         trainer = self.trainer
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
@@ -161,7 +175,7 @@ class PriorDataModule(pl.LightningDataModule):
         )
         return DataLoader(
             dataset,
-            batch_sampler=EndlessBatches(self.batch_size, rank, world, done),
+            batch_sampler=EpochBatches(self.batch_size, rank, world, self.epoch_length(), done),
             collate_fn=collate,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,

@@ -22,6 +22,7 @@ from d2ir_pl.priors.export import CHECKPOINT_KEY
 from d2ir_pl.priors.guided_diffusion import VarianceBound
 from d2ir_pl.training.average import moving_average
 from d2ir_pl.training.data import PriorDataModule
+from d2ir_pl.training.epochs import last_step
 from d2ir_pl.training.images import clean_images, with_noise
 from d2ir_pl.training.patches import PatchBatch
 from d2ir_pl.training.start import NATURAL_SMALL, first_prior, origin
@@ -56,8 +57,7 @@ class PriorTrainingModule(pl.LightningModule):
             at first.
         lr: learning rate of AdamW, reached after `warmup_steps`.
         warmup_steps: number of optimiser steps over which the learning rate rises from 0.
-        decay_steps: number of optimiser steps, the last of `trainer.max_steps`, over which it falls
-            to 0.
+        decay_steps: number of optimiser steps, the last of the training, over which it falls to 0.
         weight_decay: weight decay of AdamW.
         ema_decay: decay of the moving average of the weights, in [0, 1).
         timesteps: `uniform`, or `importance`: t is drawn with a probability proportional to the
@@ -154,8 +154,8 @@ class PriorTrainingModule(pl.LightningModule):
     def lr_factor(self, step: int) -> float:
         """Share of `lr` at an optimiser step: it rises, stays, and falls to 0 at the last step."""
         rise = (step + 1) / (self.warmup_steps + 1)
-        fall = (self.trainer.max_steps - step) / (self.decay_steps + 1)
-        return max(0.0, min(1.0, rise, fall if self.trainer.max_steps > 0 else 1.0))
+        fall = ((last_step(self.trainer) or math.inf) - step) / (self.decay_steps + 1)
+        return max(0.0, min(1.0, rise, fall))
 
     def on_train_start(self) -> None:
         self._clock = time.monotonic()

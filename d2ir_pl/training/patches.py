@@ -107,27 +107,35 @@ class CentralPatches(Dataset[Tensor]):
         return _resized(photograph[:, top : top + side, left : left + side], self.patch_size)
 
 
-class EndlessBatches(Sampler[list[int]]):
-    """The numbers of the samples of this process, batch by batch, from a step on.
+class EpochBatches(Sampler[list[int]]):
+    """The numbers of the samples of this process in an epoch, batch by batch.
 
-    All processes together take 0, 1, 2, ... in turn.
+    All processes together take 0, 1, 2, ... in turn, and a new epoch goes on where the last ended.
 
     Args:
-        batch_size: samples of a process and step.
+        batch_size: samples of a process and batch.
         rank: number of this process.
         world: how many processes there are.
-        first: function that returns the first step, which is asked at the beginning of an epoch.
+        length: number of batches of a process in an epoch.
+        first: function that returns how many batches came before, over all epochs; it is asked at
+            the beginning of an epoch.
     """
 
-    def __init__(self, batch_size: int, rank: int, world: int, first: Callable[[], int]) -> None:
-        self.batch_size, self.rank, self.world, self.first = batch_size, rank, world, first
+    def __init__(
+        self, batch_size: int, rank: int, world: int, length: int, first: Callable[[], int]
+    ) -> None:
+        self.batch_size, self.rank, self.world = batch_size, rank, world
+        self.length, self.first = length, first
+
+    def __len__(self) -> int:
+        return self.length
 
     def __iter__(self) -> Iterator[list[int]]:
-        step = self.first()
-        while True:
-            first = (step * self.world + self.rank) * self.batch_size
+        before = self.first()
+        # After a resumption in mid-epoch, the trainer stops before the last of them.
+        for number in range(before, before + self.length):
+            first = (number * self.world + self.rank) * self.batch_size
             yield list(range(first, first + self.batch_size))
-            step += 1
 
 
 def collate(samples: list[PatchBatch]) -> PatchBatch:

@@ -62,7 +62,11 @@ def offered(script: Path, line: str) -> set[str]:
         ("d2ir predict --output ou", set(), {"--overwrite"}),
         ("d2ir predict ph", {"photo.png"}, set()),
         ("d2ir predict --seed 1 --data.inputs ph", {"photo.png"}, set()),
-        ("d2ir fit --trainer.max", {"--trainer.max_steps"}, {"--trainer.devices"}),
+        (
+            "d2ir fit --trainer.max",
+            {"--trainer.max_steps", "--trainer.max_epochs"},
+            {"--trainer.devices"},
+        ),
         ("d2ir fit --model.timesteps ", {"uniform", "importance"}, set()),
         ("d2ir compare --m", {"--markdown"}, set()),
         ("d2ir propose ph", {"photo.png"}, set()),

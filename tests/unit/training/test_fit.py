@@ -118,6 +118,8 @@ def test_two_processes_learn_what_one_does(photographs: Path, tmp_path: Path) ->
         (["--model.unet.class_cond=true"], "class_cond true cannot be trained here"),
         (["--trainer.precision=bf16-true"], "bf16-true is not supported"),
         (["--trainer.max_steps=0"], "max_steps 0 must be at least 1"),
+        (["--trainer.max_steps=-1"], "max_steps -1 must be at least 1"),
+        (["--trainer.max_epochs=0"], "max_epochs 0 must be at least 1"),
         (["--checkpoint_minutes=0"], "checkpoint_minutes 0.0 must be positive"),
         (["--model.init_from=nothing"], "'nothing' is neither a file nor one of"),
         (["--model.unet.attention_resolutions=a"], "attention_resolutions 'a' must be"),

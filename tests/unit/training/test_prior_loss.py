@@ -68,7 +68,7 @@ def test_the_rate_rises_stays_and_falls_to_nothing() -> None:
     module = PriorTrainingModule(unet_flags(), warmup_steps=4, decay_steps=5)
 
     class Limited:
-        max_steps = 20
+        max_steps, max_epochs, datamodule = 20, None, None
 
     module._trainer = Limited()  # type: ignore[assignment]
     factors = [module.lr_factor(step) for step in range(21)]
