@@ -8,14 +8,14 @@ from torch import Tensor
 from d2ir_pl.operators.padding import pad_index
 
 
-def cubic(t: Tensor) -> Tensor:
-    """Keys' cubic convolution kernel with a = -1/2, the one that reproduces quadratics.
+def cubic(t: Tensor, a: float = -0.5) -> Tensor:
+    """Keys' cubic convolution kernel; the one with a = -1/2 reproduces quadratics.
 
     Source: Keys, Cubic convolution interpolation for digital image processing, 1981, eq. 15.
     """
     t = t.abs()
-    near = 1.5 * t**3 - 2.5 * t**2 + 1
-    far = -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2
+    near = (a + 2) * t**3 - (a + 3) * t**2 + 1
+    far = a * t**3 - 5 * a * t**2 + 8 * a * t - 4 * a
     return torch.where(t < 1, near, torch.where(t < 2, far, 0.0))
 
 

@@ -26,6 +26,7 @@ TASKS = {
     "low_light": "too dark",
     "old_photo": "a small, soft, compressed copy: twice as large",
     "super_resolution_x4": "too small: four times as large",
+    "super_resolution_aliased": "too small, with steps along its edges: four times as large",
     "super_resolution_blind": "too small and blurred",
     "inpainting": "damaged: black pixels are missing",
     "inpainting_sparse": "mostly missing: few pixels are not black",

@@ -47,7 +47,9 @@ def test_a_clean_photo_is_degraded_and_restored(config: str, tmp_path: Path) -> 
     where = ["--data.inputs", str(tmp_path / "clean.png"), "--output", str(tmp_path / "out")]
     assert main(["predict", "--config", config, *where, "--data.degrade", "true", *options]) == 0
     restored = read_image(tmp_path / "out" / "restored" / "clean.png").pixels
-    factor = {"super_resolution_x4": 4, "super_resolution_blind": 2, "old_photo": 2}.get(config, 1)
+    factors = {"super_resolution_x4": 4, "super_resolution_aliased": 4}
+    factors |= {"super_resolution_blind": 2, "old_photo": 2}
+    factor = factors.get(config, 1)
     assert restored.shape == (3, height // factor * factor, width // factor * factor)
     scores = row(tmp_path / "out")
     assert float(scores["psnr"]) > 5

@@ -23,6 +23,9 @@ def degradations() -> list[Downsampling]:
         Downsampling(2, "gaussian"),
         Downsampling(3, "gaussian", border="replicate", centred=True),
         Downsampling(4, "gaussian", border="circular", width=2.0),
+        Downsampling(4, "bicubic_aliased"),
+        Downsampling(2, "bilinear_aliased", border="reflect"),
+        Downsampling(3, "nearest"),
     ]
 
 
@@ -55,6 +58,17 @@ def test_bicubic_is_the_antialiased_one_of_torch_away_from_the_border(
     assert y.shape == torchs.shape
     inner = (..., slice(2, -2), slice(2, -2))
     torch.testing.assert_close(y[inner], torchs[inner], atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+@pytest.mark.parametrize("mode", ["nearest", "bilinear", "bicubic"])
+def test_aliased_kernels_are_those_of_torch(factor: int, mode: str) -> None:
+    x = random(1, 3, 8 * factor, 7 * factor)
+    kernel: Any = mode if mode == "nearest" else f"{mode}_aliased"
+    degradation = Downsampling(factor, kernel, border="replicate")
+    y = degradation(x, phi_of(degradation, 1))
+    torchs = F.interpolate(x, scale_factor=1 / factor, mode=mode)
+    torch.testing.assert_close(y, torchs, atol=1e-12, rtol=0)
 
 
 def test_bicubic_is_that_of_pillow_away_from_the_border() -> None:
@@ -271,7 +285,7 @@ def test_kernels_are_pictured_in_the_pixels_of_the_large_image() -> None:
     [
         ({"factor": 1}, "factor 1 must be a whole number of at least 2"),
         ({"factor": 2.5}, "factor 2.5"),
-        ({"kernel": "lanczos"}, "'bicubic', 'area' or 'gaussian'"),
+        ({"kernel": "lanczos"}, "use bicubic, area, gaussian, nearest"),
         ({"border": "mirror"}, "border 'mirror'"),
         ({"width": 1.0}, "belongs to kernel 'gaussian'"),
         ({"kernel": "gaussian", "width": 0.0}, "width 0.0 must be above 0 and at most 6"),
