@@ -1,4 +1,4 @@
-"""Classes of the user's own, or of Lightning, that options name by their import paths."""
+"""Classes that options name by their import paths: of this package, of Lightning, of the user."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ import yaml
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import Profiler
 
+from d2ir_pl.commands.classes import CLASSES
 from d2ir_pl.errors import UsageError
 
 BASES: dict[str, type] = {
+    **CLASSES,
     "data": pl.LightningDataModule,
     "trainer.callbacks": pl.Callback,
     "trainer.logger": Logger,
@@ -102,11 +104,16 @@ def _in_tree(tree: Any) -> list[tuple[str, str]]:
 
 
 def _classes(value: Any) -> Iterator[str]:
-    """The classes of a value of an option: a name, a tree with `class_path`, or a list of these."""
+    """The classes of a value of an option: a name, a tree with `class_path`, or a list of these.
+
+    Those of a chain are the classes of its `parts` as well.
+    """
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping) and isinstance(value.get("class_path"), str):
         yield value["class_path"]
+        inner = value.get("init_args")
+        yield from _classes(inner.get("parts") if isinstance(inner, Mapping) else None)
     elif isinstance(value, list):
         for part in value:
             yield from _classes(part)

@@ -18,7 +18,7 @@ from d2ir_pl.commands.arguments import arranged, arranged_environment
 from d2ir_pl.commands.classes import require_classes_first
 from d2ir_pl.commands.own import named_classes, require_usable
 from d2ir_pl.commands.program import program
-from d2ir_pl.commands.sentences import sentence, with_option
+from d2ir_pl.commands.sentences import sentence, with_option, with_trainer_option
 from d2ir_pl.compat import option_names, own_defaults
 from d2ir_pl.errors import UsageError, UserError
 from d2ir_pl.priors.precision import device_type, trainer_precision
@@ -69,6 +69,7 @@ class CommandCLI(LightningCLI):
         network: what computes in `--trainer.precision`, for the help.
         make_trainer: function that makes Lightning's trainer of the values of `trainer_options` and
             a precision that Lightning knows.
+        makes_trainer: whether module and data are made, so that what is wrong is of the trainer.
     """
 
     command: ClassVar[str]
@@ -79,6 +80,7 @@ class CommandCLI(LightningCLI):
     path_options: ClassVar[frozenset[str]]
     network: ClassVar[str]
     make_trainer: ClassVar[Callable[..., pl.Trainer]]
+    makes_trainer = False
 
     @classmethod
     def parse(cls, arguments: list[str]) -> Self:
@@ -184,18 +186,20 @@ class CommandCLI(LightningCLI):
         try:
             super().instantiate_classes()
         except MisconfigurationException as error:
-            reason = " ".join(str(error).split())
-            raise UsageError(f"the --trainer options do not fit this machine: {reason}") from None
+            raise UsageError(with_trainer_option(str(error), options["trainer"])) from None
         except UserError as error:
             raise type(error)(with_option(str(error), options)) from None
         except ImportError as error:  # of a logger whose package is an extra
             reason = " ".join(str(error).split())
             raise UsageError(f"a class that is named cannot be used: {reason}") from None
         except (ArgumentError, ValueError, TypeError) as error:
-            reason = sentence(str(error), self.parser.prog)
-            raise UsageError(with_option(reason, options)) from None
+            reason = with_option(sentence(str(error), self.parser.prog), options)
+            if self.makes_trainer:
+                reason = with_trainer_option(reason, options["trainer"])
+            raise UsageError(reason) from None
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        self.makes_trainer = True
         asked = self.config.trainer
         precision = trainer_precision(asked.precision, device_type(asked.accelerator))
         if not self.names_loggers:

@@ -48,7 +48,8 @@ def sentence(message: str, prog: str, known: Iterable[str] = ()) -> str:
     if key in CLASSES and text.startswith("Not a valid subclass"):
         return f"--{key}: its options need a class: name one instead of auto, such as --{key} D2IR"
     text = re.sub(r"(?:<class '(\w+)'>|typing\.(Literal))", r"\1\2", text)
-    text = text.replace("Expected a ", "expected ").replace(". Got value: ", ", not ")
+    text = text.replace(" - Expected a ", " or ").replace("Expected a ", "expected ")
+    text = text.replace(". Got value: ", ", not ")
     return f"--{key}: {text}" if key else text
 
 
@@ -103,6 +104,29 @@ def with_option(message: str, options: Mapping[str, Any]) -> str:
         if message.startswith(f"{end}: "):
             return f"--{full}{message[len(end) :]}"
     return message
+
+
+def with_trainer_option(message: str, options: Mapping[str, Any]) -> str:
+    """Let what Lightning's trainer says begin with the option that it is about.
+
+    Args:
+        message: what the trainer says of its arguments, such as `devices` or `Trainer(devices=0)`.
+        options: values of the options `--trainer` by their names; the one that is named first is
+            meant, else the one whose value is.
+    """
+    text = " ".join(message.split())
+    if text.startswith("-"):
+        return text
+    text = re.sub(r" Find a complete list.*", "", text)
+    text = text.replace("`", "").removesuffix(".")
+    given = {name: value for name, value in options.items() if value is not None}
+    words = {name: name for name in given} | {"Timer": "max_time"}
+    places = [(text.find(w), n) for w, n in words.items() if re.search(rf"\b{w}\b", text)]
+    said = [n for n, v in given.items() if re.search(rf"\b{re.escape(str(v))}\b", text)]
+    name = min(places)[1] if places else said[0] if said else ""
+    if name not in given:
+        return f"the --trainer options do not fit this machine: {text}"
+    return f"--trainer.{name} {_written(given[name])[0]}: {text}"
 
 
 def _leaves(tree: Any, option: str) -> Iterator[tuple[str, Any]]:

@@ -11,6 +11,14 @@ from d2ir_pl import compat
 from d2ir_pl.errors import require
 from d2ir_pl.training.epochs import ResumedEpoch
 
+_LEAST = {
+    "val_check_interval": 1,
+    "log_every_n_steps": 1,
+    "accumulate_grad_batches": 1,
+    "gradient_clip_val": 0,
+}
+"""The least values of options that Lightning does not check, or checks in other words."""
+
 
 def training_trainer(**arguments: Any) -> pl.Trainer:
     """Make Lightning's trainer for patches of photographs; `run` adds checkpoints.
@@ -23,14 +31,18 @@ def training_trainer(**arguments: Any) -> pl.Trainer:
             one of the `callbacks` writes them.
 
     Raises:
-        ValueError: if `max_epochs` is below 1, or `max_steps` is and nothing else ends the
-            training.
+        ValueError: if `max_epochs` or another number is too small, or if `max_steps` is and nothing
+            else ends the training.
     """
     epochs = arguments.get("max_epochs")
     if epochs is not None:
         require("max_epochs", epochs, 1)
     if epochs is None or arguments["max_steps"] != -1:
         require("max_steps", arguments["max_steps"], 1)
+    for name, least in _LEAST.items():
+        value = arguments.get(name)
+        if isinstance(value, int | float):
+            require(name, value, least)
     callbacks = arguments.get("callbacks") or []
     several = callbacks if isinstance(callbacks, list) else [callbacks]
     theirs = any(isinstance(callback, Checkpoint) for callback in several)

@@ -109,6 +109,20 @@ MISTAKES = [
     (["--data", f"{HERE}.Nothing"], f"--data {HERE}.Nothing is unknown: {HERE} has no Nothing"),
     (["--data", f"{HERE}.Noise", "--data.numbr", "3"], "--data.numbr is not an option of Noise"),
     (["--data", f"{HERE}.Noise"], "Noise is no RestorationDataModule"),
+    (
+        ["--model.method", "nowhere.Mine"],
+        "--model.method nowhere.Mine cannot be imported: there is",
+    ),
+    (["--model.degradation", f"{HERE}.Nothing"], f"--model.degradation {HERE}.Nothing is unknown"),
+    (["--model.degradation", f"{HERE}.Noise"], "Noise is no Degradation: derive it"),
+    (
+        ["--config", "model: {method: {class_path: nowhere.Mine}}"],
+        "--model.method nowhere.Mine cannot be imported",
+    ),
+    (
+        ["--config", "model: {degradation: {class_path: Compose, init_args: {parts: [no.X]}}}"],
+        "--model.degradation no.X cannot be imported",
+    ),
     (["--trainer.limit_predict_batches", "x"], "--trainer.limit_predict_batches: expected int"),
 ]
 
