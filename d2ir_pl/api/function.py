@@ -206,7 +206,7 @@ def _restored(
         restoration,
         (
             *plan.reasons,
-            *observation.degradation.reasons,
+            *observation.reasons,
             *filter(None, degradation.remarks(restoration.phi)),
         ),
         (*photo.notes, *attempted.notes),

@@ -11,6 +11,7 @@ from torch import Tensor
 from d2ir_pl.degradations import Degradation, Mask, Phi
 from d2ir_pl.degradations.saved import SavedPhi
 from d2ir_pl.diagnosis.methods import suiting
+from d2ir_pl.diagnosis.observed import observed_pixels
 from d2ir_pl.diagnosis.proposal import propose
 from d2ir_pl.diffusion.randomness import image_generator, normal_like
 from d2ir_pl.errors import naming
@@ -53,7 +54,7 @@ class Plan:
             sigma_y: standard deviation of its noise in [0, 1]; estimated if None.
             method: way to restore it; what suits its degradation if None.
         """
-        proposal = propose(y, photo.tables, sigma_y, photo.visible)
+        proposal = propose(y, photo.tables, sigma_y, observed_pixels(photo, y)[0])
         return cls(
             proposal.degradation.to(y.device),
             proposal.method if method is None else method,
@@ -100,6 +101,9 @@ class Observation:
         true_phi: parameters with which the program itself degraded the clean image.
         start: parameters that are known from an earlier restoration.
         first: `(1, 3, H, W)` image of that restoration, where it is at hand.
+        observed: `(1, 1, h, w)`, 0 where a pixel of y is no part of the photo, such as a
+            transparent or dead one; None where all are.
+        findings: sentences on such pixels.
     """
 
     sample: Sample
@@ -109,15 +113,13 @@ class Observation:
     true_phi: Phi | None = None
     start: SavedPhi | None = None
     first: Tensor | None = None
+    observed: Tensor | None = None
+    findings: tuple[str, ...] = ()
 
     @property
-    def observed(self) -> Tensor | None:
-        """`(1, 1, h, w)`, 0 where a pixel is no part of the photo; None where all are."""
-        visible = self.sample.photo.visible
-        # Where the degradation has holes, what is transparent is among them, or left out too.
-        if visible is None or self.degradation.holes is not None or self.y.ndim != 4:
-            return None
-        return visible[None].to(self.y)
+    def reasons(self) -> tuple[str, ...]:
+        """Sentences on what was decided by the photo and what lies beside it."""
+        return (*self.degradation.reasons, *self.findings)
 
     @staticmethod
     def all_observed(observations: Sequence[Observation]) -> Tensor | None:
@@ -197,7 +199,13 @@ class Observation:
                 "out, or restore with the degradation Mask()"
             )
         own = degradation.for_images([sample.photo], [sample.item.key])
-        return cls(sample, y.clone(), own, reference)
+        observed: Tensor | None = None
+        findings: tuple[str, ...] = ()
+        # Where the degradation has holes, what is transparent is among them, or left out too.
+        if y.ndim == 4 and own.holes is None:
+            seen, findings = observed_pixels(sample.photo, y[0])
+            observed = None if seen is None else seen[None]
+        return cls(sample, y.clone(), own, reference, observed=observed, findings=findings)
 
     @classmethod
     @torch.no_grad()

@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from d2ir_pl.commands.plain import PlainParser
+from d2ir_pl.diagnosis.observed import observed_pixels
 from d2ir_pl.diagnosis.proposal import propose as propose_for
 from d2ir_pl.image_io import read_image
 
@@ -25,8 +26,9 @@ def propose_parser() -> PlainParser:
 def propose(arguments: list[str]) -> int:
     """Print a config for a photo, with the reasons as comments."""
     photo = read_image(propose_parser().parse_args(arguments).photo)
-    proposal = propose_for(photo.pixels, photo.tables, observed=photo.visible)
-    for reason in proposal.reasons:
+    observed, findings = observed_pixels(photo, photo.pixels)
+    proposal = propose_for(photo.pixels, photo.tables, observed=observed)
+    for reason in (*proposal.reasons, *findings):
         print(f"# {reason}")
     print(yaml.safe_dump(proposal.settings(), sort_keys=False), end="")
     return 0

@@ -241,7 +241,7 @@ def image_result(
         notes=restored.notes,
         reasons=[
             *plan.reasons,
-            *observation.degradation.reasons,
+            *observation.reasons,
             *filter(None, degradation.remarks(restoration.phi)),
         ],
         tile=restored.tile,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from d2ir_pl.diagnosis.observed import observed_pixels
 from d2ir_pl.diagnosis.proposal import propose
 from d2ir_pl.image_io import read_image
 from d2ir_pl.restoration.configs import STANDARD, layered, shipped_model
@@ -56,7 +57,8 @@ def plan(order: Order, max_pixels: int) -> Plan:
     photo = read_image(order.photo, max_pixels=max_pixels)
     reasons: tuple[str, ...] = ()
     if order.task == "auto":
-        proposal = propose(photo.pixels, photo.tables, order.sigma_y, photo.visible)
+        observed, _ = observed_pixels(photo, photo.pixels)
+        proposal = propose(photo.pixels, photo.tables, order.sigma_y, observed)
         task, reasons = proposal.settings()["model"], proposal.reasons
     else:
         task = shipped_model(order.task)
