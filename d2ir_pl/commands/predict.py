@@ -13,7 +13,6 @@ from rich.console import Console
 from d2ir_pl.commands.parser import COMMON_TRAINER_OPTIONS, CommandCLI
 from d2ir_pl.console import quiet
 from d2ir_pl.degradations import GaussianBlur
-from d2ir_pl.errors import UsageError
 from d2ir_pl.prediction.data import RestorationDataModule
 from d2ir_pl.prediction.module import RestorationModule
 from d2ir_pl.prediction.run import RunSettings, run
@@ -111,12 +110,6 @@ def predict(arguments: list[str]) -> int:
     keep_freed_memory()
     with quiet():
         cli = parse_options(arguments)
-        if not isinstance(cli.datamodule, RestorationDataModule):
-            name = type(cli.datamodule).__name__
-            raise UsageError(
-                f"--data {name} is no RestorationDataModule: derive it from that, or call predict "
-                "of a Trainer in Python"
-            )
         return run(
             cli.model, cli.datamodule, cli.trainer, cli.run_settings(), console=Console(stderr=True)
         )

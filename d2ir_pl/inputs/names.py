@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
+
+from d2ir_pl.image_io import EXTENSIONS
 
 LONGEST_NAME = 240
 """Bytes of a name to which a result's extension is appended; file systems allow 255 in all."""
@@ -20,8 +23,8 @@ def unique_names(keys: Sequence[str]) -> list[str]:
     """
     names = [str(Path(key).with_suffix("")) for key in keys]
     while True:
-        count = Counter(names)
-        clashes = [i for i, name in enumerate(names) if count[name] > 1 and name != keys[i]]
+        times = Counter(names)
+        clashes = [i for i, name in enumerate(names) if times[name] > 1 and name != keys[i]]
         if not clashes:
             return names
         for i in clashes:
@@ -47,6 +50,35 @@ def result_names(keys: Sequence[str]) -> list[str]:
         taken.add(safe)
         names.append(safe)
     return names
+
+
+def possible_names(text: str) -> Iterator[str]:
+    """Names for an image that is called `text`, the first of which is best, without an end.
+
+    Each is a relative path that stays inside a folder and that a file system takes: `cats/1.png`
+    may be `cats/1`, `cats/1.png`, `cats/1~2` and so on, and `../x` may be `%2E%2E/x`.
+
+    Args:
+        text: any text.
+    """
+    parts = [_inner_part(part) for part in text.split("/") if part not in ("", ".")]
+    *above, last = parts or ["unnamed"]
+    above = [_apart(part) for part in above]
+    stem = Path(last).stem if Path(last).suffix.lower() in EXTENSIONS else last
+    for name in (stem, last) if stem != last else (stem,):
+        yield "/".join((*above, name))
+    for number in count(2):
+        yield "/".join((*above, f"{stem}~{number}"))
+
+
+def _inner_part(part: str) -> str:
+    return "%2E%2E" if part == ".." else _safe_part(part)
+
+
+def _apart(folder: str) -> str:
+    """A folder's name that no result has: `a.png` may be the image `a`."""
+    stem, dot, ending = folder.rpartition(".")
+    return f"{stem}%2E{ending}" if dot and ending in ("json", "png", "jpg") else folder
 
 
 def _safe_part(part: str) -> str:

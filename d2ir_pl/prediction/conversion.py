@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -27,7 +28,7 @@ def numbered(count: int) -> list[str]:
     return [str(number) for number in range(count)]
 
 
-def as_batch(data: object, names: Names = numbered) -> Batch:
+def as_batch(data: object, names: Names = numbered, forgiving: bool = False) -> Batch:
     """Make a batch of photos to restore of what a DataLoader gives.
 
     Args:
@@ -42,6 +43,9 @@ def as_batch(data: object, names: Names = numbered) -> Batch:
             - a `Batch`, which stays as it is.
         names: function that names the images where the data do not. An image's name seeds its
             noise, and that of a file in a folder is its path in there, such as `cats/1.png`.
+        forgiving: whether an image with values outside [0, 1], or such a reference, is a failure
+            of its own rather than an error, and names may be other texts than relative paths
+            inside a folder.
 
     Raises:
         InputError: if the data are none of these, or values lie outside [0, 1].
@@ -49,11 +53,11 @@ def as_batch(data: object, names: Names = numbered) -> Batch:
     if isinstance(data, Batch):
         return data
     parts = _parts(data)
-    images = _images(parts["image"], "image")
+    images = _images(parts["image"], "image", forgiving)
     count, grey = len(images), images.shape[1] == 1
     own = parts.get("name")
-    called = names(count) if own is None else _names(own, count)
-    references = _references(parts.get("reference"), count)
+    called = names(count) if own is None else _names(own, count, forgiving)
+    references = _references(parts.get("reference"), count, forgiving)
     masks = _masks(parts.get("mask"), images)
     y = (images.expand(-1, 3, -1, -1) * 2 - 1).contiguous()
     samples = []
@@ -61,7 +65,15 @@ def as_batch(data: object, names: Names = numbered) -> Batch:
         photo = _photo(y[b], grey, None if masks is None else masks[b].cpu())
         clean = None if references is None else _photo(references[b], grey)
         samples.append(Sample(Item(Path(name), name, name), photo, photo.pixels, clean, ""))
-    return Batch(samples, [], y)
+    reasons = {}
+    for b in range(count) if forgiving else ():
+        if reason := _beyond(images[b]):
+            reasons[b] = f"image {reason}"
+        elif references is not None and (reason := _beyond((references[b] + 1) / 2)):
+            reasons[b] = f"reference {reason}"
+    failures = [samples[b].failed(reason) for b, reason in reasons.items()]
+    good = Batch(samples, [], y).select([b for b in range(count) if b not in reasons])
+    return replace(good, failures=failures)
 
 
 def _parts(data: object) -> dict[str, Any]:
@@ -89,11 +101,8 @@ def _parts(data: object) -> dict[str, Any]:
     )
 
 
-def _images(images: object, name: str) -> Tensor:
-    """Photos as float32 tensors, checked.
-
-    Values that are not finite pass: the photos that have them are failures of their own.
-    """
+def _images(images: object, name: str, forgiving: bool = False) -> Tensor:
+    """Photos as float32 tensors, checked, but for their values if `forgiving`."""
     if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] not in (1, 3):
         remedy = "add the dimension of the batch" if _is_single(images) else "convert it"
         raise InputError(
@@ -106,18 +115,29 @@ def _images(images: object, name: str) -> Tensor:
     if 0 in images.shape:
         raise InputError(f"{name} is {_what(images)}, without a pixel: leave it out")
     unit = images.detach().float()
-    finite = unit[unit.isfinite()]
-    if len(finite) and (finite.min() < 0 or finite.max() > 1):
-        low, high = float(finite.min()), float(finite.max())
-        raise InputError(f"{name} has values from {low:g} to {high:g}: scale them to [0, 1]")
+    if not forgiving and (reason := _beyond(unit)):
+        raise InputError(f"{name} {reason}")
     return unit
+
+
+def _beyond(unit: Tensor) -> str:
+    """What is wrong with values that lie outside [0, 1]; empty where none do.
+
+    Values that are not finite pass: the photos that have them are failures of their own.
+    """
+    finite = unit[unit.isfinite()]
+    if not len(finite) or (finite.min() >= 0 and finite.max() <= 1):
+        return ""
+    return (
+        f"has values from {float(finite.min()):g} to {float(finite.max()):g}: scale them to [0, 1]"
+    )
 
 
 def _is_single(images: object) -> bool:
     return isinstance(images, Tensor) and images.ndim == 3 and images.shape[0] in (1, 3)
 
 
-def _names(names: object, count: int) -> list[str]:
+def _names(names: object, count: int, forgiving: bool) -> list[str]:
     """Names given for the images, checked."""
     texts = [names] if isinstance(names, str) else names
     if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
@@ -126,14 +146,15 @@ def _names(names: object, count: int) -> list[str]:
         raise InputError(f"{len(texts)} names are given for {count} images: give one for each")
     for text in texts:
         path = PurePosixPath(text)
-        if not path.name or path.is_absolute() or ".." in path.parts:
+        outside = not path.name or path.is_absolute() or ".." in path.parts
+        if outside and not forgiving:
             raise InputError(
                 f"name {text!r} is no relative path inside a folder: give one, such as 'cats/1'"
             )
     return list(texts)
 
 
-def _references(references: object, count: int) -> Tensor | None:
+def _references(references: object, count: int, forgiving: bool) -> Tensor | None:
     """Clean images `(B, 3, H, W)` in [-1, 1] on the CPU, checked."""
     if references is None:
         return None
@@ -142,7 +163,7 @@ def _references(references: object, count: int) -> Tensor | None:
             f"reference is {_what(references)}, and must be the clean images (B, 3, H, W): leave "
             "labels out"
         )
-    clean = _images(references, "reference").cpu()
+    clean = _images(references, "reference", forgiving).cpu()
     if len(clean) != count:
         raise InputError(f"{len(clean)} references are given for {count} images: give one for each")
     return (clean.expand(-1, 3, -1, -1) * 2 - 1).contiguous()

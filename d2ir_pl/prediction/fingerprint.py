@@ -29,7 +29,7 @@ def settings_fingerprint(config: dict[str, Any]) -> str:
         model["start"] = True
     settings = {
         "model": model,
-        "degrade": [data["degrade"], data["degrade_noise"]] if data["degrade"] else None,
+        "degrade": [data["degrade"], data.get("degrade_noise")] if data["degrade"] else None,
         "precision": str(config["trainer"]["precision"]),
         "prior": [file_digest(path) for path in prior_files(config["model"]["prior"])],
         "version": d2ir_pl.__version__,

@@ -63,6 +63,9 @@ class RestorationModule(SavesItsSettings):
             the degradation must be the same, or `auto`, which takes that from there too.
     """
 
+    rename: Callable[[Batch], Batch] | None = None
+    """Function that gives the images of a batch names that files can be written under."""
+
     def __init__(
         self,
         prior: str = "natural-small",
@@ -154,8 +157,9 @@ class RestorationModule(SavesItsSettings):
     def predict_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> BatchResult:
         """Restore a batch: a `Batch`, or anything else that `as_batch` takes."""
         with exact_gradients(self.device):
-            photos = as_batch(batch, partial(self._numbering, batch_idx, dataloader_idx))
-            photos = photos.to(self.device)
+            numbers = partial(self._numbering, batch_idx, dataloader_idx)
+            photos = as_batch(batch, numbers, forgiving=self.rename is not None).to(self.device)
+            photos = photos if self.rename is None else self.rename(photos)
             for tell in self.batch_observers:
                 tell(photos)
             rows = list(range(len(photos)))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,9 +15,7 @@ from rich.console import Console
 
 from d2ir_pl import compat
 from d2ir_pl.console import say
-from d2ir_pl.errors import OutputError, ProcessError, UsageError
-from d2ir_pl.inputs.finding import group_by_size
-from d2ir_pl.inputs.items import Item
+from d2ir_pl.errors import ProcessError
 from d2ir_pl.prediction.callbacks import (
     ImageWriter,
     Observers,
@@ -30,6 +27,7 @@ from d2ir_pl.prediction.callbacks import (
 from d2ir_pl.prediction.data import RestorationDataModule
 from d2ir_pl.prediction.fingerprint import settings_fingerprint
 from d2ir_pl.prediction.module import RestorationModule
+from d2ir_pl.prediction.photos import FoundPhotos, FreeNames, Photos, YieldedPhotos
 from d2ir_pl.priors.precision import slow_precision
 from d2ir_pl.reports.page import write_report
 from d2ir_pl.reports.session import write_session
@@ -70,7 +68,7 @@ class RunSettings:
 
 def run(
     module: RestorationModule,
-    data: RestorationDataModule,
+    data: pl.LightningDataModule,
     trainer: pl.Trainer,
     settings: RunSettings,
     observers: Sequence[Observer] = (),
@@ -80,7 +78,8 @@ def run(
 
     Args:
         module: module that restores the batches.
-        data: the photos; those that are complete already are taken out of `data.pending`.
+        data: the photos; or data of one's own, whose `predict_dataloader` yields what `as_batch`
+            takes.
         trainer: trainer that `restoration_trainer` has made.
         settings: what else the run is told.
         observers: functions that are told of every step.
@@ -91,8 +90,12 @@ def run(
             used.
     """
     console = Console(stderr=True) if console is None else console
-    _adapt(module, data)
     folder = ResultFolder(settings.output)
+    photos: FoundPhotos | YieldedPhotos
+    if isinstance(data, RestorationDataModule):
+        photos = FoundPhotos(module, data, trainer)
+    else:
+        photos = YieldedPhotos(data, trainer, folder)
     folder.prepare()
     with contextlib.ExitStack() as stack:
         if trainer.is_global_zero:
@@ -100,39 +103,31 @@ def run(
             folder.sweep()
             sweep_pictures(folder)
         fingerprint = settings_fingerprint(settings.config)
-        start = module.start.digest if module.start is not None else _no_start
-        skipped = _skip_complete(data, folder, fingerprint, settings.overwrite, start)
+        if isinstance(photos, FoundPhotos):
+            photos.skip_complete(folder, fingerprint, settings.overwrite)
+        elif trainer.is_global_zero:
+            photos.make_room(settings.overwrite)
         if trainer.is_global_zero:
             folder.write_settings(settings.text)
-            _announce(data, trainer, settings, skipped, console)
+            _announce(photos, trainer, settings, console)
             log_settings(trainer.loggers, folder.root)
-        left_out = _beyond_limit(data, trainer)
         curves = TrajectoryLogger(folder if settings.tensorboard else None)
-        if data.pending:
-            progress = RestorationProgress(len(data.pending) - len(left_out), console)
+        if photos.pending:
+            progress = RestorationProgress(photos.count, console)
             own = _callbacks(settings, folder, fingerprint, observers, curves, progress)
-            _predict(module, data, trainer, own)
+            _predict(module, data, trainer, own, photos.rename)
         if not trainer.is_global_zero:
             # Rank 0 reports for all: a child that exits with an error would have it killed.
             return 0
+        names = photos.names()
         folder.write_metrics()
         if settings.report:
             write_report(folder)
-        names = [item.name for item in data.items if item.name not in left_out]
         records = folder.records(names)
         if settings.tensorboard:
             write_session(folder, records)
         _log_means(trainer.loggers, records, curves.steps)
-        return report_summary(folder, names, skipped, console, _limit(trainer, len(left_out)))
-
-
-def _adapt(module: RestorationModule, data: RestorationDataModule) -> None:
-    """Tell the data what the module can do."""
-    if module.chooses_degradation:
-        if data.degrade or data.scenes:
-            option = "data.degrade" if data.degrade else "data.scenes"
-            raise UsageError(f"--{option} true needs a --model.degradation other than auto")
-        data.batch_size = 1
+        return report_summary(folder, names, photos.skipped, console, photos.left_out())
 
 
 def _log_means(loggers: Sequence[Logger], records: Iterable[Record], step: int) -> None:
@@ -151,16 +146,15 @@ def _log_means(loggers: Sequence[Logger], records: Iterable[Record], step: int) 
 
 
 def _announce(
-    data: RestorationDataModule,
+    photos: Photos,
     trainer: pl.Trainer,
     settings: RunSettings,
-    skipped: int,
     console: Console,
 ) -> None:
-    if skipped and settings.progress == "auto":
-        console.print(f"{skipped} of {len(data.items)} images are complete: skipped")
+    if photos.skipped and settings.progress == "auto":
+        console.print(f"{photos.skipped} of {photos.found} images are complete: skipped")
     asked, device = settings.config["trainer"]["precision"], trainer.strategy.root_device
-    if data.pending and (warning := slow_precision(asked, str(trainer.precision), device)):
+    if photos.pending and (warning := slow_precision(asked, str(trainer.precision), device)):
         say(console, warning)
 
 
@@ -185,18 +179,26 @@ def _callbacks(
 
 def _predict(
     module: RestorationModule,
-    data: RestorationDataModule,
+    data: pl.LightningDataModule,
     trainer: pl.Trainer,
     own: Sequence[pl.Callback],
+    rename: FreeNames | None,
 ) -> None:
     """Let the trainer restore what is pending; return when all processes are done.
+
+    Args:
+        module: module that restores.
+        data: the photos.
+        trainer: trainer of the run.
+        own: callbacks of the program, which are added for this prediction.
+        rename: gives the images the names of their results, where they have none yet.
 
     Raises:
         ProcessError: if another process died while this one waited for it.
     """
     watch = ProcessWatch()
     callbacks = compat.callbacks(trainer)
-    before = list(callbacks)
+    before, module.rename = list(callbacks), rename
     callbacks += [*own, watch]
     # In processes started from here, PyTorch's own account of a lost one is a C++ trace.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
@@ -214,70 +216,5 @@ def _predict(
             "command does the rest"
         ) from None
     finally:
-        callbacks[:] = before
+        callbacks[:], module.rename = before, None
     watch.stop()
-
-
-def _skip_complete(
-    data: RestorationDataModule,
-    folder: ResultFolder,
-    fingerprint: str,
-    overwrite: bool,
-    start: Callable[[Item], str],
-) -> int:
-    """Leave only what has to be done in `data.pending`; return how many images are complete.
-
-    Args:
-        data: the photos.
-        folder: results that may be there already.
-        fingerprint: digest of the settings.
-        overwrite: whether all photos are restored again.
-        start: digest of the phi that a photo starts from; empty where there is none.
-    """
-    if overwrite:
-        return 0
-    pending, other = [], []
-    for item in data.items:
-        state = folder.state(item.name, fingerprint, item.digest, partial(start, item))
-        if state == "other settings":
-            other.append(item.name)
-        if state != "complete":
-            pending.append(item)
-    if other:
-        raise OutputError(
-            f"{folder.root} holds {len(other)} results made with other settings ({other[0]} among "
-            "them): add --overwrite true to replace them, or choose another --output"
-        )
-    data.pending = pending
-    return len(data.items) - len(pending)
-
-
-def _no_start(item: Item) -> str:  # noqa: ARG001
-    """The digest of the phi that a photo starts from, where it is estimated."""
-    return ""
-
-
-def _beyond_limit(data: RestorationDataModule, trainer: pl.Trainer) -> set[str]:
-    """Names of the pending images that a limit of batches leaves out, in all processes."""
-    limit, world = trainer.limit_predict_batches, trainer.world_size
-    if limit == 1.0 and isinstance(limit, float):
-        return set()
-    batches = group_by_size(data.pending, data.batch_size)
-    shares = [batches[rank::world] for rank in range(world)]
-    beyond = [
-        share[limit if isinstance(limit, int) else int(limit * len(share)) :] for share in shares
-    ]
-    return {item.name for share in beyond for batch in share for item in batch}
-
-
-def _limit(trainer: pl.Trainer, count: int) -> str:
-    """What the summary says of a limit that left out images; empty if it left out none."""
-    if not count:
-        return ""
-    limit = f"limit_predict_batches {trainer.limit_predict_batches}"
-    option = "fast_dev_run" if trainer.fast_dev_run else limit  # type: ignore[attr-defined]
-    left_out = f"{count} image" if count == 1 else f"{count} images"
-    return (
-        f"only a part was done: --trainer.{option} left out {left_out}; the same command without "
-        "it does the rest"
-    )

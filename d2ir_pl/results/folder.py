@@ -155,6 +155,24 @@ class ResultFolder:
         except (OSError, ValueError, TypeError):
             return None
 
+    def claim(self, name: str) -> bool:
+        """Take a name for an image by an empty record; False if another image has it."""
+        with self.writing():
+            try:
+                parent_made(self.json(name)).open("x").close()
+            except FileExistsError:
+                return False
+        return True
+
+    def remove(self, name: str) -> None:
+        """Remove all that is there of an image."""
+        files = [self.restored(name), self.degraded(name), self.picture(name)]
+        files += [self.uncertainty(name), self.preview(name), self.film_strip(name)]
+        files += (self.root / "tensorboard" / name).glob("events.out.tfevents.*")
+        with self.writing():
+            for file in (*files, self.json(name)):
+                file.unlink(missing_ok=True)
+
     @contextmanager
     def replacing(self, path: Path) -> Iterator[Path]:
         """A draft that takes the place of a file: that holds the old contents or all of the new."""

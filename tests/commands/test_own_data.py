@@ -1,5 +1,6 @@
 """Data, loggers and callbacks that the command line names by their classes."""
 
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -9,8 +10,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import yaml
-from photos import files, save_all
-from program import QUICK, table
+from photos import files, photo, save_all
+from program import QUICK, pixels, predict, state_of, table
 from torch.utils.data import DataLoader
 from training_runs import TINY
 
@@ -43,6 +44,32 @@ class Noise(pl.LightningDataModule):
     predict_dataloader = val_dataloader
 
 
+class Silent(pl.LightningDataModule):
+    """Data without photos to restore."""
+
+
+class Named(pl.LightningDataModule):
+    """Photos in memory under the names of a list, the last one brightened."""
+
+    def __init__(self, names: list[str], bright: float = 0.0) -> None:
+        super().__init__()
+        photos = [(photo(seed) + 1) / 2 for seed in range(len(names))]
+        clean = list(photos)
+        photos[-1] = photos[-1] + bright
+        self.batches = [
+            {"image": y, "name": name, "reference": x}
+            for y, name, x in zip(photos, names, clean, strict=True)
+        ]
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(self.batches, batch_size=2)  # type: ignore[arg-type]
+
+
+def restore(output: Path, names: list[str], *options: str) -> int:
+    data = ["--data", f"{HERE}.Named", "--data.names", json.dumps(names)]
+    return main(["predict", *QUICK, *data, "--output", str(output), *options])
+
+
 def fit(output: Path, *options: str) -> int:
     tiny = [option for option in TINY if not option.startswith("--data.")]
     return main(["fit", *tiny, "--data", f"{HERE}.Noise", "--output", str(output), *options])
@@ -60,6 +87,55 @@ def test_data_of_ones_own_are_restored_and_their_config_repeats_the_run(
     assert "1 restored, 2 skipped" in capsys.readouterr().err
     assert main(["predict", *QUICK, "--data.inputs", str(inputs), "--output", out]) == 0
     assert "0 restored, 3 skipped" in capsys.readouterr().err
+
+
+def test_whatever_data_yield_is_restored_as_the_file_of_that_name_is(tmp_path: Path) -> None:
+    save_all(tmp_path / "in", ["a.png", "sub/b.png"])
+    assert restore(tmp_path / "out", ["a.png", "sub/b.png"]) == 0
+    assert predict(tmp_path / "in", tmp_path / "files") == 0
+    for name in ("a", "sub/b"):
+        made = pixels(tmp_path / "out" / "restored" / f"{name}.png")
+        expected = pixels(tmp_path / "files" / "restored" / f"{name}.png")
+        # The file had 8 bits.
+        assert abs(made.astype(int) - expected.astype(int)).max() <= 8
+    found = table(tmp_path / "out")
+    assert {row["status"] for row in found.values()} == {"restored"}
+    assert all(float(row["psnr"]) > 20 for row in found.values())
+    assert "sub/b" in (tmp_path / "out/report.html").read_text(encoding="utf-8")
+
+
+def test_names_stay_in_the_folder_and_a_bad_image_ends_no_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "deep" / "out"
+    names = ["../x", "/a.png", "a.jpg", "a.png", "", "a.png/b", "bright"]
+    assert restore(out, names, "--data.bright", "1") == 1
+    said = capsys.readouterr().err
+    assert "6 restored, 1 failed" in said
+    assert "failed: bright: image has values from" in said
+    assert {p.name for p in (tmp_path / "deep").iterdir()} == {"out"}
+    assert set(table(out)) == {"%2E%2E/x", "a", "a.jpg", "a.png", "unnamed", "a%2Epng/b", "bright"}
+    assert len(files(out / "restored")) == 6
+
+
+def test_two_runs_of_yielded_photos_are_not_mixed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    limit = ["--trainer.limit_predict_batches", "1"]
+    assert restore(out, ["a", "b", "c"], *limit) == 0
+    said = capsys.readouterr().err
+    assert "restored 2/2: b" in said
+    assert "--trainer.limit_predict_batches 1 left out" in said
+    before = state_of(out / "restored")
+    assert restore(out, ["a", "b", "c"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "holds results of 2 images" in line
+    assert "--overwrite true" in line
+    assert state_of(out / "restored") == before
+    assert restore(out, ["c", "d", "e"], "--overwrite", "true") == 0
+    assert set(table(out)) == {"c", "d", "e"}
+    assert files(out / "restored") == {"c.png", "d.png", "e.png"}
 
 
 def test_a_prior_is_trained_on_data_of_ones_own(tmp_path: Path) -> None:
@@ -108,7 +184,6 @@ MISTAKES = [
     (["--trainer.callbacks", f"{HERE}.Noise"], "Noise is no Callback: derive it"),
     (["--data", f"{HERE}.Nothing"], f"--data {HERE}.Nothing is unknown: {HERE} has no Nothing"),
     (["--data", f"{HERE}.Noise", "--data.numbr", "3"], "--data.numbr is not an option of Noise"),
-    (["--data", f"{HERE}.Noise"], "Noise is no RestorationDataModule"),
     (
         ["--model.method", "nowhere.Mine"],
         "--model.method nowhere.Mine cannot be imported: there is",
@@ -123,6 +198,7 @@ MISTAKES = [
         ["--config", "model: {degradation: {class_path: Compose, init_args: {parts: [no.X]}}}"],
         "--model.degradation no.X cannot be imported",
     ),
+    (["--data", f"{HERE}.Silent"], "Silent has no predict_dataloader"),
     (["--trainer.limit_predict_batches", "x"], "--trainer.limit_predict_batches: expected int"),
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities.combined_loader import CombinedLoader
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -22,11 +23,12 @@ class RestorationProgress(RestorationCallback):
     Of several processes the first speaks, of its own share of the images.
 
     Args:
-        total: number of images to restore by all processes together.
+        total: number of images to restore by all processes together; if None, what the DataLoaders
+            tell of it.
         console: where to draw; stderr by default.
     """
 
-    def __init__(self, total: int, console: Console | None = None) -> None:
+    def __init__(self, total: int | None, console: Console | None = None) -> None:
         self.total = total
         self.console = console or Console(stderr=True)
         self.done = 0
@@ -38,7 +40,9 @@ class RestorationProgress(RestorationCallback):
         super().on_predict_start(trainer, pl_module)
         self._silent = trainer.global_rank > 0
         loader = trainer.predict_dataloaders
-        if trainer.world_size > 1 and loader is not None:
+        if self.total is None:
+            self.total = _images(trainer)
+        elif trainer.world_size > 1 and loader is not None:
             self.total = sum(map(len, loader.dataset.batches))  # this process's share
         if self.console.is_terminal and not self._silent:
             self._bar = Progress(
@@ -56,7 +60,7 @@ class RestorationProgress(RestorationCallback):
             return
         count = len(self.items)
         name = self.names(step)[0] + (f" +{count - 1}" if count > 1 else "")
-        number = min(self.done + 1, self.total)
+        number = self.done + 1 if self.total is None else min(self.done + 1, self.total)
         loss = float(step.loss.mean()) / 4
         begun, share = SHARES.get(step.stage, (0.0, 1.0))
         fraction = step.sample + begun + share * (step.index + 1) / step.total
@@ -65,7 +69,7 @@ class RestorationProgress(RestorationCallback):
         self._bar.update(
             self._task,
             completed=self.done + fraction * count,
-            description=f"image {number} of {self.total} ({name}), {sample}{step.stage} "
+            description=f"image {number}{self._of(' of ')} ({name}), {sample}{step.stage} "
             f"{step.index + 1}/{step.total}, loss {loss:.2e}",
         )
 
@@ -73,7 +77,7 @@ class RestorationProgress(RestorationCallback):
         for failure in result.failures:
             self._line(f"failed: {failure.item.name}: {failure.reason}")
         for number, image in enumerate(result.results, self.done + 1):
-            self._line(f"restored {number}/{self.total}: {_account(image)}")
+            self._line(f"restored {number}{self._of('/')}: {_account(image)}")
         self.done += len(result.results) + len(result.failures)
 
     def close(self) -> None:
@@ -81,9 +85,25 @@ class RestorationProgress(RestorationCallback):
             self._bar.stop()
             self._bar = None
 
+    def _of(self, between: str) -> str:
+        return "" if self.total is None else f"{between}{self.total}"
+
     def _line(self, text: str) -> None:
         if not self._silent:
             say(self._bar.console if self._bar else self.console, text)
+
+
+def _images(trainer: pl.Trainer) -> int | None:
+    """The number of images that this process's DataLoaders hold, if they tell."""
+    loaders = CombinedLoader(trainer.predict_dataloaders, "sequential").flattened
+    total = 0
+    try:
+        for loader, batches in zip(loaders, trainer.num_predict_batches, strict=True):
+            size = getattr(loader.batch_sampler, "batch_size", None) or loader.batch_size
+            total += int(min(len(loader.sampler), batches * size))
+    except (AttributeError, TypeError, ValueError):  # such as those of iterable data sets
+        return None
+    return total
 
 
 def _account(image: ImageResult) -> str:
