@@ -20,6 +20,8 @@ is given the last tenth."""
 class RestorationProgress(RestorationCallback):
     """A line that names image, stage, step, loss and time left; one plain line an image elsewhere.
 
+    Images that failed are named in the summary of the run.
+
     Of several processes the first speaks, of its own share of the images.
 
     Args:
@@ -74,8 +76,6 @@ class RestorationProgress(RestorationCallback):
         )
 
     def finish(self, result: BatchResult) -> None:
-        for failure in result.failures:
-            self._line(f"failed: {failure.item.name}: {failure.reason}")
         for number, image in enumerate(result.results, self.done + 1):
             self._line(f"restored {number}{self._of('/')}: {_account(image)}")
         self.done += len(result.results) + len(result.failures)
