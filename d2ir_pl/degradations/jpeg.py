@@ -43,6 +43,8 @@ Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 # high frequencies, and adds none. Widths of 0.4 to 0.8 pixels of y are read with this share without
 # bias on photographs of the training set; wider blurs are read too narrow.
 WHITE_SHARE = 0.3
+# Quality that pixels without any rounding of coefficients show.
+UNCOMPRESSED = 100
 
 MIN_NOISE = 1.0
 """Least noise before the compression, in grey levels, where it is estimated.
@@ -188,6 +190,9 @@ class Jpeg(Degradation):
         quality = estimate_quality(y) if self.quality is None else self.quality
         tables = standard_tables(torch.tensor(quality))
         known = self.subsampling
+        if known is None and self.quality is None and quality == UNCOMPRESSED:
+            # No rounding is seen: what looks subsampled is a soft colour, or compressed otherwise.
+            known = "4:4:4"
         factors = estimate_factors(y, tables) if known is None else SUBSAMPLINGS[known]
         return FileTables(tables, factors, 1)
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from photos import photo
 from PIL import Image
 
 from d2ir_pl.degradations import Jpeg, Phi
@@ -330,3 +331,13 @@ def test_sigma_is_near_the_rms_error_of_the_pixels(quality: int, subsampling: An
 def test_settings_out_of_range_are_refused(name: str, arguments: Any) -> None:
     with pytest.raises(ValueError, match=name):
         Jpeg(**arguments)
+
+
+def test_a_photo_that_shows_no_rounding_keeps_its_colours() -> None:
+    """Such as one that was compressed as red, green and blue, or cropped off the grid of blocks."""
+    grey = photo(0, 64, 64).mean(0, keepdim=True).expand(3, -1, -1)
+    y = (grey + 0.05 * torch.tensor([1.0, 0.0, -1.0]).view(3, 1, 1))[None]
+    y = ((y.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+    (row,) = Jpeg().describe(Jpeg().init(y, torch.zeros(1)))
+    assert row["quality"] == 100
+    assert row["subsampling"] == "4:4:4"
