@@ -46,6 +46,9 @@ EXTENSIONS: frozenset[str] = frozenset(
 MAX_PIXELS = 200_000_000
 """The largest photos of phones and medium-format cameras have 200 megapixels."""
 
+PALETTE = 16
+"""Number of colours from which a file with a palette is taken for a photo rather than a drawing."""
+
 _PNM_SIXTEEN_BITS = re.compile(rb"P[2356]" + 3 * rb"(?:\s|#[^\n]*\n)+(\d+)")
 # Openers are called directly: Image.open would enforce Pillow's process-wide pixel limit, and would
 # also try formats that run other programs.
@@ -181,6 +184,10 @@ def _read_other(stream: BinaryIO, max_pixels: int) -> Raster:
     if (frames := getattr(image, "n_frames", 1)) > 1:
         kind = "multi-picture" if image.format == "MPO" else "animated"
         notes.append(f"{kind}: the first of {frames} frames is used")
+    if image.mode == "P":
+        colours = len(image.getcolors(256) or ())
+        if colours >= PALETTE:
+            notes.append(f"a palette of {colours} colours: their dither passes for noise")
     if not isinstance(image, PngImagePlugin.PngImageFile):
         raster = pillow_raster(image, profile, rotation, tables)
         return replace(raster, notes=(*notes, *raster.notes))

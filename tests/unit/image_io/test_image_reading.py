@@ -265,3 +265,15 @@ def test_thin_images(tmp_path: Path, size: tuple[int, int], suffix: str) -> None
     copy = tmp_path / "copy.png"
     write_png(copy, photo.pixels)
     assert torch.equal(read_image(copy).pixels, photo.pixels)
+
+
+@pytest.mark.parametrize("suffix", ["png", "gif"])
+def test_the_palette_of_a_photo_is_told_and_that_of_a_drawing_is_not(
+    tmp_path: Path, suffix: str
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    for colours in (4, 64):
+        Image.fromarray(noise).quantize(colours).save(tmp_path / f"{colours}.{suffix}")
+    assert read_image(tmp_path / f"4.{suffix}").notes == ()
+    (note,) = read_image(tmp_path / f"64.{suffix}").notes
+    assert note == "a palette of 64 colours: their dither passes for noise"

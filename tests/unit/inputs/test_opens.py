@@ -78,7 +78,11 @@ def test_masks_are_opened_for_the_digest_of_the_settings_and_for_use(
     tmp_path: Path, opened: Counter[str]
 ) -> None:
     save_all(tmp_path / "in", ["a.png", "b.png"])
-    save_all(tmp_path / "masks", ["a.bmp", "b.bmp"])
+    (tmp_path / "masks").mkdir()
+    hole = Image.new("L", Image.open(tmp_path / "in" / "a.png").size, 255)
+    hole.paste(0, (2, 3, 8, 9))
+    for name in ("a.bmp", "b.bmp"):
+        hole.save(tmp_path / "masks" / name)
     mask = ("--model.degradation", "Mask", "--model.degradation.source", str(tmp_path / "masks"))
     assert predict(tmp_path, *mask) == 0
     assert opened["in/a.png"] == opened["in/b.png"] == 1
