@@ -9,12 +9,14 @@ variance
 
 B_k the Fourier transform of its basis function, and white noise that was there before the
 compression adds n^2 to each. With a Laplace law of that variance, the likelihood of the levels to
-which the coefficients were rounded gives the most likely w and n. Blocks are flat or busy: each of
-GROUPS has a c of its own.
+which the coefficients were rounded gives the most likely w, n and a: photos of smooth things have
+a larger a, which would pass for a blur if a were fixed. Blocks are flat or busy: each of GROUPS has
+a c of its own.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from functools import cache
@@ -23,13 +25,15 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.estimators.jpeg_tables import GROUPS, laplace_log_likelihood
-from d2ir_pl.estimators.spectrum import EXPONENT
 from d2ir_pl.estimators.widths import MIN_WIDTH
 from d2ir_pl.operators.jpeg_transform import BLOCK, analyze
 
 # Widths in pixels that are compared: beyond the last, blocks of 8 pixels are flat.
 MAX_WIDTH = 4.0
 STEP = 0.1
+# Exponents that are compared: from that of most photographs to that of smooth ones. A larger one
+# can explain a blur away (docs/experiments.md).
+EXPONENTS = (2.4, 2.8, 3.2)
 # Standard deviations in grey levels of the noise that are compared.
 NOISES = (0.0, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0, 12.0)
 # Most blocks that are looked at.
@@ -62,22 +66,20 @@ def before_jpeg(y: Tensor, table: Tensor) -> BeforeJpeg:
     blocks = analyze(y.double().cpu(), (1, 1)).luma.flatten(0, 1)
     level = (blocks[:: -(-len(blocks) // MAX_BLOCKS)] / steps).round().abs().flatten(1)[:, 1:]
     order = level.sum(1).argsort(stable=True)
-    widths, shape = _scales()
-    scale = torch.logspace(-2, 6, 49, dtype=torch.float64)[:, None, None]
-    variance = 2 * (scale * shape).square()
     groups = level[order].chunk(GROUPS)
-    likelihood = torch.zeros(len(NOISES), len(widths), dtype=torch.float64)
-    for i, noise in enumerate(NOISES):
-        b = ((variance + noise**2) / 2).sqrt()
-        likelihood[i] = laplace_log_likelihood(groups, steps.flatten()[1:], b).amax(1).sum(0)
-    return BeforeJpeg(
-        width=float(widths[likelihood.amax(0).argmax()]),
-        noise=NOISES[int(likelihood.amax(1).argmax())],
-    )
+    scale = torch.logspace(-2, 6, 49, dtype=torch.float64)[:, None, None]
+    best = (-math.inf, 0.0, 0.0)
+    for exponent, noise in itertools.product(EXPONENTS, NOISES):
+        widths, shape = _scales(exponent)
+        b = (((2 * (scale * shape).square()) + noise**2) / 2).sqrt()
+        likelihood = laplace_log_likelihood(groups, steps.flatten()[1:], b).amax(1).sum(0)
+        i = int(likelihood.argmax())
+        best = max(best, (float(likelihood[i]), float(widths[i]), noise))
+    return BeforeJpeg(width=best[1], noise=best[2])
 
 
 @cache
-def _scales() -> tuple[Tensor, Tensor]:
+def _scales(exponent: float) -> tuple[Tensor, Tensor]:
     """Widths `(W,)`, and for each the standard deviation of 63 coefficients, `(W, 63)`.
 
     They are relative to that of the first coefficient, all but the mean of a block.
@@ -89,7 +91,7 @@ def _scales() -> tuple[Tensor, Tensor]:
     wave = torch.exp(-2j * math.pi * n[:, None] * f)
     gain = (basis.to(wave) @ wave).abs().square()
     radius = torch.hypot(f[:, None], f)
-    law = radius.clamp_min(1 / PERIOD) ** -EXPONENT
+    law = radius.clamp_min(1 / PERIOD) ** -exponent
     law[0, 0] = 0
     widths = torch.arange(MIN_WIDTH, MAX_WIDTH + STEP / 2, STEP, dtype=torch.float64)
     power = law * torch.exp(-4 * math.pi**2 * (widths[:, None, None] * radius) ** 2)

@@ -114,7 +114,8 @@ def test_the_coefficients_of_a_jpeg_show_the_blur_before_it(
     y = jpeg(y, jpeg.init(y, torch.zeros(1)))[0]
     table = standard_tables(torch.tensor(quality))[0]
     found = before_jpeg(y, table)
-    assert found.width == pytest.approx(width, rel=0.35)
+    # Too narrow is the safer side.
+    assert 0.6 * width <= found.width <= 1.35 * width
     luma = 255 * noise * 0.668  # of the channels' noise, in the luminance
     assert found.noise == pytest.approx(luma, abs=2)
     assert coefficient_width_of_sharp(photograph, quality) < 0.7
