@@ -83,6 +83,7 @@ def test_masks_are_opened_for_the_digest_of_the_settings_and_for_use(
     hole.paste(0, (2, 3, 8, 9))
     for name in ("a.bmp", "b.bmp"):
         hole.save(tmp_path / "masks" / name)
+    opened.clear()
     mask = ("--model.degradation", "Mask", "--model.degradation.source", str(tmp_path / "masks"))
     assert predict(tmp_path, *mask) == 0
     assert opened["in/a.png"] == opened["in/b.png"] == 1
