@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -86,7 +88,9 @@ def _imported(option: str, path: str) -> Any:
             f"--{option} {path} cannot be imported: there is no module {error.name} {where}"
         ) from None
     except AttributeError:
-        raise UsageError(f"--{option} {path} is unknown: {module} has no {name}") from None
+        near = difflib.get_close_matches(name, dir(sys.modules[module]), 1, 0.8)
+        hint = f": did you mean {near[0]}?" if near else ""
+        raise UsageError(f"--{option} {path} is unknown: {module} has no {name}{hint}") from None
     except Exception as error:  # a module of the user's own may raise anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UsageError(f"--{option} {path} cannot be imported: {reason:.200}") from error

@@ -42,6 +42,10 @@ MISTAKES = [
         ["--model.degradation.kernel_size 4 must"],
     ),
     (["--model.degradation", "Blurr"], ["--model.degradation Blurr is unknown", "GaussianBlur"]),
+    (
+        ["--model.degradation", "d2ir_pl.degradations.GausianBlur"],
+        ["--model.degradation d2ir_pl.degradations.GausianBlur is", "did you mean GaussianBlur?"],
+    ),
     (["--model.method", "Nothing"], ["--model.method Nothing is unknown", "D2IR"]),
     (["--data.inputs", "missing"], ["d2ir: --data.inputs missing does not exist", "give a file"]),
     (["--data.references", "missing"], ["d2ir: --data.references missing is not a folder"]),
