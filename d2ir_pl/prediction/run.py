@@ -121,7 +121,7 @@ def run(
             return 0
         names = photos.names()
         folder.write_metrics()
-        if settings.report:
+        if settings.report and folder.names():  # none where a limit left out all that is new
             write_report(folder)
         records = folder.records(names)
         if settings.tensorboard:

@@ -38,6 +38,19 @@ def test_a_second_run_does_what_is_missing_and_lists_all(finished_copy: Path) ->
     assert set(table(out)) == NAMES | {"new"}
 
 
+def test_a_limit_that_leaves_out_everything_is_told_and_the_same_command_does_the_rest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path / "in" / "a.png")
+    out = tmp_path / "out"
+    assert predict(tmp_path / "in", out, "--trainer.limit_predict_batches", "0") == 0
+    error = capsys.readouterr().err
+    assert "0 restored, 0 failed" in error
+    assert "--trainer.limit_predict_batches 0 left out 1 image" in error
+    assert predict(tmp_path / "in", out) == 0
+    assert set(table(out)) == {"a"}
+
+
 @pytest.mark.parametrize(
     "change",
     [
