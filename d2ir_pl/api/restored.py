@@ -18,7 +18,7 @@ from d2ir_pl.restoration import Restoration
 ImageKind = TypeVar("ImageKind", Tensor, NDArray[Any], Image.Image)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Restored(Generic[ImageKind]):
     """A restored image and everything behind it.
 
@@ -37,12 +37,19 @@ class Restored(Generic[ImageKind]):
     """
 
     image: ImageKind
-    picture: Tensor | None = field(repr=False)
+    picture: Tensor | None
     parameters: dict[str, object]
-    restoration: Restoration = field(repr=False)
+    restoration: Restoration
     reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    photo: Photo = field(kw_only=True, repr=False)
+    photo: Photo = field(kw_only=True)
+
+    def __repr__(self) -> str:
+        # One line, as of an image in a list: a kernel alone has hundreds of numbers.
+        height, width = self.photo.pixels.shape[-2:]
+        short = {k: v for k, v in self.parameters.items() if isinstance(v, str | int | float)}
+        found = "".join(f", {name} {value}" for name, value in short.items())
+        return f"<{type(self).__name__}: {height}x{width} pixels{found}>"
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the restored image as `predict` does, byte for byte, as a PNG file.

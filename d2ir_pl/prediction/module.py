@@ -81,7 +81,7 @@ class RestorationModule(SavesItsSettings):
         start: str | None = None,
     ) -> None:
         super().__init__()
-        _check(seed, sigma_y, num_samples)
+        _check(degradation, method, seed, sigma_y, num_samples)
         self.chooses_degradation = degradation == "auto"
         self.chooses_method = method == "auto"
         if self.chooses_method and not self.chooses_degradation:
@@ -240,8 +240,27 @@ class RestorationModule(SavesItsSettings):
         return observations, refused
 
 
-def _check(seed: int, sigma_y: float | None, num_samples: int) -> None:
+def _check(
+    degradation: object, method: object, seed: int, sigma_y: float | None, num_samples: int
+) -> None:
+    _check_kind("degradation", degradation, Degradation, "GaussianBlur()")
+    _check_kind("method", method, RestorationMethod, "D2IR()")
     require("seed", seed, 0, remedy="as the same seed gives the same noise in every run")
     require("num_samples", num_samples, 1)
     if sigma_y is not None:
         require("sigma_y", sigma_y, 0, below=1, remedy="which is grey levels / 255")
+
+
+def _check_kind(name: str, value: object, kind: type, example: str) -> None:
+    """Refuse a name or a class where an object is meant.
+
+    Raises:
+        UsageError: if the value is none of `kind`, `auto` and None.
+    """
+    if value is None or value == "auto" or isinstance(value, kind):
+        return
+    given = f"the class {value.__name__}" if isinstance(value, type) else repr(value)
+    raise UsageError(
+        f"{name} must be auto or an object such as {example}, not {given:.80}: configs are loaded "
+        "by their names with d2ir_pl.restoration.configs.load"
+    )

@@ -1,6 +1,7 @@
 """The function that restores images, whatever kind of image it is given."""
 
 import io
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,14 @@ def test_a_grey_image_that_is_given_colours_has_three_channels(
     method = D2IR(DegradationEstimation(steps=1), stages="estimation")
     result = restore(photo[..., 0], "colorization", method, natural_small)
     assert result.image.shape == photo.shape
+
+
+def test_a_result_in_a_list_is_one_short_line(natural_small: NetworkPrior, photo: Photo) -> None:
+    results = restore([photo, photo], method=FAST, prior=natural_small)
+    for result in results:
+        assert re.fullmatch(r"<Restored: 20x27 pixels, kind GaussianBlur, .*>", repr(result))
+        assert f"width_major_px {result.parameters['width_major_px']}" in repr(result)
+        assert len(repr(result)) < 200
 
 
 def test_a_list_comes_back_in_its_order_as_if_each_were_alone(

@@ -8,6 +8,7 @@ import torch
 from photos import photo, save, save_all
 
 from d2ir_pl.degradations import Blur, GaussianBlur, Identity
+from d2ir_pl.errors import UsageError
 from d2ir_pl.image_io import write_png
 from d2ir_pl.inputs.items import Item
 from d2ir_pl.inputs.samples import Sample, read_sample
@@ -73,6 +74,20 @@ def test_an_image_that_lacks_something_is_left_out_and_the_others_keep_their_nam
     assert c.record().reference_sha256 == read_sample(Item(clean["c"], "", "")).digest
     assert b.x0.shape == b.y.shape == b.shown.shape == (3, 24, 32)
     assert torch.equal(b.y, b.sample.photo.pixels)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"degradation": "blur"}, {"degradation": GaussianBlur}, {"method": "D2IR"}, {"method": 3}],
+)
+def test_what_is_no_degradation_or_method_is_refused_with_an_example(
+    wrong: dict[str, object],
+) -> None:
+    (name,) = wrong
+    with pytest.raises(
+        UsageError, match=rf"^{name} must be auto or an object such as \w+\(\), not"
+    ):
+        RestorationModule(**wrong)  # type: ignore[arg-type]
 
 
 def test_an_empty_batch_has_no_results() -> None:
