@@ -8,6 +8,7 @@ from pytorch_lightning.cli import LightningArgumentParser
 from rich.console import Console
 
 from d2ir_pl.commands.parser import COMMON_TRAINER_OPTIONS, CommandCLI
+from d2ir_pl.compat import option_names
 from d2ir_pl.console import quiet
 from d2ir_pl.priors.memory import keep_freed_memory
 from d2ir_pl.training.data import PriorDataModule
@@ -60,7 +61,9 @@ class TrainingCLI(CommandCLI):
             default=10.0,
             help="write a checkpoint every so many minutes, beside the one at the end",
         )
-        parser.link_arguments("seed", "model.seed")
+        known = option_names(parser)  # a module of the user's own may lack some
+        if "--model.seed" in known:
+            parser.link_arguments("seed", "model.seed")
         if not self.own_data:
             parser.link_arguments("seed", "data.seed")
         parser.set_defaults(

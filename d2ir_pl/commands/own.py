@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import yaml
@@ -26,6 +27,8 @@ BASES: dict[str, type] = {
     "trainer.profiler": Profiler,
 }
 """Options that name classes, and what these derive from."""
+
+Module = TypeVar("Module", bound=pl.LightningModule)
 
 _IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 
@@ -49,21 +52,90 @@ def named_classes(arguments: Sequence[str]) -> list[tuple[str, str]]:
     return found
 
 
-def require_usable(option: str, path: str) -> None:
+def without_module(arguments: Sequence[str]) -> tuple[list[str], str | None]:
+    """The arguments without the class of the module, and its import path if they name one.
+
+    The arguments of a module of one's own are then options below `--model`, as those of the
+    program's are, so that the shipped configs are configs of it too.
+
+    Args:
+        arguments: as the parser gets them. In configs the class may be a `class_path`, with its
+            arguments in `init_args`.
+    """
+    left: list[str] = []
+    path = None
+    words = list(arguments)
+    while words:
+        word = words.pop(0)
+        name, equals, value = word.partition("=")
+        if name == "--model":
+            value = value if equals else "".join(words[:1])
+            if re.fullmatch(r"[\w.]+", value) and not Path(value).is_file():
+                path = value
+                words = words if equals else words[1:]
+                continue
+        elif name == "--config" and equals:
+            tree = _read(value)
+            model = tree.get("model") if isinstance(tree, Mapping) else None
+            model = {"class_path": model} if isinstance(model, str) else model
+            if isinstance(model, Mapping) and isinstance(model.get("class_path"), str):
+                path = model["class_path"]
+                plain = {**tree, "model": model.get("init_args") or {}}
+                word = f"--config={json.dumps(plain, default=str)}"
+        left.append(word)
+    return left, path
+
+
+def with_module(text: str, path: str) -> str:
+    """The text of a config with the class of the module, whose arguments it has.
+
+    Args:
+        text: YAML, with comments at its beginning alone.
+        path: import path of the class.
+    """
+    tree = yaml.safe_load(text)
+    tree["model"] = {"class_path": path, "init_args": tree.get("model") or {}}
+    comments = [line for line in text.splitlines() if line.startswith("#")]
+    settings = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+    return "\n".join([*comments, settings])
+
+
+def module_of(path: str, base: type[Module]) -> type[Module]:
+    """The class of a module of one's own.
+
+    Args:
+        path: its import path.
+        base: what it has to derive from.
+
+    Raises:
+        UsageError: with one sentence, if there is no such class.
+    """
+    if not _IMPORT_PATH.fullmatch(path):
+        raise UsageError(f"--model {path} is unknown: give the import path of a class of your own")
+    require_usable("model", path, base)
+    cls = _imported("model", path)
+    if not isinstance(cls, type):
+        raise UsageError(f"--model {path} is no class: derive one from {base.__name__}")
+    found: type[Module] = cls
+    return found
+
+
+def require_usable(option: str, path: str, base: type | None = None) -> None:
     """Check that an import path leads to a class which its option takes.
 
     The package `lightning` is known by its name, and not imported.
 
     Args:
-        option: one of `BASES`.
+        option: one of `BASES`, or another one.
         path: what was given; a name without dots is left to the parser.
+        base: what the class has to derive from; that of `BASES` if None.
 
     Raises:
         UsageError: with one sentence, if it does not.
     """
     if not _IMPORT_PATH.fullmatch(path):
         return
-    base = BASES[option]
+    base = BASES[option] if base is None else base
     if path.startswith("lightning."):
         known = path.replace("lightning.pytorch", "pytorch_lightning", 1)
         raise UsageError(f"--{option} {path}: {_NOT_MIXED}: name {known}")

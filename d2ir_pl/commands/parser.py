@@ -16,7 +16,13 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 import d2ir_pl
 from d2ir_pl.commands.arguments import arranged, arranged_environment
 from d2ir_pl.commands.classes import require_classes_first
-from d2ir_pl.commands.own import named_classes, require_usable
+from d2ir_pl.commands.own import (
+    module_of,
+    named_classes,
+    require_usable,
+    with_module,
+    without_module,
+)
 from d2ir_pl.commands.program import program
 from d2ir_pl.commands.sentences import sentence, with_option, with_trainer_option
 from d2ir_pl.compat import option_names, own_defaults
@@ -53,6 +59,12 @@ class _Parser(LightningArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+        self.own_module: str | None = None
+        """Import path of the module, where it is one of the user's own."""
+
+    def dump(self, *args: Any, **kwargs: Any) -> str:
+        text: str = super().dump(*args, **kwargs)
+        return text if self.own_module is None else with_module(text, self.own_module)
 
 
 class CommandCLI(LightningCLI):
@@ -97,10 +109,11 @@ class CommandCLI(LightningCLI):
         if (here := os.getcwd()) not in sys.path:
             sys.path.append(here)
         typed = arranged(arguments, cls.path_options)
+        typed, own_module = without_module(typed)
         named = named_classes(typed)
         for option, path in named:
             require_usable(option, path)
-        return cls._made(typed, any(option == "data" for option, _ in named))
+        return cls._made(typed, any(option == "data" for option, _ in named), own_module)
 
     @classmethod
     def option_parser(cls) -> LightningArgumentParser:
@@ -118,7 +131,9 @@ class CommandCLI(LightningCLI):
         return parser
 
     @classmethod
-    def _made(cls, arguments: list[str], own_data: bool = False) -> Self:
+    def _made(
+        cls, arguments: list[str], own_data: bool = False, own_module: str | None = None
+    ) -> Self:
         return cls(
             cls.module_class,
             cls.data_class,
@@ -128,6 +143,7 @@ class CommandCLI(LightningCLI):
             auto_configure_optimizers=False,
             parser_kwargs={
                 "own_data": own_data,
+                "own_module": own_module,
                 "prog": f"{program()} {cls.command}",
                 "description": cls.about,
                 "default_env": True,
@@ -141,7 +157,9 @@ class CommandCLI(LightningCLI):
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         self.own_data: bool = kwargs.pop("own_data")
+        self.own_module: str | None = kwargs.pop("own_module")
         parser = _Parser(**kwargs)
+        parser.own_module = self.own_module
         about = "YAML file with options, or the name of a shipped one; can be given several times"
         parser.add_argument("--config", action=ActionConfigFile, help=about)
         return parser
@@ -151,7 +169,10 @@ class CommandCLI(LightningCLI):
         parser.add_argument("--seed_everything", type=bool, default=False, help=SUPPRESS)
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_lightning_class_args(self.module_class, "model")
+        module = self.module_class
+        if self.own_module is not None:
+            module = module_of(self.own_module, module)
+        parser.add_lightning_class_args(module, "model")
         if self.own_data:  # the class is named, its arguments are below it
             any_data = pl.LightningDataModule
             parser.add_lightning_class_args(any_data, "data", subclass_mode=True)

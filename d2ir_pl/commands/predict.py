@@ -11,6 +11,7 @@ from pytorch_lightning.cli import LightningArgumentParser
 from rich.console import Console
 
 from d2ir_pl.commands.parser import COMMON_TRAINER_OPTIONS, CommandCLI
+from d2ir_pl.compat import option_names
 from d2ir_pl.console import quiet
 from d2ir_pl.degradations import GaussianBlur
 from d2ir_pl.prediction.data import RestorationDataModule
@@ -70,20 +71,24 @@ class RestorationCLI(CommandCLI):
             default=True,
             help="write --output/report.html, a page with all pictures, curves and numbers",
         )
-        parser.link_arguments("seed", "model.seed")
-        parser.set_defaults(
-            {
-                "model.degradation": lazy_instance(GaussianBlur),
-                "model.method": lazy_instance(D2IR),
-            }
-        )
+        known = option_names(parser)  # a module of the user's own may lack some
+        if "--model.seed" in known:
+            parser.link_arguments("seed", "model.seed")
+        defaults = {
+            "model.degradation": lazy_instance(GaussianBlur),
+            "model.method": lazy_instance(D2IR),
+        }
+        parser.set_defaults({key: made for key, made in defaults.items() if f"--{key}" in known})
 
     def run_settings(self) -> RunSettings:
         """What the run is told beside the module, the data and the trainer."""
         config = self.config
+        settings = config.as_dict()
+        if self.own_module is not None:
+            settings["model"]["class"] = self.own_module
         return RunSettings(
             output=Path(config.output),
-            config=config.as_dict(),
+            config=settings,
             text=self.parser.dump(config, skip_validation=True),
             overwrite=config.overwrite,
             tensorboard=(

@@ -27,11 +27,14 @@ def settings_fingerprint(config: dict[str, Any]) -> str:
     model = {name: value for name, value in config["model"].items() if name != "start"}
     if config["model"].get("start") is not None:
         model["start"] = True
+    prior = config["model"].get(
+        "prior", "natural-small"
+    )  # a module of one's own may have no choice
     settings = {
         "model": model,
         "degrade": [data["degrade"], data.get("degrade_noise")] if data["degrade"] else None,
         "precision": str(config["trainer"]["precision"]),
-        "prior": [file_digest(path) for path in prior_files(config["model"]["prior"])],
+        "prior": [file_digest(path) for path in prior_files(prior)],
         "version": d2ir_pl.__version__,
     }
     text = json.dumps(settings, sort_keys=True, default=str)

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from training_runs import TINY
 
 from d2ir_pl.cli import main
-from d2ir_pl.prediction.data import RestorationDataModule
+from d2ir_pl.prediction import BatchResult, RestorationDataModule, RestorationModule
 
 HERE = __name__
 
@@ -65,6 +65,20 @@ class Named(pl.LightningDataModule):
         return DataLoader(self.batches, batch_size=2)  # type: ignore[arg-type]
 
 
+class Mine(RestorationModule):
+    """A module with an argument of its own, which names the results."""
+
+    def __init__(self, mark: str = "x", **settings: Any) -> None:
+        super().__init__(**settings)
+        self.mark = mark
+
+    def predict_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> BatchResult:
+        result = super().predict_step(batch, batch_idx, dataloader_idx)
+        for image in result.results:
+            image.notes.append(f"mark {self.mark} with seed {self.seed}")
+        return result
+
+
 def restore(output: Path, names: list[str], *options: str) -> int:
     data = ["--data", f"{HERE}.Named", "--data.names", json.dumps(names)]
     return main(["predict", *QUICK, *data, "--output", str(output), *options])
@@ -102,6 +116,26 @@ def test_whatever_data_yield_is_restored_as_the_file_of_that_name_is(tmp_path: P
     assert {row["status"] for row in found.values()} == {"restored"}
     assert all(float(row["psnr"]) > 20 for row in found.values())
     assert "sub/b" in (tmp_path / "out/report.html").read_text(encoding="utf-8")
+
+
+def test_a_module_of_ones_own_takes_its_options_and_its_config_repeats_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = save_all(tmp_path / "in", ["a.png"])
+    out = tmp_path / "out"
+    own = ["--model", f"{HERE}.Mine", "--model.mark", "seven", "--seed", "3"]
+    assert predict(inputs, out, "--config", "deblur_defocus", *own) == 0
+    assert "mark seven with seed 3" in capsys.readouterr().err
+    settings = yaml.safe_load((out / "config.yaml").read_text(encoding="utf-8"))["model"]
+    assert settings["class_path"] == f"{HERE}.Mine"
+    assert settings["init_args"]["degradation"]["class_path"].endswith("DefocusBlur")
+    again = ["predict", "--config", str(out / "config.yaml")]
+    assert main(again) == 0
+    assert "1 skipped" in capsys.readouterr().err
+    assert main([*again, "--model.mark", "eight"]) == 2
+    assert "made with other settings" in capsys.readouterr().err
+    assert main([*again, "--model.mark", "eight", "--overwrite", "true"]) == 0
+    assert "mark eight with seed 3" in capsys.readouterr().err
 
 
 def test_names_stay_in_the_folder_and_a_bad_image_ends_no_run(
@@ -199,6 +233,11 @@ MISTAKES = [
         "--model.degradation no.X cannot be imported",
     ),
     (["--data", f"{HERE}.Silent"], "Silent has no predict_dataloader"),
+    (["--model", f"{HERE}.Nothing"], f"--model {HERE}.Nothing is unknown"),
+    (["--model", f"{HERE}.Noise"], "Noise is no RestorationModule: derive it"),
+    (["--model", "Mine"], "--model Mine is unknown: give the import path"),
+    (["--config", "model: {class_path: nowhere.M}"], "--model nowhere.M cannot be imported"),
+    (["--model", f"{HERE}.Mine", "--model.marc", "3"], "did you mean --model.mark?"),
     (["--trainer.limit_predict_batches", "x"], "--trainer.limit_predict_batches: expected int"),
 ]
 
@@ -213,7 +252,7 @@ def test_a_class_that_cannot_be_used_is_one_sentence(
         options = ["--config", str(tmp_path / "own.yaml")]
     inputs = save_all(tmp_path / "in", ["a.png"])
     where = [] if options[0] == "--data" else ["--data.inputs", str(inputs)]
-    assert main(["predict", *QUICK, "--output", str(tmp_path / "out"), *options, *where]) == 2
+    assert main(["predict", *options, *QUICK, "--output", str(tmp_path / "out"), *where]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert expected in line
     assert "Expected" not in line
