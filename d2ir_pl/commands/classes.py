@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 from d2ir_pl.compat import is_lazy_class
@@ -47,3 +48,21 @@ def require_classes_first(arguments: list[str]) -> None:
                     f"{option} stands before --{key}, which chooses the class that it belongs to: "
                     f"give --{key} first"
                 )
+
+
+def early_option(arguments: Sequence[str], reason: str) -> str:
+    """A sentence about an option of a class that a config names which stands behind the option.
+
+    Args:
+        arguments: options in their order.
+        reason: why they are refused. It begins with the option.
+
+    Returns:
+        The sentence, or nothing where that is not what is wrong.
+    """
+    option = reason.partition(" ")[0]
+    names = [argument.partition("=")[0] for argument in arguments]
+    of_class = any(option.startswith(f"{key}.") for key in (f"--{c}" for c in CLASSES))
+    if not of_class or option not in names or "--config" not in names[names.index(option) :]:
+        return ""
+    return f"{reason.partition(':')[0]} until --config names another class: give --config first"

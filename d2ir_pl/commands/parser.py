@@ -15,7 +15,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 import d2ir_pl
 from d2ir_pl.commands.arguments import arranged, arranged_environment
-from d2ir_pl.commands.classes import require_classes_first
+from d2ir_pl.commands.classes import early_option, require_classes_first
 from d2ir_pl.commands.own import (
     module_of,
     named_classes,
@@ -200,7 +200,8 @@ class CommandCLI(LightningCLI):
             raise
         except (ArgumentError, ValueError, TypeError) as error:
             known = option_names(parser)
-            raise UsageError(sentence(str(error), parser.prog, known)) from None
+            reason = sentence(str(error), parser.prog, known)
+            raise UsageError(early_option(args, reason) or reason) from None
 
     def instantiate_classes(self) -> None:
         options = self.config.as_dict()

@@ -26,6 +26,10 @@ MISTAKES = [
     (["--model.degradation.kern", "3"], ["--model.degradation.kern is not an option of Gaussian"]),
     (["--trainer.max_epochs", "3"], ["--trainer.max_epochs is not an option"]),
     (["--config", "typo.yaml"], ["--model.sigma is not an option", "--model.sigma_y?"]),
+    (
+        ["--model.degradation.kernel", "k.npy", "--config", "deblur"],
+        ["--model.degradation.kernel is not an option of GaussianBlur", "give --config first"],
+    ),
     (["--config", "nested.yaml"], ["--model.method.estimation.stepz is not an option of D2IR"]),
     (["--seed", "x"], ["--seed: expected int, not x"]),
     (["--data.batch_size", "two"], ["--data.batch_size: expected int, not two"]),
