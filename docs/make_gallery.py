@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from d2ir_pl.degradations.observation import observe
 from d2ir_pl.diffusion.randomness import image_generator, normal_like
 from d2ir_pl.image_io import read_image
 from d2ir_pl.priors import load_prior
@@ -70,7 +71,7 @@ def strip(entry: Entry) -> tuple[Tensor, float, float]:
     generators = [image_generator(0, entry.photo, "degrade")]
     phi = degradation.draw(generators, clean)
     x = degradation.frame.embed(clean)
-    y = degradation.observe(x, phi, lambda like: 2 * entry.noise * normal_like(like, generators))
+    y = observe(degradation, x, phi, lambda like: 2 * entry.noise * normal_like(like, generators))
     y = (y * 127.5).round() / 127.5
     problem = Problem.of(y, degradation, [image_generator(0, entry.photo)])
     found = setup.method.restore(problem, prior)

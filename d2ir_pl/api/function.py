@@ -18,6 +18,7 @@ from d2ir_pl.batches.attempts import Attempted, Attempts, Outcome
 from d2ir_pl.batches.plan import Observation, Plan
 from d2ir_pl.batches.restoring import exact_gradients, restore_batch
 from d2ir_pl.degradations import Degradation
+from d2ir_pl.degradations.remarks import remarks
 from d2ir_pl.errors import RestorationError, require
 from d2ir_pl.image_io import Photo, to_array, to_pillow, to_tensor
 from d2ir_pl.inputs.given import read_given, several
@@ -207,7 +208,7 @@ def _restored(
         (
             *plan.reasons,
             *observation.reasons,
-            *filter(None, degradation.remarks(restoration.phi)),
+            *remarks(degradation.describe(restoration.phi)[0]),
         ),
         (*photo.notes, *attempted.notes),
         photo=photo,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.degradations import Degradation, Mask, Phi
+from d2ir_pl.degradations.observation import observe
 from d2ir_pl.degradations.saved import SavedPhi
 from d2ir_pl.diagnosis.methods import suiting
 from d2ir_pl.diagnosis.observed import observed_pixels
@@ -235,7 +236,7 @@ class Observation:
                 n = n.narrow(-3, 0, 1).expand_as(n)
             return 2 * noise * n
 
-        y = degradation.observe(degradation.frame.embed(x), phi, draw)
+        y = observe(degradation, degradation.frame.embed(x), phi, draw)
         stored = ((y.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
         return cls(sample, stored, degradation, x, phi)
 

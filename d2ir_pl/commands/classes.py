@@ -16,8 +16,9 @@ CLASSES: dict[str, type] = {"model.degradation": Degradation, "model.method": Re
 
 
 def known_classes(option: str) -> list[str]:
-    """Names of the classes that an option of `CLASSES` may choose, in their order."""
-    return sorted({cls.__name__ for cls in chosen_classes(CLASSES[option])})
+    """Names of the package's classes that an option of `CLASSES` may choose, in their order."""
+    chosen = chosen_classes(CLASSES[option])
+    return sorted({c.__name__ for c in chosen if c.__module__.partition(".")[0] == "d2ir_pl"})
 
 
 def chosen_classes(base: type[Any]) -> set[type[Any]]:

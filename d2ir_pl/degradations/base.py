@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar, Self
 
@@ -78,30 +78,9 @@ class Degradation(KeepsArguments, nn.Module, ABC):
     def forward(self, x: Tensor, phi: Phi) -> Tensor:
         """The degraded image without noise. Differentiable in x and in phi."""
 
-    def observe(self, x: Tensor, phi: Phi, noise: Callable[[Tensor], Tensor]) -> Tensor:
-        """The degraded image with noise at its place: what a camera would have stored.
-
-        The sensor adds its noise after the optics, and cannot show more than white. What happens
-        to the stored photo, such as JPEG compression, happens to its noise as well.
-
-        Args:
-            x: `(B, 3, H, W)` clean images.
-            phi: parameters.
-            noise: function that draws the noise of an image, of the same shape.
-        """
-        y = self(x, phi)
-        n = noise(y)
-        # Where y says nothing, as in a hole, there is no noise either.
-        seen: Tensor = (y + self.residual(n, torch.zeros_like(n), phi)).clamp(-1, 1)
-        return seen
-
     @abstractmethod
     def describe(self, phi: Phi) -> list[dict[str, Any]]:
         """The parameters of each image as numbers that people read and JSON can hold."""
-
-    def remarks(self, phi: Phi) -> list[str]:
-        """A sentence for the owner of each image about how phi was taken; empty for nothing."""
-        return [""] * phi.count
 
     def picture(self, phi: Phi) -> Tensor | None:  # noqa: ARG002
         """Pictures of phi such as kernels, `(B, h, w)` in [0, 1]; None if phi cannot be shown."""

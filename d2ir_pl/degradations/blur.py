@@ -149,11 +149,6 @@ class Blur(ConvolutionalBlur):
                 row["mirror_evidence"] = round(evidence, 5)
         return rows
 
-    def remarks(self, phi: Phi) -> list[str]:
-        if "mirror" not in phi:
-            return super().remarks(phi)
-        return [_remark(evidence) for evidence in phi["mirror"].tolist()]
-
     def anchor(self, phi: Phi, start: Phi) -> Tensor:
         """Change of the covariance's logarithm, in units of the spectrum's scatter.
 
@@ -187,18 +182,3 @@ def _logits(kernel: Tensor) -> Tensor:
     """The logarithm of a kernel."""
     # exp(-69) is 1e-30: a zero of the known kernel stays one to single precision.
     return kernel.clamp_min(1e-30).log()
-
-
-def _remark(evidence: float) -> str:
-    """A sentence about how a kernel was taken, unless it is as its owner may expect."""
-    if evidence > DECISIVE:
-        return (
-            "the kernel explains the photo as a point spread function and not as a correlation, so "
-            "it was mirrored: with convention correlation it is left as it is"
-        )
-    if evidence > -DECISIVE:
-        return (
-            "the photo does not tell whether the kernel is a correlation, as it was taken, or a "
-            "point spread function: with convention psf it is mirrored"
-        )
-    return ""

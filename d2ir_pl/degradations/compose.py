@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
@@ -83,22 +83,13 @@ class Compose(Degradation):
             x = part(x, _own(i, phi))
         return x
 
-    def observe(self, x: Tensor, phi: Phi, noise: Callable[[Tensor], Tensor]) -> Tensor:
-        """The degraded image, with noise before the first compression, or else at the end."""
-        compressed = [i for i, part in enumerate(self.parts) if isinstance(part, Jpeg)]
-        noisy = max(0, compressed[0] - 1) if compressed else len(self.parts) - 1
-        for i, part in enumerate(self.parts):
-            own = _own(i, phi)
-            x = part.observe(x, own, noise) if i == noisy else part(x, own)
-        return x
+    def split(self, phi: Phi) -> list[tuple[Degradation, Phi]]:
+        """The parts, each with its own parameters."""
+        return [(part, _own(i, phi)) for i, part in enumerate(self.parts)]
 
     def describe(self, phi: Phi) -> list[dict[str, Any]]:
         columns = [part.describe(_own(i, phi)) for i, part in enumerate(self.parts)]
         return [{"kind": "Compose", "parts": list(row)} for row in zip(*columns, strict=True)]
-
-    def remarks(self, phi: Phi) -> list[str]:
-        columns = [part.remarks(_own(i, phi)) for i, part in enumerate(self.parts)]
-        return ["; ".join(filter(None, row)) for row in zip(*columns, strict=True)]
 
     def picture(self, phi: Phi) -> Tensor | None:
         """The picture of the first part that has one."""

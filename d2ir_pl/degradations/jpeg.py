@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -141,11 +141,6 @@ class Jpeg(Degradation):
             decoded = synthesize(coefficients, size_of(file), factors)
             rows.append(upright(clip_straight_through(decoded), orientation))
         return torch.stack(rows)
-
-    def observe(self, x: Tensor, phi: Phi, noise: Callable[[Tensor], Tensor]) -> Tensor:
-        """The compressed image of x and its noise, as a camera compresses both."""
-        y: Tensor = self((x + noise(x)).clamp(-1, 1), phi)
-        return y
 
     def linearize(self, y: Tensor, x: Tensor, phi: Phi) -> tuple[LinearOperator, Tensor]:
         operator = WhitenedCoefficients(phi, self._sigma(y, phi), size_of(x))

@@ -13,6 +13,7 @@ from torch import Tensor
 from d2ir_pl.batches.attempts import Attempted
 from d2ir_pl.batches.plan import Observation, Plan
 from d2ir_pl.degradations import Degradation, Phi
+from d2ir_pl.degradations.remarks import remarks
 from d2ir_pl.degradations.saved import SavedPhi
 from d2ir_pl.inputs.items import Failure
 from d2ir_pl.inputs.samples import Sample
@@ -229,6 +230,7 @@ def image_result(
         shown = degradation.frame.crop(degradation.lift(y, restoration.phi))
     restoration, y, shown = restoration.cpu(), y.cpu(), shown.cpu()
     reference = None if observation.reference is None else observation.reference.cpu()
+    observed = None if observation.observed is None else observation.observed.cpu()
     return ImageResult(
         sample=observation.restored_as,
         degradation=degradation,
@@ -237,12 +239,12 @@ def image_result(
         reference=None if reference is None else reference[0],
         true_phi=None if observation.true_phi is None else observation.true_phi.to("cpu"),
         restoration=restoration,
-        scores=score(restoration, y, shown, reference),
+        scores=score(restoration, y, shown, reference, observed),
         notes=restored.notes,
         reasons=[
             *plan.reasons,
             *observation.reasons,
-            *filter(None, degradation.remarks(restoration.phi)),
+            *remarks(degradation.describe(restoration.phi)[0]),
         ],
         tile=restored.tile,
         precision="32-true" if restored.in_float32 else precision,
@@ -255,7 +257,11 @@ def image_result(
 
 
 def score(
-    restoration: Restoration, y: Tensor, shown: Tensor, reference: Tensor | None
+    restoration: Restoration,
+    y: Tensor,
+    shown: Tensor,
+    reference: Tensor | None,
+    observed: Tensor | None = None,
 ) -> dict[str, float]:
     """How good a restoration is, by the names of `Record`.
 
@@ -264,13 +270,15 @@ def score(
         y: `(1, 3, h, w)` degraded image, or `(1, S, 3, h, w)`.
         shown: `(1, 3, H, W)` y at the size of the restored image.
         reference: `(1, 3, H, W)` clean image, if it is known.
+        observed: `(1, 1, h, w)`, 0 where a pixel of y is no part of the photo.
     """
     scores: dict[str, Tensor | None] = {}
     if restoration.reblurred is not None and restoration.reblurred.ndim == 4:
-        scores["reblur_psnr"] = metrics.psnr(restoration.reblurred, y)
+        scores["reblur_psnr"] = metrics.psnr(restoration.reblurred, y, observed)
     if reference is not None:
-        scores["psnr"] = metrics.psnr(restoration.x0, reference)
+        seen = observed if size_of(y) == size_of(reference) else None
+        scores["psnr"] = metrics.psnr(restoration.x0, reference, seen)
         scores["ssim"] = metrics.ssim(restoration.x0, reference)
-        scores["input_psnr"] = metrics.psnr(shown, reference)
+        scores["input_psnr"] = metrics.psnr(shown, reference, seen)
         scores["lpips"] = metrics.lpips(restoration.x0, reference)
     return {name: float(value) for name, value in scores.items() if value is not None}

@@ -12,8 +12,18 @@ from torchmetrics.functional.image import (
 )
 
 
-def psnr(x: Tensor, reference: Tensor) -> Tensor:
-    """`(B,)` peak signal-to-noise ratio in dB, mean over each image, range [-1, 1]."""
+def psnr(x: Tensor, reference: Tensor, observed: Tensor | None = None) -> Tensor:
+    """`(B,)` peak signal-to-noise ratio in dB, mean over each image, range [-1, 1].
+
+    Args:
+        x: `(B, 3, H, W)` images.
+        reference: what they are compared with.
+        observed: `(B, 1, H, W)`, 0 where a pixel does not count; all count if None.
+    """
+    if observed is not None:
+        share = observed.mean((1, 2, 3))
+        error = (observed * (x.clamp(-1, 1) - reference)).square().mean((1, 2, 3)) / share
+        return 10 * torch.log10(4 / error)
     return peak_signal_noise_ratio(
         x.clamp(-1, 1), reference, data_range=(-1.0, 1.0), reduction="none", dim=(1, 2, 3)
     )

@@ -111,6 +111,10 @@ def test_one_mask_that_is_missing_costs_no_neighbour(
 ) -> None:
     inputs = save_all(tmp_path / "in", ["a.png", "b.png", "c.png"])
     masks = save_all(tmp_path / "masks", ["a.png", "c.png"])
+    for path in masks.iterdir():
+        write_png(
+            path, torch.where(photo(5).mean(0, keepdim=True) > 0, 1.0, -1.0).expand(3, -1, -1)
+        )
     mask = ("--model.degradation", "Mask", "--model.degradation.source", str(masks))
     options = ("--data.batch_size", "3", "--data.degrade", "true", *mask)
     assert predict(inputs, tmp_path / "out", *options) == 1

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from jsonargparse import ActionConfigFile, ArgumentParser
 from photos import photo, save, save_all
 
@@ -104,6 +105,7 @@ def test_kernels_masks_and_configs_of_any_name(name: str, odd: Path) -> None:
     cli = parse(*blur, "--model.degradation.kernel", name)
     assert not cli.model.degradation.estimated
     assert cli.model.degradation.border == "reflect"
+    write_png(odd / name, torch.eye(25).expand(3, -1, -1) * 2 - 1)
     cli = parse("photo.png", "--model.degradation=Mask", f"--model.degradation.source={name}")
     assert Path(cli.model.degradation.source) == Path(name)
     (odd / name).write_text("seed: 42\n")

@@ -17,6 +17,7 @@ from d2ir_pl.degradations import (
     Mask,
     Phi,
 )
+from d2ir_pl.degradations.observation import observe
 from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.estimators.spectrum import EXPONENT
 from d2ir_pl.restoration.data_step import data_step
@@ -124,18 +125,18 @@ def test_a_sensor_adds_its_noise_after_the_optics_and_before_compression() -> No
     chain = Compose([light, small])
     phi = chain.init(x, sigma)
     seen = chain(x, phi)
-    assert torch.allclose(chain.observe(x, phi, _once(noise)), (seen + noise).clamp(-1, 1))
+    assert torch.allclose(observe(chain, x, phi, _once(noise)), (seen + noise).clamp(-1, 1))
     compressed = Compose([light, small, jpeg])
     tables = jpeg.init(x, sigma)
     expected = jpeg((seen + noise).clamp(-1, 1), tables)
-    observed = compressed.observe(x, compressed.init(x, sigma), _once(noise))
+    observed = observe(compressed, x, compressed.init(x, sigma), _once(noise))
     assert torch.allclose(observed, expected, atol=1e-6)
-    assert torch.equal(jpeg.observe(seen, tables, _once(noise)), expected)
+    assert torch.equal(observe(jpeg, seen, tables, _once(noise)), expected)
 
 
 def test_what_a_sensor_sees_of_a_bright_image_is_white() -> None:
     light = Light(gain=1.0, map_size=0)
     x = torch.full((1, 3, 16, 16), 0.99)
     noise = torch.full_like(x, 0.5)
-    y = light.observe(x, light.init(x, torch.zeros(1)), _once(noise))
+    y = observe(light, x, light.init(x, torch.zeros(1)), _once(noise))
     assert torch.equal(y, torch.ones_like(y))

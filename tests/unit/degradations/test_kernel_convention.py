@@ -11,6 +11,7 @@ from torch import Tensor
 
 from d2ir_pl import restore
 from d2ir_pl.degradations import Blur, Compose, Light
+from d2ir_pl.degradations.remarks import remarks
 from d2ir_pl.estimators.kernel_convention import is_symmetric, mirror_evidence
 from d2ir_pl.image_io import read_image
 from d2ir_pl.operators.kernels import gaussian_kernel, shake_kernel
@@ -72,7 +73,7 @@ def test_a_kernel_that_is_its_mirror_image_has_no_convention(tmp_path: Path) -> 
     blur = Blur(kernel=written(tmp_path, line))
     phi = blur.init(photo(0)[None], SIGMA)
     assert torch.allclose(blur.kernel(phi)[0], line, atol=1e-6)
-    assert blur.remarks(phi) == [""]
+    assert remarks(blur.describe(phi)[0]) == []
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
@@ -86,10 +87,10 @@ def test_a_photo_tells_how_its_kernel_is_meant(tmp_path: Path, mirrored: bool) -
     assert blur.free(phi) == []
     (row,) = blur.describe(phi)
     assert row["convention"] == ("psf" if mirrored else "correlation")
-    assert ("mirrored" in blur.remarks(phi)[0]) is mirrored
+    assert len(remarks(row)) == mirrored
     chain = Compose([blur, Light(gain=1.0, map_size=0)])
-    (remark,) = chain.remarks(chain.init(y, SIGMA))
-    assert ("mirrored" in remark) is mirrored
+    said = remarks(chain.describe(chain.init(y, SIGMA))[0])
+    assert ["mirrored" in sentence for sentence in said] == [True] * mirrored
     # An owner who says how it is meant is not contradicted.
     as_it_is = Blur(kernel=file, convention="correlation")
     other = Blur(kernel=file, convention="psf")
@@ -103,7 +104,7 @@ def test_a_photo_without_structure_leaves_the_kernel_as_it_is(tmp_path: Path) ->
     blur = Blur(kernel=written(tmp_path, corner()))
     phi = blur.init(y, SIGMA)
     assert torch.allclose(blur.kernel(phi)[0], corner(), atol=1e-6)
-    assert "does not tell" in blur.remarks(phi)[0]
+    assert "does not tell" in remarks(blur.describe(phi)[0])[0]
 
 
 def test_what_the_program_degrades_itself_is_a_correlation(tmp_path: Path) -> None:
