@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 # High-pass filter of the Daubechies wavelet with two vanishing moments (db2).
 _DB2_HIGH_PASS = (-0.4829629131445341, 0.8365163037378079, -0.2241438680420134, -0.1294095225512604)
+BLOCK = 16
+"""Side in pixels of the blocks among which the flattest are looked for."""
+MARGIN = 0.06
+"""Distance from black and white, in [-1, 1], within which the mean of a block counts as clipped."""
 NORMAL_MAD = 0.6744897501960817
 """Median of the absolute value of a standard normal variable."""
 
@@ -30,10 +36,54 @@ def estimate_sigma(y: Tensor) -> Tensor:
     """
     if min(y.shape[-2:]) < 4:
         return y.new_zeros(len(y))
+    return _deviation(_finest_band(y).flatten(2))
+
+
+def flat_sigma(y: Tensor) -> Tensor:
+    """`estimate_sigma` in the flattest tenth of an image, where there is no texture.
+
+    How flat a block of `BLOCK` pixels is, is seen in the means of 4x4 pixels, which noise hardly
+    changes: choosing the flattest blocks by the finest band itself would choose those with the
+    least noise. Blocks near black or white are left out, because clipping cuts their noise.
+
+    Args:
+        y: `(B, C, H, W)` in [-1, 1], NaN where a pixel is not observed.
+
+    Returns:
+        `(B,)` standard deviations; infinity for images that are less than `BLOCK` pixels high or
+        wide, and for those without a block of observed pixels that are not clipped.
+    """
+    if min(y.shape[-2:]) < BLOCK:
+        return y.new_full((len(y),), math.inf)
+    coarse = F.avg_pool2d(y.mean(1, keepdim=True), 4)
+    cells = coarse.unfold(2, BLOCK // 4, BLOCK // 4).unfold(3, BLOCK // 4, BLOCK // 4).flatten(4)
+    clipped = cells.mean(4).abs() > 1 - MARGIN
+    activity = torch.where(clipped, math.inf, cells.var(4)).flatten(1)
+    band = F.pad(_finest_band(y), (0, 3, 0, 3), value=math.nan)
+    blocks = band.unfold(2, BLOCK, BLOCK).unfold(3, BLOCK, BLOCK).flatten(4)
+    blocks = blocks[:, :, : cells.shape[2], : cells.shape[3]].flatten(2, 3)
+    rows = []
+    for own, flatness in zip(blocks, activity, strict=True):
+        flatness = flatness.nan_to_num(math.inf)
+        order = flatness.argsort()[: max(1, round(len(flatness) / 10))]
+        order = order[flatness[order] < math.inf]
+        rows.append(_deviation(own[None, :, order].flatten(2)))
+    found = torch.cat(rows)
+    return torch.where(found > 0, found, math.inf)
+
+
+def _finest_band(y: Tensor) -> Tensor:
+    """`(B, C, H - 3, W - 3)` coefficients that are high-pass in both directions."""
     taps = torch.tensor(_DB2_HIGH_PASS, dtype=y.dtype, device=y.device)
     band = F.conv2d(y.flatten(0, 1)[:, None], torch.outer(taps, taps)[None, None], stride=1)
-    magnitude = band.abs().view(*y.shape[:2], -1)
-    magnitude = torch.where(magnitude > 0, magnitude, torch.nan)
+    return band.view(*y.shape[:2], *band.shape[-2:])
+
+
+def _deviation(band: Tensor) -> Tensor:
+    """`(B,)` robust standard deviation of coefficients `(B, C, N)`, mean of the channels."""
+    if band.shape[2] == 0:
+        return band.new_zeros(len(band))
+    magnitude = torch.where(band.abs() > 0, band.abs(), torch.nan)
     return (magnitude.nanmedian(2).values.nan_to_num() / NORMAL_MAD).mean(1)
 
 

@@ -1,0 +1,61 @@
+"""The noise of a photo where it is flat."""
+
+import math
+
+import pytest
+import torch
+from photos import photo
+from torch import Tensor
+
+from d2ir_pl.degradations import Identity
+from d2ir_pl.estimators.noise_level import estimate_sigma, flat_sigma
+
+
+def noise(sigma: float, size: tuple[int, int] = (128, 160)) -> Tensor:
+    return sigma * torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
+
+
+def half_textured() -> Tensor:
+    """A smooth image whose left three quarters have texture as fine as noise."""
+    y = 0.5 * photo(1, 128, 160)[None]
+    y = torch.nn.functional.avg_pool2d(y, 9, 1, 4)
+    y[..., :120] += 0.2 * torch.randn(1, 1, 128, 120, generator=torch.Generator().manual_seed(1))
+    coarse = torch.randn(1, 1, 16, 15, generator=torch.Generator().manual_seed(2))
+    y[..., :120] += 0.2 * torch.nn.functional.interpolate(coarse, (128, 120), mode="bilinear")
+    return y.clamp(-0.9, 0.9)
+
+
+@pytest.mark.parametrize("sigma", [0.01, 0.05, 0.2])
+def test_texture_is_not_taken_for_noise(sigma: float) -> None:
+    y = half_textured() + noise(sigma)
+    assert float(flat_sigma(y)) == pytest.approx(sigma, rel=0.15)
+    assert float(Identity().estimate_sigma(y)) == pytest.approx(sigma, rel=0.15)
+    if sigma < 0.1:
+        assert float(estimate_sigma(y)) > 1.5 * sigma
+
+
+@pytest.mark.parametrize("sigma", [0.02, 0.1])
+def test_an_image_without_texture_has_the_same_noise_everywhere(sigma: float) -> None:
+    y = noise(sigma)
+    assert float(flat_sigma(y)) == pytest.approx(sigma, rel=0.1)
+    assert float(estimate_sigma(y)) == pytest.approx(sigma, rel=0.03)
+
+
+def test_clipped_and_unobserved_pixels_say_nothing() -> None:
+    y = half_textured() + noise(0.05)
+    expected = float(flat_sigma(y))
+    y[..., 64:, 120:] = (
+        -1 + 0.001 * noise(0.05)[..., 64:, 120:].abs()
+    )  # black, with hardly any noise
+    assert float(flat_sigma(y)) == pytest.approx(expected, rel=0.2)
+    y[..., 64:, 120:] = math.nan
+    assert float(flat_sigma(y)) == pytest.approx(expected, rel=0.2)
+    assert flat_sigma(torch.full((1, 3, 64, 64), math.nan)).isinf().all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 40), (15, 200), (16, 16), (17, 40)])
+def test_every_size_has_an_estimate(size: tuple[int, int]) -> None:
+    y = noise(0.1, size)
+    found = Identity().estimate_sigma(y)
+    assert found.shape == (1,)
+    assert bool(torch.isfinite(found).all())
