@@ -26,11 +26,12 @@ MAX_RATIO = 1.5
 """Ratio of the two widths above which a blur counts as stronger in one direction."""
 SHAKEN = 75.0
 """Value of `Measurements.shaken` above which the kernel of the edges is believed."""
+FAITHFUL, FAITHFUL_TRUSTED = 95, 0.5
+"""Quality of a JPEG from which its spectrum shows at least 0.7 of a blur where there is no noise,
+and the share of the width in its coefficients from which it is then believed."""
 CAUTIOUS = 0.9
 """Share that is undone of the width that the coefficients of a JPEG show: a blur that is taken for
 wider than it was costs more than one that is taken for narrower."""
-FAITHFUL = 90
-"""Quality of a JPEG from which its spectrum is believed if it shows a shake."""
 DARK = BRIGHT / 2
 """99th percentile of the intensities below which a photo counts as too dark."""
 
@@ -129,9 +130,6 @@ def propose(
 def explain(seen: Measurements) -> Proposal:
     """The proposal that measurements lead to."""
     blur, light, jpeg = _blur(seen), _darkness(seen), _compression(seen)
-    shaken = blur.config == "blind_deblur_kernel"
-    if shaken:  # its config allows for errors as large as those of the rounding
-        jpeg = Finding(jpeg.sentence)
     noise = f"noise: about {seen.sigma_y:.3f} of the range"
     if jpeg.config:
         noise = f"noise: about {seen.jpeg_noise:.1f} grey levels before the compression"
@@ -147,6 +145,7 @@ def explain(seen: Measurements) -> Proposal:
     if jpeg.config:
         return Proposal(sentences, "old_photo", overrides | FULL_SIZE_JPEG)
     # The settings for a free kernel allow for its errors, which those for a dark photo do not.
+    shaken = blur.config == "blind_deblur_kernel"
     return Proposal(sentences, blur.config if shaken else light.config, overrides)
 
 
@@ -160,7 +159,9 @@ def _blur(seen: Measurements) -> Finding:
     (major, minor), angle = seen.widths, seen.angle
     is_jpeg = seen.jpeg_width > 0
     known: Settings = {}
-    if seen.jpeg_width > SHARP_JPEG_WIDTH and seen.width < TRUSTED * seen.jpeg_width:
+    faithful = seen.quality >= FAITHFUL and seen.jpeg_noise <= 1
+    trusted = FAITHFUL_TRUSTED if faithful else TRUSTED
+    if seen.jpeg_width > SHARP_JPEG_WIDTH and seen.width < trusted * seen.jpeg_width:
         width = round(CAUTIOUS * seen.jpeg_width, 2)
         return Finding(
             f"blur: about {width:.1f} pixels wide by its JPEG coefficients; sharp photos show less "
@@ -173,7 +174,7 @@ def _blur(seen: Measurements) -> Finding:
             f"no blur: {seen.width:.2f} pixels wide by its spectrum; sharp photos show less than "
             f"{SHARP_WIDTH}"
         )
-    if seen.shaken > SHAKEN and seen.quality >= FAITHFUL:
+    if seen.shaken > SHAKEN and not is_jpeg:  # whose rounding shapes its spectrum
         return Finding(
             f"blur of any shape, such as a shake: the kernel that its edges show explains its "
             f"spectrum better than a Gaussian, by {seen.shaken:.0f}, where {SHAKEN:.0f} is enough",
