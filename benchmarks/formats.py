@@ -23,12 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from benchmarks import tables
-from benchmarks.tasks import PHOTOGRAPHS, SIZE, centre, photograph_file
+from benchmarks.kinds import RADIUS
+from benchmarks.tasks import PHOTOGRAPHS, SIZE, blurred, centre, photograph_file
 from d2ir_pl import restore
 from d2ir_pl.diffusion.randomness import image_generator, normal_like
 from d2ir_pl.image_io import as_picture, read_image
@@ -41,7 +41,6 @@ from d2ir_pl.results.metrics import psnr
 FORMATS = ("png", "jpeg75", "jpeg85", "jpeg90", "jpeg93", "jpeg95", "jpeg97", "webp80")
 BLURS = (0.0, 1.0, 1.6, 2.5)
 NOISES = (0.0, 0.01, 0.03, 0.05)
-RADIUS = 10
 
 
 @dataclass(frozen=True)
@@ -68,11 +67,11 @@ def degrade(wide: Tensor, width: float, noise: float, name: str) -> Tensor:
         noise: standard deviation in [0, 1].
         name: name of the photograph, from which the noise is drawn.
     """
-    y = wide[None, :, RADIUS:-RADIUS, RADIUS:-RADIUS]
+    y = wide[:, RADIUS:-RADIUS, RADIUS:-RADIUS]
     if width:
-        kernel = gaussian_kernel(width**2 * torch.eye(2)[None], 2 * RADIUS + 1)
-        y = F.conv2d(wide[:, None], kernel[None])[None, :, 0]
-    return (y + 2 * noise * normal_like(y, [image_generator(0, name)]))[0].clamp(-1, 1)
+        kernel = gaussian_kernel(width**2 * torch.eye(2)[None], 2 * RADIUS + 1)[0]
+        y = blurred(wide, kernel, "cropped")
+    return (y + 2 * noise * normal_like(y[None], [image_generator(0, name)])[0]).clamp(-1, 1)
 
 
 def store(y: Tensor, form: str, folder: Path) -> Path:

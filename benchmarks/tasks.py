@@ -132,7 +132,7 @@ def _degrade(
     clean = wide[..., RADIUS:-RADIUS, RADIUS:-RADIUS]
     if damage.border is not None:
         kernels = [_kernel(truth) for truth in truths]
-        y = torch.stack([_blur(x, k, damage.border) for x, k in zip(wide, kernels, strict=True)])
+        y = torch.stack([blurred(x, k, damage.border) for x, k in zip(wide, kernels, strict=True)])
     else:
         family = damage.family()
         if damage.family is Exposures:
@@ -192,8 +192,8 @@ def on_disk(folder: Path) -> list[str]:
 
 def _task(name: str, names: list[str], truths: list[Truth], clean: Tensor, y: Tensor) -> Task:
     damage = kind(name)
-    blurred = "kernel" in truths[0] or "sigma" in truths[0]
-    kernel = torch.stack([_kernel(truth) for truth in truths]) if blurred else None
+    has_kernel = "kernel" in truths[0] or "sigma" in truths[0]
+    kernel = torch.stack([_kernel(truth) for truth in truths]) if has_kernel else None
     phi = damage.phi(truths, y)
     return Task(name, damage.config, names, y, clean, damage.family(), phi, kernel)
 
@@ -210,7 +210,7 @@ def _kernel(truth: Truth) -> Tensor:
     return gaussian_kernel(covariance[None], 2 * RADIUS + 1)[0]
 
 
-def _blur(x: Tensor, kernel: Tensor, border: str) -> Tensor:
+def blurred(x: Tensor, kernel: Tensor, border: str) -> Tensor:
     """The correlation of an image with a kernel; x carries a margin of `RADIUS` pixels."""
     if border != "cropped":
         inner = x[:, RADIUS:-RADIUS, RADIUS:-RADIUS].numpy()

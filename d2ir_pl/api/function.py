@@ -18,7 +18,6 @@ from d2ir_pl.batches.attempts import Attempted, Attempts, Outcome
 from d2ir_pl.batches.plan import Observation, Plan
 from d2ir_pl.batches.restoring import exact_gradients, restore_batch
 from d2ir_pl.degradations import Degradation
-from d2ir_pl.degradations.remarks import remarks
 from d2ir_pl.errors import RestorationError, require
 from d2ir_pl.image_io import Photo, to_array, to_pillow, to_tensor
 from d2ir_pl.inputs.given import read_given, several
@@ -205,11 +204,7 @@ def _restored(
         None if picture is None else picture[0],
         degradation.describe(restoration.phi)[0],
         restoration,
-        (
-            *plan.reasons,
-            *observation.reasons,
-            *remarks(degradation.describe(restoration.phi)[0]),
-        ),
+        tuple(observation.reasons(plan, restoration.phi)),
         (*photo.notes, *attempted.notes),
         photo=photo,
     )

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from d2ir_pl.degradations import Degradation, Mask, Phi
 from d2ir_pl.degradations.observation import observe
+from d2ir_pl.degradations.remarks import remarks
 from d2ir_pl.degradations.saved import SavedPhi
 from d2ir_pl.diagnosis.methods import suiting
 from d2ir_pl.diagnosis.observed import observed_pixels
@@ -117,10 +118,16 @@ class Observation:
     observed: Tensor | None = None
     findings: tuple[str, ...] = ()
 
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """Sentences on what was decided by the photo and what lies beside it."""
-        return (*self.degradation.reasons, *self.findings)
+    def reasons(self, plan: Plan, phi: Phi) -> list[str]:
+        """Sentences on what was decided by the photo and what lies beside it.
+
+        Args:
+            plan: how the photo was restored.
+            phi: parameters with which it was, a batch of one.
+        """
+        (description,) = plan.degradation.describe(phi)
+        own = (*self.degradation.reasons, *self.findings)
+        return [*plan.reasons, *own, *remarks(description)]
 
     @staticmethod
     def all_observed(observations: Sequence[Observation]) -> Tensor | None:

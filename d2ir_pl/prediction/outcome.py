@@ -13,7 +13,6 @@ from torch import Tensor
 from d2ir_pl.batches.attempts import Attempted
 from d2ir_pl.batches.plan import Observation, Plan
 from d2ir_pl.degradations import Degradation, Phi
-from d2ir_pl.degradations.remarks import remarks
 from d2ir_pl.degradations.saved import SavedPhi
 from d2ir_pl.inputs.items import Failure
 from d2ir_pl.inputs.samples import Sample
@@ -241,11 +240,7 @@ def image_result(
         restoration=restoration,
         scores=score(restoration, y, shown, reference, observed),
         notes=restored.notes,
-        reasons=[
-            *plan.reasons,
-            *observation.reasons,
-            *remarks(degradation.describe(restoration.phi)[0]),
-        ],
+        reasons=observation.reasons(plan, restoration.phi),
         tile=restored.tile,
         precision="32-true" if restored.in_float32 else precision,
         phi_change=phi_change,

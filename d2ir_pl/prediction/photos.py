@@ -173,9 +173,8 @@ class YieldedPhotos(Photos):
         return found
 
     def left_out(self) -> str:
-        limit = self.trainer.limit_predict_batches
         loaders = self.trainer.predict_dataloaders
-        if (limit == 1.0 and isinstance(limit, float)) or loaders is None:
+        if not _is_limited(self.trainer) or loaders is None:
             return ""
         try:
             whole = sum(map(len, CombinedLoader(loaders, "sequential").flattened))
@@ -220,7 +219,7 @@ def _no_start(item: Item) -> str:  # noqa: ARG001
 def _beyond_limit(data: RestorationDataModule, trainer: pl.Trainer) -> set[str]:
     """Names of the pending images that a limit of batches leaves out, in all processes."""
     limit, world = trainer.limit_predict_batches, trainer.world_size
-    if limit == 1.0 and isinstance(limit, float):
+    if not _is_limited(trainer):
         return set()
     batches = group_by_size(data.pending, data.batch_size)
     shares = [batches[rank::world] for rank in range(world)]
@@ -228,6 +227,12 @@ def _beyond_limit(data: RestorationDataModule, trainer: pl.Trainer) -> set[str]:
         share[limit if isinstance(limit, int) else int(limit * len(share)) :] for share in shares
     ]
     return {item.name for share in beyond for batch in share for item in batch}
+
+
+def _is_limited(trainer: pl.Trainer) -> bool:
+    """Whether batches are left out: 1.0 is all of them, and 1 a single one."""
+    limit = trainer.limit_predict_batches
+    return isinstance(limit, int) or limit != 1.0
 
 
 def _limit(trainer: pl.Trainer) -> str:

@@ -70,7 +70,6 @@ class Job:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._stopped = threading.Event()
         self._unwanted = False
-        self._ended = False
         self._error: Exception | None = None
 
     @property
@@ -81,7 +80,8 @@ class Job:
     @property
     def ended(self) -> bool:
         """Whether the restoration came to its own end, with a result or with a refusal."""
-        return self._ended
+        begun = self._thread.ident is not None
+        return begun and not self.running and not isinstance(self._error, StoppedError)
 
     def stop(self) -> None:
         """Let the restoration end at its next step."""
@@ -127,22 +127,19 @@ class Job:
         try:
             with _worker:
                 self._restore()
-            self._ended = True
         except (ImageError, UsageError) as error:
             # The visitor can help it: the photo or a setting is wrong.
-            self._refuse(without_folders(str(error), self._secret))
+            self._error = RefusedError(without_folders(str(error), self._secret))
         except StoppedError as error:
             self._error = error
         except Exception as error:
             # The visitor cannot help it, and need not know what files there are.
             logger.exception("a restoration failed")
-            self._refuse(f"the server failed ({type(error).__name__}): try again later")
+            self._error = RefusedError(
+                f"the server failed ({type(error).__name__}): try again later"
+            )
         finally:
             self._views.put(None)
-
-    def _refuse(self, reason: str) -> None:
-        self._error = RefusedError(reason)
-        self._ended = True
 
     def _restore(self) -> None:
         self._require_going()
