@@ -44,6 +44,7 @@ EXAMPLES: dict[str, Degradation] = {
     "Grayscale weights": Grayscale([1.0, 2.0, 3.0]),
     "Identity": Identity(),
     "Light": Light(),
+    "Light as an exposure": Light(scales="auto", map_size=0),
     "Light of known gain, per channel, gamma": Light(0.3, per_channel=True, gamma=True),
     "Exposures": Exposures(),
     "Exposures of known gains, darkest": Exposures(2, [0.5, 0.9], reference=0),

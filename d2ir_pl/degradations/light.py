@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,8 @@ from d2ir_pl.degradations.base import Degradation
 from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.degradations.ranges import require_range
 from d2ir_pl.errors import require
+from d2ir_pl.estimators.exposure import exposure, light_tint
+from d2ir_pl.operators.encoding import from_light, to_light
 
 # The 99th percentile of the intensities of photographs: its typical value, and the scatter of its
 # logarithm (400 photographs of the training set).
@@ -26,33 +29,43 @@ LOG_GAMMA_SCATTER = 0.2
 # Least gain that is read off a photo, and least intensity whose power has a finite derivative.
 MIN_GAIN = 0.02
 MIN_INTENSITY = 1e-3
+# Least gain of linear light: half the pixels of a photo with less have the levels 0 and 1 of 255.
+MIN_LIGHT = 0.002
+
+Scales = Literal["encoded", "light", "auto"]
 
 
 class Light(Degradation):
-    """Low light: y = f x^g + M + n in intensities from 0 to 1.
+    """Low light: y = f x^g + M + n in intensities from 0 to 1, or y = e(f e^-1(x^g)) + M + n.
 
     f is a gain, one per image or per channel; M a smooth map, interpolated bicubically from a
-    coarse grid; the exponent g is 1 unless `gamma` is set. phi: `log_gain` `(B, 1)` or `(B, 3)`;
-    `map` `(B, k, k)`, the grid of M in hundredths, if any; `log_gamma` `(B,)` with `gamma`.
+    coarse grid; the exponent g is 1 unless `gamma` is set; e encodes linear light, which a short
+    exposure scales, in sRGB. phi: `log_gain` `(B, 1)` or `(B, 3)`; `map` `(B, k, k)`, the grid of M
+    in hundredths, if any; `log_gamma` `(B,)` with `gamma`; `linear` `(B,)` under `scales` auto, 1
+    where linear light was scaled and 0 elsewhere.
 
     y cannot tell a dim photo of a bright scene from a bright photo of a dim one. An unknown gain
     starts where the 99th percentile of x has the value that it has in photographs, and `anchor`
-    holds it near. Brightening amplifies the noise by 1 / f.
+    holds it near. Brightening amplifies the noise by 1 / f. The gain of linear light starts where
+    the percentiles of x are in the mean what they are in photographs (see `estimators.exposure`),
+    and gains per channel take half of the differences between the channels for colour of the light.
 
     Args:
         gain: the known f, positive; it is then not estimated.
         per_channel: a gain of its own for each channel, for coloured light.
         map_size: k, side of the grid of M in cells; 0 leaves M out.
         gamma: estimate an exponent g too.
+        scales: what the gain scales: `encoded` values, as files store them; linear `light`, as a
+            short exposure does; or what the photo shows, `auto`.
         draw_gain: range from which gains are drawn to degrade clean images.
 
     Raises:
-        ValueError: for gains that are not positive, or a negative `map_size`.
+        ValueError: for gains that are not positive, a negative `map_size`, or unknown `scales`.
 
     Source: Fei et al., Generative Diffusion Prior for Unified Image Restoration, 2023, section 3.3.
     """
 
-    phi_settings = ("per_channel", "map_size", "gamma")
+    phi_settings = ("per_channel", "map_size", "gamma", "scales")
 
     def __init__(
         self,
@@ -60,9 +73,12 @@ class Light(Degradation):
         per_channel: bool = False,
         map_size: int = 8,
         gamma: bool = False,
+        scales: Scales = "encoded",
         draw_gain: tuple[float, float] = (0.15, 0.35),
     ) -> None:
         super().__init__()
+        if scales not in ("encoded", "light", "auto"):
+            raise ValueError(f"scales {scales!r} must be 'encoded', 'light' or 'auto'")
         if gain is not None:
             require("gain", gain, above=0, remedy="such as 0.25")
         require("map_size", map_size, 0, remedy="such as 8")
@@ -71,27 +87,44 @@ class Light(Degradation):
         self.per_channel = per_channel
         self.map_size = map_size
         self.gamma = gamma
+        self.scales = scales
         self.draw_gain = draw_gain
         self.estimated = gain is None or map_size > 0 or gamma
 
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:  # noqa: ARG002
-        """The gain that the 99th percentile shows, an empty map and an exponent of 1.
+        """The gain that the percentiles show, an empty map and an exponent of 1.
 
         Noise does not reach far into a percentile, so sigma_y is not used.
         """
+        log_gain = self._log_gain_of_encoded(y)
+        if self.scales == "encoded":
+            return self._phi(log_gain)
+        seen = [exposure(image) for image in y]
+        of_light = y.new_tensor([[max(own.log_gain, math.log(MIN_LIGHT))] for own in seen])
+        if self.per_channel:
+            of_light = of_light + torch.stack([light_tint(image) for image in y]).to(y)
+        if self.gain is not None:
+            of_light = torch.full_like(log_gain, self.gain).log()
+        if self.scales == "light":
+            return self._phi(of_light)
+        linear = y.new_tensor([float(own.on_light > 0) for own in seen])
+        return self._phi(torch.where(linear[:, None] > 0, of_light, log_gain), linear)
+
+    def _log_gain_of_encoded(self, y: Tensor) -> Tensor:
         intensity = ((y + 1) / 2).flatten(2)
         values = intensity if self.per_channel else intensity.flatten(1)[:, None]
         gain = values.kthvalue(max(1, round(0.99 * values.shape[2])), 2).values / BRIGHT
         if self.gain is not None:
             gain = torch.full_like(gain, self.gain)
-        return self._phi(gain.clamp_min(MIN_GAIN if self.gain is None else 0).log())
+        return gain.clamp_min(MIN_GAIN if self.gain is None else 0).log()
 
     def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:
         low, high = self.draw_gain if self.gain is None else (self.gain, self.gain)
         cells, channels = self.map_size**2, 3 if self.per_channel else 1
         u = torch.stack([torch.rand(channels, generator=g) for g in generators])
         n = torch.stack([torch.randn(cells + 1, generator=g) for g in generators])
-        phi = self._phi((low + (high - low) * u).log().to(like))
+        linear = like.new_ones(len(generators)) if self.scales == "auto" else None
+        phi = self._phi((low + (high - low) * u).log().to(like), linear)
         if self.map_size:
             phi["map"] = n[:, 1:].view(-1, self.map_size, self.map_size).to(like)
         if self.gamma:
@@ -103,23 +136,35 @@ class Light(Degradation):
         if self.gamma:
             exponent = phi["log_gamma"].exp()[:, None, None, None]
             intensity = intensity.clamp_min(MIN_INTENSITY) ** exponent
-        return 2 * (_gain(phi) * intensity + self._map(phi, intensity)) - 1
+        return 2 * (self._scaled(intensity, _gain(phi), phi) + self._map(phi, intensity)) - 1
 
     def lift(self, y: Tensor, phi: Phi) -> Tensor:
         """Brighten y: the inverse of the degradation, clipped."""
-        intensity = (((y + 1) / 2 - self._map(phi, y)) / _gain(phi)).clamp(0, 1)
+        intensity = self._scaled((y + 1) / 2 - self._map(phi, y), 1 / _gain(phi), phi).clamp(0, 1)
         if self.gamma:
             intensity = intensity ** (-phi["log_gamma"]).exp()[:, None, None, None]
         return 2 * intensity - 1
 
+    def _scaled(self, intensity: Tensor, gain: Tensor, phi: Phi) -> Tensor:
+        """Stored intensities of which the values or the linear light are multiplied by a gain."""
+        if self.scales == "encoded":
+            return gain * intensity
+        of_light = from_light(gain * to_light(intensity))
+        if self.scales == "light":
+            return of_light
+        return torch.where(phi["linear"][:, None, None, None] > 0, of_light, gain * intensity)
+
     def free(self, phi: Phi) -> list[str]:
-        return [name for name in phi if name != "log_gain" or self.gain is None]
+        known = {"linear"} if self.gain is None else {"linear", "log_gain"}
+        return [name for name in phi if name not in known]
 
     def anchor(self, phi: Phi, start: Phi) -> Tensor:
         """The sum of the mean squares of all changes, in units of the scatter among photographs."""
         scatter = {"log_gain": LOG_GAIN_SCATTER, "map": 1.0, "log_gamma": LOG_GAMMA_SCATTER}
         changes = [
-            ((phi[name] - start[name]) / scatter[name]).view(len(phi[name]), -1) for name in phi
+            ((phi[name] - start[name]) / scatter[name]).view(len(phi[name]), -1)
+            for name in phi
+            if name in scatter
         ]
         return torch.stack([change.square().mean(1) for change in changes]).sum(0)
 
@@ -144,19 +189,24 @@ class Light(Degradation):
             }
             if self.gamma:
                 row["gamma"] = round(float(phi["log_gamma"][b].exp()), 4)
+            if self.scales != "encoded":
+                linear = self.scales == "light" or bool(phi["linear"][b] > 0)
+                row["scales"] = "light" if linear else "encoded"
             if self.map_size:
                 grid = MAP_UNIT * phi["map"][b]
                 row["map"] = [[round(v, 5) for v in line] for line in grid.tolist()]
             rows.append(row)
         return rows
 
-    def _phi(self, log_gain: Tensor) -> Phi:
-        """The parameters without a map and an exponent."""
+    def _phi(self, log_gain: Tensor, linear: Tensor | None = None) -> Phi:
+        """The parameters without a map and an exponent; `linear` under `scales` auto alone."""
         phi = Phi(log_gain=log_gain)
         if self.map_size:
             phi["map"] = log_gain.new_zeros(len(log_gain), self.map_size, self.map_size)
         if self.gamma:
             phi["log_gamma"] = log_gain.new_zeros(len(log_gain))
+        if linear is not None:
+            phi["linear"] = linear
         return phi
 
     def _map(self, phi: Phi, like: Tensor) -> Tensor | float:

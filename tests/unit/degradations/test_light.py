@@ -1,10 +1,14 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from repository import EXAMPLES
 
 from d2ir_pl.degradations import Light, Phi
+from d2ir_pl.degradations.light import Scales
+from d2ir_pl.image_io import read_image
 
 
 def photos(count: int = 2, size: int = 48) -> torch.Tensor:
@@ -53,6 +57,49 @@ def test_lift_inverts_what_the_light_did(gamma: bool) -> None:
     if gamma:
         phi = phi.replace(log_gamma=torch.tensor([0.2, -0.2]))
     assert torch.allclose(light.lift(light(x, phi), phi), x, atol=1e-4)
+
+
+@pytest.mark.parametrize("scales", ["encoded", "light", "auto"])
+def test_lift_inverts_an_exposure(scales: Scales) -> None:
+    light = Light(map_size=0, per_channel=True, scales=scales)
+    x = photos()
+    generators = [torch.Generator().manual_seed(b) for b in range(2)]
+    phi = light.draw(generators, x)
+    assert torch.allclose(light.lift(light(x, phi), phi), x, atol=1e-4)
+
+
+def test_an_exposure_scales_linear_light() -> None:
+    x = photos()
+    y = Light(gain=0.05, map_size=0, scales="light")
+    dark = (y(x, y.init(x, torch.zeros(2))) + 1) / 2
+    decoded = np.where(dark > 0.04045, ((dark + 0.055) / 1.055) ** 2.4, dark / 12.92)
+    before = (x + 1) / 2
+    light = np.where(before > 0.04045, ((before + 0.055) / 1.055) ** 2.4, before / 12.92)
+    assert np.allclose(decoded, 0.05 * light, atol=1e-5)
+
+
+@pytest.mark.parametrize("gain", [0.01, 0.03, 0.1])
+def test_the_exposure_of_a_photo_that_has_lamps_is_found(gain: float) -> None:
+    x = read_image(EXAMPLES / "clean" / "coffee.png").pixels[None]
+    light = Light(map_size=0, scales="auto")
+    phi = Phi(log_gain=torch.tensor([[math.log(gain)]]), linear=torch.ones(1))
+    dark = light(x, phi)
+    dark[..., 10:30, 10:30] = 1.0
+    start = light.init(dark, torch.zeros(1))
+    usual = Light(map_size=0, scales="light").init(x, torch.zeros(1))
+    assert float(start["linear"]) == 1
+    assert float(start["log_gain"] - usual["log_gain"]) == pytest.approx(math.log(gain), abs=0.35)
+    assert light.describe(start)[0]["scales"] == "light"
+
+
+def test_half_of_the_colour_of_a_light_is_taken_off() -> None:
+    x = read_image(EXAMPLES / "clean" / "coffee.png").pixels[None]
+    light = Light(map_size=0, per_channel=True, scales="light")
+    tint = torch.tensor([[0.05, 0.03, 0.02]]).log()
+    dark = light(x, Phi(log_gain=tint))
+    found = light.init(dark, torch.zeros(1))["log_gain"] - light.init(x, torch.zeros(1))["log_gain"]
+    own, true = found - found.mean(), tint - tint.mean()
+    assert torch.allclose(own, true / 2, atol=0.08)
 
 
 @pytest.mark.parametrize("gain", [0.1, 0.25, 0.6])
@@ -119,7 +166,8 @@ def test_descent_on_the_residual_finds_gain_and_map_of_a_known_scene() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"gain": 0.0}, {"gain": -1.0}, {"map_size": -1}, {"draw_gain": (0.3, 0.1)}]
+    "arguments",
+    [{"gain": 0.0}, {"gain": -1.0}, {"map_size": -1}, {"draw_gain": (0.3, 0.1)}, {"scales": "log"}],
 )
 def test_settings_out_of_range_are_refused(arguments: Any) -> None:
     with pytest.raises(ValueError, match=next(iter(arguments))):
