@@ -15,6 +15,7 @@ from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.degradations.ranges import require_range
 from d2ir_pl.errors import require
 from d2ir_pl.estimators.exposure import exposure, light_tint
+from d2ir_pl.estimators.noise_level import estimate_sigma
 from d2ir_pl.operators.encoding import from_light, to_light
 
 # The 99th percentile of the intensities of photographs: its typical value, and the scatter of its
@@ -29,6 +30,8 @@ LOG_GAMMA_SCATTER = 0.2
 # Least gain that is read off a photo, and least intensity whose power has a finite derivative.
 MIN_GAIN = 0.02
 MIN_INTENSITY = 1e-3
+# What the noise of a dark photo is in units of what its finest band shows (docs/experiments.md).
+COARSE = 1.25
 # Least gain of linear light: half the pixels of a photo with less have the levels 0 and 1 of 255.
 MIN_LIGHT = 0.002
 
@@ -109,6 +112,16 @@ class Light(Degradation):
             return self._phi(of_light)
         linear = y.new_tensor([float(own.on_light > 0) for own in seen])
         return self._phi(torch.where(linear[:, None] > 0, of_light, log_gain), linear)
+
+    def estimate_sigma(self, y: Tensor) -> Tensor:
+        """Noise of the noisiest channel, and a quarter more.
+
+        Cameras amplify one channel more than another, and interpolate colours, so that the finest
+        band has less of the noise than coarser ones; where less than all of it is assumed,
+        brightening shows the rest.
+        """
+        channels = torch.stack([estimate_sigma(y[:, c : c + 1]) for c in range(y.shape[1])])
+        return COARSE * channels.amax(0)
 
     def _log_gain_of_encoded(self, y: Tensor) -> Tensor:
         intensity = ((y + 1) / 2).flatten(2)
