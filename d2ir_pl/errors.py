@@ -28,6 +28,10 @@ class OutputError(UserError):
     """The output folder cannot be used."""
 
 
+class UnwritableError(OutputError):
+    """The results of one image cannot be written, and those of others can."""
+
+
 class PriorError(UserError):
     """A prior cannot be loaded."""
 
@@ -55,6 +59,13 @@ class RestorationError(UserError):
 
 class ProcessError(UserError):
     """Another process of the run has died."""
+
+
+def in_words(error: BaseException) -> str:
+    """An error as part of a sentence, on one line and not too long."""
+    if isinstance(error, MemoryError):
+        return "memory ran out"
+    return " ".join(f"{error!r:.200}".split())
 
 
 @contextmanager

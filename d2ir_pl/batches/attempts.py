@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 
 from d2ir_pl.diffusion import Prior
-from d2ir_pl.errors import OutputError
+from d2ir_pl.errors import in_words
 from d2ir_pl.priors import NetworkPrior
 from d2ir_pl.restoration import Restoration, RestorationMethod
 
@@ -75,8 +75,8 @@ class Attempts:
 
     - Where memory runs out, the batch is halved, and a single image is predicted on tiles of half
       the side. What fitted is remembered for later batches of images at least as large.
-    - Where the degradation or the method refuses an image (ValueError), or a computation fails, the
-      others are restored each by itself.
+    - Where the degradation or the method refuses an image (ValueError), or a computation fails in
+      any other way, the others are restored each by itself.
     - An image whose restoration fails so, is not finite, or leaves more than `WORST_RESIDUAL`
       unexplained, is restored once more by itself, with a tenth of the method's step sizes and a
       prior that computes in float32. The other images of its batch keep their results.
@@ -206,14 +206,12 @@ def _attempt(
     """
     try:
         return restore(part, method), "", "", ""
-    except OutputError:
-        raise
     except ValueError as error:
         return None, str(error), "", traceback.format_exc()
-    except (MemoryError, RuntimeError, IndexError, ArithmeticError) as error:
+    except Exception as error:  # whatever one photo does, the others are restored
         if out_of_memory(error):
             return None, "", "", ""
-        failure = f"a computation failed ({error!r:.200}){_place(error)}"
+        failure = f"a computation failed ({in_words(error)}){_place(error)}"
         return None, "", failure, traceback.format_exc()
 
 

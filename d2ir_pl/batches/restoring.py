@@ -23,6 +23,17 @@ from d2ir_pl.restoration import (
 )
 
 
+class _ObserverError(BaseException):
+    """An observer has raised an error, which is no fault of the photo that it was told of.
+
+    It is no Exception, so that nothing on its way takes it for such a fault.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 def restore_batch(
     attempts: Attempts,
     observations: Mapping[int, Observation],
@@ -48,8 +59,11 @@ def restore_batch(
     def restore(images: Sequence[int], method: RestorationMethod) -> Restoration:
         def tell(step: Step) -> None:
             step = replace(step, images=[images[i] for i in step.images])
-            for observer in observers:
-                observer(step)
+            try:
+                for observer in observers:
+                    observer(step)
+            except Exception as error:
+                raise _ObserverError(error) from error
 
         part = [observations[b] for b in images]
         problem = Problem.of(
@@ -68,7 +82,10 @@ def restore_batch(
         return Outcome()
     size = size_of(next(iter(observations.values())).y)
     pixels = math.prod(plan.degradation.frame.output_size(size))
-    return attempts(restore, plan.method, list(observations), pixels)
+    try:
+        return attempts(restore, plan.method, list(observations), pixels)
+    except _ObserverError as failed:
+        raise failed.error from failed.error.__cause__
 
 
 @contextmanager

@@ -125,6 +125,8 @@ def _opened(path: Path) -> Iterator[BufferedReader]:
                 yield stream
     except RefusedError as refusal:
         raise ImageError(f"{path} {refusal}") from None
+    except MemoryError as error:
+        raise ImageError(f"{path} does not fit into memory; make it smaller") from error
     except Exception as error:  # decoders raise anything at all on hostile bytes
         # Only the operating system sets errno: Pillow's own OSErrors are about the contents.
         if isinstance(error, OSError) and error.errno is not None:

@@ -7,12 +7,15 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import count
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from d2ir_pl.image_io import EXTENSIONS
 
 LONGEST_NAME = 240
 """Bytes of a name to which a result's extension is appended; file systems allow 255 in all."""
+
+ENDINGS = (".json", ".json.tmp", ".png", ".input.jpg", ".steps.jpg")
+"""What is appended to a name for the files of its results."""
 
 
 def unique_names(keys: Sequence[str]) -> list[str]:
@@ -35,14 +38,21 @@ def result_names(keys: Sequence[str]) -> list[str]:
     """`unique_names`, changed where a file system or a terminal could not take them.
 
     Control characters and bytes that are no text become `%0A`, `%FF` and so on, and names too long
-    for what is appended to them are cut, with a digest of the whole at the end.
+    for what is appended to them are cut, with a digest of the whole at the end. A folder `a.png`
+    becomes `a%2Epng` where the image `a` lies beside it.
 
     Args:
         keys: relative paths of the files.
     """
     names: list[str] = []
     taken = set()
-    for name in unique_names(keys):
+    unique = unique_names(keys)
+    files = {name + ending for name in unique for ending in ENDINGS}
+    for name in unique:
+        folders = [str(parent) for parent in PurePosixPath(name).parents][:-1]
+        if any(folder in files for folder in folders):
+            *above, last = name.split("/")
+            name = "/".join([*map(_apart, above), last])
         safe = "/".join(map(_safe_part, name.split("/")))
         if safe in taken:  # a file has the very name that another one was changed to
             safe = _safe_part(f"{_digest(name)}~{safe.rpartition('/')[2]}")
@@ -77,8 +87,8 @@ def _inner_part(part: str) -> str:
 
 def _apart(folder: str) -> str:
     """A folder's name that no result has: `a.png` may be the image `a`."""
-    stem, dot, ending = folder.rpartition(".")
-    return f"{stem}%2E{ending}" if dot and ending in ("json", "png", "jpg") else folder
+    stem, _, ending = folder.rpartition(".")
+    return f"{stem}%2E{ending}" if folder.endswith(ENDINGS) else folder
 
 
 def _safe_part(part: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from d2ir_pl.errors import in_words
 from d2ir_pl.image_io import ImageError, Photo, read_image
 from d2ir_pl.inputs.digest import joint_digest
 from d2ir_pl.inputs.items import Failure, Item
@@ -31,9 +33,14 @@ class Sample:
     reference: Photo | None
     digest: str
 
-    def failed(self, reason: str) -> Failure:
-        """The failure to restore it."""
-        return Failure(self.item, reason, self.digest)
+    def failed(self, reason: str, trace: str = "") -> Failure:
+        """The failure to restore it.
+
+        Args:
+            reason: sentence for the user.
+            trace: traceback of the error behind it, if there is one.
+        """
+        return Failure(self.item, reason, self.digest, trace)
 
 
 def read_sample(item: Item) -> Sample | Failure:
@@ -52,6 +59,9 @@ def read_sample(item: Item) -> Sample | Failure:
         return Sample(item, first, y, reference, digest)
     except ImageError as error:
         return Failure(item, str(error), digest)
+    except Exception as error:  # whatever one photo does, the others are restored
+        reason = f"cannot be read ({in_words(error)}): export it again as a PNG file"
+        return Failure(item, f"{item.path} {reason}", digest, traceback.format_exc())
 
 
 def _size(photo: Photo) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,24 +27,51 @@ class Batch:
         y: `(B, 3, H, W)` their pixels, or `(B, S, 3, H, W)` of scenes, in [-1, 1]; B may be 0.
         degrade_noise: standard deviation in [0, 1] of the noise with which these clean images are
             degraded before they are restored; None where they are degraded photos.
+        apart: batches of samples that turned out to have other sizes than their headers said.
     """
 
     samples: list[Sample]
     failures: list[Failure]
     y: Tensor
     degrade_noise: float | None = None
+    apart: tuple[Batch, ...] = ()
 
     def __len__(self) -> int:
         return len(self.samples)
 
+    @classmethod
+    def of(cls, read: Sequence[Sample | Failure], degrade_noise: float | None = None) -> Batch:
+        """Put together what was read: the samples of the first size, and the others apart.
+
+        Args:
+            read: inputs, of which some may have failed.
+            degrade_noise: as the batch has it.
+        """
+        by_size: dict[torch.Size, list[Sample]] = {}
+        for sample in read:
+            if isinstance(sample, Sample):
+                by_size.setdefault(sample.y.shape, []).append(sample)
+        batches = [
+            cls(samples, [], torch.stack([s.y for s in samples]), degrade_noise)
+            for samples in by_size.values()
+        ]
+        first, *apart = batches or [cls([], [], torch.empty(0, 3, 1, 1), degrade_noise)]
+        failures = [failure for failure in read if isinstance(failure, Failure)]
+        return replace(first, failures=failures, apart=tuple(apart))
+
+    @property
+    def parts(self) -> list[Batch]:
+        """The batches of one size each, of which the first is this one."""
+        return [replace(self, apart=()), *self.apart]
+
     def to(self, device: torch.device | str) -> Batch:
         """The same with `y` on a device; what was read from files stays where it is."""
-        return replace(self, y=self.y.to(device))
+        return replace(self, y=self.y.to(device), apart=tuple(b.to(device) for b in self.apart))
 
     def select(self, rows: list[int]) -> Batch:
         """The batch of some of the samples, without the failures."""
         samples = [self.samples[b] for b in rows]
-        return replace(self, samples=samples, failures=[], y=self.y[rows])
+        return replace(self, samples=samples, failures=[], y=self.y[rows], apart=())
 
 
 class RestorationDataModule(pl.LightningDataModule):
@@ -130,8 +158,4 @@ class _BatchDataset(Dataset[Batch]):
         return len(self.batches)
 
     def __getitem__(self, index: int) -> Batch:
-        read = [read_sample(item) for item in self.batches[index]]
-        samples = [s for s in read if isinstance(s, Sample)]
-        failures = [s for s in read if isinstance(s, Failure)]
-        y = torch.stack([s.y for s in samples]) if samples else torch.empty(0, 3, 1, 1)
-        return Batch(samples, failures, y, self.degrade_noise)
+        return Batch.of([read_sample(item) for item in self.batches[index]], self.degrade_noise)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from d2ir_pl.batches.attempts import Attempts
 from d2ir_pl.batches.plan import Observation, Plan
 from d2ir_pl.batches.restoring import exact_gradients, restore_batch
 from d2ir_pl.degradations import Compose, Degradation, GaussianBlur, Jpeg, Light
-from d2ir_pl.errors import UsageError, naming, require
+from d2ir_pl.errors import UsageError, in_words, naming, require
 from d2ir_pl.inputs.items import Failure
 from d2ir_pl.prediction.checkpoints import SavesItsSettings
 from d2ir_pl.prediction.conversion import as_batch
@@ -160,29 +160,36 @@ class RestorationModule(SavesItsSettings):
             numbers = partial(self._numbering, batch_idx, dataloader_idx)
             photos = as_batch(batch, numbers, forgiving=self.rename is not None).to(self.device)
             photos = photos if self.rename is None else self.rename(photos)
-            for tell in self.batch_observers:
-                tell(photos)
-            rows = list(range(len(photos)))
-            groups = [[b] for b in rows] if self.chooses_degradation else [rows]
-            parts = [self._predict(photos, group) for group in groups]
+            parts = [result for part in photos.parts for result in self._restore(part)]
         results = [image for part in parts for image in part.results]
         return BatchResult(results, photos.failures + [f for part in parts for f in part.failures])
+
+    def _restore(self, batch: Batch) -> list[BatchResult]:
+        """Restore a batch of one size: as a whole, or photo by photo where each is looked at."""
+        for tell in self.batch_observers:
+            tell(batch)
+        rows = list(range(len(batch)))
+        groups = [[b] for b in rows] if self.chooses_degradation else [rows]
+        return [self._predict(batch, group) for group in groups]
 
     def _predict(self, batch: Batch, rows: list[int]) -> BatchResult:
         """Restore those images of a batch that are restored in the same way."""
         start = time.perf_counter()
         try:
             plan = self._plan(batch, rows)
-        except (MemoryError, RuntimeError) as error:
-            reason = f"its damage could not be measured ({error!r:.200}): name a degradation"
-            return BatchResult([], [batch.samples[b].failed(reason) for b in rows])
+        except UsageError:
+            raise
+        except Exception as error:  # whatever one photo does, the others are restored
+            reason = f"its damage could not be measured ({in_words(error)}): name a degradation"
+            trace = traceback.format_exc()
+            return BatchResult([], [batch.samples[b].failed(reason, trace) for b in rows])
         observations, refused = self._observe(batch, rows, plan)
-        trace = PhiTrace()
+        phi_trace = PhiTrace()
         outcome = restore_batch(
             self._attempts,
             observations,
             plan,
-            [trace, *self.observers],
+            [phi_trace, *self.observers],
             seed=self.seed,
             sigma_y=self.sigma_y,
             num_samples=self.num_samples,
@@ -195,14 +202,18 @@ class RestorationModule(SavesItsSettings):
             num_samples=self.num_samples,
             seconds=(time.perf_counter() - start) / max(1, len(observations)),
         )
-        results = [
-            account(observations[b], restored, phi_change=trace.changes(b))
-            for b, restored in sorted(outcome.restored.items())
-        ]
+        results = []
         lost = [
-            replace(batch.samples[b].failed(reason), trace=outcome.traces.get(b, ""))
+            batch.samples[b].failed(reason, outcome.traces.get(b, ""))
             for b, reason in outcome.failed.items()
         ]
+        for b, restored in sorted(outcome.restored.items()):
+            try:
+                change = phi_trace.changes(b)
+                results.append(account(observations[b], restored, phi_change=change))
+            except Exception as error:  # whatever one photo does, the others are kept
+                reason = f"no account of its restoration could be made ({in_words(error)})"
+                lost.append(batch.samples[b].failed(reason, traceback.format_exc()))
         return BatchResult(results, [*refused, *lost])
 
     def _plan(self, batch: Batch, rows: list[int]) -> Plan:
@@ -237,6 +248,9 @@ class RestorationModule(SavesItsSettings):
                 observations[b] = observation.started(plan.start)
             except ValueError as error:  # such as a mask that is missing
                 refused.append(sample.failed(str(error)))
+            except Exception as error:  # whatever one photo does, the others are restored
+                reason = f"it could not be prepared ({in_words(error)}): export it again"
+                refused.append(sample.failed(reason, traceback.format_exc()))
         return observations, refused
 
 

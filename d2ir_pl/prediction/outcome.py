@@ -14,6 +14,7 @@ from d2ir_pl.batches.attempts import Attempted
 from d2ir_pl.batches.plan import Observation, Plan
 from d2ir_pl.degradations import Degradation, Phi
 from d2ir_pl.degradations.saved import SavedPhi
+from d2ir_pl.errors import in_words
 from d2ir_pl.inputs.items import Failure
 from d2ir_pl.inputs.samples import Sample
 from d2ir_pl.operators.linear import size_of
@@ -230,6 +231,11 @@ def image_result(
     restoration, y, shown = restoration.cpu(), y.cpu(), shown.cpu()
     reference = None if observation.reference is None else observation.reference.cpu()
     observed = None if observation.observed is None else observation.observed.cpu()
+    notes, scores = list(restored.notes), {}
+    try:
+        scores = score(restoration, y, shown, reference, observed)
+    except Exception as error:  # a photo without scores is still restored
+        notes.append(f"it has no scores ({in_words(error)})")
     return ImageResult(
         sample=observation.restored_as,
         degradation=degradation,
@@ -238,8 +244,8 @@ def image_result(
         reference=None if reference is None else reference[0],
         true_phi=None if observation.true_phi is None else observation.true_phi.to("cpu"),
         restoration=restoration,
-        scores=score(restoration, y, shown, reference, observed),
-        notes=restored.notes,
+        scores=scores,
+        notes=notes,
         reasons=observation.reasons(plan, restoration.phi),
         tile=restored.tile,
         precision="32-true" if restored.in_float32 else precision,

@@ -205,7 +205,8 @@ class FreeNames:
         """The batch with such names."""
         samples = [replace(s, item=self._renamed(s.item)) for s in batch.samples]
         failures = [replace(f, item=self._renamed(f.item)) for f in batch.failures]
-        return replace(batch, samples=samples, failures=failures)
+        apart = tuple(map(self, batch.apart))
+        return replace(batch, samples=samples, failures=failures, apart=apart)
 
     def _renamed(self, item: Item) -> Item:
         return replace(item, name=next(filter(self.folder.claim, possible_names(item.name))))

@@ -170,8 +170,9 @@ def _callbacks(
     callbacks: list[pl.Callback] = [Observers(observers)]
     if settings.report:
         callbacks.append(Previews(folder))
-    callbacks.append(ImageWriter(folder, fingerprint))
     callbacks.append(curves)
+    # Behind what belongs to an image: its restored picture is the mark that all of it is there.
+    callbacks.append(ImageWriter(folder, fingerprint, settings.report, settings.tensorboard))
     if settings.progress == "auto":
         callbacks.append(progress)
     return callbacks

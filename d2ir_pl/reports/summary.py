@@ -10,6 +10,9 @@ from d2ir_pl.console import say
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.record import means
 
+_NAMED = 3
+"""Images without a result, of which there is no other word, that are named at most."""
+
 
 def report_summary(
     folder: ResultFolder, names: Sequence[str], skipped: int, console: Console, limit: str = ""
@@ -29,12 +32,13 @@ def report_summary(
     records = folder.records(names)
     failed = [r for r in records if r.status == "failed"]
     complete = [r for r in records if r.status == "restored"]
-    missing = len(names) - len(records)
+    known = {record.name for record in records}
+    missing = [name for name in names if name not in known]
 
     counts = [f"{len(complete) - skipped} restored"]
     if skipped:
         counts.append(f"{skipped} skipped (complete already)")
-    counts.append(f"{len(failed) + missing} failed")
+    counts.append(f"{len(failed) + len(missing)} failed")
     say(console, f"{', '.join(counts)}; results in {folder.root}")
     if scores := means(complete, ("input_psnr", "psnr", "ssim")):
         which = f" of all {len(complete)}, those skipped included:" if skipped else ""
@@ -45,7 +49,9 @@ def report_summary(
     for record in failed:
         say(console, f"failed: {record.name}: {record.reason}")
     if missing:
-        say(console, f"failed: {missing} images have no result: run the same command again")
+        images = "1 image has" if len(missing) == 1 else f"{len(missing)} images have"
+        shown = ", ".join([*missing[:_NAMED], *(["..."] if len(missing) > _NAMED else [])])
+        say(console, f"failed: {images} no result ({shown}): run the same command again")
     if limit:
         say(console, limit)
     return 1 if failed or missing else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import fcntl
 import json
 import os
@@ -12,8 +13,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
-from d2ir_pl.errors import OutputError
+from d2ir_pl.errors import OutputError, UnwritableError
 from d2ir_pl.results.record import Record
+
+_OF_THE_NAME = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EILSEQ}
+_OF_THE_NAME |= {errno.ELOOP, errno.EINVAL}
+"""Numbers of errors that one file has by its name, and that others are free of."""
+
+
+_REMEDIES = {
+    errno.EACCES: "get permission to write it",
+    errno.EPERM: "get permission to write it",
+    errno.EROFS: "make the disk writable",
+    errno.EISDIR: "move the folder of that name away",
+    errno.ENOTDIR: "move the file away that stands where a folder has to be",
+    errno.EEXIST: "move the file away that stands where a folder has to be",
+}
 
 
 class ResultFolder:
@@ -89,18 +104,29 @@ class ResultFolder:
                 draft.unlink(missing_ok=True)
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self, of_one_image: bool = False) -> Iterator[None]:
         """Make one sentence of an error inside: it says which file cannot be written.
 
+        Args:
+            of_one_image: whether only files of one image are written, so that what is wrong with
+                their names concerns no other.
+
         Raises:
-            OutputError: with that sentence, in place of an OSError.
+            OutputError: with that sentence, in place of an OSError; an `UnwritableError` where the
+                name of one file is to blame.
         """
         try:
             yield
         except OSError as error:
+            if of_one_image and error.errno in _OF_THE_NAME:
+                raise UnwritableError(
+                    f"its results cannot be written under its name ({error.strerror}): rename the "
+                    "photo or its folder, or choose an --output with a shorter path"
+                ) from error
             where = error.filename2 or error.filename or self.root
+            remedy = _REMEDIES.get(error.errno, "make room for it")
             raise OutputError(
-                f"{where} cannot be written ({error.strerror or error}): make room for it, or "
+                f"{where} cannot be written ({error.strerror or error}): {remedy}, or "
                 "choose another --output; finished images are kept"
             ) from error
 
@@ -157,7 +183,7 @@ class ResultFolder:
 
     def claim(self, name: str) -> bool:
         """Take a name for an image by an empty record; False if another image has it."""
-        with self.writing():
+        with self.writing(of_one_image=True):
             try:
                 parent_made(self.json(name)).open("x").close()
             except FileExistsError:
@@ -166,26 +192,46 @@ class ResultFolder:
 
     def remove(self, name: str) -> None:
         """Remove all that is there of an image."""
+        with self.writing(of_one_image=True):
+            self.remove_pictures(name)
+            self.remove_curves(name)
+            self.json(name).unlink(missing_ok=True)
+
+    def remove_pictures(self, name: str) -> None:
+        """Remove the pictures that are there of an image, that of its restoration first."""
         files = [self.restored(name), self.degraded(name), self.picture(name)]
-        files += [self.uncertainty(name), self.preview(name), self.film_strip(name)]
-        files += (self.root / "tensorboard" / name).glob("events.out.tfevents.*")
-        with self.writing():
-            for file in (*files, self.json(name)):
+        with self.writing(of_one_image=True):
+            for file in (*files, self.uncertainty(name)):
+                file.unlink(missing_ok=True)
+        self.remove_previews(name)
+
+    def remove_previews(self, name: str) -> None:
+        """Remove the pictures for the report that are there of an image."""
+        with self.writing(of_one_image=True):
+            for file in (self.preview(name), self.film_strip(name)):
+                file.unlink(missing_ok=True)
+
+    def remove_curves(self, name: str) -> None:
+        """Remove the run of TensorBoard that is there of an image."""
+        with self.writing(of_one_image=True):
+            for file in (self.root / "tensorboard" / name).glob("events.out.tfevents.*"):
                 file.unlink(missing_ok=True)
 
     @contextmanager
-    def replacing(self, path: Path) -> Iterator[Path]:
+    def replacing(self, path: Path, of_one_image: bool = False) -> Iterator[Path]:
         """A draft that takes the place of a file: that holds the old contents or all of the new."""
         draft = _draft_of(path)
-        with self.writing():
+        with self.writing(of_one_image):
             yield draft
             draft.replace(path)
 
     def write_record(self, record: Record) -> None:
         """Write the JSON of an image."""
-        with self.writing(), self.replacing(parent_made(self.json(record.name))) as draft:
-            text = json.dumps(asdict(record), ensure_ascii=False, indent=1)
-            draft.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+        text = json.dumps(asdict(record), ensure_ascii=False, indent=1)
+        with self.writing(of_one_image=True):
+            path = parent_made(self.json(record.name))
+            with self.replacing(path, of_one_image=True) as draft:
+                draft.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
     def records(self, names: Iterable[str]) -> list[Record]:
         """The records of the images that have one."""

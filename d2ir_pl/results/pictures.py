@@ -39,7 +39,7 @@ def write_result(folder: ResultFolder, record: Record, pictures: Pictures) -> No
         OutputError: if a file cannot be written.
     """
     name = record.name
-    with folder.writing():
+    with folder.writing(of_one_image=True):
         # What is left from other settings must not pass for the new record's.
         for place in (folder.restored, folder.picture, folder.degraded, folder.uncertainty):
             place(name).unlink(missing_ok=True)
@@ -70,9 +70,11 @@ def write_previews(
     Raises:
         OutputError: if a file cannot be written.
     """
-    with folder.writing():
+    with folder.writing(of_one_image=True):
+        # What is left from other settings must not pass for the new result's.
+        for place in (folder.preview, folder.film_strip):
+            place(name).unlink(missing_ok=True)
         before.save(parent_made(folder.preview(name)), quality=88)
-        folder.film_strip(name).unlink(missing_ok=True)
         if steps is not None:
             steps.save(folder.film_strip(name), quality=88)
 

@@ -25,6 +25,7 @@ class Record:
         input_sha256: digest of the input file.
         reference_sha256: digest of the clean image of the scores; empty if there is none.
         reason: sentence on why the image could not be restored.
+        trace: traceback of the error behind that, for whoever looks for the fault.
         height: height of the restored image in pixels.
         width: width of the restored image in pixels.
         seed: number from which the noise was drawn, beside the image's name.
@@ -87,6 +88,7 @@ class Record:
     true_phi: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
+    trace: str = ""
 
     def row(self) -> dict[str, Any]:
         """The image's row of `metrics.csv`."""

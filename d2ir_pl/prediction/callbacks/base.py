@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
 
-from d2ir_pl.errors import UsageError
+from d2ir_pl.errors import UnwritableError, UsageError, UserError, in_words
 from d2ir_pl.inputs.items import Item
 from d2ir_pl.prediction.data import Batch
 from d2ir_pl.prediction.module import RestorationModule
-from d2ir_pl.prediction.outcome import BatchResult
+from d2ir_pl.prediction.outcome import BatchResult, ImageResult
 from d2ir_pl.restoration import Observer, Step
+
+_logger = logging.getLogger(__name__)
 
 
 class RestorationCallback(pl.Callback):
@@ -92,6 +96,54 @@ class RestorationCallback(pl.Callback):
         if self.observe in pl_module.observers:
             pl_module.observers.remove(self.observe)
         self.close()
+
+
+class SparingCallback(RestorationCallback):
+    """A callback of the program, whose own faults cost its output for an image and not the image.
+
+    What such a fault left out is a note of the image. That the folder cannot be written to is no
+    fault of an image, and ends the run.
+
+    Attributes:
+        output: what is left out, as the note names it, such as `its curves`.
+    """
+
+    output = "a part of its results"
+
+    def __init__(self) -> None:
+        self._faults: dict[str, str] = {}
+
+    @contextmanager
+    def sparing(self, names: Iterable[str]) -> Iterator[None]:
+        """Keep a fault inside from ending the run.
+
+        Args:
+            names: names of the images that the output inside is of.
+
+        Raises:
+            UserError: if the fault is none of an image.
+        """
+        try:
+            yield
+        except UnwritableError as error:
+            self._remember(names, str(error))
+        except UserError:
+            raise
+        except Exception as error:  # whatever one photo does, the others are restored
+            _logger.info("%s is left out", self.output, exc_info=True)
+            self._remember(names, in_words(error))
+
+    def forget(self, image: ImageResult) -> None:
+        """Note at an image what was left out of it."""
+        if (reason := self._faults.pop(image.name, None)) is not None:
+            image.notes.append(f"{self.output} could not be made ({reason})")
+
+    def close(self) -> None:
+        self._faults = {}
+
+    def _remember(self, names: Iterable[str], reason: str) -> None:
+        for name in names:
+            self._faults.setdefault(name, reason)
 
 
 class Observers(RestorationCallback):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -69,10 +70,17 @@ class EventFiles:
             writer.add_scalar(tag, value)
 
     def close(self) -> None:
-        """Finish the files of all images at hand."""
-        for writer in self._writers.values():
-            writer.close()
-        self._writers = {}
+        """Finish the files of all images at hand.
+
+        Raises:
+            OSError: if one of them cannot be written.
+        """
+        writers, self._writers = self._writers, {}
+        with contextlib.ExitStack() as stack:
+            for writer in writers.values():
+                stack.callback(writer.close)
+            for writer in writers.values():
+                writer.flush()  # which raises what went wrong in the writer's thread
 
     def _pictures(self, step: Step, names: Sequence[str]) -> None:
         pictures = step.degradation.picture(step.phi)

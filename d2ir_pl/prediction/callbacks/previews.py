@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.image_io import as_picture, resized
-from d2ir_pl.prediction.callbacks.base import RestorationCallback
+from d2ir_pl.prediction.callbacks.base import SparingCallback
 from d2ir_pl.prediction.outcome import BatchResult
 from d2ir_pl.restoration import Step
 from d2ir_pl.results.folder import ResultFolder
@@ -17,10 +17,10 @@ WIDEST = 4
 photo, side by side, have to be one picture."""
 
 
-class Previews(RestorationCallback):
+class Previews(SparingCallback):
     """Keeps the pictures of each image that the report shows: the photo, and x0 along the way.
 
-    Comes before `ImageWriter`, whose restored picture is the mark that all of an image is there.
+    It comes before `ImageWriter`, whose restored picture is the mark that all of an image is there.
 
     Args:
         folder: results that the pictures belong to.
@@ -29,9 +29,12 @@ class Previews(RestorationCallback):
         frames: number of pictures along the way at most, beside the last.
     """
 
+    output = "its pictures for the report"
+
     def __init__(
         self, folder: ResultFolder, height: int = 96, largest: int = 640, frames: int = 12
     ) -> None:
+        super().__init__()
         self.folder = folder
         self.height = height
         self.largest = largest
@@ -42,17 +45,21 @@ class Previews(RestorationCallback):
         every = -(-step.total // self.frames)
         if step.sample or (step.index % every and step.index + 1 != step.total):
             return
-        x0 = step.x0()
-        width = round(x0.shape[-1] * self.height / x0.shape[-2])
-        size = (self.height, min(max(1, width), WIDEST * self.height))
-        for name, frame in zip(self.names(step), resized(x0, size).cpu(), strict=True):
-            self._frames.setdefault(name, {})[step.stage, step.index] = frame
+        names = self.names(step)
+        with self.sparing(names):
+            x0 = step.x0()
+            width = round(x0.shape[-1] * self.height / x0.shape[-2])
+            size = (self.height, min(max(1, width), WIDEST * self.height))
+            for name, frame in zip(names, resized(x0, size).cpu(), strict=True):
+                self._frames.setdefault(name, {})[step.stage, step.index] = frame
 
     def finish(self, result: BatchResult) -> None:
         for image in result.results:
-            before = as_picture(image.shown)
-            before.thumbnail((self.largest, self.largest))
-            frames = list(self._frames.get(image.name, {}).values())
-            strip = as_picture(torch.cat(frames, 2)) if frames else None
-            write_previews(self.folder, image.name, before, strip)
+            with self.sparing([image.name]):
+                before = as_picture(image.shown)
+                before.thumbnail((self.largest, self.largest))
+                frames = list(self._frames.get(image.name, {}).values())
+                strip = as_picture(torch.cat(frames, 2)) if frames else None
+                write_previews(self.folder, image.name, before, strip)
+            self.forget(image)
         self._frames = {}

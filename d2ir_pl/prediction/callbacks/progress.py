@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from d2ir_pl.console import say
-from d2ir_pl.prediction.callbacks.base import RestorationCallback
+from d2ir_pl.prediction.callbacks.base import SparingCallback
 from d2ir_pl.prediction.outcome import BatchResult, ImageResult
 from d2ir_pl.restoration import Step
 
@@ -17,7 +17,7 @@ SHARES = {"estimation": (0.0, 0.9), "latent": (0.9, 0.1)}
 is given the last tenth."""
 
 
-class RestorationProgress(RestorationCallback):
+class RestorationProgress(SparingCallback):
     """A line that names image, stage, step, loss and time left; one plain line an image elsewhere.
 
     Images that failed are named in the summary of the run.
@@ -30,7 +30,10 @@ class RestorationProgress(RestorationCallback):
         console: where to draw; stderr by default.
     """
 
+    output = "its line"
+
     def __init__(self, total: int | None, console: Console | None = None) -> None:
+        super().__init__()
         self.total = total
         self.console = console or Console(stderr=True)
         self.done = 0
@@ -58,6 +61,10 @@ class RestorationProgress(RestorationCallback):
             self._bar.start()
 
     def observe(self, step: Step) -> None:
+        with self.sparing([]):
+            self._draw(step)
+
+    def _draw(self, step: Step) -> None:
         if self._bar is None or self._task is None:
             return
         count = len(self.items)
@@ -77,10 +84,12 @@ class RestorationProgress(RestorationCallback):
 
     def finish(self, result: BatchResult) -> None:
         for number, image in enumerate(result.results, self.done + 1):
-            self._line(f"restored {number}{self._of('/')}: {_account(image)}")
+            with self.sparing([]):
+                self._line(f"restored {number}{self._of('/')}: {_account(image)}")
         self.done += len(result.results) + len(result.failures)
 
     def close(self) -> None:
+        super().close()
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from d2ir_pl.errors import require
-from d2ir_pl.prediction.callbacks.base import RestorationCallback
+from d2ir_pl.prediction.callbacks.base import SparingCallback
 from d2ir_pl.prediction.callbacks.event_files import EventFiles
 from d2ir_pl.prediction.callbacks.logger_rows import LoggerRows
 from d2ir_pl.prediction.outcome import BatchResult, ImageResult
@@ -17,7 +19,7 @@ from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.record import METRICS
 
 
-class TrajectoryLogger(RestorationCallback):
+class TrajectoryLogger(SparingCallback):
     """Logs the curves of every step, and the scores and pictures of every image.
 
     They go to every logger of the trainer. TensorBoard gets a run for each image, in the folder of
@@ -42,7 +44,10 @@ class TrajectoryLogger(RestorationCallback):
             no pictures along the way. Stages of more than 20 times as many steps get 20 pictures.
     """
 
+    output = "its curves"
+
     def __init__(self, folder: ResultFolder | None = None, images_every: int = 5) -> None:
+        super().__init__()
         require("images_every", images_every, 0)
         self.folder = folder
         self.images_every = images_every
@@ -78,23 +83,33 @@ class TrajectoryLogger(RestorationCallback):
 
     def begin(self) -> None:
         self._seen = set()
-        with self._place.writing():
-            for item in self.items:
+        for item in self.items:
+            with self._writing([item.name]):
                 self._begin(item.name)
 
     def observe(self, step: Step) -> None:
         if not step.sample:
-            with self._place.writing():
-                self._log(step)
+            names = self.names(step)
+            with self._writing(names):
+                self._log(step, names)
 
     def finish(self, result: BatchResult) -> None:
-        with self._place.writing():
-            for image in result.results:
+        for image in result.results:
+            with self._writing([image.name]):
                 scores = _scores(image)
                 for sink in self._sinks:
                     sink.end(image, scores)
-            for sink in self._sinks:
+        for sink in self._sinks:
+            with self._writing([image.name for image in result.results]):
                 sink.close()
+        for image in result.results:
+            self.forget(image)
+
+    @contextmanager
+    def _writing(self, names: Sequence[str]) -> Iterator[None]:
+        """Write curves of some images, whose faults cost these curves alone."""
+        with self.sparing(names), self._place.writing(of_one_image=True):
+            yield
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         super().teardown(trainer, pl_module, stage)
@@ -112,8 +127,7 @@ class TrajectoryLogger(RestorationCallback):
             sink.begin(name)
         self._seen = {seen for seen in self._seen if seen[0] != name}
 
-    def _log(self, step: Step) -> None:
-        names = self.names(step)
+    def _log(self, step: Step, names: Sequence[str]) -> None:
         for name in names:
             if (name, step.stage, step.index) in self._seen:  # it is being restored again
                 self._begin(name)

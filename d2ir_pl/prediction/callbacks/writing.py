@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
+from contextlib import suppress
+
+from d2ir_pl.errors import UnwritableError, UserError, in_words
+from d2ir_pl.inputs.items import Failure
 from d2ir_pl.prediction.callbacks.base import RestorationCallback
 from d2ir_pl.prediction.outcome import BatchResult, ImageResult
 from d2ir_pl.results.folder import ResultFolder
@@ -15,19 +20,59 @@ class ImageWriter(RestorationCallback):
     Args:
         folder: results that the files belong to.
         fingerprint: digest of the settings, kept in every record.
+        previews: whether the run writes pictures for the report; earlier ones are removed if not.
+        curves: whether it writes curves; earlier ones are removed if not.
     """
 
-    def __init__(self, folder: ResultFolder, fingerprint: str) -> None:
+    def __init__(
+        self, folder: ResultFolder, fingerprint: str, previews: bool = True, curves: bool = True
+    ) -> None:
         self.folder = folder
         self.fingerprint = fingerprint
+        self.previews = previews
+        self.curves = curves
 
     def finish(self, result: BatchResult) -> None:
+        for image in list(result.results):
+            if (failure := self._written(image)) is not None:
+                result.results.remove(image)
+                result.failures.append(failure)
         for failure in result.failures:
-            name, reason = failure.item.name, failure.reason
-            record = Record(name, "failed", self.fingerprint, failure.digest, reason=reason)
-            self.folder.write_record(record)
-        for image in result.results:
+            self._fail(failure)
+
+    def _written(self, image: ImageResult) -> Failure | None:
+        """Write an image, or say why it cannot be written."""
+        try:
+            if not self.previews:
+                self.folder.remove_previews(image.name)
+            if not self.curves:
+                self.folder.remove_curves(image.name)
             write_result(self.folder, image.record(self.fingerprint), _pictures(image))
+        except UnwritableError as error:
+            return image.sample.failed(str(error))
+        except UserError:
+            raise
+        except Exception as error:  # whatever one photo does, the others are kept
+            reason = f"its results could not be written ({in_words(error)})"
+            return image.sample.failed(reason, traceback.format_exc())
+        return None
+
+    def _fail(self, failure: Failure) -> None:
+        """Write why an image has no result, in place of an earlier one's files."""
+        record = Record(
+            failure.name,
+            "failed",
+            self.fingerprint,
+            failure.digest,
+            reason=failure.reason,
+            trace=failure.trace,
+        )
+        # Under a name that cannot be written there is nothing to remove; the summary names it.
+        with suppress(UnwritableError):
+            self.folder.remove_pictures(failure.name)
+            self.folder.remove_curves(failure.name)
+        with suppress(UnwritableError):
+            self.folder.write_record(record)
 
 
 def _pictures(image: ImageResult) -> Pictures:
