@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 
 from d2ir_pl.diffusion import Prior
-from d2ir_pl.errors import in_words
+from d2ir_pl.errors import OutputError, in_words
 from d2ir_pl.priors import NetworkPrior
 from d2ir_pl.restoration import Restoration, RestorationMethod
 
@@ -206,6 +206,8 @@ def _attempt(
     """
     try:
         return restore(part, method), "", "", ""
+    except OutputError:
+        raise
     except ValueError as error:
         return None, str(error), "", traceback.format_exc()
     except Exception as error:  # whatever one photo does, the others are restored

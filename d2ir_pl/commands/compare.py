@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from d2ir_pl.commands.plain import PlainParser
+from d2ir_pl.commands.report import say_damaged
 from d2ir_pl.reports.comparison import compare
 from d2ir_pl.reports.table import print_comparisons
 
@@ -32,6 +33,8 @@ def compare_runs(arguments: list[str]) -> int:
     options = compare_runs_parser().parse_args(arguments)
     found = {new: compare(options.base, new) for new in options.new}
     print_comparisons(options.base, found, options.markdown)
+    folders = [run for tasks in found.values() for task in tasks for run in (task.base, task.new)]
+    say_damaged({folder.root: folder for folder in folders}.values())
     if options.output is not None:
         # Imported here because it needs PyTorch, without which the table is there at once.
         from d2ir_pl.reports.tensorboard import write_pictures

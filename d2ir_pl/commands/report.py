@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from d2ir_pl.commands.plain import PlainParser
@@ -24,4 +26,12 @@ def report(arguments: list[str]) -> int:
     options = report_parser().parse_args(arguments)
     folder = ResultFolder(options.results)
     print(write_report(folder, options.photos))
+    say_damaged([folder])
     return 0
+
+
+def say_damaged(folders: Iterable[ResultFolder]) -> None:
+    """Say on stderr which records of folders are left out, as they cannot be read."""
+    for folder in folders:
+        for name, reason in folder.damaged().items():
+            print(f"d2ir: {folder.json(name)} {reason}: it is left out", file=sys.stderr)

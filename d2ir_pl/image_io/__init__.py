@@ -7,7 +7,8 @@ from d2ir_pl.image_io.photo import Photo
 from d2ir_pl.image_io.pictures import as_picture, eight_bits, enlarged, resized
 from d2ir_pl.image_io.pillow import from_pillow, to_pillow
 from d2ir_pl.image_io.png import is_draft, write_photo, write_png
-from d2ir_pl.image_io.reading import EXTENSIONS, MAX_PIXELS, image_size, read_image
+from d2ir_pl.image_io.reading import EXTENSIONS, image_size, read_image
+from d2ir_pl.schema import MAX_PIXELS
 
 __all__ = [
     "EXTENSIONS",

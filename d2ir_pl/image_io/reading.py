@@ -36,15 +36,13 @@ from d2ir_pl.image_io.jpeg import file_tables
 from d2ir_pl.image_io.photo import Photo, Raster, RefusedError, check_size, to_photo
 from d2ir_pl.image_io.pillow import kept_exif, orientation, pillow_raster
 from d2ir_pl.image_io.tiff import TIFF, read_tiff, tiff_size
+from d2ir_pl.schema import MAX_PIXELS
 
 EXTENSIONS: frozenset[str] = frozenset(
     {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".webp"}
     | {".gif", ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm"}
 )
 """Suffixes of the files that are taken for images in a folder."""
-
-MAX_PIXELS = 200_000_000
-"""The largest photos of phones and medium-format cameras have 200 megapixels."""
 
 PALETTE = 16
 """Number of colours from which a file with a palette is taken for a photo rather than a drawing."""

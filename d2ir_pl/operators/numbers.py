@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
-import json
 import math
 import zlib
 from pathlib import Path
@@ -14,10 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from d2ir_pl.schema import MAX_PIXELS, read_json
+
 Array = NDArray[np.generic]
 
 LISTED = 1024
 """Numbers up to which an array is written as lists: those of a kernel with a side of 32."""
+
+MOST_NUMBERS, MOST_BITS = 2**26, MAX_PIXELS
+"""Numbers that are unpacked at most, and those of 0 and 1 alone, such as a mask's."""
 
 
 def packed(array: Array, listed: int = LISTED) -> Any:
@@ -80,12 +84,7 @@ def read_object(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: if the file cannot be read or holds anything else; the message says which.
     """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError):
-        raise ValueError("is not JSON") from None
+    found = read_json(path)
     if not isinstance(found, dict):
         raise ValueError("holds no record of a restored photo")
     return found
@@ -103,7 +102,8 @@ def _from_lists(data: Any) -> Array:
 def _from_bytes(data: dict[str, Any]) -> Array:
     shape = [int(n) for n in data["shape"]]
     count = math.prod(shape)
-    if min(shape) < 0 or data["dtype"] not in ("float32", "int64"):
+    most = MOST_BITS if "bits" in data else MOST_NUMBERS
+    if min(shape) < 0 or data["dtype"] not in ("float32", "int64") or count > most:
         raise ValueError
     if "bits" in data:
         bits = np.frombuffer(_bytes(data["bits"], -(-count // 8)), np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -17,6 +18,7 @@ from d2ir_pl.reports.pictures import data_uri, read_picture
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.record import Record
 from d2ir_pl.results.warnings import warnings
+from d2ir_pl.schema import MOST_YAML, read_text
 
 LARGEST = 640
 """Longest side in pixels of a picture on the page."""
@@ -108,11 +110,12 @@ def write_report(folder: ResultFolder, detailed: int = DETAILED) -> Path:
     """
     records = folder.records(folder.names())
     if not records:
-        raise OutputError(f"{folder.root} holds no results: name the --output of a run")
+        raise OutputError(
+            f"{folder.root} holds no results{_why(folder)}: name the --output of a run"
+        )
     restored = [r for r in records if r.status == "restored"]
     shown = enumerate(restored[:detailed])
     articles = {r.name: _article(folder, r, f"photo-{i}") for i, r in shown}
-    settings = folder.root / "config.yaml"
     page = _template().render(
         title=f"Restored photos: {folder.root.resolve().name}",
         summary=_summary(records),
@@ -120,7 +123,7 @@ def write_report(folder: ResultFolder, detailed: int = DETAILED) -> Path:
         rows=[_row(record, articles.get(record.name)) for record in records],
         articles=list(articles.values()),
         left_out=len(restored) - len(articles),
-        settings=settings.read_text(encoding="utf-8") if settings.is_file() else "",
+        settings=_settings(folder.config),
     )
     folder.write_page(page)
     return folder.report
@@ -132,6 +135,22 @@ def _template() -> jinja2.Template:
     )
     source = resources.files("d2ir_pl.reports").joinpath("page.html.j2")
     return environment.from_string(source.read_text(encoding="utf-8"))
+
+
+def _why(folder: ResultFolder) -> str:
+    """Why a folder has no records, where it has damaged ones."""
+    name, reason = next(iter(folder.damaged().items()), ("", ""))
+    return f" that can be read ({folder.json(name)} {reason})" if name else ""
+
+
+def _settings(path: Path) -> str:
+    """The settings as they are written, or why they cannot be shown; empty if there are none."""
+    if not os.path.lexists(path):
+        return ""
+    try:
+        return read_text(path, MOST_YAML)
+    except ValueError as error:
+        return f"# {path.name} {error}"
 
 
 def _summary(records: Sequence[Record]) -> str:
@@ -217,9 +236,9 @@ def _readable(phi: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]
         if isinstance(value, dict):
             if "dtype" not in value:  # as a large table has
                 yield from _readable(value, f"{prefix}{name}.")
-        elif name == "parts":
+        elif name == "parts" and isinstance(value, list):
             for i, part in enumerate(value):
-                yield from _readable(part, f"{i + 1}. ")
+                yield from _readable(part if isinstance(part, dict) else {}, f"{i + 1}. ")
         elif not isinstance(value, list):
             text = f"{value:.4g}" if isinstance(value, float) else str(value)
             yield prefix + name.replace("_", " "), text

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin
+
+from d2ir_pl.schema import MAX_PIXELS
 
 # Image.open would enforce Pillow's limit of pixels, which is below that of what is restored.
 _OPENERS: dict[str, type[ImageFile.ImageFile]] = {
@@ -28,8 +31,12 @@ def read_picture(path: Path) -> Image.Image | None:
         None if there is no such file, or it is damaged.
     """
     try:
+        if not path.is_file():  # a named pipe would block for ever
+            return None
         with path.open("rb") as stream:
             image = _OPENERS[path.suffix](stream)
+            if math.prod(image.size) > MAX_PIXELS:
+                return None
             image.load()
             return _rounded(stream) if _has_sixteen_bits(stream, path) else image.convert("RGB")
     except Exception:  # Pillow raises anything at all where a file is damaged

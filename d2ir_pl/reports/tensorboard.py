@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from d2ir_pl.errors import InputError, OutputError
+from d2ir_pl.errors import OutputError
 from d2ir_pl.image_io import ImageError, eight_bits, read_image, resized
-from d2ir_pl.inputs.finding import find_items
-from d2ir_pl.inputs.items import Item
 from d2ir_pl.reports.comparison import Comparison, Pair
+from d2ir_pl.reports.photos import Photos
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.record import METRICS
 
@@ -62,20 +59,20 @@ def _require_a_place(output: Path, comparisons: Mapping[Path, Sequence[Compariso
 
 def _write(root: Path, comparison: Comparison) -> None:
     """Write the runs of a comparison below a folder."""
-    items = _items(comparison.base)
+    photos = Photos.of(comparison.base)
     for pair in comparison.pairs:
         name = pair.base.name
         for old in (root / name).glob("events.out.tfevents.*"):
             old.unlink()
         with SummaryWriter(root / name) as writer:
-            writer.add_image(*_row(comparison, pair, items.get(name)))
+            writer.add_image(*_row(comparison, pair, photos))
             for metric in METRICS:
                 base, new = getattr(pair.base, metric), getattr(pair.new, metric)
                 if base is not None and new is not None:
                     writer.add_scalar(f"change/{metric}", new - base)
 
 
-def _row(comparison: Comparison, pair: Pair, item: Item | None) -> tuple[str, Tensor]:
+def _row(comparison: Comparison, pair: Pair, photos: Photos) -> tuple[str, Tensor]:
     """The tag of a row, and its pictures side by side at the size of the restored one.
 
     Raises:
@@ -83,8 +80,9 @@ def _row(comparison: Comparison, pair: Pair, item: Item | None) -> tuple[str, Te
     """
     name, base, new = pair.base.name, comparison.base, comparison.new
     made = base.degraded(name)
-    reference = None if item is None else item.path if made.is_file() else item.reference
-    photo = made if made.is_file() else None if item is None else item.path
+    photo, reference = photos.of_record(pair.base)
+    if made.is_file():  # the program has degraded the photo itself
+        photo, reference = made, photo
     named = {
         "input": base.preview(name) if photo is None else photo,
         "base": base.restored(name),
@@ -99,17 +97,6 @@ def _row(comparison: Comparison, pair: Pair, item: Item | None) -> tuple[str, Te
     scale = min(1.0, LARGEST / max(height, width))
     size = (max(1, round(scale * height)), max(1, round(scale * width)))
     return " | ".join(shown), eight_bits(torch.cat([resized(p, size) for p in shown.values()], 2))
-
-
-def _items(folder: ResultFolder) -> dict[str, Item]:
-    """The photos of a run by name, as far as they still are where its settings say."""
-    try:
-        settings = yaml.safe_load((folder.root / "config.yaml").read_text(encoding="utf-8"))
-        data: dict[str, Any] = settings["data"]
-        found = find_items(data["inputs"], data.get("references"), data.get("scenes", False))
-    except (OSError, ValueError, KeyError, TypeError, InputError):
-        return {}
-    return {item.name: item for item in found}
 
 
 def _read(path: Path | None) -> Tensor | None:

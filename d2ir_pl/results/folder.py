@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import csv
-import errno
-import fcntl
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
-from d2ir_pl.errors import OutputError, UnwritableError
+from d2ir_pl.errors import OutputError
+from d2ir_pl.results.guards import locked, writing
 from d2ir_pl.results.record import Record
-
-_OF_THE_NAME = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EILSEQ}
-_OF_THE_NAME |= {errno.ELOOP, errno.EINVAL}
-"""Numbers of errors that one file has by its name, and that others are free of."""
-
-
-_REMEDIES = {
-    errno.EACCES: "get permission to write it",
-    errno.EPERM: "get permission to write it",
-    errno.EROFS: "make the disk writable",
-    errno.EISDIR: "move the folder of that name away",
-    errno.ENOTDIR: "move the file away that stands where a folder has to be",
-    errno.EEXIST: "move the file away that stands where a folder has to be",
-}
 
 
 class ResultFolder:
@@ -73,6 +58,11 @@ class ResultFolder:
         return self.root / "degradation" / f"{name}.json"
 
     @property
+    def config(self) -> Path:
+        """The settings that repeat the run."""
+        return self.root / "config.yaml"
+
+    @property
     def metrics(self) -> Path:
         return self.root / "metrics.csv"
 
@@ -99,12 +89,11 @@ class ResultFolder:
         Pictures are swept by `pictures.sweep_pictures`.
         """
         with self.writing():
-            drafts = [_draft_of(self.metrics), _draft_of(self.report)]
+            drafts = [_draft_of(path) for path in (self.metrics, self.report, self.config)]
             for draft in (*drafts, *(self.root / "degradation").rglob("*.json.tmp")):
                 draft.unlink(missing_ok=True)
 
-    @contextmanager
-    def writing(self, of_one_image: bool = False) -> Iterator[None]:
+    def writing(self, of_one_image: bool = False) -> AbstractContextManager[None]:
         """Make one sentence of an error inside: it says which file cannot be written.
 
         Args:
@@ -115,41 +104,15 @@ class ResultFolder:
             OutputError: with that sentence, in place of an OSError; an `UnwritableError` where the
                 name of one file is to blame.
         """
-        try:
-            yield
-        except OSError as error:
-            if of_one_image and error.errno in _OF_THE_NAME:
-                raise UnwritableError(
-                    f"its results cannot be written under its name ({error.strerror}): rename the "
-                    "photo or its folder, or choose an --output with a shorter path"
-                ) from error
-            where = error.filename2 or error.filename or self.root
-            remedy = _REMEDIES.get(error.errno, "make room for it")
-            raise OutputError(
-                f"{where} cannot be written ({error.strerror or error}): {remedy}, or "
-                "choose another --output; finished images are kept"
-            ) from error
+        return writing(self.root, of_one_image)
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """Hold the folder for this process; a crash releases it.
 
         Raises:
-            OutputError: if another run holds it.
+            OutputError: if another run holds it, or it cannot be locked.
         """
-        with (self.root / ".lock").open("w") as file:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError):
-                raise OutputError(
-                    f"another run is writing to {self.root}: wait for it or choose another --output"
-                ) from None
-            except OSError as error:
-                raise OutputError(
-                    f"--output {self.root} cannot be locked ({error.strerror}): choose a folder on "
-                    "a local disk"
-                ) from None
-            yield
+        return locked(self.root)
 
     def state(
         self,
@@ -177,8 +140,8 @@ class ResultFolder:
     def read(self, name: str) -> Record | None:
         """The record of an image; None if there is none or it is damaged."""
         try:
-            return Record(**json.loads(self.json(name).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            return Record.read(self.json(name), name)
+        except ValueError:
             return None
 
     def claim(self, name: str) -> bool:
@@ -222,6 +185,8 @@ class ResultFolder:
         """A draft that takes the place of a file: that holds the old contents or all of the new."""
         draft = _draft_of(path)
         with self.writing(of_one_image):
+            draft.unlink(missing_ok=True)  # it may be a link that leads out of the folder
+            draft.open("x").close()
             yield draft
             draft.replace(path)
 
@@ -232,6 +197,22 @@ class ResultFolder:
             path = parent_made(self.json(record.name))
             with self.replacing(path, of_one_image=True) as draft:
                 draft.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+
+    def damaged(self) -> dict[str, str]:
+        """Why records that are there cannot be read, by the names of their images.
+
+        Empty ones are left out: they only mark a name as taken, or a run was killed there.
+        """
+        found = {}
+        for name in self.names():
+            path = self.json(name)
+            try:
+                if path.is_file() and path.stat().st_size == 0:
+                    continue
+                Record.read(path, name)
+            except (OSError, ValueError) as error:
+                found[name] = str(error)
+        return found
 
     def records(self, names: Iterable[str]) -> list[Record]:
         """The records of the images that have one."""
@@ -244,8 +225,8 @@ class ResultFolder:
 
     def write_settings(self, text: str) -> None:
         """Write `config.yaml`, the settings that repeat the run."""
-        with self.writing():
-            (self.root / "config.yaml").write_text(text, encoding="utf-8")
+        with self.replacing(self.config) as draft:
+            draft.write_text(text, encoding="utf-8")
 
     def write_page(self, page: str) -> None:
         """Write `report.html`."""

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
+from d2ir_pl.schema import Within, checked, read_json
 from d2ir_pl.stages import STAGES, Stage, StoppedBy
 
 METRICS: tuple[str, ...] = ("psnr", "ssim", "lpips", "input_psnr", "gain", "reblur_psnr")
 METRICS += ("residual_over_sigma", "nfe", "seconds")
 """What a run is judged by: attributes of `Record`, and the names they have in TensorBoard."""
+
+Count = Annotated[int, Within(0, 2**63)]
+Amount = Annotated[float, Within(0)]
+Unbounded = Annotated[float, Within(finite=False)]
 
 
 @dataclass
@@ -62,33 +68,46 @@ class Record:
     input_sha256: str
     reference_sha256: str = ""
     reason: str = ""
-    height: int | None = None
-    width: int | None = None
-    seed: int | None = None
-    sigma_y: float | None = None
-    residual: float | None = None
+    height: Count | None = None
+    width: Count | None = None
+    seed: Count | None = None
+    sigma_y: Amount | None = None
+    residual: Amount | None = None
     stopped_by: StoppedBy | Literal[""] = ""
-    nfe: int | None = None
-    num_samples: int = 1
-    std: float | None = None
+    nfe: Count | None = None
+    num_samples: Count = 1
+    std: Amount | None = None
     precision: str = ""
-    tile: int | None = None
-    seconds: float | None = None
+    tile: Count | None = None
+    seconds: Amount | None = None
     psnr: float | None = None
     ssim: float | None = None
     lpips: float | None = None
     input_psnr: float | None = None
     reblur_psnr: float | None = None
-    losses: dict[Stage, list[float]] = field(default_factory=dict)
+    losses: dict[Stage, list[Unbounded]] = field(default_factory=dict)
     phi: dict[str, Any] = field(default_factory=dict)
     degradation: dict[str, Any] = field(default_factory=dict)
     start: str = ""
     start_sha256: str = ""
-    phi_change: list[float | None] = field(default_factory=list)
+    phi_change: list[Unbounded | None] = field(default_factory=list)
     true_phi: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     trace: str = ""
+
+    @classmethod
+    def read(cls, path: Path, name: str) -> Record:
+        """Read the record of an image; the name is that of the file, whatever it says itself.
+
+        Args:
+            path: its file.
+            name: name by which the file was found.
+
+        Raises:
+            ValueError: if it is no such record; the message is a phrase that follows its name.
+        """
+        return replace(checked(cls, read_json(path)), name=name)
 
     def row(self) -> dict[str, Any]:
         """The image's row of `metrics.csv`."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-import yaml
-
-from d2ir_pl.errors import UsageError
+from d2ir_pl.errors import OutputError, UsageError
+from d2ir_pl.schema import read_yaml
 
 Setting = str | int | float
 Settings = dict[str, Setting]
@@ -50,19 +50,16 @@ def log_settings(loggers: Iterable[TakesSettings], folder: Path, trainer: bool =
 def read_settings(folder: Path, trainer: bool = False) -> Settings:
     """Names of options and their values; a class by its bare name, and its arguments below it.
 
-    Empty if the folder has no readable settings.
+    Empty if the folder has no settings.
 
     Args:
         folder: the output folder, with the settings in `config.yaml`.
         trainer: whether all options of the trainer are there, and not its precision alone.
+
+    Raises:
+        OutputError: if the settings are there, and damaged.
     """
-    try:
-        tree = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    if not isinstance(tree, dict):
-        return {}
-    found: Settings = dict(_flat(tree, ""))
+    found: Settings = dict(_flat(settings_tree(folder), ""))
     if "model.method" in found:  # where the noise is null, it is left out of the file
         found = {"model.sigma_y": "estimated", **found}
     return {
@@ -72,6 +69,22 @@ def read_settings(folder: Path, trainer: bool = False) -> Settings:
         and (trainer or not name.startswith("trainer.") or name == "trainer.precision")
         and not name.startswith(_ACCOUNTS)
     }
+
+
+def settings_tree(folder: Path) -> dict[str, Any]:
+    """The settings in an output folder as YAML has them; empty if there are none.
+
+    Raises:
+        OutputError: if they are there, and damaged.
+    """
+    path = folder / "config.yaml"
+    if not os.path.lexists(path):
+        return {}
+    try:
+        tree = read_yaml(path)
+    except ValueError as error:
+        raise OutputError(f"{path} {error}: get an intact copy, or move it away") from None
+    return {str(key): value for key, value in tree.items()} if isinstance(tree, dict) else {}
 
 
 def differences(base: Settings, new: Settings) -> dict[str, tuple[Setting | None, Setting | None]]:
@@ -90,13 +103,14 @@ def _flat(tree: dict[str, Any], prefix: str) -> Iterator[tuple[str, Setting]]:
         name = f"{prefix}{key}"
         if isinstance(value, dict) and "class_path" in value:
             yield name, str(value["class_path"]).rpartition(".")[2]
-            yield from _flat(value.get("init_args") or {}, f"{name}.")
+            inner = value.get("init_args")
+            yield from _flat(inner if isinstance(inner, dict) else {}, f"{name}.")
         elif isinstance(value, dict):
             yield from _flat(value, f"{name}.")
         elif isinstance(value, str | int | float) and not isinstance(value, bool):
             yield name, value
         else:
-            yield name, json.dumps(_bare(value))
+            yield name, json.dumps(_bare(value), default=str)
 
 
 def _bare(value: Any) -> Any:
@@ -104,5 +118,6 @@ def _bare(value: Any) -> Any:
     if isinstance(value, list):
         return [_bare(v) for v in value]
     if isinstance(value, dict):
-        return {k: str(v).rpartition(".")[2] if k == "class_path" else v for k, v in value.items()}
+        bare = {"class_path": str(value.get("class_path")).rpartition(".")[2]}
+        return {str(k): bare.get(k, v) for k, v in value.items()}
     return value

@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from d2ir_pl.cli import main
 from d2ir_pl.errors import OutputError
 from d2ir_pl.image_io import Photo, eight_bits, write_png
+from d2ir_pl.inputs.digest import file_digest
 from d2ir_pl.reports.comparison import compare
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.pictures import Pictures, write_result
@@ -171,13 +172,14 @@ def test_photos_that_the_program_degraded_are_compared_by_what_it_made(tmp_path:
 
 
 def test_pictures_side_by_side(tmp_path: Path, two: tuple[Path, Path]) -> None:
-    save(tmp_path / "in" / "a.png", 7)
-    save(tmp_path / "clean" / "a.png", 8)
+    files = [save(tmp_path / "in" / "a.png", 7), save(tmp_path / "clean" / "a.png", 8)]
+    photo_sha256, clean_sha256 = map(file_digest, files)
     chosen = settings(steps=8)
     chosen["data"] = {"inputs": str(tmp_path / "in"), "references": str(tmp_path / "clean")}
     (two[0] / "config.yaml").write_text(yaml.safe_dump(chosen))
-    changed = Record("a", "restored", "s", "photo a", psnr=31.0)
-    write_result(ResultFolder(two[1]), changed, Pictures(Photo(photo(9))))
+    for folder, psnr, seed in ((two[0], 30.0, 0), (two[1], 31.0, 9)):
+        changed = Record("a", "restored", "s", photo_sha256, clean_sha256, psnr=psnr)
+        write_result(ResultFolder(folder), changed, Pictures(Photo(photo(seed))))
     for _ in range(2):  # a second time it is written anew
         assert main(["compare", *map(str, two), "--output", str(tmp_path / "seen")]) == 0
     log = EventAccumulator(str(tmp_path / "seen" / "a"), {"images": 0}).Reload()

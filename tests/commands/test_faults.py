@@ -153,7 +153,7 @@ def test_a_photo_that_is_replaced_while_others_are_restored_is_restored_apart(
 ) -> None:
     save_all(tmp_path / "in", ["a.png", "c.png"])
     save(tmp_path / "in" / "b.png", 5)
-    sizes = finding.image_size
+    sizes = image_size
 
     def replaced(path: Path) -> tuple[int, int]:
         size = sizes(path)

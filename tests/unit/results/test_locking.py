@@ -118,7 +118,7 @@ def test_a_folder_without_permission_is_refused(
 @pytest.mark.parametrize("what", ["restored", "degradation"])
 def test_a_file_in_the_way_is_one_sentence(folder: ResultFolder, what: str) -> None:
     (folder.root / what).write_text("mine")
-    with pytest.raises(OutputError, match=f"{what}.* cannot be written .*: make room"):
+    with pytest.raises(OutputError, match=f"{what}.* cannot be written .*: move the file"):
         write_result(folder, RECORD, Pictures(Photo(photo()), torch.rand(3, 3)))
     assert (folder.root / what).read_text() == "mine"
 
