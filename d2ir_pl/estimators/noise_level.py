@@ -102,7 +102,7 @@ def grey_variance(y: Tensor, sigma_y: Tensor) -> Tensor:
 
 def is_grey(y: Tensor) -> Tensor:
     """`(B,)` whether all channels are one and the same, and with them their noise."""
-    return (y == y[:, :1]).flatten(1).all(1)
+    return (y == y[..., :1, :, :]).flatten(1).all(1)
 
 
 MIN_SIGMA = 2 * 0.002

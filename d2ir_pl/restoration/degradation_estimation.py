@@ -120,13 +120,14 @@ class DegradationEstimation:
         steps = Steps(observer, "estimation", len(timesteps), problem)
         guided = self.consistency == "guidance"
         first = phi
-        x_t = self._start(problem, phi, prior.schedule, timesteps[0])
+        grey = problem.grey & (not guided)
+        x_t = self._start(problem, phi, prior.schedule, timesteps[0], grey)
         for t, ab, ab_next in prior.schedule.walk(timesteps):
             x_t = x_t.detach().requires_grad_(guided)
             with torch.set_grad_enabled(guided):
                 prediction = prior.x0(x_t, t)
             if not guided:  # no gradient is needed, which clipping would cut
-                prediction = prediction.clamp(-1, 1)
+                prediction = _without_colour(prediction.clamp(-1, 1), grey)
             if t <= self.phi_start:
                 phi = self._fit_phi(problem, prediction.detach(), phi, first)
             descent: Tensor | float
@@ -137,14 +138,28 @@ class DegradationEstimation:
                 x0, loss = self._proximal(problem, prediction, phi, ab)
                 descent, sigma = 0.0, math.sqrt(self.renoise * (1 - ab_next))
             eps = eps_from_x0(x_t.detach(), x0, ab)
-            noise = self.temperature * problem.noise()
-            x_t = ddim_step(x0, eps, ab_next, noise, sigma) - descent
+            x_t = ddim_step(x0, eps, ab_next, self._noise(problem, grey), sigma) - descent
             steps.report(x0, phi, loss)
         return Estimate(x0, phi, steps.losses)
 
-    def _start(self, problem: Problem, phi: Phi, schedule: Schedule, t: int) -> Tensor:
+    def _noise(self, problem: Problem, grey: Tensor) -> Tensor:
+        """The noise that the walk draws.
+
+        What a grey photo leaves uncertain is grey, and no noise that the network has seen. With
+        colours of full strength it is, and they are gone with the mean of the channels.
+        """
+        noise = problem.noise()
+        return torch.where(per_image(grey), self._tinted(noise), self.temperature * noise)
+
+    def _tinted(self, noise: Tensor) -> Tensor:
+        """Noise whose grey part alone has the temperature of the walk."""
+        return noise - (1 - self.temperature) * noise.mean(1, keepdim=True)
+
+    def _start(
+        self, problem: Problem, phi: Phi, schedule: Schedule, t: int, grey: Tensor
+    ) -> Tensor:
         """The state x_t at the first timestep: y lifted to the size of x, and noise."""
-        noise = self.temperature * problem.noise()
+        noise = self._noise(problem, grey)
         if t == schedule.T - 1:  # nothing of y is left at this level
             return noise
         return ddim_step(problem.lift(phi), noise, schedule.level(t))
@@ -154,7 +169,8 @@ class DegradationEstimation:
     ) -> tuple[Tensor, Tensor]:
         """The x_0|t that is consistent with y, and its misfit."""
         operator, residual = problem.linearize(prediction, phi)
-        rho = self.data_weight * per_image(problem.sigma_y) ** 2 * alpha_bar / (1 - alpha_bar)
+        sigma = per_image(problem.sigma_of(residual))
+        rho = self.data_weight * sigma**2 * alpha_bar / (1 - alpha_bar)
         x0, residual = data_step(operator, residual, prediction, rho, self.cg_iterations)
         return x0, problem.misfit_of(residual, phi)
 
@@ -176,3 +192,8 @@ class DegradationEstimation:
             torch.autograd.backward(total)
             adam.step()
         return problem.degradation.canonicalize(phi.replace(**free.detach()))
+
+
+def _without_colour(x: Tensor, grey: Tensor) -> Tensor:
+    """The images, those that are grey with the mean of their channels in each of them."""
+    return torch.where(per_image(grey), x.mean(1, keepdim=True), x)

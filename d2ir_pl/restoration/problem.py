@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -10,7 +11,7 @@ from torch import Generator, Tensor
 
 from d2ir_pl.degradations import Degradation, LinearOperator, Phi
 from d2ir_pl.diffusion.randomness import normal_like
-from d2ir_pl.estimators.noise_level import MIN_SIGMA
+from d2ir_pl.estimators.noise_level import MIN_SIGMA, is_grey
 from d2ir_pl.estimators.observed_pixels import fill_unobserved, hide
 from d2ir_pl.operators.linear import Size, size_of
 from d2ir_pl.operators.weighted import WeightedOperator
@@ -110,6 +111,27 @@ class Problem:
     def image_size(self) -> Size:
         """Height and width of an x."""
         return self.degradation.frame.image_size(self.observed_size)
+
+    @property
+    def grey(self) -> Tensor:
+        """`(B,)` whether y shows the same in all of its channels, and so does x."""
+        if not self.degradation.keeps_grey:
+            return torch.zeros(len(self), dtype=torch.bool, device=self.y.device)
+        return is_grey(self.y)
+
+    def sigma_of(self, residual: Tensor) -> Tensor:
+        """`(B,)` noise of a residual, as if all of its values were observed independently.
+
+        The three channels of a grey photo are one observation, whose noise is no less for being
+        told three times: sqrt(3) sigma_y in each of three independent channels would say as much.
+        Coefficients tell of it once.
+
+        Args:
+            residual: residual y - D_phi(x).
+        """
+        if residual.shape != self.y.shape:
+            return self.sigma_y
+        return torch.where(self.grey, math.sqrt(3) * self.sigma_y, self.sigma_y)
 
     def init(self) -> Phi:
         """The parameters that the degradation reads off y, or the known ones."""
