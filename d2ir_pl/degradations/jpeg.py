@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from d2ir_pl.degradations.base import Degradation
 from d2ir_pl.degradations.jpeg_operator import (
+    Rows,
     WhitenedCoefficients,
+    alike,
+    by_group,
+    chosen,
     compressions,
     noise_variance,
 )
@@ -34,7 +40,7 @@ from d2ir_pl.operators.jpeg_transform import (
     standard_tables,
     synthesize,
 )
-from d2ir_pl.operators.linear import LinearOperator, size_of
+from d2ir_pl.operators.linear import LinearOperator, Size, size_of
 from d2ir_pl.operators.orientation import stored, upright
 
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
@@ -134,21 +140,24 @@ class Jpeg(Degradation):
         return _phi(rows, [_levels(self.noise or 0.0)] * len(rows), like)
 
     def forward(self, x: Tensor, phi: Phi) -> Tensor:
-        rows = []
-        for image, (tables, factors, orientation) in zip(x, compressions(phi), strict=True):
+        groups, tables = alike(phi), phi["tables"].to(x)
+
+        def compressed(i: int, rows: Rows | None, image: Tensor) -> Tensor:
+            _, factors, orientation = groups[i]
             file = stored(image, orientation)
-            coefficients = analyze(file, factors, whole=True).quantize(tables.to(x))
+            coefficients = analyze(file, factors, whole=True).quantize(chosen(tables, rows))
             decoded = synthesize(coefficients, size_of(file), factors)
-            rows.append(upright(clip_straight_through(decoded), orientation))
-        return torch.stack(rows)
+            return upright(clip_straight_through(decoded), orientation)
+
+        return by_group(groups, compressed, x)
 
     def linearize(self, y: Tensor, x: Tensor, phi: Phi) -> tuple[LinearOperator, Tensor]:
-        operator = WhitenedCoefficients(phi, self._sigma(y, phi), size_of(x))
-        observed = [
-            analyze(stored(image, orientation), factors, decoded=True).quantize(tables.to(y))
-            for image, (tables, factors, orientation) in zip(y, compressions(phi), strict=True)
-        ]
-        return operator, operator.whiten(observed) - operator.whiten(operator.coefficients(x))
+        # Neither a photo nor what was read off it changes from step to step.
+        known = _LINEARIZED.get(y)
+        if known is None or not known.holds(phi, x):
+            operator = WhitenedCoefficients(phi, self._sigma(y, phi), size_of(x))
+            known = _LINEARIZED[y] = _Linearized(phi, size_of(x), operator, operator.data(y))
+        return known.operator, known.data - known.operator.forward(x)
 
     def estimate_sigma(self, y: Tensor) -> Tensor:
         """The RMS rounding error of the pixels that the quantisation steps cause, `(B,)`."""
@@ -206,6 +215,32 @@ class Jpeg(Degradation):
         variance = torch.stack(rows) + noise
         sizes = [factors for _, factors, _ in compressions(phi)]
         return torch.stack([rms_error(v, f) for v, f in zip(variance, sizes, strict=True)])
+
+
+@dataclass(frozen=True, eq=False)
+class _Linearized:
+    """What `Jpeg.linearize` has made of a photo.
+
+    Attributes:
+        phi: parameters of which it is made.
+        size: height and width of x.
+        operator: the linear map.
+        data: coefficients of the photo.
+    """
+
+    phi: Phi
+    size: Size
+    operator: WhitenedCoefficients
+    data: Tensor
+
+    def holds(self, phi: Phi, x: Tensor) -> bool:
+        """Whether the parameters are the same tensors, and x is of the same size."""
+        same = all(self.phi[name] is value for name, value in phi.items())
+        return same and self.size == size_of(x)
+
+
+_LINEARIZED: Any = WeakTensorKeyDictionary()
+"""A `_Linearized` for each tensor of photos, for as long as it exists."""
 
 
 def _levels(noise: float) -> float:

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from d2ir_pl.degradations.phi import Phi
+from d2ir_pl.operators.constants import kept, on_host
 from d2ir_pl.operators.jpeg_transform import (
     BLOCK,
     Coefficients,
-    Factors,
     analyze,
-    analyze_adjoint,
-    block_dct,
-    block_idct,
-    coarse_size,
+    blocks,
     colour_matrix,
-    shrink,
+    dct_matrix,
+    from_blocks,
+    inverse_colours,
+    mix,
+    unshrink,
+    whole_blocks,
 )
 from d2ir_pl.operators.linear import Size
 from d2ir_pl.operators.orientation import stored, stored_size, upright
+from d2ir_pl.operators.subsampling import Factors, coarse_size, shrink
+
+Rows = tuple[int, ...]
+"""Positions of images in a batch."""
 
 
 class WhitenedCoefficients:
@@ -40,52 +46,130 @@ class WhitenedCoefficients:
     """
 
     def __init__(self, phi: Phi, sigma: Tensor, size: Size) -> None:
-        self._compressions = compressions(phi)
-        self._size = size
-        self._weights = sigma[:, None, None, None] / coefficient_variance(phi).to(sigma).sqrt()
-        black = sigma.new_zeros(len(sigma), 3, *size)
-        self._constant = self.whiten(self.coefficients(black))
-
-    def coefficients(self, x: Tensor) -> list[Coefficients]:
-        """The coefficients C x of images `(B, 3, H, W)`."""
-        return [
-            analyze(stored(image, orientation), factors)
-            for image, (_, factors, orientation) in zip(x, self._compressions, strict=True)
+        weights = sigma[:, None, None, None] / coefficient_variance(phi).to(sigma).sqrt()
+        self._phi, self._groups = phi, alike(phi)
+        self._parts = [
+            _Alike(chosen(weights, rows), size, factors, orientation)
+            for rows, factors, orientation in self._groups
         ]
 
-    def whiten(self, coefficients: Sequence[Coefficients]) -> Tensor:
-        """Coefficients in units of their rounding errors, times sigma, `(B, 1, 1, n)`."""
-        blocks = (-(-n // (2 * BLOCK)) * 2 for n in self._size)
-        length = 3 * BLOCK**2 * math.prod(blocks)
-        rows = []
-        for image, weights in zip(coefficients, self._weights, strict=True):
-            scaled = image.scale(weights)
-            row = torch.cat([scaled.luma.flatten(), scaled.chroma.flatten()])
-            rows.append(F.pad(row, (0, length - len(row))))
-        return torch.stack(rows)[:, None, None]
+    def data(self, y: Tensor) -> Tensor:
+        """The coefficients of a decoded photo y as `forward` has those of x, without constants."""
+        tables = self._phi["tables"].to(y)
+        return by_group(
+            self._groups,
+            lambda i, rows, image: self._parts[i].data(image, chosen(tables, rows)),
+            y,
+        )[:, None, None]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.whiten(self.coefficients(x)) - self._constant
+        found = by_group(self._groups, lambda i, _, image: self._parts[i].forward(image), x)
+        return found[:, None, None]
 
     def adjoint(self, r: Tensor) -> Tensor:
-        rows = []
-        for row, weights, (_, factors, orientation) in zip(
-            r.flatten(1), self._weights, self._compressions, strict=True
-        ):
-            size = stored_size(self._size, orientation)
-            scaled = _unflatten(row, size, factors).scale(weights)
-            rows.append(upright(analyze_adjoint(scaled, size, factors), orientation))
-        return torch.stack(rows)
+        return by_group(self._groups, lambda i, _, row: self._parts[i].adjoint(row), r.flatten(1))
 
     def precondition(self, g: Tensor, rho: Tensor) -> Tensor:
         """The exact inverse, except that rho ignores how colours mix, and for incomplete blocks."""
-        rows = []
-        for image, weights, weight, (_, factors, orientation) in zip(
-            g, self._weights, rho.flatten(), self._compressions, strict=True
-        ):
-            solved = _solve(stored(image, orientation), weights.square(), weight, factors)
-            rows.append(upright(solved, orientation))
-        return torch.stack(rows)
+        return by_group(
+            self._groups,
+            lambda i, rows, image: self._parts[i].precondition(image, rho, rows),
+            g,
+        )
+
+
+class _Alike:
+    """`WhitenedCoefficients` of images whose files have one subsampling and one orientation.
+
+    Args:
+        weights: `(B, 2, 8, 8)`, sigma / s_k.
+        size: (H, W) of x.
+        factors: subsampling of the chrominances.
+        orientation: EXIF orientation of the files.
+    """
+
+    def __init__(self, weights: Tensor, size: Size, factors: Factors, orientation: int) -> None:
+        self._factors, self._orientation = factors, orientation
+        self._size = stored_size(size, orientation)
+        self._weights = weights.flatten(2)
+        # The transform of a block and the weights of its coefficients in one product.
+        weighed = dct_matrix(weights) * self._weights[:, :, None, :]
+        self._luma, self._chroma = weighed.unbind(1)
+        self._chroma_back = self._chroma.mT / math.prod(factors)
+        coarse = coarse_size(self._size, factors)
+        self._shapes = [tuple(-(-n // BLOCK) for n in plane) for plane in (self._size, coarse)]
+        self._counts = [math.prod(self._shapes[0]), 2 * math.prod(self._shapes[1])]
+        whole = math.prod(-(-n // (2 * BLOCK)) * 2 for n in size)
+        rest = (3 * whole - sum(self._counts)) * BLOCK**2
+        self._rest = weights.new_zeros(len(weights), rest)
+        self._solving: tuple[Tensor | None, tuple[Tensor, Tensor, Tensor]] | None = None
+
+    def data(self, y: Tensor, tables: Tensor) -> Tensor:
+        file = stored(y, self._orientation)
+        whole = analyze(file, self._factors, decoded=True).quantize(tables)
+        centred = Coefficients(whole.luma - _middle(y), whole.chroma)
+        scaled = centred.scale(self._weights.unflatten(2, (BLOCK, BLOCK)))
+        return torch.cat([scaled.luma.flatten(1), scaled.chroma.flatten(1), self._rest], 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        planes = mix(_scaled_colours(x), stored(x, self._orientation))
+        luma, chroma = planes[:, 0], shrink(planes[:, 1:], self._factors)
+        rows = [
+            torch.bmm(blocks(whole_blocks(plane)).flatten(1, -2), transform).flatten(1)
+            for plane, transform in ((luma, self._luma), (chroma, self._chroma))
+        ]
+        return torch.cat([*rows, self._rest], 1)
+
+    def adjoint(self, r: Tensor) -> Tensor:
+        split = [count * BLOCK**2 for count in self._counts]
+        luma, chroma = r[:, : split[0]], r[:, split[0] : sum(split)]
+        fine = torch.bmm(luma.unflatten(1, (-1, BLOCK**2)), self._luma.mT)
+        coarse = torch.bmm(chroma.unflatten(1, (-1, BLOCK**2)), self._chroma_back)
+        planes = unshrink(
+            fine.unflatten(1, self._shapes[0]),
+            coarse.unflatten(1, (2, *self._shapes[1])),
+            self._size,
+            self._factors,
+        )
+        return upright(mix(_scaled_colours(planes).mT, planes), self._orientation)
+
+    def precondition(self, g: Tensor, rho: Tensor, rows: Rows | None) -> Tensor:
+        """About (C^T W C + rho)^-1 g, W the squares of the weights.
+
+        With M the mixing of colours, rho is replaced by M^T D M, D the diagonal of rho M^-T M^-1;
+        and what is missing to whole blocks by zeros, which makes shrinking a scaled isometry. By
+        Woodbury's identity (S^T W S + d)^-1 = (1 - S^T W (d + W S S^T)^-1 S) / d, S S^T a number.
+        """
+        if self._solving is None or self._solving[0] is not rho:
+            self._solving = rho, self._solvers(chosen(rho, rows))
+        luma_filter, chroma_filter, back = self._solving[1]
+        planes = mix(_colours_of_coefficients(g).mT, stored(g, self._orientation))
+        luma = blocks(self._filled(planes[:, :1], (1, 1))).flatten(1, 3)
+        luma = torch.bmm(luma, luma_filter).unflatten(1, (1, *self._shapes[0]))
+        chroma = blocks(shrink(self._filled(planes[:, 1:], self._factors), self._factors))
+        chroma = (chroma.flatten(2, 3) @ chroma_filter).view_as(chroma)
+        h, w = self._size
+        less = from_blocks(chroma, self._factors)[..., :h, :w]
+        solved = torch.cat([from_blocks(luma)[..., :h, :w], planes[:, 1:] - less], 1)
+        return upright(mix(back, solved), self._orientation)
+
+    def _filled(self, planes: Tensor, factors: Factors) -> Tensor:
+        """Planes with zeros for what is missing to whole blocks of a coarser plane."""
+        below, right = (-n % (BLOCK * f) for n, f in zip(self._size, factors, strict=True))
+        return F.pad(planes, (0, right, 0, below)) if below or right else planes
+
+    def _solvers(self, rho: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Filters of blocks, `(B, 64, 64)` and `(B, 2, 64, 64)`, and the way back to colours."""
+        inverse = _colours_of_coefficients(rho)
+        penalty = rho.flatten(1) * inverse.square().sum(0)
+        share = 1 / math.prod(self._factors)
+        luma, chroma = self._weights.square().split(1, 1)
+        dct = dct_matrix(rho)
+        gain = share * chroma / (penalty[:, 1:, None] + share * chroma)
+        fine = (dct / (luma + penalty[:, :1, None])) @ dct.mT
+        coarse = (dct * gain[:, :, None]) @ dct.mT
+        scale = torch.cat([torch.ones_like(penalty[:, :1]), 1 / penalty[:, 1:]], 1)
+        return fine, coarse, inverse * scale[:, None]
 
 
 def noise_variance(noise: Tensor, factors: Tensor) -> Tensor:
@@ -109,56 +193,68 @@ def coefficient_variance(phi: Phi) -> Tensor:
 
 def compressions(phi: Phi) -> list[tuple[Tensor, Factors, int]]:
     """Tables `(2, 8, 8)`, chroma subsampling and EXIF orientation of each image."""
-    factors = [(int(v), int(h)) for v, h in phi["factors"].tolist()]
-    return list(zip(phi["tables"], factors, phi["orientation"].tolist(), strict=True))
+    factors = [(int(v), int(h)) for v, h in on_host(phi["factors"])]
+    return list(zip(phi["tables"], factors, on_host(phi["orientation"]), strict=True))
 
 
-def _unflatten(row: Tensor, size: Size, factors: Factors) -> Coefficients:
-    """The coefficients that `whiten` made a row of."""
-    luma = (-(-size[0] // BLOCK), -(-size[1] // BLOCK))
-    coarse = coarse_size(size, factors)
-    chroma = (-(-coarse[0] // BLOCK), -(-coarse[1] // BLOCK))
-    count = math.prod(luma) * BLOCK**2
-    end = count + 2 * math.prod(chroma) * BLOCK**2
-    return Coefficients(
-        row[:count].view(*luma, BLOCK, BLOCK), row[count:end].view(2, *chroma, BLOCK, BLOCK)
-    )
+def alike(phi: Phi) -> list[tuple[Rows | None, Factors, int]]:
+    """The images whose files have one chroma subsampling and one orientation, and what these are.
 
-
-def _solve(g: Tensor, weights: Tensor, rho: Tensor, factors: Factors) -> Tensor:
-    """About (C^T W C + rho)^-1 g for one image `(3, H, W)`, W = `weights` `(2, 8, 8)`.
-
-    With M the mixing of colours, rho is replaced by M^T D M, D the diagonal of rho M^-T M^-1; and
-    what is missing to whole blocks by zeros, which makes shrinking a scaled isometry.
+    Returns:
+        Groups with the positions of their images in the batch; None where it is all of them.
     """
-    inverse = colour_matrix(g).inverse() / 127.5
-    penalty = rho * inverse.square().sum(0)
-    planes = torch.einsum("cd,chw->dhw", inverse, g)
-    luma = _filter(planes[:1], 1 / (weights[0] + penalty[0]))
-    share = 1 / math.prod(factors)
-    # Woodbury: (S^T W S + d)^-1 = (1 - S^T W (d + W S S^T)^-1 S) / d with S S^T = share.
-    chroma = planes[1:]
-    penalty = penalty[1:, None, None]
-    coarse = chroma
-    for axis, factor in zip((-2, -1), factors, strict=True):
-        coarse = _zero_pad(coarse, axis, factor)
-        coarse = shrink(coarse, axis, factor)
-    gain = weights[1] / (penalty[..., None, None] + share * weights[1])
-    coarse = _filter(coarse, gain)
-    for axis, factor in zip((-2, -1), factors, strict=True):
-        coarse = coarse.repeat_interleave(factor, axis) / factor
-    coarse = coarse[:, : chroma.shape[-2], : chroma.shape[-1]]
-    solved = torch.cat([luma, (chroma - coarse) / penalty])
-    return torch.einsum("cd,dhw->chw", inverse, solved)
+    factors, orientations = on_host(phi["factors"]), on_host(phi["orientation"])
+    kinds = [(v, h, o) for (v, h), o in zip(factors, orientations, strict=True)]
+    groups: dict[tuple[int, int, int], list[int]] = {}
+    for row, kind in enumerate(kinds):
+        groups.setdefault(kind, []).append(row)
+    whole = len(groups) == 1
+    return [(None if whole else tuple(rows), (v, h), o) for (v, h, o), rows in groups.items()]
 
 
-def _filter(planes: Tensor, gain: Tensor) -> Tensor:
-    """Multiply the coefficients of blocks; zeros complete the last ones."""
-    h, w = planes.shape[-2:]
-    padded = _zero_pad(_zero_pad(planes, -2, BLOCK), -1, BLOCK)
-    return block_idct(gain * block_dct(padded))[:, :h, :w]
+def chosen(values: Tensor, rows: Rows | None) -> Tensor:
+    """The rows of some images of a batch; all if None."""
+    return values if rows is None else values.index_select(0, _positions(values, *rows))
 
 
-def _zero_pad(planes: Tensor, axis: int, multiple: int) -> Tensor:
-    missing = -planes.shape[axis] % multiple
-    return F.pad(planes, (0, missing) if axis == -1 else (0, 0, 0, missing))
+def by_group(
+    groups: Sequence[tuple[Rows | None, Factors, int]],
+    apply: Callable[[int, Rows | None, Tensor], Tensor],
+    x: Tensor,
+) -> Tensor:
+    """Apply a function to each group of a batch.
+
+    Args:
+        groups: as `alike` returns them.
+        apply: function of the number of a group, its rows, and the part of x that is theirs.
+        x: `(B, ...)`.
+    """
+    parts = [apply(i, rows, chosen(x, rows)) for i, (rows, *_) in enumerate(groups)]
+    if len(parts) == 1:
+        return parts[0]
+    order = [row for rows, *_ in groups for row in rows or ()]
+    back = sorted(range(len(order)), key=order.__getitem__)
+    return chosen(torch.cat(parts), tuple(back))
+
+
+@kept
+def _positions(*rows: int) -> Tensor:
+    return torch.tensor(rows)
+
+
+@kept
+def _middle() -> Tensor:
+    """The coefficients of a black block of the luminance."""
+    return analyze(torch.zeros(3, BLOCK, BLOCK), (1, 1)).luma[0, 0]
+
+
+@kept
+def _scaled_colours() -> Tensor:
+    """What makes planes in grey levels of colours in [-1, 1]."""
+    return 127.5 * colour_matrix(torch.zeros((), dtype=torch.float64))
+
+
+@kept
+def _colours_of_coefficients() -> Tensor:
+    """The inverse of `_scaled_colours`."""
+    return inverse_colours(torch.zeros((), dtype=torch.float64)) / 127.5

@@ -11,13 +11,12 @@ from torch import Tensor
 from d2ir_pl.operators.jpeg_transform import (
     BLOCK,
     Coefficients,
-    Factors,
     analyze,
-    colour_matrix,
-    shrink,
+    inverse_colours,
     standard_tables,
     whole_blocks,
 )
+from d2ir_pl.operators.subsampling import Factors, shrink
 
 SUBSAMPLINGS: dict[str, Factors] = {"4:4:4": (1, 1), "4:2:2": (1, 2), "4:2:0": (2, 2)}
 # Most blocks that the estimation of a quality looks at; more say nothing new.
@@ -145,7 +144,7 @@ def rms_error(variance: Tensor, factors: Factors) -> Tensor:
     smoothing = (10 + 6 * frequency.cos()) / 16  # power of the weights 3/4 and 1/4
     gain = [smoothing if factor == 2 else torch.ones_like(smoothing) for factor in factors]
     chroma = (variance[1] * torch.outer(*gain)).mean()
-    rgb = colour_matrix(variance).inverse().square().mean(0)
+    rgb = inverse_colours(variance).square().mean(0)
     return (rgb[0] * variance[0].mean() + (rgb[1] + rgb[2]) * chroma).sqrt() / 127.5
 
 
@@ -197,8 +196,6 @@ def laplace_log_likelihood(groups: Sequence[Tensor], steps: Tensor, b: Tensor) -
 def _unclipped(y: Tensor, factors: Factors) -> Tensor:
     """Mask `(h, w)` of the blocks without black or white values, or of all if none is."""
     clipped = (y.abs() >= 1).any(0).to(y.dtype)
-    for axis, factor in zip((-2, -1), factors, strict=True):
-        clipped = shrink(clipped, axis, factor)
-    blocks = whole_blocks(clipped).unfold(0, BLOCK, BLOCK).unfold(1, BLOCK, BLOCK)
+    blocks = whole_blocks(shrink(clipped, factors)).unfold(0, BLOCK, BLOCK).unfold(1, BLOCK, BLOCK)
     free = blocks.sum((2, 3)) == 0
     return free if bool(free.any()) else ~free

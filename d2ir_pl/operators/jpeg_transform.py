@@ -12,14 +12,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from d2ir_pl.operators.constants import kept
 from d2ir_pl.operators.linear import Size
-from d2ir_pl.operators.padding import pad, pad_adjoint
 from d2ir_pl.operators.pointwise import BT601
+from d2ir_pl.operators.subsampling import (
+    Factors,
+    coarse_size,
+    enlarge,
+    fold_border,
+    repeat_border,
+    shrink,
+    unmix,
+)
 
 BLOCK = 8
-Factors = tuple[int, int]
-"""The vertical and horizontal factors by which chrominances are coarser than the luminance."""
-
 _LUMINANCE_50 = (
     (16, 11, 10, 16, 24, 40, 51, 61),
     (12, 12, 14, 19, 26, 58, 60, 55),
@@ -57,18 +63,22 @@ def standard_tables(quality: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Coefficients:
-    """DCT coefficients of an image in grey levels, by block and frequency (vertical first).
+    """DCT coefficients of images in grey levels, by block and frequency (vertical first).
 
     Attributes:
-        luma: `(h, w, 8, 8)`.
-        chroma: `(2, h', w', 8, 8)`, of Cb and Cr.
+        luma: `(..., h, w, 8, 8)`.
+        chroma: `(..., 2, h', w', 8, 8)`, of Cb and Cr.
     """
 
     luma: Tensor
     chroma: Tensor
 
     def quantize(self, tables: Tensor) -> Coefficients:
-        """The nearest multiples of the steps `(2, 8, 8)`, with the derivative of the identity."""
+        """The nearest multiples of the steps, with the derivative of the identity.
+
+        Args:
+            tables: `(2, 8, 8)`, or `(B, 2, 8, 8)` for images `(B, ...)`.
+        """
         return self.scale(1 / tables).round().scale(tables)
 
     def round(self) -> Coefficients:
@@ -76,8 +86,16 @@ class Coefficients:
         return Coefficients(round_straight_through(self.luma), round_straight_through(self.chroma))
 
     def scale(self, weights: Tensor) -> Coefficients:
-        """Multiply by weights `(2, 8, 8)`, those of the luminance and of the chrominances."""
-        return Coefficients(self.luma * weights[0], self.chroma * weights[1])
+        """Multiply by weights, those of the luminance and of the chrominances.
+
+        Args:
+            weights: `(2, 8, 8)`, or `(B, 2, 8, 8)` for images `(B, ...)`.
+        """
+        luma, chroma = weights.unbind(-3)
+        return Coefficients(
+            self.luma * luma[..., None, None, :, :],
+            self.chroma * chroma[..., None, None, None, :, :],
+        )
 
 
 def round_straight_through(x: Tensor) -> Tensor:
@@ -93,142 +111,150 @@ def clip_straight_through(x: Tensor) -> Tensor:
 def analyze(
     x: Tensor, factors: Factors, whole: bool = False, decoded: bool = False
 ) -> Coefficients:
-    """The coefficients of an image.
+    """The coefficients of images.
 
     Chrominances are shrunk by averaging, and what is missing to whole blocks repeats the border.
 
     Args:
-        x: `(3, H, W)` in [-1, 1].
+        x: `(..., 3, H, W)` in [-1, 1].
         factors: 1 or 2 each.
         whole: round the planes to whole grey levels, as an encoder does.
         decoded: whether x was made by `synthesize`. The blur of enlarging and shrinking its
             chrominances is then undone, so that the result is what x was made from.
     """
-    planes = torch.einsum("dc,chw->dhw", colour_matrix(x), 127.5 * x)
+    planes = mix(colour_matrix(x), 127.5 * x)
     # 127.5 is the middle of [-1, 1], 128 that of the standard.
-    luma, chroma = planes[:1] - 0.5, planes[1:]
+    luma, chroma = planes[..., 0, :, :] - 0.5, planes[..., 1:, :, :]
+    chroma = shrink(chroma, factors)
     for axis, factor in zip((-2, -1), factors, strict=True):
-        chroma = shrink(chroma, axis, factor)
         if decoded and factor == 2:
             chroma = unmix(chroma, axis)
     if whole:
         luma, chroma = round_straight_through(luma), round_straight_through(chroma)
-    return Coefficients(block_dct(whole_blocks(luma))[0], block_dct(whole_blocks(chroma)))
+    return Coefficients(block_dct(whole_blocks(luma)), block_dct(whole_blocks(chroma)))
 
 
 def analyze_adjoint(coefficients: Coefficients, size: Size, factors: Factors) -> Tensor:
-    """The transpose of `analyze` without rounding and constants: an image `(3, H, W)`."""
+    """The transpose of `analyze` without rounding and constants: images `(..., 3, H, W)`."""
+    share = 1 / math.prod(factors)
+    planes = unshrink(
+        coefficients.luma.flatten(-2) @ dct_matrix(coefficients.luma).mT,
+        coefficients.chroma.flatten(-2) @ (share * dct_matrix(coefficients.chroma).mT),
+        size,
+        factors,
+    )
+    return mix(127.5 * colour_matrix(planes).mT, planes)
+
+
+def unshrink(luma: Tensor, chroma: Tensor, size: Size, factors: Factors) -> Tensor:
+    """Planes `(..., 3, H, W)`: the transpose of filling blocks and of summing neighbours.
+
+    Args:
+        luma: `(..., h, w, 64)` blocks.
+        chroma: `(..., 2, h', w', 64)` blocks of the coarse planes.
+        size: H and W.
+        factors: how many neighbours are summed, down and across.
+    """
     coarse = coarse_size(size, factors)
-    luma = _fold_blocks(block_idct(coefficients.luma[None]), size)
-    chroma = _fold_blocks(block_idct(coefficients.chroma), coarse)
+    if any(n % BLOCK for n in coarse):
+        repeated = fold_blocks(from_blocks(chroma), coarse)
+        for axis, factor in zip((-2, -1), factors, strict=True):
+            repeated = repeated.repeat_interleave(factor, axis)
+    else:
+        repeated = from_blocks(chroma, factors)
     for axis, factor, n in zip((-2, -1), factors, size, strict=True):
-        chroma = chroma.repeat_interleave(factor, axis) / factor
-        chroma = _fold_border(chroma, axis, -n % factor)
-    planes = torch.cat([luma, chroma])
-    return 127.5 * torch.einsum("dc,dhw->chw", colour_matrix(planes), planes)
+        repeated = fold_border(repeated, axis, -n % factor)
+    fine = fold_blocks(from_blocks(luma), size)
+    return torch.cat([fine[..., None, :, :], repeated], -3)
 
 
 def synthesize(coefficients: Coefficients, size: Size, factors: Factors) -> Tensor:
-    """The image `(3, H, W)` of the coefficients; chrominances are interpolated linearly."""
-    luma = block_idct(coefficients.luma[None])[:, : size[0], : size[1]]
+    """The images `(..., 3, H, W)` of the coefficients; chrominances are interpolated linearly."""
+    luma = block_idct(coefficients.luma)[..., : size[0], : size[1]]
     coarse = coarse_size(size, factors)
-    chroma = block_idct(coefficients.chroma)[:, : coarse[0], : coarse[1]]
+    chroma = block_idct(coefficients.chroma)[..., : coarse[0], : coarse[1]]
     for axis, factor in zip((-2, -1), factors, strict=True):
         chroma = enlarge(chroma, axis, factor)
-    planes = torch.cat([luma + 0.5, chroma[:, : size[0], : size[1]]])
-    return torch.einsum("cd,dhw->chw", colour_matrix(planes).inverse(), planes) / 127.5
+    planes = torch.cat([luma[..., None, :, :] + 0.5, chroma[..., : size[0], : size[1]]], -3)
+    return mix(inverse_colours(planes), planes) / 127.5
 
 
-def coarse_size(size: Size, factors: Factors) -> Size:
-    """Size of the chrominances of an image."""
-    return -(-size[0] // factors[0]), -(-size[1] // factors[1])
+def mix(matrix: Tensor, planes: Tensor) -> Tensor:
+    """Linear combinations of the channels of images at every pixel.
 
+    Args:
+        matrix: `(D, C)`, or `(B, D, C)` for images `(B, C, H, W)`.
+        planes: `(..., C, H, W)`.
 
-def shrink(planes: Tensor, axis: int, factor: int) -> Tensor:
-    """Average `factor` neighbours along an axis (-1 or -2), with the border repeated."""
-    if factor == 1:
-        return planes
-    planes = _repeat_border(planes, axis, -planes.shape[axis] % factor)
-    groups = planes.shape[axis] // factor
-    split = (groups, factor) if axis == -1 else (groups, factor, planes.shape[-1])
-    return planes.reshape(*planes.shape[:axis], *split).mean(axis)
-
-
-def enlarge(planes: Tensor, axis: int, factor: int) -> Tensor:
-    """Double the samples along an axis (-1 or -2): 3/4 of the nearer and 1/4 of the farther one."""
-    if factor == 1:
-        return planes
-    i = torch.arange(planes.shape[axis], device=planes.device)
-    before = planes.index_select(axis, (i - 1).clamp_min(0))
-    after = planes.index_select(axis, (i + 1).clamp_max(len(i) - 1))
-    halves = torch.stack([(3 * planes + before) / 4, (3 * planes + after) / 4], axis)
-    return halves.flatten(axis - 1, axis)
+    Returns:
+        `(..., D, H, W)`.
+    """
+    flat = planes.flatten(-2).reshape(-1, planes.shape[-3], planes.shape[-2] * planes.shape[-1])
+    mixed = torch.bmm(matrix.expand(len(flat), *matrix.shape[-2:]), flat)
+    return mixed.view(*planes.shape[:-3], matrix.shape[-2], *planes.shape[-2:])
 
 
 def whole_blocks(planes: Tensor) -> Tensor:
     """Continue planes downward and to the right to multiples of 8 by repeating the border."""
     for axis in (-2, -1):
-        planes = _repeat_border(planes, axis, -planes.shape[axis] % BLOCK)
+        planes = repeat_border(planes, axis, -planes.shape[axis] % BLOCK)
     return planes
 
 
 def block_dct(planes: Tensor) -> Tensor:
     """Orthonormal DCT-II of each block: `(..., 8 h, 8 w)` to `(..., h, w, 8, 8)`."""
-    dct = _dct_matrix(planes)
-    *batch, height, width = planes.shape
-    grid = planes.reshape(*batch, height // BLOCK, BLOCK, width // BLOCK, BLOCK)
-    return dct @ grid.transpose(-3, -2) @ dct.mT
+    return (blocks(planes) @ dct_matrix(planes)).unflatten(-1, (BLOCK, BLOCK))
 
 
 def block_idct(coefficients: Tensor) -> Tensor:
     """The inverse of `block_dct`, and its transpose."""
-    dct = _dct_matrix(coefficients)
-    blocks = dct.mT @ coefficients @ dct
-    return blocks.transpose(-3, -2).flatten(-4, -3).flatten(-2, -1)
+    return from_blocks(coefficients.flatten(-2) @ dct_matrix(coefficients).mT)
 
 
-def colour_matrix(like: Tensor) -> Tensor:
+def blocks(planes: Tensor) -> Tensor:
+    """The blocks of planes as rows of values: `(..., 8 h, 8 w)` to `(..., h, w, 64)`."""
+    *batch, height, width = planes.shape
+    grid = planes.reshape(*batch, height // BLOCK, BLOCK, width // BLOCK, BLOCK)
+    return grid.transpose(-3, -2).flatten(-2)
+
+
+def from_blocks(rows: Tensor, factors: Factors = (1, 1)) -> Tensor:
+    """The inverse of `blocks`, each value several times down and across."""
+    grid = rows.unflatten(-1, (BLOCK, BLOCK)).transpose(-3, -2)  # (..., h, 8, w, 8)
+    if factors != (1, 1):
+        grid = grid[..., None, :, :, None]
+        grid = grid.expand(*grid.shape[:-4], factors[0], *grid.shape[-3:-1], factors[1])
+        return grid.flatten(-6, -4).flatten(-3, -1)
+    return grid.flatten(-4, -3).flatten(-2, -1)
+
+
+@kept
+def colour_matrix() -> Tensor:
     """The matrix `(3, 3)` that makes Y, Cb and Cr of R, G and B."""
     red, _, blue = BT601
     luma = torch.tensor(BT601, dtype=torch.float64)
     eye = torch.eye(3, dtype=torch.float64)
     cb, cr = (eye[2] - luma) / (2 - 2 * blue), (eye[0] - luma) / (2 - 2 * red)
-    return torch.stack([luma, cb, cr]).to(like)
+    return torch.stack([luma, cb, cr])
 
 
-def unmix(planes: Tensor, axis: int) -> Tensor:
-    """Solve planes = shrink(enlarge(p)) for p along an axis.
-
-    The system's eigenvalues lie between 1/2 and 1, so that each of the iterations halves the error.
-    """
-    p = planes
-    for _ in range(16):
-        p = p + planes - shrink(enlarge(p, axis, 2), axis, 2)
-    return p
+@kept
+def inverse_colours() -> Tensor:
+    """The inverse of `colour_matrix`."""
+    return colour_matrix(torch.zeros((), dtype=torch.float64)).inverse()
 
 
-def _repeat_border(planes: Tensor, axis: int, count: int) -> Tensor:
-    return pad(planes, *_margins(axis, count), "replicate")
-
-
-def _fold_border(planes: Tensor, axis: int, count: int) -> Tensor:
-    """The transpose of `_repeat_border`."""
-    return pad_adjoint(planes, *_margins(axis, count), "replicate")
-
-
-def _fold_blocks(planes: Tensor, size: Size) -> Tensor:
+def fold_blocks(planes: Tensor, size: Size) -> Tensor:
     """The transpose of `whole_blocks`."""
     for axis, n in zip((-2, -1), size, strict=True):
-        planes = _fold_border(planes, axis, -n % BLOCK)
+        planes = fold_border(planes, axis, -n % BLOCK)
     return planes
 
 
-def _margins(axis: int, count: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    return ((0, count), (0, 0)) if axis == -2 else ((0, 0), (0, count))
-
-
-def _dct_matrix(like: Tensor) -> Tensor:
+@kept
+def dct_matrix() -> Tensor:
+    """The DCT-II of a block as a matrix `(64, 64)` that is multiplied from the right."""
     k = torch.arange(BLOCK, dtype=torch.float64)
     dct = torch.cos(math.pi / BLOCK * k[:, None] * (k + 0.5)) / math.sqrt(BLOCK / 2)
     dct[0] /= math.sqrt(2)
-    return dct.to(like)
+    return torch.kron(dct, dct).mT.contiguous()

@@ -10,16 +10,20 @@ from d2ir_pl.operators.linear import Size
 
 def stored(x: Tensor, orientation: int) -> Tensor:
     """`(..., H, W)` turned from upright to how a file of that EXIF orientation stores it."""
-    x = x.flip([axis - 2 for axis in FLIPS.get(orientation, ())])
+    x = _flipped(x, orientation)
     return x.mT if orientation >= 5 else x
 
 
 def upright(x: Tensor, orientation: int) -> Tensor:
     """The inverse of `stored`."""
-    x = x.mT if orientation >= 5 else x
-    return x.flip([axis - 2 for axis in FLIPS.get(orientation, ())])
+    return _flipped(x.mT if orientation >= 5 else x, orientation)
 
 
 def stored_size(size: Size, orientation: int) -> Size:
     """Size in the file of an image that is `size` when upright."""
     return (size[1], size[0]) if orientation >= 5 else size
+
+
+def _flipped(x: Tensor, orientation: int) -> Tensor:
+    axes = FLIPS.get(orientation, ())
+    return x.flip([axis - 2 for axis in axes]) if axes else x

@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from d2ir_pl.operators.constants import kept
+
 PadMode = Literal["reflect", "replicate", "circular"]
 
 
@@ -30,9 +32,9 @@ def pad_index(n: int, before: int, after: int, mode: PadMode) -> Tensor:
 def pad(x: Tensor, rows: tuple[int, int], columns: tuple[int, int], mode: PadMode) -> Tensor:
     """Extend `(..., H, W)` by (top, bottom) rows and (left, right) columns."""
     if rows != (0, 0):
-        x = x.index_select(-2, pad_index(x.shape[-2], *rows, mode).to(x.device))
+        x = x.index_select(-2, _kept_index(x, x.shape[-2], *rows, mode))
     if columns != (0, 0):
-        x = x.index_select(-1, pad_index(x.shape[-1], *columns, mode).to(x.device))
+        x = x.index_select(-1, _kept_index(x, x.shape[-1], *columns, mode))
     return x
 
 
@@ -46,6 +48,9 @@ def pad_adjoint(
         n = g.shape[dim] - before - after
         shape = list(g.shape)
         shape[dim] = n
-        index = pad_index(n, before, after, mode).to(g.device)
+        index = _kept_index(g, n, before, after, mode)
         g = g.new_zeros(shape).index_add_(g.ndim + dim, index, g)
     return g
+
+
+_kept_index = kept(pad_index)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from d2ir_pl.degradations import LinearOperator
+from d2ir_pl.operators.constants import kept
 
 
 def data_step(
@@ -35,20 +37,26 @@ def data_step(
     rh = _dot(r, h)
     for i in range(iterations):
         a_p = operator.forward(p)
-        normal_p = operator.adjoint(a_p) + rho * p
-        # Once an image has converged its step is 0 / tiny, not 0 / 0.
-        step = rh / _dot(p, normal_p).clamp_min(1e-30)
-        x = x + step * p
+        normal_p = torch.addcmul(operator.adjoint(a_p), rho, p)
+        step = rh / _dot(p, normal_p)
+        x = torch.addcmul(x, step, p)
         # Several photos of a scene have one dimension more than x.
-        residual = residual - step.view(-1, *(1,) * (residual.ndim - 1)) * a_p
+        lengths = step.view(-1, *(1,) * (residual.ndim - 1))
+        residual = torch.addcmul(residual, lengths, a_p, value=-1)
         if i + 1 == iterations:
             break
-        r = r - step * normal_p
+        r = torch.addcmul(r, step, normal_p, value=-1)
         h = operator.precondition(r, rho)
         rh, rh_before = _dot(r, h), rh
-        p = h + rh / rh_before.clamp_min(1e-30) * p
+        p = torch.addcmul(h, rh / rh_before, p)
     return x, residual
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return (a * b).sum((1, 2, 3), keepdim=True)
+    """Inner products `(B, 1, 1, 1)`, and a trifle: once an image has converged both are 0."""
+    return torch.addcmul(_trifle(a), a, b).sum((1, 2, 3), keepdim=True)
+
+
+@kept
+def _trifle() -> Tensor:
+    return torch.tensor(1e-35, dtype=torch.float64)
