@@ -29,8 +29,8 @@ from d2ir_pl.estimators.jpeg_tables import (
     SUBSAMPLINGS,
     estimate_factors,
     estimate_quality,
-    quantization_variance,
     rms_error,
+    rounding_variance,
 )
 from d2ir_pl.image_io import FileTables, Photo
 from d2ir_pl.operators.jpeg_transform import (
@@ -128,9 +128,10 @@ class Jpeg(Degradation):
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:  # noqa: ARG002
         if self._files and len(self._files) != len(y):
             raise ValueError(f"{len(self._files)} files were read for a batch of {len(y)} images")
-        files = self._files or [None] * len(y)
-        rows = [self._read(image, file) for image, file in zip(y, files, strict=True)]
-        return _phi(rows, [self._noise(image, row) for image, row in zip(y, rows, strict=True)], y)
+        files, photos = self._files or [None] * len(y), y.cpu()
+        rows = [self._read(image, file) for image, file in zip(photos, files, strict=True)]
+        noises = [self._noise(image, row) for image, row in zip(photos, rows, strict=True)]
+        return _phi(rows, noises, y)
 
     def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:
         low, high = self.draw_quality if self.quality is None else (self.quality, self.quality)
@@ -190,7 +191,6 @@ class Jpeg(Degradation):
     def _read(self, y: Tensor, file: FileTables | None) -> FileTables:
         if file is not None:
             return file
-        y = y.cpu()  # there is little to compute, and not every accelerator has double precision
         quality = estimate_quality(y) if self.quality is None else self.quality
         tables = standard_tables(torch.tensor(quality))
         known = self.subsampling
@@ -206,15 +206,18 @@ class Jpeg(Degradation):
         return max(MIN_NOISE, before_jpeg(stored(y, file.orientation), file.tables[0]).noise)
 
     def _sigma(self, y: Tensor, phi: Phi) -> Tensor:
-        rows = []
-        for image, (tables, factors, orientation) in zip(y, compressions(phi), strict=True):
-            file = stored(image, orientation)
-            coefficients = analyze(file, factors, decoded=True).quantize(tables.to(y))
-            rows.append(quantization_variance(coefficients, tables.to(y)))
-        noise = noise_variance(phi["noise"], phi["factors"])[..., None, None].to(y)
-        variance = torch.stack(rows) + noise
-        sizes = [factors for _, factors, _ in compressions(phi)]
-        return torch.stack([rms_error(v, f) for v, f in zip(variance, sizes, strict=True)])
+        # On the CPU, because not every accelerator has double precision.
+        groups, photos = alike(phi), y.cpu()
+        tables = phi["tables"].cpu().to(y.dtype)
+        rows = [
+            rounding_variance(stored(image, orientation), table, factors)
+            for image, table, (_, factors, orientation) in zip(
+                photos, tables, compressions(phi), strict=True
+            )
+        ]
+        variance = torch.stack(rows).to(y.device)
+        variance = variance + noise_variance(phi["noise"], phi["factors"])[..., None, None].to(y)
+        return by_group(groups, lambda i, _, part: rms_error(part, groups[i][1]), variance)
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,9 +252,10 @@ def _levels(noise: float) -> float:
 
 
 def _phi(rows: Sequence[FileTables], noises: Sequence[float], like: Tensor) -> Phi:
-    return Phi(
-        tables=torch.stack([row.tables.float() for row in rows]).to(like.device),
-        factors=torch.tensor([row.factors for row in rows], device=like.device),
-        orientation=torch.tensor([row.orientation for row in rows], device=like.device),
-        noise=torch.tensor(noises, dtype=torch.float32, device=like.device),
+    phi = Phi(
+        tables=torch.stack([row.tables.float() for row in rows]).cpu(),
+        factors=torch.tensor([row.factors for row in rows]),
+        orientation=torch.tensor([row.orientation for row in rows]),
+        noise=torch.tensor(noises, dtype=torch.float32),
     )
+    return phi.to(like.device)

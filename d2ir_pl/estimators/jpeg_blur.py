@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.estimators.jpeg_tables import GROUPS, laplace_log_likelihood
+from d2ir_pl.estimators.remembered import remembered
 from d2ir_pl.estimators.widths import MIN_WIDTH
 from d2ir_pl.operators.jpeg_transform import BLOCK, analyze
 
@@ -55,6 +56,7 @@ class BeforeJpeg:
     noise: float
 
 
+@remembered
 def before_jpeg(y: Tensor, table: Tensor) -> BeforeJpeg:
     """The most likely blur and noise before the compression, given the rounded coefficients.
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from d2ir_pl.estimators.remembered import remembered
 from d2ir_pl.operators.jpeg_transform import (
     BLOCK,
     Coefficients,
@@ -29,6 +30,7 @@ ROUNDING = 0.35
 OUTLIERS = 0.1
 
 
+@remembered
 def estimate_quality(y: Tensor) -> int:
     """The quality of the standard tables on whose multiples the coefficients of y lie.
 
@@ -66,6 +68,7 @@ def estimate_quality(y: Tensor) -> int:
     return len(score) - int(score.flip(0).argmax())
 
 
+@remembered
 def estimate_factors(y: Tensor, tables: Tensor) -> Factors:
     """The chroma subsampling under which the coefficients lie nearest to multiples of the steps.
 
@@ -133,19 +136,32 @@ def quantization_variance(coefficients: Coefficients, tables: Tensor) -> Tensor:
     return torch.stack(errors).to(tables)
 
 
+@remembered
+def rounding_variance(y: Tensor, tables: Tensor, factors: Factors) -> Tensor:
+    """The `quantization_variance` of a decoded photo, `(2, 8, 8)`.
+
+    Args:
+        y: `(3, H, W)` in [-1, 1], turned as it was stored.
+        tables: `(2, 8, 8)` steps in grey levels.
+        factors: chroma subsampling.
+    """
+    return quantization_variance(analyze(y, factors, decoded=True).quantize(tables), tables)
+
+
 def rms_error(variance: Tensor, factors: Factors) -> Tensor:
     """RMS error of the RGB pixels, in the units of [-1, 1], due to errors of the coefficients.
 
     Args:
-        variance: `(2, 8, 8)` mean square errors of the coefficients in grey levels.
+        variance: `(..., 2, 8, 8)` mean square errors of the coefficients in grey levels.
         factors: chroma subsampling; interpolation smooths the errors of the chrominances.
     """
     frequency = math.pi / BLOCK * torch.arange(BLOCK, device=variance.device)
     smoothing = (10 + 6 * frequency.cos()) / 16  # power of the weights 3/4 and 1/4
     gain = [smoothing if factor == 2 else torch.ones_like(smoothing) for factor in factors]
-    chroma = (variance[1] * torch.outer(*gain)).mean()
+    luma, chroma = variance.unbind(-3)
+    chroma = (chroma * torch.outer(*gain)).mean((-2, -1))
     rgb = inverse_colours(variance).square().mean(0)
-    return (rgb[0] * variance[0].mean() + (rgb[1] + rgb[2]) * chroma).sqrt() / 127.5
+    return (rgb[0] * luma.mean((-2, -1)) + (rgb[1] + rgb[2]) * chroma).sqrt() / 127.5
 
 
 def _laplace_error(level: Tensor, steps: Tensor) -> Tensor:
