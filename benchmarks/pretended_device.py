@@ -86,7 +86,7 @@ class Count(NamedTuple):
     kernels: int
     waits: int
 
-    def __sub__(self, other: Count) -> Count:  # type: ignore[override]
+    def __sub__(self, other: Count) -> Count:
         return Count(self.kernels - other.kernels, self.waits - other.waits)
 
 
@@ -158,7 +158,7 @@ class _Remote(Tensor):
     value: Tensor
     is_cuda = True
     is_xla = False
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__: Any = torch._C._disabled_torch_function_impl
 
     @staticmethod
     def __new__(cls, value: Tensor) -> _Remote:
@@ -175,17 +175,17 @@ class _Remote(Tensor):
         return made
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> torch.device:  # type: ignore[override]
         return GPU
 
     @property
     def data(self) -> Tensor:
-        inner: Tensor = Tensor.data.__get__(self)
+        inner: Tensor = vars(torch._C.TensorBase)["data"].__get__(self)
         return inner
 
     @data.setter
-    def data(self, new: _Remote) -> None:
-        Tensor.data.__set__(self, new)
+    def data(self, new: Any) -> None:
+        vars(torch._C.TensorBase)["data"].__set__(self, new)
         self.value = new.value
 
     def untyped_storage(self) -> torch.UntypedStorage:
@@ -203,7 +203,9 @@ class _Remote(Tensor):
         return self.value.__reduce_ex__(protocol)
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         assert _pretending is not None, "a tensor of a pretended device has outlived it"
         return _pretending.run(func, args, kwargs or {})
 
@@ -239,7 +241,8 @@ class _Pretending(TorchDispatchMode):
         def back(value: Tensor) -> Tensor:
             if args and value is args[0]:  # a CPU's tensor that was written to
                 return value
-            return mine[id(value)] if id(value) in mine else self.account.hold(value)
+            known = mine.get(id(value))
+            return self.account.hold(value) if known is None else known
 
         return _each(back, result)
 
@@ -448,6 +451,8 @@ def _pinned(tensor: Tensor, *_: Any) -> Tensor:
     return copy
 
 
-def _backward(*args: Any, _run: Any = torch.autograd._engine_run_backward, **options: Any) -> Any:
+def _backward(
+    *args: Any, _run: Any = vars(torch.autograd)["_engine_run_backward"], **options: Any
+) -> Any:
     with torch.autograd.set_multithreading_enabled(False):  # no thread belongs to the device
         return _run(*args, **options)

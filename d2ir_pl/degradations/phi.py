@@ -28,6 +28,8 @@ class Phi(dict[str, Tensor]):
 
     def select(self, rows: Tensor | Sequence[int] | slice) -> Phi:
         """The parameters of some images of the batch."""
+        if rows == list(range(self.count)):
+            return self
         return self._each(lambda value: value[rows])
 
     def repeat(self, times: int) -> Phi:

@@ -32,4 +32,8 @@ def normal_like(x: Tensor, generators: Sequence[Generator]) -> Tensor:
         generators: one CPU generator for each of the B rows.
     """
     rows = [torch.randn(x.shape[1:], generator=g, dtype=torch.float32) for g in generators]
-    return torch.stack(rows).to(device=x.device, dtype=x.dtype)
+    drawn = torch.stack(rows).to(x.dtype)
+    if x.device.type != "cuda":
+        return drawn.to(x.device)
+    # From pinned memory it is copied while the device computes, and nobody waits.
+    return drawn.pin_memory().to(x.device, non_blocking=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, wraps
+from functools import lru_cache, update_wrapper
 from typing import Any, Concatenate, ParamSpec
 
 import torch
@@ -36,12 +36,11 @@ def kept(make: Callable[P, Tensor]) -> Callable[Concatenate[Tensor, P], Tensor]:
             value: Tensor = make(*args)  # type: ignore[call-arg]
             return value.to(device, dtype if value.is_floating_point() else value.dtype)
 
-    @wraps(make)
-    def like(x: Tensor, *args: P.args, **kwargs: P.kwargs) -> Tensor:
+    def like(x: Tensor, /, *args: P.args, **kwargs: P.kwargs) -> Tensor:
         assert not kwargs, "constants are told apart by the positions of their arguments"
         return made(x.device, x.dtype, *args)
 
-    return like
+    return update_wrapper(like, make)
 
 
 def on_host(values: Tensor) -> list[Any]:

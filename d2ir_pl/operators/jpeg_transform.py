@@ -203,7 +203,8 @@ def whole_blocks(planes: Tensor) -> Tensor:
 
 def block_dct(planes: Tensor) -> Tensor:
     """Orthonormal DCT-II of each block: `(..., 8 h, 8 w)` to `(..., h, w, 8, 8)`."""
-    return (blocks(planes) @ dct_matrix(planes)).unflatten(-1, (BLOCK, BLOCK))
+    rows = blocks(planes) @ dct_matrix(planes)
+    return rows.view(*rows.shape[:-1], BLOCK, BLOCK)
 
 
 def block_idct(coefficients: Tensor) -> Tensor:
@@ -220,7 +221,7 @@ def blocks(planes: Tensor) -> Tensor:
 
 def from_blocks(rows: Tensor, factors: Factors = (1, 1)) -> Tensor:
     """The inverse of `blocks`, each value several times down and across."""
-    grid = rows.unflatten(-1, (BLOCK, BLOCK)).transpose(-3, -2)  # (..., h, 8, w, 8)
+    grid = rows.view(*rows.shape[:-1], BLOCK, BLOCK).transpose(-3, -2)  # (..., h, 8, w, 8)
     if factors != (1, 1):
         grid = grid[..., None, :, :, None]
         grid = grid.expand(*grid.shape[:-4], factors[0], *grid.shape[-3:-1], factors[1])

@@ -17,6 +17,8 @@ from d2ir_pl.restoration.result import Losses
 from d2ir_pl.restoration.step import Observer, Steps
 from d2ir_pl.stages import StoppedBy
 
+ADAM_BETAS = (0.9, 0.999)
+"""Shares of its averages that Adam keeps from step to step (Kingma and Ba, 2015)."""
 ADAM_EPS = 1e-4
 """Least scale of Adam's steps. Adam takes steps of the sign of a gradient, however small: where a
 gradient is far below that of a residual at the noise (about 1e-2), rounding would decide, and with
@@ -120,66 +122,96 @@ class LatentOptimization:
                 break
             part, own_phi = problem.select(active), phi.select(active)
             with torch.enable_grad():
-                x_T = torch.cat([latents[b].x_T for b in active])
-                x0 = ddim_chain(prior, x_T, timesteps, self.gradient)
+                x0 = ddim_chain(prior, latents.x_T, timesteps, self.gradient)
                 residual = part.residual(x0, own_phi)
                 energy = residual.square().flatten(1).sum(1)
             loss = part.misfit_of(residual.detach(), own_phi)
-            steps.report(x0.detach(), own_phi, loss, active, x_T)
+            steps.report(x0.detach(), own_phi, loss, active, latents.x_T)
             best.count(active, len(timesteps))
             running = best.keep(active, x0.detach(), loss)
             if running and k < self.iterations:
-                scale = energy.new_tensor([latents[b].loss_scale for b in active])
                 # A sum over images, so that none changes the step of another.
-                torch.autograd.backward((scale * energy).sum())
-                for b in running:
-                    latents[b].step()
-                    if timesteps[0] == prior.schedule.T - 1:
-                        to_sphere(latents[b].x_T)
+                torch.autograd.backward((latents.loss_scale * energy).sum())
+                latents.step()
+                if timesteps[0] == prior.schedule.T - 1:
+                    to_sphere(latents.x_T)
+                latents.select([i for i, b in enumerate(active) if b in running])
             active = running
         return OptimizedLatent(best.x, steps.losses, best.nfe, best.stopped_by)
 
     @torch.no_grad()
-    def _start(
-        self, problem: Problem, x: Tensor, active: list[int], prior: Prior
-    ) -> dict[int, _Latent]:
-        """The latents of the active images, by their positions in the batch."""
+    def _start(self, problem: Problem, x: Tensor, active: list[int], prior: Prior) -> _Latents:
+        """The latents of the active images."""
         if not active:
-            return {}
+            return _Latents(x[:0], self.lr, half=False)
         if self.start == "inversion":
             timesteps = self.timesteps(prior.schedule)
-            x_T = ddim_inversion(prior, x[active], timesteps, self.fixed_point_iterations)
+            x = x if len(active) == len(x) else x[active]
+            x_T = ddim_inversion(prior, x, timesteps, self.fixed_point_iterations)
         else:
             x_T = problem.select(active).noise()
-        half = prior.compute_dtype == torch.float16
-        return {b: _Latent(x_T[i : i + 1], self.lr, half) for i, b in enumerate(active)}
+        return _Latents(x_T, self.lr, prior.compute_dtype == torch.float16)
 
 
-class _Latent:
-    """The latent of one image, with an Adam of its own so that no image moves another.
+class _Latents:
+    """Latents with an Adam that keeps count for each image, so that no image moves another.
 
     Args:
-        x_T: `(1, 3, H, W)` latent to start from.
+        x_T: `(B, 3, H, W)` latents to start from.
         lr: learning rate.
-        half: whether the prior computes in float16, where small gradients underflow. The loss is
-            then scaled up, and the scale is lowered where the gradients overflow instead.
+        half: whether the prior computes in float16, where small gradients underflow. The loss of an
+            image is then scaled up, and its scale is lowered where its gradients overflow instead.
+
+    Attributes:
+        x_T: the latents.
+        loss_scale: `(B,)` factors of the losses whose gradient is taken.
     """
 
     def __init__(self, x_T: Tensor, lr: float, half: bool) -> None:
         self.x_T = x_T.clone().requires_grad_()
-        self.loss_scale = 2.0**10 if half else 1.0
-        self._adam = torch.optim.Adam([self.x_T], lr=lr, eps=ADAM_EPS)
+        self._lr, self._half = lr, half
+        self.loss_scale = x_T.new_full((len(x_T),), 2.0**10 if half else 1.0)
+        self._steps = x_T.new_zeros(len(x_T), 1, 1, 1)
+        self._mean, self._square = torch.zeros_like(x_T), torch.zeros_like(x_T)
 
+    @torch.no_grad()
     def step(self) -> None:
-        """Take a step down the gradient of the scaled loss, unless it has overflowed."""
+        """Take a step of Adam down the gradient of the scaled loss, unless that has overflowed."""
         gradient = self.x_T.grad
         assert gradient is not None
-        if bool(gradient.isfinite().all()):
-            gradient /= self.loss_scale
-            self._adam.step()
-        else:
-            self.loss_scale /= 16
         self.x_T.grad = None
+        if self._half:
+            sound = gradient.isfinite().flatten(1).all(1)[:, None, None, None]
+            gradient = torch.where(sound, gradient / self.loss_scale[:, None, None, None], 0)
+            self.loss_scale = torch.where(sound.flatten(), self.loss_scale, self.loss_scale / 16)
+        first, second = ADAM_BETAS
+        mean = self._mean.lerp(gradient, 1 - first)
+        square = torch.addcmul(second * self._square, gradient, gradient, value=1 - second)
+        steps = self._steps + 1
+        size = self._lr / (1 - first**steps)
+        scale = (square.sqrt() / (1 - second**steps).sqrt()).add_(ADAM_EPS)
+        moved = torch.addcdiv(self.x_T, -size * mean, scale)
+        if self._half:
+            mean, square = (
+                torch.where(sound, mean, self._mean),
+                torch.where(sound, square, self._square),
+            )
+            steps, moved = (
+                torch.where(sound, steps, self._steps),
+                torch.where(sound, moved, self.x_T),
+            )
+        self._mean, self._square, self._steps = mean, square, steps
+        self.x_T.copy_(moved)
+
+    def select(self, rows: list[int]) -> None:
+        """Go on with some of the images."""
+        if len(rows) == len(self.x_T):
+            return
+        x_T = self.x_T.detach()
+        kept = [value[rows] for value in (x_T, self.loss_scale, self._steps, self._mean)]
+        x_T, self.loss_scale, self._steps, self._mean = kept
+        self._square = self._square[rows]
+        self.x_T = x_T.requires_grad_()
 
 
 class _Best:
@@ -203,12 +235,14 @@ class _Best:
 
     def keep(self, images: list[int], x: Tensor, misfit: Tensor) -> list[int]:
         """Keep the iterates that are better than all before, and return the images that go on."""
-        going_on = []
-        for i, b in enumerate(images):
-            if misfit[i] < self._misfit[b]:
-                self.x[b], self._misfit[b] = x[i], misfit[i]
-            if self._misfit[b] <= self._target[b]:
+        whole = len(images) == len(self.x)
+        rows = slice(None) if whole else torch.tensor(images, device=x.device)
+        before = self._misfit[rows]
+        better = misfit < before
+        self.x[rows] = torch.where(better[:, None, None, None], x, self.x[rows])
+        self._misfit[rows] = misfit = torch.where(better, misfit, before)
+        explained = (misfit <= self._target[rows]).tolist()
+        for b, stop in zip(images, explained, strict=True):
+            if stop:
                 self.stopped_by[b] = "discrepancy"
-            else:
-                going_on.append(b)
-        return going_on
+        return [b for b, stop in zip(images, explained, strict=True) if not stop]

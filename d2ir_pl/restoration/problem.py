@@ -35,6 +35,7 @@ class Problem:
             photo, such as a transparent one, and only continues it; None where all are.
         first: `(B, 3, H, W)` restorations that are known already, of the size of the result; None
             if there are none.
+        finite: whether y is known to have finite values alone.
 
     Raises:
         ValueError: for tensors of another shape or type, and for values that are not finite.
@@ -46,6 +47,7 @@ class Problem:
     generators: Sequence[Generator]
     observed: Tensor | None = None
     first: Tensor | None = None
+    finite: bool = False
 
     def __post_init__(self) -> None:
         y, count = self.y, len(self.y)
@@ -62,8 +64,10 @@ class Problem:
             raise ValueError(
                 f"observed must be {(count, 1, *y.shape[-2:])}, not {tuple(self.observed.shape)}"
             )
-        if not bool(torch.isfinite(y).all()):
-            raise ValueError("y has NaN or infinite values: repair the input")
+        if not self.finite:  # which is not asked again: a device would be waited for
+            if not bool(torch.isfinite(y).all()):
+                raise ValueError("y has NaN or infinite values: repair the input")
+            object.__setattr__(self, "finite", True)
 
     @classmethod
     def of(
@@ -199,6 +203,8 @@ class Problem:
     def select(self, rows: Sequence[int]) -> Problem:
         """The problem of some images of the batch."""
         rows = list(rows)
+        if rows == list(range(len(self))):
+            return self
         generators = [self.generators[b] for b in rows]
         first = None if self.first is None else self.first[rows]
         return replace(

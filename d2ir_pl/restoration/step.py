@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from d2ir_pl.degradations import Degradation, Phi
@@ -92,7 +93,8 @@ class Steps:
             images: their positions in the batch; all images of the batch if None.
             x_T: `(n, 3, H, W)` their latents, where these are optimised.
         """
-        images = list(range(len(self._problem)) if images is None else images)
+        every = list(range(len(self._problem)))
+        images = every if images is None else list(images)
         self.keep(loss, images)
         index = self._taken[images[0]]
         for b in images:
@@ -104,7 +106,7 @@ class Steps:
                 total=self._total,
                 images=images,
                 loss=loss,
-                sigma_y=self._problem.sigma_y[images],
+                sigma_y=self._problem.sigma_y if images == every else self._problem.sigma_y[images],
                 x0=partial(self._problem.crop, x0),
                 phi=phi,
                 degradation=self._problem.degradation,
@@ -125,8 +127,10 @@ class Steps:
     def losses(self) -> Losses:
         """The losses of every image so far, under the name of the stage."""
         losses: list[list[float]] = [[] for _ in self._taken]
-        for images, values in self._kept:
-            for b, value in zip(images, values.tolist(), strict=True):
+        if self._kept:
+            rows = [b for images, _ in self._kept for b in images]
+            values = torch.cat([values for _, values in self._kept]).tolist()
+            for b, value in zip(rows, values, strict=True):
                 losses[b].append(value)
         return {self._stage: losses}
 
