@@ -238,7 +238,7 @@ class _Pretending(TorchDispatchMode):
             return result
         mine = {id(t.value): t for t in given if isinstance(t, _Remote)}
 
-        def back(value: Tensor) -> Tensor:
+        def back(value: Tensor) -> Any:
             if args and value is args[0]:  # a CPU's tensor that was written to
                 return value
             known = mine.get(id(value))
@@ -451,8 +451,9 @@ def _pinned(tensor: Tensor, *_: Any) -> Tensor:
     return copy
 
 
-def _backward(
-    *args: Any, _run: Any = vars(torch.autograd)["_engine_run_backward"], **options: Any
-) -> Any:
+_run_backward: Callable[..., Any] = vars(torch.autograd)["_engine_run_backward"]
+
+
+def _backward(*args: Any, **options: Any) -> Any:
     with torch.autograd.set_multithreading_enabled(False):  # no thread belongs to the device
-        return _run(*args, **options)
+        return _run_backward(*args, **options)

@@ -14,7 +14,8 @@ from d2ir_pl.degradations.ranges import require_range
 from d2ir_pl.estimators.spectrum import gaussian_covariance
 from d2ir_pl.estimators.widths import LOG_WIDTH_SCATTER, MAX_WIDTH, MIN_WIDTH
 from d2ir_pl.operators.convolution import Border
-from d2ir_pl.operators.kernels import gaussian_kernel
+from d2ir_pl.operators.covariances import principal_axes
+from d2ir_pl.operators.kernels import kernel_of_precision
 
 
 class GaussianBlur(ConvolutionalBlur):
@@ -59,15 +60,13 @@ class GaussianBlur(ConvolutionalBlur):
 
     def covariance(self, phi: Phi) -> Tensor:
         """Covariances `(B, 2, 2)` of the kernels in pixels^2, order (x, y)."""
-        variance = (2 * phi["log_width"]).exp()
+        s_xx, s_xy, s_yy = self._quadratic(phi, 2.0).expand(-1, 3).unbind(1)
         if self.isotropic:
-            return torch.diag_embed(variance.expand(-1, 2))
-        cos, sin = phi["angle"].cos(), phi["angle"].sin()
-        rotation = torch.stack([cos, -sin, sin, cos], -1).view(-1, 2, 2)
-        return rotation @ torch.diag_embed(variance) @ rotation.mT
+            s_xy = torch.zeros_like(s_xy)
+        return torch.stack([s_xx, s_xy, s_xy, s_yy], 1).view(-1, 2, 2)
 
     def kernel(self, phi: Phi) -> Tensor:
-        return gaussian_kernel(self.covariance(phi), self.kernel_size)
+        return kernel_of_precision(self._quadratic(phi, -2.0), self.kernel_size)
 
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
         covariance = gaussian_covariance(y, sigma_y, self.isotropic)
@@ -84,14 +83,17 @@ class GaussianBlur(ConvolutionalBlur):
 
     def anchor(self, phi: Phi, start: Phi) -> Tensor:
         """Change of log width in units of the spectrum's scatter, mean square over the two axes."""
-        now, then = self.covariance(phi), self.covariance(start)
-        root = torch.linalg.cholesky(then)
-        inner = torch.linalg.solve_triangular(root, now, upper=False)
-        inner = torch.linalg.solve_triangular(root, inner.mT, upper=False)
-        eye = torch.eye(2, device=now.device, dtype=now.dtype)
-        # Half of S_then^-1/2 S_now S_then^-T/2 - 1 is the change of log width to first order.
-        change: Tensor = (inner - eye) / 2 / LOG_WIDTH_SCATTER
-        return change.square().sum((1, 2)) / 2
+        # Half of C = S_then^-1/2 S_now S_then^-1/2 - 1 is the change of log width to first order.
+        if self.isotropic:
+            change = torch.expm1(2 * (phi["log_width"] - start["log_width"]))[:, 0]
+            return (change / 2 / LOG_WIDTH_SCATTER).square()
+        now, then = self._quadratic(phi, 2.0), self._quadratic(start, 2.0)
+        p_xx, p_xy, p_yy = self._quadratic(start, -2.0).unbind(1)
+        d_xx, d_xy, d_yy = (now - then).unbind(1)
+        # The squares of the entries of C have the sum tr Q^2, Q = S_then^-1 (S_now - S_then).
+        mixed = (p_xx * d_xy + p_xy * d_yy) * (p_xy * d_xx + p_yy * d_xy)
+        square = (p_xx * d_xx + p_xy * d_xy) ** 2 + (p_xy * d_xy + p_yy * d_yy) ** 2 + 2 * mixed
+        return square / 8 / LOG_WIDTH_SCATTER**2
 
     def canonicalize(self, phi: Phi) -> Phi:
         """Keep the widths where a spectrum can tell them."""
@@ -101,9 +103,18 @@ class GaussianBlur(ConvolutionalBlur):
     def _from_covariance(self, covariance: Tensor) -> Phi:
         if self.isotropic:
             return Phi(log_width=covariance[:, 0, :1].log() / 2)
-        values, vectors = torch.linalg.eigh(covariance)
-        angle = torch.atan2(vectors[:, 1, 1], vectors[:, 0, 1]) % math.pi
-        return Phi(log_width=values.flip(1).log() / 2, angle=angle)
+        variances, angle = principal_axes(covariance)
+        return Phi(log_width=variances.flip(1).log() / 2, angle=angle % math.pi)
+
+    def _quadratic(self, phi: Phi, power: float) -> Tensor:
+        """The entries xx, xy and yy of R diag(w^power) R^T, `(B, 3)`; `(B, 1)` where isotropic."""
+        along = (power * phi["log_width"]).exp()
+        if self.isotropic:
+            return along
+        mean, half = along.mean(1), (along[:, 0] - along[:, 1]) / 2
+        twice = 2 * phi["angle"]
+        across = half * twice.cos()
+        return torch.stack([mean + across, half * twice.sin(), mean - across], 1)
 
 
 def _known(width: float | list[float], isotropic: bool, angle: float) -> Phi:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.estimators.noise_level import MIN_SIGMA, estimate_sigma
-from d2ir_pl.estimators.spectrum import EXPONENT, periodogram
+from d2ir_pl.estimators.periodogram import EXPONENT, periodogram
 from d2ir_pl.operators.interpolation import cubic
 
 EDGES = (

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.estimators.noise_level import grey_variance
-from d2ir_pl.estimators.spectrum import MIN_FREQUENCY, cell_means, periodogram
+from d2ir_pl.estimators.periodogram import MIN_FREQUENCY, cell_means, periodogram
 
 # How often the spacing of the grid is halved around its best point.
 REFINEMENTS = 5

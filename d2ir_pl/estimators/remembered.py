@@ -52,5 +52,5 @@ def _key(value: Any) -> Any:
     if not isinstance(value, Tensor):
         return value
     pixels = value.detach().cpu().contiguous()
-    digest = hashlib.blake2b(memoryview(pixels.numpy()), digest_size=16).digest()
+    digest = hashlib.blake2b(pixels.view(-1).numpy().data, digest_size=16).digest()
     return digest, value.shape, value.dtype, value.device

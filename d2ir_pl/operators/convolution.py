@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from d2ir_pl.operators.constants import kept
 from d2ir_pl.operators.linear import Size
 from d2ir_pl.operators.padding import PadMode, pad, pad_adjoint
 
@@ -52,22 +53,26 @@ class ConvolutionOperator:
         self._pads = _margins(self.circle, image_size, before)
         # Where y lies on the circle: a kernel's radius from the top and left.
         self._margins = _margins(self.circle, observed, radius)
-        self._transfer = transfer_function(kernel, self.circle)
-        self._gain = self._transfer.abs() ** 2
+        # Of the convolution; that of the correlation is its conjugate, made once and not lazily.
+        self._back = torch.fft.rfft2(wrapped(kernel, self.circle)[:, None])
+        self._transfer = self._back.conj().resolve_conj()
+        self._inverse: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         x = _zero_pad(x, *self._pads) if self._mode is None else pad(x, *self._pads, self._mode)
         return _trim(self._filter(x, self._transfer), *self._margins)
 
     def adjoint(self, r: Tensor) -> Tensor:
-        x = self._filter(_zero_pad(r, *self._margins), self._transfer.conj())
+        x = self._filter(_zero_pad(r, *self._margins), self._back)
         if self._mode is None:
             return _trim(x, *self._pads)
         return pad_adjoint(x, *self._pads, self._mode)
 
     def precondition(self, g: Tensor, rho: Tensor) -> Tensor:
         """The inverse for periodic images, close to the exact one away from the borders."""
-        return _trim(self._filter(_zero_pad(g, *self._pads), 1 / (self._gain + rho)), *self._pads)
+        if self._inverse is None or self._inverse[0] is not rho:
+            self._inverse = rho, 1 / (self._back.abs() ** 2 + rho)
+        return _trim(self._filter(_zero_pad(g, *self._pads), self._inverse[1]), *self._pads)
 
     def _filter(self, x: Tensor, transfer: Tensor) -> Tensor:
         filtered: Tensor = torch.fft.irfft2(torch.fft.rfft2(x) * transfer, s=self.circle)
@@ -82,10 +87,16 @@ def transfer_function(kernel: Tensor, circle: Size) -> Tensor:
 
 def wrapped(kernel: Tensor, circle: Size) -> Tensor:
     """`(B, H, W)`: kernels with their middles at the origin of a torus, folded where too large."""
-    offset = torch.arange(kernel.shape[-1], device=kernel.device) - kernel.shape[-1] // 2
-    index = ((offset % circle[0])[:, None] * circle[1] + offset % circle[1]).flatten()
+    index = _places(kernel, kernel.shape[-1], *circle)
     canvas = kernel.new_zeros(len(kernel), circle[0] * circle[1])
     return canvas.index_add(1, index, kernel.flatten(1)).view(-1, *circle)
+
+
+@kept
+def _places(side: int, height: int, width: int) -> Tensor:
+    """Where the entries of a kernel lie on a torus, `(side^2,)` of the positions in its rows."""
+    offset = torch.arange(side) - side // 2
+    return ((offset % height)[:, None] * width + offset % width).flatten()
 
 
 def _margins(outer: Size, inner: Size, before: int) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -97,7 +108,7 @@ def _margins(outer: Size, inner: Size, before: int) -> tuple[tuple[int, int], tu
 
 
 def _zero_pad(x: Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
-    return F.pad(x, (*columns, *rows))
+    return F.pad(x, (*columns, *rows)) if rows != (0, 0) or columns != (0, 0) else x
 
 
 def _trim(x: Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:

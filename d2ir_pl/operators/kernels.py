@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from d2ir_pl.image_io import read_image
+from d2ir_pl.operators.constants import kept
 from d2ir_pl.operators.numbers import Array, read_object, unpacked
 
 _RECORD = "the .json that predict writes about a photo"
@@ -23,13 +24,31 @@ def gaussian_kernel(covariance: Tensor, size: int) -> Tensor:
         covariance: `(B, 2, 2)` in pixels^2, order (x, y), positive definite.
         size: side of the kernels in pixels, odd.
     """
-    i = torch.arange(size, device=covariance.device, dtype=covariance.dtype) - size // 2
     s_xx, s_xy, s_yy = covariance[:, 0, 0], covariance[:, 0, 1], covariance[:, 1, 1]
     det = s_xx * s_yy - s_xy**2
-    x, y = i[None, None, :], i[None, :, None]
-    a, b, c = ((s / det)[:, None, None] for s in (s_yy, s_xy, s_xx))
-    exponent = -(a * x**2 - 2 * b * x * y + c * y**2) / 2
-    return exponent.flatten(1).softmax(1).view_as(exponent)
+    return kernel_of_precision(torch.stack([s_yy, -s_xy, s_xx], 1) / det[:, None], size)
+
+
+def kernel_of_precision(precision: Tensor, size: int) -> Tensor:
+    """`(B, size, size)` kernels with sum 1, k(v) proportional to exp(-v^T P v / 2).
+
+    Args:
+        precision: `(B, 3)`: P_xx, P_xy and P_yy in pixels^-2, or `(B, 1)` for the same along both
+            axes.
+        size: side of the kernels in pixels, odd.
+    """
+    exponent = precision @ _half_squares(precision, size, precision.shape[1] == 1)
+    return exponent.softmax(1).view(-1, size, size)
+
+
+@kept
+def _half_squares(size: int, isotropic: bool) -> Tensor:
+    """The terms of -v^T P v / 2 at the entries v of a kernel, `(3, n)`, or their sum `(1, n)`."""
+    i = torch.arange(size, dtype=torch.float64) - size // 2
+    x, y = i.expand(size, size).flatten(), i[:, None].expand(size, size).flatten()
+    if isotropic:
+        return -(x**2 + y**2)[None] / 2
+    return torch.stack([-(x**2) / 2, -x * y, -(y**2) / 2])
 
 
 def shake_kernel(generator: Generator, size: int) -> Tensor:

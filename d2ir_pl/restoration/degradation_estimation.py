@@ -179,16 +179,17 @@ class DegradationEstimation:
         free = phi.leaves(problem.degradation.free(phi))
         if not (self.phi_steps and free):
             return phi
-        adam = torch.optim.Adam(free.values(), lr=self.phi_lr)
+        adam = torch.optim.Adam(free.values(), lr=self.phi_lr, fused=x0.is_cuda)
+        weight = problem.sigma_y**-2
         for _ in range(self.phi_steps):
             adam.zero_grad()
             with torch.enable_grad():
                 now = phi.replace(**free)
-                loss = problem.misfit(x0, now) / problem.sigma_y**2
-                if self.phi_anchor:
-                    loss = loss + self.phi_anchor * problem.degradation.anchor(now, first)
                 # A sum, not a mean: the step of one image does not depend on the others.
-                total = loss.sum()
+                total = torch.dot(problem.misfit(x0, now), weight)
+                if self.phi_anchor:
+                    anchor = problem.degradation.anchor(now, first).sum()
+                    total = torch.add(total, anchor, alpha=self.phi_anchor)
             torch.autograd.backward(total)
             adam.step()
         return problem.degradation.canonicalize(phi.replace(**free.detach()))

@@ -19,7 +19,7 @@ from d2ir_pl.degradations import (
 )
 from d2ir_pl.degradations.observation import observe
 from d2ir_pl.diffusion.randomness import image_generator
-from d2ir_pl.estimators.spectrum import EXPONENT
+from d2ir_pl.estimators.periodogram import EXPONENT
 from d2ir_pl.restoration.data_step import data_step
 
 

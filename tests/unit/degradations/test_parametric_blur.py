@@ -10,7 +10,7 @@ from d2ir_pl.degradations import DefocusBlur, MotionBlur, Phi
 from d2ir_pl.degradations.parametric_blur import disk_kernel, motion_kernel
 from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.estimators.kernel_search import most_likely_kernel
-from d2ir_pl.estimators.spectrum import EXPONENT
+from d2ir_pl.estimators.periodogram import EXPONENT
 from d2ir_pl.operators.kernels import kernel_centroid, kernel_covariance, principal_widths
 
 SIZE = 21

@@ -2,7 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from d2ir_pl.estimators.spectrum import EXPONENT, cell_means, gaussian_covariance, periodogram
+from d2ir_pl.estimators.periodogram import EXPONENT, cell_means, periodogram
+from d2ir_pl.estimators.spectrum import gaussian_covariance
 from d2ir_pl.estimators.widths import MAX_WIDTH, MIN_WIDTH
 from d2ir_pl.operators.kernels import gaussian_kernel
 
