@@ -12,6 +12,7 @@ from d2ir_pl.degradations import Degradation, Mask, Phi
 from d2ir_pl.degradations.observation import observe
 from d2ir_pl.degradations.remarks import remarks
 from d2ir_pl.degradations.saved import SavedPhi
+from d2ir_pl.diagnosis.codecs import least_noise
 from d2ir_pl.diagnosis.methods import suiting
 from d2ir_pl.diagnosis.observed import observed_pixels
 from d2ir_pl.diagnosis.proposal import propose
@@ -56,7 +57,8 @@ class Plan:
             sigma_y: standard deviation of its noise in [0, 1]; estimated if None.
             method: way to restore it; what suits its degradation if None.
         """
-        proposal = propose(y, photo.tables, sigma_y, observed_pixels(photo, y)[0])
+        observed = observed_pixels(photo, y)[0]
+        proposal = propose(y, photo.tables, sigma_y, observed, photo.codec)
         return cls(
             proposal.degradation.to(y.device),
             proposal.method if method is None else method,
@@ -128,6 +130,11 @@ class Observation:
         (description,) = plan.degradation.describe(phi)
         own = (*self.degradation.reasons, *self.findings)
         return [*plan.reasons, *own, *remarks(description)]
+
+    @property
+    def least_noise(self) -> float:
+        """The least noise that is assumed, in [-1, 1], where it is estimated."""
+        return least_noise(self.sample.photo, self.degradation)
 
     @staticmethod
     def all_observed(observations: Sequence[Observation]) -> Tensor | None:

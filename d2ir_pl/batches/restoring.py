@@ -72,6 +72,7 @@ def restore_batch(
             [image_generator(seed, o.sample.item.key) for o in part],
             None if sigma_y is None else torch.full((len(part),), 2 * sigma_y),
             Observation.all_observed(part),
+            torch.tensor([o.least_noise for o in part]),
         )
         first = [o.first for o in part if o.first is not None]
         if len(first) == len(part):

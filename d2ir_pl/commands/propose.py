@@ -27,7 +27,7 @@ def propose(arguments: list[str]) -> int:
     """Print a config for a photo, with the reasons as comments."""
     photo = read_image(propose_parser().parse_args(arguments).photo)
     observed, findings = observed_pixels(photo, photo.pixels)
-    proposal = propose_for(photo.pixels, photo.tables, observed=observed)
+    proposal = propose_for(photo.pixels, photo.tables, None, observed, photo.codec)
     for reason in (*proposal.reasons, *findings):
         print(f"# {reason}")
     print(yaml.safe_dump(proposal.settings(), sort_keys=False), end="")

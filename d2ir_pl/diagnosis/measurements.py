@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from d2ir_pl.diagnosis.codecs import SPECTRUM_ERROR
 from d2ir_pl.estimators.edge_kernel import edge_kernel
 from d2ir_pl.estimators.jpeg_blur import BeforeJpeg, before_jpeg
 from d2ir_pl.estimators.jpeg_tables import estimate_quality
@@ -44,6 +45,7 @@ class Measurements:
             those found in the pixels; 100 where the pixels show none.
         from_file: whether the quality was read from a file.
         brightness: 99th percentile of the intensities, in [0, 1].
+        codec: lossy format of the file whose compression is unknown; empty for others.
     """
 
     sigma_y: float
@@ -56,6 +58,7 @@ class Measurements:
     quality: int
     from_file: bool
     brightness: float
+    codec: str = ""
 
 
 def measure(
@@ -63,6 +66,7 @@ def measure(
     tables: FileTables | None = None,
     sigma_y: float | None = None,
     observed: Tensor | None = None,
+    codec: str = "",
 ) -> Measurements:
     """Measure a photo.
 
@@ -75,6 +79,7 @@ def measure(
         sigma_y: standard deviation of the photo's noise in [0, 1]; estimated if None.
         observed: `(1, H, W)`, 0 where a pixel is no part of the photo, which is continued there;
             None where all are.
+        codec: lossy format of its file, as `Photo` has it.
     """
     y = y.float().cpu()
     if observed is not None:
@@ -86,10 +91,13 @@ def measure(
     found = estimate_sigma(y[None]).clamp_min(MIN_SIGMA)
     sigma = found if sigma_y is None else torch.full((1,), 2 * sigma_y).clamp_min(MIN_SIGMA)
     image, in_image, before = y[None], sigma, BeforeJpeg(0.0, 0.0)
-    if tables is not None or quality < 100:
+    if tables is not None or quality < 100 or codec:
         image = y.mean(0, keepdim=True).expand_as(y)[None].contiguous()
         share = estimate_sigma(image).clamp_min(MIN_SIGMA) / found
         in_image = sigma * share.clamp(3**-0.5, 1)
+    if codec and sigma_y is None:
+        in_image = in_image.clamp_min(SPECTRUM_ERROR)
+    if not codec and (tables is not None or quality < 100):
         before = before_jpeg(stored(y, file.orientation), file.tables[0])
     width = math.sqrt(float(gaussian_covariance(image, in_image)[0, 0, 0]))
     covariance = gaussian_covariance(image, in_image, isotropic=False)
@@ -103,9 +111,10 @@ def measure(
         shaken=_shaken(image, in_image, covariance) if width > SHARP_WIDTH else 0.0,
         jpeg_width=before.width,
         jpeg_noise=before.noise,
-        quality=quality,
+        quality=100 if codec else quality,
         from_file=tables is not None,
         brightness=float(values.kthvalue(max(1, round(0.99 * len(values)))).values),
+        codec=codec,
     )
 
 

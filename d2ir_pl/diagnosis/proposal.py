@@ -9,6 +9,7 @@ from torch import Tensor
 
 from d2ir_pl.degradations import Compose, Degradation, Identity
 from d2ir_pl.degradations.light import BRIGHT
+from d2ir_pl.diagnosis.codecs import CODEC_ERROR
 from d2ir_pl.diagnosis.measurements import Measurements, measure
 from d2ir_pl.diagnosis.methods import FULL_SIZE_JPEG
 from d2ir_pl.estimators.widths import SHARP_WIDTH
@@ -30,8 +31,8 @@ FAITHFUL, FAITHFUL_TRUSTED = 95, 0.5
 """Quality of a JPEG from which its spectrum shows at least 0.7 of a blur where there is no noise,
 and the share of the width in its coefficients from which it is then believed."""
 CAUTIOUS = 0.9
-"""Share that is undone of the width that the coefficients of a JPEG show: a blur that is taken for
-wider than it was costs more than one that is taken for narrower."""
+"""Share that is undone of the width that the coefficients of a JPEG show, or the spectrum of a WebP
+file: a blur that is taken for wider than it was costs more than one that is taken for narrower."""
 DARK = BRIGHT / 2
 """99th percentile of the intensities below which a photo counts as too dark."""
 
@@ -114,6 +115,7 @@ def propose(
     tables: FileTables | None = None,
     sigma_y: float | None = None,
     observed: Tensor | None = None,
+    codec: str = "",
 ) -> Proposal:
     """Look at a photo and say what happened to it.
 
@@ -123,8 +125,9 @@ def propose(
         sigma_y: standard deviation of the photo's noise in [0, 1]; estimated if None.
         observed: `(1, H, W)`, 0 where a pixel is no part of the photo, such as a transparent one;
             None where all are.
+        codec: lossy format of its file, as `Photo` has it.
     """
-    return explain(measure(y, tables, sigma_y, observed))
+    return explain(measure(y, tables, sigma_y, observed, codec))
 
 
 def explain(seen: Measurements) -> Proposal:
@@ -157,7 +160,7 @@ def _blur(seen: Measurements) -> Finding:
     because stage 1 would read it off the spectrum again.
     """
     (major, minor), angle = seen.widths, seen.angle
-    is_jpeg = seen.jpeg_width > 0
+    is_jpeg = seen.jpeg_width > 0 or bool(seen.codec)
     known: Settings = {}
     faithful = seen.quality >= FAITHFUL and seen.jpeg_noise <= 1
     trusted = FAITHFUL_TRUSTED if faithful else TRUSTED
@@ -180,7 +183,7 @@ def _blur(seen: Measurements) -> Finding:
             f"spectrum better than a Gaussian, by {seen.shaken:.0f}, where {SHAKEN:.0f} is enough",
             "blind_deblur_kernel",
         )
-    if major > MAX_RATIO * minor:
+    if major > MAX_RATIO * minor and not seen.codec:
         if is_jpeg:
             known = {"width": [round(major, 2), round(minor, 2)], "angle": round(angle, 2)}
         return Finding(
@@ -190,7 +193,7 @@ def _blur(seen: Measurements) -> Finding:
             known,
         )
     if is_jpeg:
-        known = {"width": round(seen.width, 2)}
+        known = {"width": round((CAUTIOUS if seen.codec else 1) * seen.width, 2)}
     return Finding(
         f"blur: about {seen.width:.2f} pixels wide; sharp photos show less than {SHARP_WIDTH}",
         "blind_deblur",
@@ -209,6 +212,11 @@ def _darkness(seen: Measurements) -> Finding:
 def _compression(seen: Measurements) -> Finding:
     """Judge the quality of a JPEG."""
     source = "its file says" if seen.from_file else "its pixels show"
+    if seen.codec:
+        return Finding(
+            f"{seen.codec}: compressed, it is unknown how much; an error of at least "
+            f"{CODEC_ERROR / 2:.3f} of the range is assumed where a blur is undone"
+        )
     if seen.quality < 100:
         return Finding(f"JPEG: {source} a quality of {seen.quality}", "jpeg")
     return Finding("no JPEG: its pixels show no rounding of coefficients")

@@ -42,6 +42,8 @@ class Photo:
             stored pixels: orientation, size and thumbnail; None if there are none.
         mask: `(1, H, W)`, 1 where a pixel was observed and 0 where it is missing, if that is known
             beside the pixels.
+        codec: the lossy format of a file whose compression is unknown, `WebP` or `AVIF`; empty for
+            other files.
     """
 
     pixels: Tensor
@@ -54,6 +56,7 @@ class Photo:
     sha256: str = ""
     exif: bytes | None = None
     mask: Tensor | None = None
+    codec: str = ""
 
     @property
     def visible(self) -> Tensor | None:
@@ -78,7 +81,14 @@ class Photo:
             alpha = F.interpolate(alpha[None], pixels.shape[-2:], mode="bilinear")[0]
         grey = self.grey and keeps_grey
         return replace(
-            self, pixels=pixels, alpha=alpha, grey=grey, tables=None, sha256="", mask=None
+            self,
+            pixels=pixels,
+            alpha=alpha,
+            grey=grey,
+            tables=None,
+            sha256="",
+            mask=None,
+            codec="",
         )
 
 
@@ -95,6 +105,7 @@ class Raster:
         notes: sentences for the user.
         tables: quantisation tables of a JPEG file; None for other files.
         exif: EXIF data as `Photo` has them.
+        codec: lossy format as `Photo` has it.
     """
 
     samples: NDArray[Any]
@@ -105,6 +116,7 @@ class Raster:
     notes: tuple[str, ...]
     tables: FileTables | None = None
     exif: bytes | None = None
+    codec: str = ""
 
 
 def check_size(height: int, width: int, max_pixels: int | None) -> None:
@@ -151,4 +163,5 @@ def to_photo(raster: Raster, sha256: str = "") -> Photo:
         tables=raster.tables,
         sha256=sha256,
         exif=raster.exif,
+        codec=raster.codec,
     )

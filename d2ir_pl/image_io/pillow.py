@@ -26,6 +26,8 @@ from d2ir_pl.image_io.photo import (
 from d2ir_pl.image_io.png import integer_samples, profile_that_fits
 
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+_CODECS = {"WEBP": "WebP", "AVIF": "AVIF"}
+"""Lossy formats whose tables are not read, by Pillow's names."""
 _OF_STORED_PIXELS = (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)
 
 
@@ -108,8 +110,8 @@ def pillow_raster(
         mode = ("L" if grey else "RGB") + ("A" if image.has_transparency_data else "")
         samples = np.asarray(image.convert(mode))
     samples = samples.reshape(image.height, image.width, -1)
-    exif = kept_exif(image)
-    return Raster(samples, white, bit_depth, rotation, profile, tuple(notes), tables, exif)
+    exif, codec = kept_exif(image), _CODECS.get(image.format or "", "")
+    return Raster(samples, white, bit_depth, rotation, profile, tuple(notes), tables, exif, codec)
 
 
 def orientation(image: Image.Image) -> int:

@@ -22,6 +22,7 @@ from typing import BinaryIO
 
 import imagecodecs
 from PIL import (
+    AvifImagePlugin,
     BmpImagePlugin,
     GifImagePlugin,
     ImageFile,
@@ -39,7 +40,7 @@ from d2ir_pl.image_io.tiff import TIFF, read_tiff, tiff_size
 from d2ir_pl.schema import MAX_PIXELS
 
 EXTENSIONS: frozenset[str] = frozenset(
-    {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".webp"}
+    {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".webp", ".avif"}
     | {".gif", ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm"}
 )
 """Suffixes of the files that are taken for images in a folder."""
@@ -55,6 +56,7 @@ _OPENERS: dict[re.Pattern[bytes], Callable[[BinaryIO], ImageFile.ImageFile]] = {
     re.compile(rb"\xff\xd8\xff"): JpegImagePlugin.jpeg_factory,
     re.compile(rb"GIF8[79]a"): GifImagePlugin.GifImageFile,
     re.compile(rb"RIFF....WEBP", re.DOTALL): WebPImagePlugin.WebPImageFile,
+    re.compile(rb"....ftypavi[fs]", re.DOTALL): AvifImagePlugin.AvifImageFile,
     re.compile(rb"BM"): BmpImagePlugin.BmpImageFile,
     re.compile(rb"P[1-6]\s"): PpmImagePlugin.PpmImageFile,
 }
@@ -151,7 +153,7 @@ def _open_header(stream: BinaryIO) -> ImageFile.ImageFile:
     head = _head(stream)
     opener = next((opener for start, opener in _OPENERS.items() if start.match(head)), None)
     if opener is None:
-        known = "PNG, JPEG, TIFF, WebP, GIF, BMP or PNM"
+        known = "PNG, JPEG, TIFF, WebP, AVIF, GIF, BMP or PNM"
         raise RefusedError(f"is not a {known} image; convert it to one of these")
     image = opener(stream)
     if isinstance(image, PngImagePlugin.PngImageFile) and (exif := _png_exif(stream)):
@@ -190,7 +192,9 @@ def _read_other(stream: BinaryIO, max_pixels: int) -> Raster:
             notes.append(f"a palette of {colours} colours: their dither passes for noise")
     if not isinstance(image, PngImagePlugin.PngImageFile):
         raster = pillow_raster(image, profile, rotation, tables)
-        return replace(raster, notes=(*notes, *raster.notes))
+        lossless = raster.codec == "WebP" and _is_lossless(stream)
+        codec = "" if lossless else raster.codec
+        return replace(raster, notes=(*notes, *raster.notes), codec=codec)
     # Pillow refuses what is damaged; imagecodecs, which keeps 16 bits, would leak memory there.
     image.load()
     stream.seek(0)
@@ -199,3 +203,16 @@ def _read_other(stream: BinaryIO, max_pixels: int) -> Raster:
     samples = samples.reshape(image.height, image.width, -1)
     exif = kept_exif(image)
     return Raster(samples, 2**bit_depth - 1, bit_depth, rotation, profile, tuple(notes), exif=exif)
+
+
+def _is_lossless(stream: BinaryIO) -> bool:
+    """Whether a file is a WebP file without loss, whose pixels lie in a chunk VP8L."""
+    stream.seek(12)
+    while len(start := stream.read(8)) == 8:
+        kind, length = struct.unpack("<4sI", start)
+        if kind in (b"VP8L", b"VP8 "):
+            return bool(kind == b"VP8L")
+        if kind == b"ANMF":  # of an animation: the chunks of a frame follow its position
+            length = 16
+        stream.seek(length + length % 2, os.SEEK_CUR)
+    return False

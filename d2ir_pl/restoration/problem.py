@@ -77,6 +77,7 @@ class Problem:
         generators: Sequence[Generator],
         sigma_y: Tensor | None = None,
         observed: Tensor | None = None,
+        least: Tensor | None = None,
     ) -> Problem:
         """The problem of some images in float32, with noise of at least `MIN_SIGMA`.
 
@@ -88,6 +89,7 @@ class Problem:
             sigma_y: `(B,)` noise in the units of y; estimated from y if None.
             observed: `(B, 1, H, W)`, 1 where a pixel of y is observed, and 0 elsewhere, where the
                 others are continued in place of it; None where all are observed.
+            least: `(B,)` least noise that is assumed where it is estimated; `MIN_SIGMA` if None.
 
         Raises:
             ValueError: if y has another shape or type, or values that are not finite, or if there
@@ -98,6 +100,8 @@ class Problem:
         with torch.autocast(y.device.type, enabled=False):
             seen = y if observed is None else hide(y, observed)
             found = degradation.estimate_sigma(seen) if sigma_y is None else sigma_y.to(y)
+            if least is not None and sigma_y is None:
+                found = torch.maximum(found, least.to(found))
             found = found.clamp_min(MIN_SIGMA)
             if observed is not None:
                 y = fill_unobserved(y, observed, found)

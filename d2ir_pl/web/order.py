@@ -58,7 +58,7 @@ def plan(order: Order, max_pixels: int) -> Plan:
     reasons: tuple[str, ...] = ()
     if order.task == "auto":
         observed, _ = observed_pixels(photo, photo.pixels)
-        proposal = propose(photo.pixels, photo.tables, order.sigma_y, observed)
+        proposal = propose(photo.pixels, photo.tables, order.sigma_y, observed, photo.codec)
         task, reasons = proposal.settings()["model"], proposal.reasons
     else:
         task = shipped_model(order.task)

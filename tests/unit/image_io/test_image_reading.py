@@ -131,7 +131,39 @@ def test_the_contents_and_not_the_suffix_decide(tmp_path: Path) -> None:
     path = tmp_path / "photo.jpg"
     path.write_bytes(png(samples, 2))
     np.testing.assert_array_equal(levels(read_image(path)), samples)
-    assert {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp"} <= EXTENSIONS
+    assert {
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".tif",
+        ".tiff",
+        ".bmp",
+        ".gif",
+        ".webp",
+        ".avif",
+    } <= EXTENSIONS
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options", "codec"),
+    [
+        ("webp", {"quality": 80}, "WebP"),
+        ("webp", {"lossless": True}, ""),
+        ("webp", {"quality": 80, "exif": b"Exif\0\0"}, "WebP"),
+        ("avif", {"quality": 80}, "AVIF"),
+        ("png", {}, ""),
+        ("jpg", {"quality": 80}, ""),
+    ],
+)
+def test_a_lossy_format_without_tables_is_named(
+    tmp_path: Path, suffix: str, options: dict[str, Any], codec: str
+) -> None:
+    path = tmp_path / f"photo.{suffix}"
+    Image.fromarray(noise(24, 32, 3)).save(path, **options)
+    photo = read_image(path)
+    assert photo.codec == codec
+    assert image_size(path) == (24, 32)
+    assert photo.restored(photo.pixels).codec == ""
 
 
 # ---- Sixteen bits ----

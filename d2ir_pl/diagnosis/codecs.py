@@ -1,0 +1,35 @@
+"""What is assumed of photos that were compressed by a codec whose settings are not read."""
+
+from __future__ import annotations
+
+from d2ir_pl.degradations import Degradation
+from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
+from d2ir_pl.estimators.noise_level import MIN_SIGMA
+from d2ir_pl.image_io import Photo
+
+SPECTRUM_ERROR = 2 * 0.012
+"""Least error, in [-1, 1], with which the spectrum of a photo from a WebP or AVIF file is read.
+
+The codec rounds the finest bands, where noise is looked for, so that far less is seen there. With
+this floor the spectrum shows 0.8 to 1.2 of the width of a blur before WebP of quality 60 to 90, and
+without it 0.2 to 0.7 (docs/experiments.md).
+"""
+CODEC_ERROR = 2 * 0.03
+"""Least error, in [-1, 1], of such a photo that is assumed where a blur is undone.
+
+It is the RMS error of its colours. In the bands that the blur has left it is not white, and is
+amplified where no more than the spectrum's floor is assumed.
+"""
+
+
+def least_noise(photo: Photo, degradation: Degradation) -> float:
+    """The least noise, in [-1, 1], that is assumed of a photo where it is estimated.
+
+    It is more than is seen where a blur is undone after a codec has hidden what there is.
+
+    Args:
+        photo: contents of its file.
+        degradation: family that explains it.
+    """
+    hidden = photo.codec and isinstance(degradation, ConvolutionalBlur)
+    return CODEC_ERROR if hidden else MIN_SIGMA
