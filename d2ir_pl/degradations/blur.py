@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from d2ir_pl.degradations.base import Degradation
+from d2ir_pl.degradations.blur_guesses import guesses, likeliest, padded, trimmed
 from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
+from d2ir_pl.degradations.frame import Frame
 from d2ir_pl.degradations.phi import Phi
-from d2ir_pl.estimators.edge_kernel import edge_kernel
 from d2ir_pl.estimators.kernel_convention import is_symmetric, mirror_evidence
-from d2ir_pl.estimators.kernel_search import spectral_misfit
 from d2ir_pl.estimators.spectrum import gaussian_covariance
-from d2ir_pl.estimators.widths import LOG_WIDTH_SCATTER, SHARP_WIDTH
+from d2ir_pl.estimators.widths import LOG_WIDTH_SCATTER
 from d2ir_pl.image_io import Photo
 from d2ir_pl.operators.convolution import Border
 from d2ir_pl.operators.kernels import (
@@ -28,8 +30,10 @@ from d2ir_pl.operators.kernels import (
 )
 from d2ir_pl.operators.padding import pad
 
-# Least weight of a kernel entry when a free kernel starts: a softmax cannot leave exact zero.
-START_FLOOR = 1e-5
+# Weight that all entries of a free kernel share when it starts: a softmax cannot leave exact zero.
+START_FLOOR = 5e-3
+# Logit of an entry that is zero: 1e-30 to single precision, whatever the others are.
+ZERO_LOGIT = -69.0
 # Evidence a pixel from which one of the two conventions of a kernel is believed: on photographs of
 # the training set, 4 of 245 random shakes are then taken the wrong way round, and 24 not told
 # (docs/experiments.md).
@@ -44,13 +48,16 @@ class Blur(ConvolutionalBlur):
 
     y(u) = sum_v k(v) x(u + v) + n, with k = softmax(logits). phi: `logits` `(B, k, k)`.
 
-    An unknown kernel starts as the anisotropic Gaussian that the power spectrum of y shows
-    (`spectrum.py`) or, where the photo is blurred at all and that explains the spectrum better, as
-    the kernel that the edges of y show (`edge_kernel.py`). A kernel on the simplex follows Fergus
-    et al. 2006.
+    An unknown kernel is guessed in several ways: as the anisotropic Gaussian that the power
+    spectrum of y shows (`spectrum.py`), as a straight motion or a disk (`kernel_search.py`), and by
+    the edges of y for several sizes (`kernel_hypotheses.py`). Where D2IR restores a photo, the
+    guess wins that leads to the best image by a short walk with the prior; where phi is only read
+    off y (`init`), by a quick deconvolution. What the spectrum says counts as well. A kernel on the
+    simplex follows Fergus et al. 2006.
 
     Args:
-        kernel_size: side of the kernel in pixels, odd. Ignored where `kernel` is given.
+        kernel_size: side of the kernel in pixels, odd; of an unknown one, the largest that is
+            looked for. Ignored where `kernel` is given.
         border: `extend` (nothing is assumed about what lies outside the photo), `reflect`,
             `replicate` or `circular`.
         kernel: file with the known kernel: `.npy` (2-D), an image whose brightness is the weight,
@@ -100,30 +107,42 @@ class Blur(ConvolutionalBlur):
     def kernel(self, phi: Phi) -> Tensor:
         return phi["logits"].flatten(1).softmax(1).view_as(phi["logits"])
 
+    def told(self, phi: Phi) -> Self:
+        """The same family with phi known; x reaches no farther than its kernels do."""
+        family = super().told(phi)
+        if self.border == "extend":
+            radius = max(trimmed(kernel).shape[-1] // 2 for kernel in self.kernel(phi))
+            family.frame = Frame(margins=((radius, radius),))
+        return family
+
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
         if self._given is not None:
             evidence = mirror_evidence(y, sigma_y, self._given)
             mirrored = (evidence > DECISIVE)[:, None, None]
             logits = _logits(self._given).to(y)
             return Phi(logits=torch.where(mirrored, logits.flip(0, 1), logits), mirror=evidence)
-        covariance = gaussian_covariance(y, sigma_y, isotropic=False)
-        kernel = gaussian_kernel(covariance, self.kernel_size)
         if self.start == "edges":
-            blurred = torch.linalg.eigvalsh(covariance.cpu())[:, 1].to(y.device) > SHARP_WIDTH**2
-            likely = self._more_likely(y[blurred], sigma_y[blurred], kernel[blurred])
-            kernel = kernel.index_put((blurred,), likely)
-        kernel = kernel + START_FLOOR
+            kernel = torch.stack([self._guessed(*image) for image in zip(y, sigma_y, strict=True)])
+        else:
+            covariance = gaussian_covariance(y, sigma_y, isotropic=False)
+            kernel = gaussian_kernel(covariance, self.kernel_size)
+        kernel = kernel + START_FLOOR / self.kernel_size**2
         return Phi(logits=(kernel / kernel.sum((1, 2), keepdim=True)).log())
 
-    def _more_likely(self, y: Tensor, sigma_y: Tensor, gaussian: Tensor) -> Tensor:
-        """Choose by each spectrum between the Gaussian `(B, k, k)` and the kernel of the edges."""
-        if not len(y):
-            return gaussian
-        edges = [edge_kernel(image, self.kernel_size) for image in y]
-        rows = zip(gaussian, edges, strict=True)
-        both = torch.stack([torch.stack([g, g if e is None else e.to(g)]) for g, e in rows])
-        choice = spectral_misfit(y, sigma_y, both).argmin(1)
-        return both[torch.arange(len(y), device=y.device), choice]
+    def _guessed(self, y: Tensor, sigma_y: Tensor) -> Tensor:
+        """The kernel of one photo that a quick look finds best."""
+        best = likeliest(y, sigma_y, guesses(y, sigma_y, self.kernel_size))
+        return padded(best.kernel, self.kernel_size).to(y)
+
+    def resized(self, size: int) -> Blur:
+        """The same family with kernels of another side, which are unknown."""
+        return Blur(size, self.border, start=self.start)
+
+    def embedded(self, phi: Phi) -> Phi:
+        """The parameters of kernels of another, smaller side as those of this family."""
+        logits = phi["logits"]
+        margin = (self.kernel_size - logits.shape[-1]) // 2
+        return Phi(logits=F.pad(logits, (margin,) * 4, value=ZERO_LOGIT))
 
     def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:
         """Random camera shakes: smooth paths, slightly out of focus."""
@@ -141,8 +160,28 @@ class Blur(ConvolutionalBlur):
         # What is degraded here is correlated with the kernel.
         return self.told(self.known)
 
+    def picture(self, phi: Phi) -> Tensor:
+        """The kernels, each with a largest entry of 1, without the margin that all have empty."""
+        whole = super().picture(phi)
+        if not self.estimated:
+            return whole
+        least = max(3, *(trimmed(kernel).shape[-1] for kernel in whole))
+        margin = (self.kernel_size - least) // 2
+        inner = slice(margin, self.kernel_size - margin)
+        return whole[:, inner, inner]
+
+    def change(self, phi: Phi, before: Phi) -> Tensor:
+        now, then = (self.kernel(p).flatten(1) for p in (phi, before))
+        distance: Tensor = (now - then).norm(dim=1) / now.norm(dim=1)
+        return distance
+
     def describe(self, phi: Phi) -> list[dict[str, Any]]:
         rows = super().describe(phi)
+        if self.estimated:
+            for row, kernel in zip(rows, self.kernel(phi).double().cpu(), strict=True):
+                inner = trimmed(kernel)
+                row["kernel_size"] = inner.shape[-1]
+                row["kernel"] = [[float(f"{v:.9g}") for v in line] for line in inner.tolist()]
         if "mirror" in phi:
             for row, evidence in zip(rows, phi["mirror"].tolist(), strict=True):
                 row["convention"] = "psf" if evidence > DECISIVE else "correlation"
@@ -180,5 +219,4 @@ class Blur(ConvolutionalBlur):
 
 def _logits(kernel: Tensor) -> Tensor:
     """The logarithm of a kernel."""
-    # exp(-69) is 1e-30: a zero of the known kernel stays one to single precision.
-    return kernel.clamp_min(1e-30).log()
+    return kernel.clamp_min(math.exp(ZERO_LOGIT)).log()

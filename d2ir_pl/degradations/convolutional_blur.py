@@ -43,7 +43,12 @@ class ConvolutionalBlur(LinearDegradation):
                 f"an image of {image_size[0]}x{image_size[1]} pixels is smaller than the kernel of "
                 f"{self.kernel_size}x{self.kernel_size}: use border 'reflect' or a smaller kernel"
             )
-        return ConvolutionOperator(self.kernel(phi), image_size, observed, self.border)
+        kernel = self.kernel(phi)
+        if self.border == "extend":  # a known kernel may have a margin that holds nothing
+            outside = self.kernel_size // 2 - self.frame.before
+            inner = slice(outside, self.kernel_size - outside)
+            kernel = kernel[:, inner, inner]
+        return ConvolutionOperator(kernel, image_size, observed, self.border)
 
     def svd(self, phi: Phi, image_size: Size) -> SVD:
         kernel = self.kernel(phi)

@@ -49,7 +49,7 @@ class ConvolutionOperator:
         self._mode: PadMode | None = None if border == "extend" else border
         # How far x is continued at its top and left; with `extend` it is large enough itself.
         before = 0 if border == "extend" else radius
-        self.circle = (_fast(image_size[0] + 2 * before), _fast(image_size[1] + 2 * before))
+        self.circle = (fast_size(image_size[0] + 2 * before), fast_size(image_size[1] + 2 * before))
         self._pads = _margins(self.circle, image_size, before)
         # Where y lies on the circle: a kernel's radius from the top and left.
         self._margins = _margins(self.circle, observed, radius)
@@ -117,7 +117,7 @@ def _trim(x: Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
     return x[..., rows[0] : h - rows[1], columns[0] : w - columns[1]]
 
 
-def _fast(n: int) -> int:
+def fast_size(n: int) -> int:
     """The next length whose only prime factors are 2, 3, 5 and 7, for which FFTs are fast."""
     while True:
         m = n

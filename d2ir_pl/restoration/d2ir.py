@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from d2ir_pl.degradations import Degradation
+from d2ir_pl.degradations import Degradation, Phi
 from d2ir_pl.diffusion import Prior
 from d2ir_pl.errors import naming, require
 from d2ir_pl.restoration.base import GENTLER, RestorationMethod
 from d2ir_pl.restoration.degradation_estimation import DegradationEstimation
+from d2ir_pl.restoration.kernel_contest import each_with_its_kernel, has_contest
 from d2ir_pl.restoration.latent_optimization import LatentOptimization
 from d2ir_pl.restoration.problem import Problem
 from d2ir_pl.restoration.result import Losses, Restoration
@@ -77,7 +78,14 @@ class D2IR(RestorationMethod):
                     build(prior.schedule)
 
     def solve(self, problem: Problem, prior: Prior, observer: Observer) -> Restoration:
-        phi = problem.init()
+        if has_contest(problem.degradation):
+            return each_with_its_kernel(problem, prior, observer, self._restored)
+        return self._restored(problem, problem.init(), prior, observer)
+
+    def _restored(
+        self, problem: Problem, phi: Phi, prior: Prior, observer: Observer
+    ) -> Restoration:
+        """Restore a batch whose parameters start as phi."""
         # What the degradation cannot express counts as noise, but is none of the photo's.
         error = (problem.sigma_y**2 + (2 * self.model_error) ** 2).sqrt()
         noisier = replace(problem, sigma_y=error)

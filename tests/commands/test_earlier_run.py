@@ -90,7 +90,7 @@ def test_a_photo_without_a_start_fails_alone_and_says_why(
         ((), "tells of Blur, not of GaussianBlur: choose the same degradation, or auto"),
         (
             ("--config", "blind_deblur_kernel", "--model.degradation.kernel_size", "9"),
-            "tells of Blur with kernel_size 21, not 9: set the same",
+            "tells of Blur with kernel_size 101, not 9: set the same",
         ),
     ],
 )

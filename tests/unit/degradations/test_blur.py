@@ -135,7 +135,7 @@ def test_the_start_of_a_free_kernel_keeps_the_shape_of_its_gaussian() -> None:
     x = 0.5 * x / x.abs().max()
     y = GaussianBlur(width=2.0, border="reflect")(x, GaussianBlur(width=2.0).init(x, x[:, 0, 0, 0]))
     sigma = torch.tensor([0.01])
-    free, gaussian = Blur(), GaussianBlur(isotropic=False)
+    free, gaussian = Blur(start="spectrum"), GaussianBlur(isotropic=False)
     k, g = (d.kernel(d.init(y, sigma)) for d in (free, gaussian))
     assert float((k - g).abs().max()) < 0.01 * float(g.max())
 
@@ -244,3 +244,18 @@ def test_missing_and_pickled_kernel_files_are_refused(tmp_path: Path) -> None:
 def test_impossible_settings_are_refused(build: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_a_known_kernel_with_an_empty_margin_is_the_same_blur_without_it() -> None:
+    """The kernel of an estimate is much smaller than the largest that was looked for."""
+    small = torch.rand(1, 5, 5, generator=torch.Generator().manual_seed(1))
+    small = small / small.sum()
+    large = torch.nn.functional.pad(small, (18,) * 4)
+    narrow, wide = (
+        Blur(k.shape[-1]).told(Phi(logits=k.clamp_min(1e-30).log())) for k in (small, large)
+    )
+    assert narrow.frame.image_size((20, 30)) == wide.frame.image_size((20, 30)) == (24, 34)
+    x = torch.randn(1, 3, 24, 34, generator=torch.Generator().manual_seed(2))
+    one, other = (blur(x, blur.init(x, torch.ones(1))) for blur in (narrow, wide))
+    assert torch.allclose(one, other, atol=1e-5)
+    assert wide.describe(wide.init(x, torch.ones(1)))[0]["kernel_size"] == 41

@@ -1,0 +1,205 @@
+"""What kernel may have blurred a photo: guesses, of which the image they lead to tells the best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from d2ir_pl.degradations.parametric_blur import DefocusBlur, MotionBlur
+from d2ir_pl.estimators.edge_windows import edge_windows
+from d2ir_pl.estimators.kernel_hypotheses import Hypothesis, kernels_of_edges
+from d2ir_pl.estimators.kernel_search import spectral_misfit
+from d2ir_pl.estimators.kernel_worth import deconvolved, unlikeliness
+from d2ir_pl.estimators.spectrum import gaussian_covariance
+from d2ir_pl.estimators.widths import SHARP_WIDTH
+from d2ir_pl.operators.kernels import gaussian_kernel, principal_widths
+
+# Settings were chosen on photographs with synthetic shakes (docs/experiments.md).
+SIZES = (15, 25, 41, 65, 101)
+"""Sides of the kernels that are looked for, as far as the photo is three of them wide."""
+SPACING = 1.4
+"""Ratio of the largest side to the next one, at least."""
+SETTINGS = ((6.4e-2, 0.0), (3.2e-2, 0.1))
+"""Edge weights, each with the threshold of the minimal pixels."""
+PARAMETRIC_SIZE = 41
+"""Largest side of a straight motion or a disk, whose search takes the square of its time."""
+WINDOW, WINDOW_KERNELS = 512, 4
+"""Side in pixels of the part of a large photo that is looked at, and the same in kernels."""
+SPECTRUM_WEIGHT = 2.0
+"""Weight of the logarithm of the spectrum's misfit in the choice between guesses."""
+QUICK_DOUBT = 0.1
+"""What speaks against every guess but the Gaussian where a quick deconvolution decides."""
+SAME = 0.97
+"""Likeness above which two kernels are taken for one."""
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A kernel that may have blurred a photo.
+
+    Attributes:
+        source: what it was read off: `gaussian`, `motion`, `disk` or `edges`.
+        kernel: `(k, k)` of a correlation, centred, with sum 1.
+    """
+
+    source: str
+    kernel: Tensor
+
+    @property
+    def size(self) -> int:
+        """Side of the kernel in pixels."""
+        return self.kernel.shape[-1]
+
+
+def guesses(y: Tensor, sigma_y: Tensor, largest: int, seen: Tensor | None = None) -> list[Guess]:
+    """Guess the kernel of a photo, from its spectrum and from its edges.
+
+    Args:
+        y: `(C, H, W)` photo in [-1, 1].
+        sigma_y: standard deviation of its noise in the units of y, a scalar.
+        largest: largest side of a kernel in pixels, odd.
+        seen: `(H, W)`, 0 where a pixel is no part of the photo; None where all are.
+
+    Returns:
+        The Gaussian that the spectrum shows, first. It is the only one for a sharp photo, and for
+        one that is too small or flat to show edges.
+    """
+    image, sigma = y.detach().cpu().float()[None], sigma_y.detach().cpu().view(1)
+    covariance = gaussian_covariance(image, sigma, isotropic=False)
+    major = principal_widths(covariance[0])[0]
+    gaussian = Guess("gaussian", gaussian_kernel(covariance, _odd(6 * major, largest))[0])
+    grey = (image[0].mean(0) + 1) / 2
+    sizes = _sizes(min(largest, _odd_below(min(grey.shape) / 3)))
+    if major <= SHARP_WIDTH or not sizes or float(grey.std()) < 1e-3:
+        return [gaussian]
+    side = max(WINDOW, WINDOW_KERNELS * sizes[-1])
+    windows = edge_windows(grey, side, 1, None if seen is None else seen.cpu()).tolist()
+    parts = torch.stack([grey[t : t + side, s : s + side] for t, s in windows])
+    hypotheses = [Hypothesis(size, w, m) for size in sizes for w, m in SETTINGS]
+    edges = [Guess("edges", trimmed(k)) for k in kernels_of_edges(parts, hypotheses)]
+    return [gaussian, *_parametric(image, sigma, min(largest, PARAMETRIC_SIZE)), *edges]
+
+
+def _parametric(y: Tensor, sigma: Tensor, size: int) -> list[Guess]:
+    """The straight motion and the disk that explain the spectrum best."""
+    found = []
+    for source, family in (("motion", MotionBlur(size)), ("disk", DefocusBlur(size))):
+        kernel = family.kernel(family.init(y, sigma))[0]
+        found.append(Guess(source, trimmed(kernel)))
+    return found
+
+
+def trimmed(kernel: Tensor, share: float = 1e-6) -> Tensor:
+    """The kernel `(k, k)` without a margin of entries that hold nothing, k odd and at least 3."""
+    middle = kernel.shape[-1] // 2
+    places = (kernel > share * kernel.max()).nonzero() - middle
+    reach = max(1, int(places.abs().max())) if len(places) else 1
+    inner = slice(middle - reach, middle + reach + 1)
+    kernel = kernel[inner, inner]
+    return kernel / kernel.sum()
+
+
+def likeliest(y: Tensor, sigma_y: Tensor, found: Sequence[Guess]) -> Guess:
+    """The guess that a quick deconvolution and the spectrum together find best.
+
+    Args:
+        y: `(C, H, W)` photo in [-1, 1].
+        sigma_y: standard deviation of its noise in the units of y, a scalar.
+        found: guesses on its kernel, the Gaussian first.
+    """
+    if len(found) == 1:
+        return found[0]
+    scores = _quick_scores(y, found) + handicaps(y, sigma_y, found, QUICK_DOUBT)
+    return found[int(scores.argmin())]
+
+
+def shortlist(y: Tensor, found: Sequence[Guess], count: int) -> list[Guess]:
+    """The first guess, and those that lead to the best images by a quick deconvolution.
+
+    Of guesses that are nearly the same kernel, the better one is kept.
+
+    Args:
+        y: `(C, H, W)` photo in [-1, 1].
+        found: guesses on its kernel.
+        count: number of guesses that are kept, at most.
+
+    Returns:
+        The first guess, and then the others that are kept, best first.
+    """
+    if len(found) == 1:
+        return list(found)
+    kept = [0]
+    kernels = _stacked(found)
+    for i in _quick_scores(y, found).argsort().tolist():
+        if len(kept) < count and all(_likeness(kernels[i], kernels[j]) < SAME for j in kept):
+            kept.append(i)
+    return [found[i] for i in kept]
+
+
+def handicaps(y: Tensor, sigma_y: Tensor, found: Sequence[Guess], doubt: float) -> Tensor:
+    """What the spectrum says against each guess, `(n,)`, in the units of `unlikeliness`.
+
+    The spectrum alone takes many a shake for a Gaussian. But what it says is not seen in an image
+    that a short walk leads to, where blurs that are about as wide look alike.
+
+    Args:
+        y: `(C, H, W)` photo in [-1, 1].
+        sigma_y: standard deviation of its noise in the units of y, a scalar.
+        found: guesses on its kernel, the Gaussian first.
+        doubt: what speaks against every guess but the Gaussian, which has fewer ways to be wrong.
+    """
+    kernels = _stacked(found)[None]
+    misfit = spectral_misfit(y.detach().cpu()[None], sigma_y.detach().cpu().view(1), kernels)[0]
+    against = SPECTRUM_WEIGHT * (misfit / misfit[0]).log() + doubt
+    against[0] = 0
+    return against
+
+
+def _quick_scores(y: Tensor, found: Sequence[Guess]) -> Tensor:
+    """The unlikeliness `(n,)` of the images that a quick deconvolution leads to."""
+    grey = (y.detach().cpu().float().mean(0) + 1) / 2
+    kernels = _stacked(found)
+    side = max(WINDOW, WINDOW_KERNELS * kernels.shape[-1])
+    top, left = edge_windows(grey, side, 1)[0].tolist()
+    part = grey[None, top : top + side, left : left + side]
+    return unlikeliness(*deconvolved(part, kernels))
+
+
+def _stacked(found: Sequence[Guess]) -> Tensor:
+    """The kernels `(n, k, k)` of guesses, at the size of the largest."""
+    largest = max(guess.size for guess in found)
+    return torch.stack([padded(guess.kernel, largest) for guess in found])
+
+
+def _likeness(a: Tensor, b: Tensor) -> float:
+    """The cosine of two kernels at their best shift."""
+    size = (2 * a.shape[-1],) * 2
+    product = torch.fft.rfft2(a, s=size) * torch.fft.rfft2(b, s=size).conj()
+    return float(torch.fft.irfft2(product, s=size).max() / (a.norm() * b.norm()))
+
+
+def padded(kernel: Tensor, size: int) -> Tensor:
+    """A kernel `(k, k)` in the middle of `(size, size)` zeros, both odd."""
+    return F.pad(kernel, ((size - kernel.shape[-1]) // 2,) * 4)
+
+
+def _sizes(largest: int) -> list[int]:
+    """Sides of kernels up to about a largest one; none where that is under 3."""
+    if largest < 3:
+        return []
+    sizes = [size for size in SIZES if size <= largest]
+    return sizes if sizes and SPACING * sizes[-1] > largest else [*sizes, largest]
+
+
+def _odd_below(n: float) -> int:
+    return 2 * int((n - 1) // 2) + 1
+
+
+def _odd(least: float, largest: int) -> int:
+    """The smallest odd number of at least 3 and `least`, or `largest` where that is less."""
+    return min(largest, max(3, 2 * math.ceil((least - 1) / 2) + 1))

@@ -1,0 +1,124 @@
+import pytest
+import torch
+from shaken import blurred, corner, discs
+from torch import Tensor
+
+from d2ir_pl.degradations import Blur
+from d2ir_pl.degradations.blur_guesses import Guess, guesses, padded, shortlist, trimmed
+from d2ir_pl.estimators.edge_windows import edge_windows
+from d2ir_pl.estimators.kernel_hypotheses import Hypothesis, cleaned, kernels_of_edges, periodic
+from d2ir_pl.estimators.kernel_worth import deconvolved, unlikeliness
+from d2ir_pl.operators.kernels import gaussian_kernel, kernel_centroid
+from d2ir_pl.results.metrics import kernel_similarity
+
+SIZES = (15, 25)
+
+
+def grey(y: Tensor) -> Tensor:
+    return (y.mean(0, keepdim=True) + 1) / 2
+
+
+def test_the_path_of_a_shake_is_found_with_any_support_that_holds_it() -> None:
+    windows = grey(blurred(discs(), corner(), 0.01)[0])
+    found = kernels_of_edges(windows, [Hypothesis(size, 3.2e-2, 0.1) for size in SIZES])
+    for kernel, size in zip(found, SIZES, strict=True):
+        assert kernel.shape == (size, size)
+        assert float(kernel_similarity(kernel, corner())) > 0.9
+        assert float(kernel.min()) >= 0
+        assert float(kernel.sum()) == pytest.approx(1, abs=1e-5)
+        # By as much as it is off the middle, the restored picture lies beside the photo.
+        assert float(kernel_centroid(kernel[None]).abs().max()) <= 1
+
+
+def test_hypotheses_of_one_size_are_computed_as_if_alone() -> None:
+    windows = grey(blurred(discs(96), corner(), 0.01)[0])
+    both = [Hypothesis(15, 6.4e-2), Hypothesis(15, 3.2e-2, 0.1)]
+    together = kernels_of_edges(windows, both)
+    for kernel, hypothesis in zip(together, both, strict=True):
+        (alone,) = kernels_of_edges(windows, [hypothesis])
+        assert float(kernel_similarity(alone, kernel)) > 0.99
+
+
+def test_a_shifted_scene_has_the_same_kernel() -> None:
+    whole = grey(blurred(discs(), corner(), 0.0)[0])
+    parts = [whole[:, :112, :112], whole[:, 5:117, 7:119]]
+    one, other = (kernels_of_edges(part, [Hypothesis(15, 3.2e-2, 0.1)])[0] for part in parts)
+    assert float(kernel_similarity(one, other)) > 0.9
+
+
+def test_small_entries_and_islands_are_removed_and_the_rest_is_centred() -> None:
+    kernel = torch.zeros(1, 15, 15)
+    kernel[0, 2:6, 3] = 1.0
+    kernel[0, 9, 9] = 0.2  # a twentieth of the sum, touching nothing
+    kernel[0, 8, 3] = 0.04  # under a twentieth of the largest entry
+    (found,) = cleaned(kernel, islands=True)
+    assert float(found.sum()) == pytest.approx(1)
+    assert int((found > 0).sum()) == 4
+    assert float(kernel_centroid(found[None]).abs().max()) <= 0.5
+    (kept,) = cleaned(kernel, islands=False)
+    assert int((kept > 0).sum()) == 5
+
+
+def test_a_kernel_without_a_positive_entry_stays_finite() -> None:
+    assert bool(cleaned(-torch.ones(1, 5, 5), islands=True).isfinite().all())
+
+
+def test_a_margin_leads_back_to_the_beginning() -> None:
+    x = torch.arange(12.0).expand(1, 10, 12) + torch.arange(10.0)[:, None]
+    closed = periodic(x, 6)[0]
+    assert torch.equal(closed[:10, :12], x[0])
+    steps = (torch.roll(closed, -1, 1) - closed).abs()
+    assert float(steps.max()) < 4  # no jump of 11 from the end to the beginning
+
+
+def test_a_shake_leads_to_a_better_image_than_wrong_kernels() -> None:
+    windows = grey(blurred(discs(), corner(), 0.01)[0])
+    wide = gaussian_kernel(3.0 * torch.eye(2)[None], 21)[0]
+    kernels = torch.stack([corner(), corner().flip(1), corner().T, wide])
+    scores = unlikeliness(*deconvolved(windows, kernels))
+    assert int(scores.argmin()) == 0
+
+
+def test_the_true_kernel_is_on_the_short_list_and_twins_are_left_out() -> None:
+    y = blurred(discs(), corner(), 0.01)[0]
+    twin = padded(trimmed(corner()), 17)
+    kernels = [gaussian_kernel(3.0 * torch.eye(2)[None], 21)[0], corner().T, corner(), twin]
+    found = [Guess("edges", kernel) for kernel in kernels]
+    best = shortlist(y, found, 4)
+    assert best[0] is found[0]
+    assert float(kernel_similarity(best[1].kernel, corner())) > 0.99
+    assert len(best) == 3
+
+
+@pytest.mark.parametrize("y", [torch.zeros(3, 80, 80), discs(8), discs(96)])
+def test_flat_tiny_and_sharp_photos_have_one_guess(y: Tensor) -> None:
+    (only,) = guesses(y, torch.tensor(0.01), 15)
+    assert only.source == "gaussian"
+    assert Blur(15).init(y[None], torch.tensor([0.01]))["logits"].shape == (1, 15, 15)
+
+
+def test_windows_lie_on_edges_that_are_not_clipped() -> None:
+    image = torch.full((200, 200), 0.5)
+    image[20:60, 20:60] = discs(40).mean(0) / 2 + 0.5  # edges in all directions
+    image[120:180, 120:180] = (discs(60).mean(0) > 0).float()  # stronger, and clipped
+    image[150:190, 10:110:10] = 0.2  # stripes in one direction
+    ((top, left),) = edge_windows(image, 48, 1).tolist()
+    assert abs(top - 16) <= 12
+    assert abs(left - 16) <= 12
+
+
+def test_windows_do_not_repeat_and_fit_the_photo() -> None:
+    image = (discs(160).mean(0) + 1) / 2
+    places = edge_windows(image, 64, 3)
+    assert 1 < len(places) <= 3
+    assert int(places.max()) <= 160 - 64
+    for i, a in enumerate(places.tolist()):
+        for b in places.tolist()[:i]:
+            assert max(abs(a[0] - b[0]), abs(a[1] - b[1])) > 32
+    assert edge_windows(image, 500, 3).tolist() == [[0, 0]]
+
+
+def test_trimmed_and_padded_kernels_are_the_same_kernel() -> None:
+    kernel = trimmed(padded(corner(), 31), 1e-3)
+    assert kernel.shape[-1] < 21
+    assert float(kernel_similarity(kernel, corner())) > 0.999
