@@ -118,6 +118,8 @@ def _opened(path: Path) -> Iterator[BufferedReader]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            if path.is_dir():
+                os.scandir(path).close()  # raises why it cannot be listed, where that is so
             # A named pipe would block for ever.
             if path.exists() and not path.is_file():
                 raise RefusedError("is not a regular file; pass the path of an image file")

@@ -6,12 +6,14 @@ import glob
 import itertools
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from d2ir_pl.errors import InputError
 from d2ir_pl.image_io import EXTENSIONS, ImageError, image_size
 from d2ir_pl.inputs.items import Item
 from d2ir_pl.inputs.names import result_names
+from d2ir_pl.inputs.walking import Walk
 
 
 def find_items(
@@ -30,33 +32,52 @@ def find_items(
         InputError: if nothing is found, or an image has no reference or several.
     """
     clean = None if references is None else _references(references)
-    base, paths = _find(inputs, Path(references) if references else None)
-    groups = [[path] for path in paths]
-    keys = [path.relative_to(base).as_posix() for path in paths]
+    found = _find(inputs, Path(references) if references else None)
+    groups = [[path] for path in found.paths]
+    keys = [path.relative_to(found.base).as_posix() for path in found.paths]
     if scenes:
-        folders = list(dict.fromkeys(path.parent for path in paths))
-        groups = [[path for path in paths if path.parent == folder] for folder in folders]
-        keys = [folder.relative_to(base).as_posix() for folder in folders]
+        folders = list(dict.fromkeys(path.parent for path in found.paths))
+        groups = [[path for path in found.paths if path.parent == folder] for folder in folders]
+        keys = [folder.relative_to(found.base).as_posix() for folder in folders]
         # A folder that is a scene itself is known by its name.
         keys = [
             folder.name if key == "." else key for folder, key in zip(folders, keys, strict=True)
         ]
+    unlisted = [path.relative_to(found.base).as_posix() for path in found.unlisted]
+    names = result_names([*keys, *unlisted])
     items = []
-    for (path, *others), key, name in zip(groups, keys, result_names(keys), strict=True):
+    for (path, *others), key, name in zip(groups, keys, names[: len(keys)], strict=True):
         reference = None
         if clean is not None:
-            found = clean.get(str(Path(key).with_suffix("")), [])
-            if len(found) != 1:
-                what = "no reference" if not found else f"{len(found)} references"
+            matching = clean.get(str(Path(key).with_suffix("")), [])
+            if len(matching) != 1:
+                what = "no reference" if not matching else f"{len(matching)} references"
                 subject = path.parent if others else path
                 raise InputError(f"{subject} has {what} in {references}: give exactly one")
-            reference = found[0]
+            reference = matching[0]
         items.append(Item(path, key, name, reference, tuple(others)))
-    return items
+    # Whatever lies in folders that cannot be listed is not left out in silence: reading fails.
+    left = zip(found.unlisted, unlisted, names[len(keys) :], strict=True)
+    return items + [Item(path, key, name) for path, key, name in left]
 
 
-def _find(inputs: str | Sequence[str], excluded: Path | None) -> tuple[Path, list[Path]]:
-    """The folder that names are relative to, and the image files in it."""
+@dataclass(frozen=True)
+class _Found:
+    """What was found.
+
+    Attributes:
+        base: folder that names are relative to.
+        paths: image files in it.
+        unlisted: folders in it that cannot be listed.
+    """
+
+    base: Path
+    paths: list[Path]
+    unlisted: list[Path] = field(default_factory=list)
+
+
+def _find(inputs: str | Sequence[str], excluded: Path | None) -> _Found:
+    """The image files of all inputs."""
     if isinstance(inputs, str):
         return _find_one(inputs, excluded)
     if not inputs:
@@ -64,24 +85,31 @@ def _find(inputs: str | Sequence[str], excluded: Path | None) -> tuple[Path, lis
     found = [_find_one(one, excluded) for one in inputs]
     if len(found) == 1:
         return found[0]
-    bases = [base for base, _ in found]
-    paths = [path for _, several in found for path in several]
+    bases = [one.base for one in found]
+    paths = [path for one in found for path in one.paths]
+    unlisted = [path for one in found for path in one.unlisted]
     if len({base.is_absolute() for base in bases}) > 1 or any(".." in base.parts for base in bases):
-        bases, paths = ([Path(os.path.abspath(p)) for p in several] for several in (bases, paths))
-    return Path(os.path.commonpath(bases)), list(dict.fromkeys(paths))
+        bases, paths, unlisted = (
+            [Path(os.path.abspath(p)) for p in several] for several in (bases, paths, unlisted)
+        )
+    base = Path(os.path.commonpath(bases))
+    return _Found(base, list(dict.fromkeys(paths)), list(dict.fromkeys(unlisted)))
 
 
-def _find_one(inputs: str, excluded: Path | None) -> tuple[Path, list[Path]]:
+def _find_one(inputs: str, excluded: Path | None) -> _Found:
     """The same for one file, folder or pattern."""
     path = Path(inputs)
-    if path.is_file():
-        return path.parent, [path]
-    if path.is_dir():
-        found = _images_below(path, excluded)
-        if not found:
-            kinds = " ".join(sorted(EXTENSIONS))
-            raise InputError(f"inputs {inputs} is a folder without image files ({kinds})")
-        return path, found
+    try:
+        if path.is_dir():
+            return _below(path, inputs, excluded)
+        # What is no regular file, and links that lead nowhere, are refused when they are read.
+        if os.path.lexists(path):
+            path.lstat()
+            return _Found(path.parent, [path])
+    except OSError as error:
+        raise InputError(
+            f"inputs {inputs} cannot be looked at ({error.strerror}): check its permissions"
+        ) from None
     if glob.has_magic(inputs):
         fixed = list(itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
         base, pattern = Path(*fixed), list(path.parts[len(fixed) :])
@@ -89,32 +117,34 @@ def _find_one(inputs: str, excluded: Path | None) -> tuple[Path, list[Path]]:
             raise InputError(f"inputs {inputs} goes up behind a wildcard: name the folder instead")
         if pattern[-1] == "**":
             pattern.append("*")
-        # Unlike the module glob's, this one's ** does not follow links, which may lead in circles.
-        found = sorted(p for p in base.glob("/".join(pattern)) if _is_image(p, base))
-        if not found:
+        walk = Walk(base, pattern)
+        found = [file for file in walk.files if _is_image(file)]
+        if not found and not walk.unlisted:
             raise InputError(f"inputs {inputs} matches no image files: check the pattern")
-        return base, found
+        return _Found(base, found, walk.unlisted)
     raise InputError(f"inputs {inputs} does not exist: give a file, a folder or a quoted glob")
 
 
-def _images_below(folder: Path, excluded: Path | None) -> list[Path]:
-    excluded = excluded.resolve() if excluded else None
-    if excluded is not None and folder.resolve() not in excluded.parents:
-        excluded = None
-    found = []
-    for path in sorted(folder.rglob("*")):
-        if not _is_image(path, folder):
-            continue
-        if excluded is not None and excluded in path.resolve().parents:
-            continue
-        found.append(path)
-    return found
+def _below(folder: Path, inputs: str, excluded: Path | None) -> _Found:
+    """The image files below a folder, but for those below an excluded one."""
+    walk = Walk(folder)
+    if folder in walk.unlisted:
+        os.scandir(folder).close()  # raises why
+    if excluded is not None and folder.resolve() in excluded.resolve().parents:
+        inside = excluded.resolve()
+        left_out = {file for file in walk.files if inside in file.resolve().parents}
+    else:
+        left_out = set()
+    found = [file for file in walk.files if _is_image(file) and file not in left_out]
+    if not found and not walk.unlisted:
+        kinds = " ".join(sorted(EXTENSIONS))
+        raise InputError(f"inputs {inputs} is a folder without image files ({kinds})")
+    return _Found(folder, found, walk.unlisted)
 
 
-def _is_image(path: Path, base: Path) -> bool:
-    """Whether a file below `base` has the extension of an image and is not hidden."""
-    hidden = any(part.startswith(".") for part in path.relative_to(base).parts)
-    return not hidden and path.suffix.lower() in EXTENSIONS and path.is_file()
+def _is_image(path: Path) -> bool:
+    """Whether a file has the extension of an image."""
+    return path.suffix.lower() in EXTENSIONS
 
 
 def _references(references: str) -> dict[str, list[Path]]:
@@ -124,8 +154,14 @@ def _references(references: str) -> dict[str, list[Path]]:
         raise InputError(
             f"references {references} is not a folder: give the folder of clean images"
         )
+    walk = Walk(folder)
+    if walk.unlisted:
+        raise InputError(
+            f"references {references}: the folder {walk.unlisted[0]} cannot be listed: check its "
+            "permissions"
+        )
     found: dict[str, list[Path]] = {}
-    for path in _images_below(folder, None):
+    for path in filter(_is_image, walk.files):
         key = str(path.relative_to(folder).with_suffix(""))
         found.setdefault(key, []).append(path)
     return found

@@ -87,7 +87,13 @@ class ResultFolder:
         """Remove texts that a run which was killed has left half-written; call it under the lock.
 
         Pictures are swept by `pictures.sweep_pictures`.
+
+        Raises:
+            OutputError: if a folder stands where a file will be written.
         """
+        for path in (self.metrics, self.report, self.config):
+            if path.is_dir():  # which would be noticed only when all is done
+                raise OutputError(f"{path} is a folder: move it away, or choose another --output")
         with self.writing():
             drafts = [_draft_of(path) for path in (self.metrics, self.report, self.config)]
             for draft in (*drafts, *(self.root / "degradation").rglob("*.json.tmp")):
@@ -130,7 +136,7 @@ class ResultFolder:
             start: computes that of the phi that it starts from; empty where there is none.
         """
         record = self.read(name)
-        if record is None or record.status != "restored" or not self.restored(name).is_file():
+        if record is None or record.status != "restored" or not os.path.isfile(self.restored(name)):
             return "missing"
         if record.input_sha256 != digest():
             return "missing"
@@ -219,9 +225,22 @@ class ResultFolder:
         return [r for r in map(self.read, names) if r is not None]
 
     def names(self) -> list[str]:
-        """The names of all images that have a record, in their order."""
+        """The names of all images that have a record, in their order.
+
+        Raises:
+            OutputError: if a folder of records cannot be listed.
+        """
+
+        def refuse(error: OSError) -> None:
+            raise OutputError(
+                f"{error.filename} cannot be listed ({error.strerror}): get permission to read it"
+            )
+
         folder = self.root / "degradation"
-        return sorted(str(p.relative_to(folder))[: -len(".json")] for p in folder.rglob("*.json"))
+        walk = os.walk(folder, onerror=refuse) if os.path.isdir(folder) else ()
+        paths = [Path(place, file) for place, _, files in walk for file in files]
+        records = [str(path.relative_to(folder)) for path in paths if path.suffix == ".json"]
+        return sorted(record[: -len(".json")] for record in records)
 
     def write_settings(self, text: str) -> None:
         """Write `config.yaml`, the settings that repeat the run."""

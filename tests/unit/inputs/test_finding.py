@@ -1,6 +1,9 @@
 """Which files are found, under which names."""
 
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from photos import save, save_all
@@ -8,8 +11,9 @@ from photos import save, save_all
 from d2ir_pl.errors import InputError
 from d2ir_pl.image_io import EXTENSIONS
 from d2ir_pl.inputs.finding import find_items
-from d2ir_pl.inputs.items import Item
+from d2ir_pl.inputs.items import Failure, Item
 from d2ir_pl.inputs.names import result_names, unique_names
+from d2ir_pl.inputs.samples import read_sample
 
 
 def names(items: list[Item]) -> list[str]:
@@ -133,7 +137,9 @@ def test_links_in_circles_are_not_followed(tmp_path: Path) -> None:
         (tmp_path / loop).symlink_to(tmp_path, target_is_directory=True)
     (tmp_path / "self.png").symlink_to("self.png")
     for inputs in (tmp_path, tmp_path / "**" / "*.png", tmp_path / "**"):
-        assert {i.key for i in find_items(str(inputs), None)} == {"a.png", "sub/b.png"}
+        # A link that leads nowhere is not left out in silence: reading it says so.
+        keys = {i.key for i in find_items(str(inputs), None)}
+        assert keys == {"a.png", "sub/b.png", "self.png"}
 
 
 @pytest.mark.parametrize("pattern", ["*/../../out/*.png", "**/../*.png"])
@@ -193,3 +199,46 @@ def test_missing_and_ambiguous_references_are_refused(tmp_path: Path) -> None:
     save_all(clean, ["a.png", "a.tif"])
     with pytest.raises(InputError, match=r"a\.png has 2 references .*: give exactly one"):
         find_items(str(inputs), str(clean))
+
+
+# ---- What cannot be looked at ----
+
+
+def test_a_folder_that_cannot_be_listed_is_an_input_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_all(tmp_path, ["a.png", "sub/b.png", "other/c.png"])
+    scandir = os.scandir
+
+    def denied(path: Path) -> Any:  # permissions do not stop a privileged user
+        if Path(path).name == "sub":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    for inputs in (str(tmp_path), f"{tmp_path}/**", f"{tmp_path}/**/*.png"):
+        items = {item.key: item for item in find_items(inputs, None)}
+        assert set(items) == {"a.png", "other/c.png", "sub"}
+        failure = read_sample(items["sub"])
+        assert isinstance(failure, Failure)
+        assert "sub cannot be read (Permission denied); check" in failure.reason
+    with pytest.raises(InputError, match=r"sub cannot be looked at \(Permission denied\)"):
+        find_items(str(tmp_path / "sub"), None)
+    with pytest.raises(InputError, match=r"sub cannot be listed: check"):
+        find_items(str(tmp_path / "a.png"), str(tmp_path))
+
+
+def test_pipes_and_dangling_links_are_inputs_that_fail(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "link.png").symlink_to("nowhere.png")
+    for inputs in (str(tmp_path), [f"{tmp_path}/pipe.png", f"{tmp_path}/link.png"]):
+        reasons = [read_sample(item) for item in find_items(inputs, None)]
+        assert [isinstance(reason, Failure) for reason in reasons] == [True, True]
+        link, pipe = sorted(r.reason for r in reasons if isinstance(r, Failure))
+        assert "link.png cannot be read (No such file or directory)" in link
+        assert "pipe.png is not a regular file" in pipe
+
+
+def test_a_name_too_long_for_the_system_is_one_sentence() -> None:
+    with pytest.raises(InputError, match=r"n cannot be looked at \(File name too long\)|exist"):
+        find_items("n" * 300, None)

@@ -123,6 +123,32 @@ def test_a_file_in_the_way_is_one_sentence(folder: ResultFolder, what: str) -> N
     assert (folder.root / what).read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["metrics.csv", "config.yaml", "report.html"])
+def test_a_folder_in_place_of_a_file_is_refused_before_the_work(
+    folder: ResultFolder, name: str
+) -> None:
+    (folder.root / name).mkdir()
+    with pytest.raises(OutputError, match=f"{name} is a folder: move it away"):
+        folder.sweep()
+
+
+def test_a_lock_that_cannot_be_opened_is_one_sentence(
+    folder: ResultFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder.root / ".lock").mkdir()
+    with pytest.raises(OutputError, match=r"lock cannot be opened .*: remove it"), folder.lock():
+        raise AssertionError("locked")
+
+    def denied(*args: object) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    (folder.root / ".lock").rmdir()
+    monkeypatch.setattr(os, "open", denied)
+    refusal = pytest.raises(OutputError, match=r"lock cannot be opened \(Permission denied\)")
+    with refusal, folder.lock():
+        raise AssertionError("locked")
+
+
 def test_a_full_disk_is_one_sentence_and_leaves_the_image_missing(
     folder: ResultFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
