@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -23,6 +24,10 @@ from d2ir_pl.inputs.samples import Sample
 from d2ir_pl.operators.linear import size_of
 from d2ir_pl.restoration import RestorationMethod
 from d2ir_pl.restoration.construction import construct
+
+MOST_AROUND, SMALL = 25, 2**18
+"""How many times the pixels of what the user gets are restored at most, and pixels that may always
+be: what lies around a photo is unseen, and only guessed."""
 
 Start = Callable[[Sample], SavedPhi]
 """Finds the phi that a photo was found to have in an earlier restoration."""
@@ -213,6 +218,7 @@ class Observation:
                 f"a mask is given, and {type(degradation).__name__} has no use for one: leave it "
                 "out, or restore with the degradation Mask()"
             )
+        _require_bounded(degradation, size_of(y))
         own = degradation.for_images([sample.photo], [sample.item.key])
         observed: Tensor | None = None
         findings: tuple[str, ...] = ()
@@ -239,6 +245,7 @@ class Observation:
         Raises:
             ValueError: if the degradation lacks something of this image, such as a mask.
         """
+        _require_bounded(degradation, size_of(clean))
         degradation = degradation.for_images([sample.photo], [sample.item.key], degraded=False)
         x = degradation.frame.fit(clean.clone())
         generators = [image_generator(seed, sample.item.key, "degrade")]
@@ -253,6 +260,23 @@ class Observation:
         y = observe(degradation, degradation.frame.embed(x), phi, draw)
         stored = ((y.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
         return cls(sample, stored, degradation, x, phi)
+
+
+def _require_bounded(degradation: Degradation, size: tuple[int, int]) -> None:
+    """Check that a photo needs no huge image around it, as it does for a kernel of its own size.
+
+    Raises:
+        ValueError: if it does.
+    """
+    whole = degradation.frame.image_size(size)
+    given = degradation.frame.output_size(size)
+    if math.prod(whole) > max(MOST_AROUND * math.prod(given), SMALL):
+        raise ValueError(
+            "an image of {}x{} pixels would have to be restored for one of {}x{}: ".format(
+                *whole, *given
+            )
+            + "give a smaller kernel, or the whole photo"
+        )
 
 
 def _ignores_masks(degradation: Degradation) -> bool:

@@ -10,10 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from d2ir_pl.image_io import read_image
+from d2ir_pl.errors import in_words
+from d2ir_pl.image_io import ImageError, read_image
 from d2ir_pl.operators.constants import kept
 from d2ir_pl.operators.numbers import Array, read_object, unpacked
 
+WIDE = 101
+"""Side of a known kernel in pixels from which zeros all around are left out, as they cost time."""
+
+LARGEST_SIDE = 4097
+"""Side of a known kernel in pixels at most, once zeros all around are left out."""
+
+_MOST_BYTES = 2**28
 _RECORD = "the .json that predict writes about a photo"
 
 
@@ -70,36 +78,80 @@ def read_kernel(path: Path) -> Tensor:
 
     A record is the `.json` that `predict` writes about a photo, with the blur that it estimated.
     Kernels with an even side get a row or column of zeros, and oblong ones are padded to squares.
+    Where the side is more than `WIDE`, zeros all around are left out, as many as keep the middle
+    where it is.
 
     Raises:
-        ValueError: if the file is missing or does not hold a non-negative, non-empty 2-D kernel.
+        ValueError: if the file is missing or does not hold a non-negative, non-empty 2-D kernel, or
+            one with a side of more than `LARGEST_SIDE`.
     """
     if not path.is_file():
         raise ValueError(
             f"kernel file {path} does not exist: give a .npy file, an image, or the .json of a "
             "restored photo"
         )
-    if path.suffix.lower() == ".json":
+    suffix = path.suffix.lower()
+    if suffix == ".json":
         values = _kernel_of_record(path)
-    elif path.suffix == ".npy":
-        try:
-            values = np.load(path, allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
-            raise ValueError(f"kernel file {path} is not a readable .npy array: {error}") from None
+    elif suffix == ".npy":
+        values = _kernel_of_array(path)
     else:
-        values = ((read_image(path).pixels.mean(0) + 1) / 2).numpy()
+        try:
+            values = ((read_image(path).pixels.mean(0) + 1) / 2).numpy()
+        except ImageError as error:
+            raise ValueError(
+                f"kernel file {error}; arrays are read from .npy files, as numpy.save writes them"
+            ) from None
     values = np.asarray(values)
-    if values.ndim != 2 or values.dtype.kind not in "fiu":
+    if values.ndim != 2 or values.dtype.kind not in "fiu" or not values.size:
         raise ValueError(
-            f"kernel file {path} holds {values.dtype} {values.shape}: give a 2-D array"
+            f"kernel file {path} holds {values.dtype} {values.shape}: give a 2-D array of numbers"
         )
-    kernel = torch.from_numpy(values.astype(np.float32))
-    if not bool(kernel.isfinite().all()) or float(kernel.min()) < 0 or float(kernel.sum()) <= 0:
+    # In float64, where the sum of the largest float32 does not overflow.
+    kernel = torch.from_numpy(values.astype(np.float64))
+    if not bool(kernel.isfinite().all()) or float(kernel.min()) < 0 or float(kernel.max()) <= 0:
         raise ValueError(f"kernel file {path} must hold finite weights of at least 0, not all 0")
+    kernel = kernel / kernel.max()
     side = max(3, *(n + 1 - n % 2 for n in kernel.shape))
     (top, below), (left, right) = (_halves(side - n) for n in kernel.shape)
     kernel = F.pad(kernel, (left, right, top, below))
-    return kernel / kernel.sum()
+    kernel = kernel if side <= WIDE else _trimmed(kernel)
+    if len(kernel) > LARGEST_SIDE:
+        raise ValueError(
+            f"kernel file {path} holds a kernel of {len(kernel)}x{len(kernel)} pixels, more than "
+            f"{LARGEST_SIDE}: cut it to what it weighs"
+        )
+    return (kernel / kernel.sum()).float()
+
+
+def _trimmed(kernel: Tensor) -> Tensor:
+    """A square kernel without the zeros all around, but for a side of 3; its middle stays."""
+    middle = len(kernel) // 2
+    reach = (kernel.nonzero() - middle).abs().max()
+    r = max(1, int(reach))
+    return kernel[middle - r : middle + r + 1, middle - r : middle + r + 1]
+
+
+def _kernel_of_array(path: Path) -> Array:
+    """The array in a `.npy` file.
+
+    Raises:
+        ValueError: if the file is too large, or no such file.
+    """
+    if path.stat().st_size > _MOST_BYTES:
+        raise ValueError(
+            f"kernel file {path} has {path.stat().st_size} bytes, too many for a kernel: cut it to "
+            "what it weighs"
+        )
+    try:
+        values = np.load(path, allow_pickle=False)
+    except Exception as error:  # the reader raises anything at all on hostile bytes
+        raise ValueError(
+            f"kernel file {path} is not a readable .npy array: {in_words(error)}"
+        ) from None
+    if not isinstance(values, np.ndarray):
+        raise ValueError(f"kernel file {path} holds several arrays: save one with numpy.save")
+    return values
 
 
 def _kernel_of_record(path: Path) -> Array:
