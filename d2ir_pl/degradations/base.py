@@ -43,6 +43,9 @@ class Degradation(KeepsArguments, nn.Module, ABC):
     keeps_grey: bool = True
     """Whether the restoration of a grey photo is grey; False where colour is to be restored."""
 
+    uniform: bool = False
+    """Whether phi degrades every part of a photo as it degrades the whole."""
+
     phi_settings: ClassVar[tuple[str, ...]] = ()
     """The settings on which the meaning of phi depends, such as the side of a free kernel."""
 

@@ -44,6 +44,7 @@ class Compose(Degradation):
         self.parts: list[Degradation] = nn.ModuleList(parts)  # type: ignore[assignment]
         self.estimated = any(part.estimated for part in parts)
         self.keeps_grey = all(part.keeps_grey for part in parts)
+        self.uniform = all(part.uniform for part in parts)
         self.frame = Frame(
             math.prod(part.frame.factor for part in parts),
             tuple(margin for part in reversed(parts) for margin in part.frame.margins),

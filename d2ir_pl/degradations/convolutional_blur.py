@@ -19,6 +19,7 @@ from d2ir_pl.operators.svd import SEPARABLE, SVD, Circulant, Separable, correlat
 class ConvolutionalBlur(LinearDegradation):
     """What free and parametric blurs share; see `ConvolutionOperator` for the equation."""
 
+    uniform = True
     phi_settings: ClassVar[tuple[str, ...]] = ("kernel_size",)
 
     def __init__(self, kernel_size: int, border: Border) -> None:

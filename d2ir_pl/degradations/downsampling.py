@@ -75,6 +75,7 @@ class Downsampling(LinearDegradation):
         ValueError: for settings outside their range.
     """
 
+    uniform = True
     phi_settings = ("factor", "kernel", "centred")
 
     def __init__(

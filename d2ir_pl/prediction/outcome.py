@@ -139,6 +139,7 @@ class ImageResult:
             width=r.x0.shape[-1],
             seed=self.seed,
             sigma_y=float(r.sigma_y) / 2,
+            model_error=None if r.model_error is None else float(r.model_error) / 2,
             residual=float(r.residual) / 4,
             stopped_by=r.stopped_by[0],
             nfe=r.nfe[0],

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
+from torch import Tensor
+
 from d2ir_pl.degradations import Degradation, Phi
 from d2ir_pl.diffusion import Prior
 from d2ir_pl.errors import naming, require
+from d2ir_pl.restoration.assumed_error import assumed_error
 from d2ir_pl.restoration.base import GENTLER, RestorationMethod
 from d2ir_pl.restoration.degradation_estimation import DegradationEstimation
 from d2ir_pl.restoration.kernel_contest import each_with_its_kernel, has_contest
@@ -32,10 +35,11 @@ class D2IR(RestorationMethod):
             it does.
         model_error: standard deviation in [0, 1] of what the degradation cannot express, such as
             the error of an estimated kernel. It counts as noise in both stages: a result that
-            explained y any better would have artefacts instead.
+            explained y any better would have artefacts instead. `auto` reads it off each photo
+            (`assumed_error.py`), which takes one to four walks over a part of it.
 
     Raises:
-        ValueError: for an unknown stage, or an error outside [0, 1).
+        ValueError: for an unknown stage, or an error that is not `auto` and outside [0, 1).
     """
 
     def __init__(
@@ -43,11 +47,15 @@ class D2IR(RestorationMethod):
         estimation: DegradationEstimation = DegradationEstimation(),
         latent: LatentOptimization = LatentOptimization(),
         stages: Literal["both", "estimation", "latent"] = "both",
-        model_error: float = 0.0,
+        model_error: float | Literal["auto"] = 0.0,
     ) -> None:
         if stages not in ("both", "estimation", "latent"):
             raise ValueError(f"stages {stages!r} must be 'both', 'estimation' or 'latent'")
-        require("model_error", model_error, 0, below=1, remedy="such as 0.03")
+        if isinstance(model_error, str):
+            if model_error != "auto":
+                raise ValueError(f"model_error {model_error!r} must be 'auto' or a number")
+        else:
+            require("model_error", model_error, 0, below=1, remedy="such as 0.03")
         self.estimation = estimation
         self.latent = latent
         self.stages = stages
@@ -87,9 +95,8 @@ class D2IR(RestorationMethod):
     ) -> Restoration:
         """Restore a batch whose parameters start as phi."""
         # What the degradation cannot express counts as noise, but is none of the photo's.
-        error = (problem.sigma_y**2 + (2 * self.model_error) ** 2).sqrt()
-        noisier = replace(problem, sigma_y=error)
-        nfe = [0] * len(problem)
+        assumed, nfe = self._assumed(problem, phi, prior)
+        noisier = replace(problem, sigma_y=assumed)
         stopped_by: list[StoppedBy] = ["steps"] * len(problem)
         losses: Losses = {}
         if self.stages == "latent":
@@ -97,9 +104,18 @@ class D2IR(RestorationMethod):
         else:
             estimate = self.estimation(noisier, phi, prior, observer)
             x, phi, losses = estimate.x, estimate.phi, estimate.losses
-            nfe = [self.estimation.steps] * len(problem)
+            nfe = [n + self.estimation.steps for n in nfe]
         if self.stages != "estimation":
             latent = self.latent(noisier, x, phi, prior, observer)
             x, stopped_by, losses = latent.x, latent.stopped_by, {**losses, **latent.losses}
             nfe = [a + b for a, b in zip(nfe, latent.nfe, strict=True)]
-        return problem.result(x, phi, nfe=nfe, stopped_by=stopped_by, losses=losses)
+        result = problem.result(x, phi, nfe=nfe, stopped_by=stopped_by, losses=losses)
+        unexplained = (assumed**2 - problem.sigma_y**2).clamp_min(0).sqrt()
+        return replace(result, model_error=unexplained)
+
+    def _assumed(self, problem: Problem, phi: Phi, prior: Prior) -> tuple[Tensor, list[int]]:
+        """`(B,)` noise and model error together, and network evaluations spent on finding it."""
+        if isinstance(self.model_error, str):
+            return assumed_error(problem, phi, prior, self.estimation)
+        error = (problem.sigma_y**2 + (2 * self.model_error) ** 2).sqrt()
+        return error, [0] * len(problem)

@@ -29,6 +29,8 @@ class Restoration:
         stopped_by: reason why each image was finished.
         losses: misfit of each image at every step, by stage.
         reblurred: D_phi(x_0), the prediction of y.
+        model_error: `(B,)` standard deviation of what the degradation was taken not to express, in
+            the units of [-1, 1]; None for methods that assume nothing of the kind.
         std: `(B, 1, H, W)` standard deviation of several restorations in the units of x0; None
             where there is one.
     """
@@ -42,6 +44,7 @@ class Restoration:
     losses: Losses = field(default_factory=dict)
     reblurred: Tensor | None = None
     std: Tensor | None = None
+    model_error: Tensor | None = None
 
     def select(self, images: Sequence[int]) -> Restoration:
         """The restoration of some images of the batch."""
@@ -57,6 +60,7 @@ class Restoration:
             losses={stage: [losses[b] for b in rows] for stage, losses in self.losses.items()},
             reblurred=None if self.reblurred is None else self.reblurred[rows],
             std=None if self.std is None else self.std[rows],
+            model_error=None if self.model_error is None else self.model_error[rows],
         )
 
     @staticmethod
@@ -69,6 +73,7 @@ class Restoration:
         first = parts[0]
         reblurred = [part.reblurred for part in parts if part.reblurred is not None]
         std = [part.std for part in parts if part.std is not None]
+        errors = [part.model_error for part in parts if part.model_error is not None]
         return Restoration(
             x0=torch.cat([part.x0 for part in parts]),
             phi=Phi.join(part.phi for part in parts),
@@ -82,6 +87,7 @@ class Restoration:
             },
             reblurred=torch.cat(reblurred) if reblurred else None,
             std=torch.cat(std) if std else None,
+            model_error=torch.cat(errors) if errors else None,
         )
 
     def to(self, device: torch.device | str) -> Restoration:
@@ -94,6 +100,7 @@ class Restoration:
             sigma_y=self.sigma_y.to(device),
             reblurred=None if self.reblurred is None else self.reblurred.to(device),
             std=None if self.std is None else self.std.to(device),
+            model_error=None if self.model_error is None else self.model_error.to(device),
         )
 
     def cpu(self) -> Restoration:

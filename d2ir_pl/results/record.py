@@ -36,6 +36,8 @@ class Record:
         width: width of the restored image in pixels.
         seed: number from which the noise was drawn, beside the image's name.
         sigma_y: standard deviation of the photo's noise.
+        model_error: standard deviation of what the degradation was taken not to express, beside the
+            noise.
         residual: mean square of what is left unexplained of the photo.
         stopped_by: what ended the restoration.
         nfe: number of network evaluations.
@@ -72,6 +74,7 @@ class Record:
     width: Count | None = None
     seed: Count | None = None
     sigma_y: Amount | None = None
+    model_error: Amount | None = None
     residual: Amount | None = None
     stopped_by: StoppedBy | Literal[""] = ""
     nfe: Count | None = None
@@ -112,7 +115,7 @@ class Record:
     def row(self) -> dict[str, Any]:
         """The image's row of `metrics.csv`."""
         row: dict[str, Any] = {"name": self.name, "status": self.status, "reason": self.reason}
-        for key in ("height", "width", "seed", "sigma_y"):
+        for key in ("height", "width", "seed", "sigma_y", "model_error"):
             row[key] = getattr(self, key)
         for stage in STAGES:
             losses: list[float] | list[None] = self.losses.get(stage) or [None]

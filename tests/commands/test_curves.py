@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ def test_curves_of_every_step_are_logged(events: Path, name: str) -> None:
     assert set(log.Tags()["scalars"]) == {
         *("estimation/loss", "estimation/residual_over_sigma", "estimation/phi_change"),
         *("latent/loss", "latent/residual_over_sigma", "latent/x_T_rms"),
+        *("estimation/assumed_error", "latent/assumed_error"),
         *("score/psnr", "score/ssim", "score/reblur_psnr", "score/residual_over_sigma"),
         *("score/nfe", "score/seconds"),
     }
@@ -42,6 +44,8 @@ def test_curves_of_every_step_are_logged(events: Path, name: str) -> None:
         np.sqrt(record["losses"]["estimation"]) / record["sigma_y"],
         rtol=1e-4,
     )
+    noise = math.hypot(record["sigma_y"], record["model_error"])
+    assert [p.value for p in log.Scalars("estimation/assumed_error")] == pytest.approx([noise] * 7)
     moved = log.Scalars("estimation/phi_change")
     assert [point.step for point in moved] == list(range(1, 7))
     np.testing.assert_allclose([p.value for p in moved], record["phi_change"], rtol=1e-5)

@@ -29,9 +29,10 @@ class TrajectoryLogger(SparingCallback):
     others at the end.
 
     Scalars: `estimation/loss` and `latent/loss` (mean squared residual in [0, 1]),
-    `.../residual_over_sigma` (1: explained to the noise), `latent/x_T_rms` (1: white noise),
-    `estimation/phi_change` (how far the degradation moved since the step before), and at the end
-    `score/` with each of `METRICS` that the image has, such as `score/psnr`.
+    `.../residual_over_sigma` (1: explained to the noise), `.../assumed_error` (noise and model
+    error together, in [0, 1]), `latent/x_T_rms` (1: white noise), `estimation/phi_change` (how far
+    the degradation moved since the step before), and at the end `score/` with each of `METRICS`
+    that the image has, such as `score/psnr`.
     Pictures: `estimation/x0` and `estimation/degradation` (a kernel), the same of `latent`, from
     the first step on, in TensorBoard alone, and at the end `degradation` and
     `input | restored | reference` (or `input | restored`). Where several samples are drawn, the
@@ -133,6 +134,7 @@ class TrajectoryLogger(SparingCallback):
                 self._begin(name)
             self._seen.add((name, step.stage, step.index))
         curves = {"loss": step.loss / 4, "residual_over_sigma": step.residual_over_sigma}
+        curves["assumed_error"] = step.sigma_y / 2
         if step.latent_norm is not None:
             curves["x_T_rms"] = step.latent_norm
         values = {title: curve.tolist() for title, curve in curves.items()}
