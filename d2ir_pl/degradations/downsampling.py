@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Generator, Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from d2ir_pl.degradations.base import Degradation, LinearDegradation
 from d2ir_pl.degradations.frame import Frame
@@ -18,10 +19,11 @@ from d2ir_pl.errors import require
 from d2ir_pl.estimators.aliasing import aliasing_evidence
 from d2ir_pl.estimators.spectrum import gaussian_covariance
 from d2ir_pl.image_io import Photo
+from d2ir_pl.operators.constants import kept
 from d2ir_pl.operators.convolution import Border, require_border
 from d2ir_pl.operators.interpolation import cubic, cubic_interpolation
 from d2ir_pl.operators.linear import Size
-from d2ir_pl.operators.padding import PadMode, pad_index
+from d2ir_pl.operators.padding import pad_index
 from d2ir_pl.operators.separable import SeparableOperator
 from d2ir_pl.operators.svd import SVD, Separable
 
@@ -125,9 +127,7 @@ class Downsampling(LinearDegradation):
 
     def taps(self, phi: Phi) -> Tensor:
         """`(B, k)` weights with sum 1 along one axis; `(1, k)` where all images share them."""
-        values = next(iter(phi.values()))
-        j = torch.arange(-self._before, self._after + 1).to(values)
-        distance = (j - self._centre)[None]
+        distance = _distances(next(iter(phi.values())), -self._before, self._after, self._centre)
         if self.kernel == "gaussian":
             return (-(distance**2) / 2 * (-2 * phi["log_width"]).exp()).softmax(1)
         if self.kernel == "area":
@@ -158,7 +158,15 @@ class Downsampling(LinearDegradation):
         return rows, rows if image_size[0] == image_size[1] else self._matrix(taps, image_size[1])
 
     def operator(self, phi: Phi, image_size: Size) -> SeparableOperator:
-        return SeparableOperator(*self.matrices(phi, image_size))
+        values = next(iter(phi.values()))
+        if values.requires_grad:  # an optimiser moves it
+            return SeparableOperator(*self.matrices(phi, image_size))
+        # Its decompositions take long, and phi is often the same from step to step.
+        setting = self.factor, self.kernel, self.border, self.centred, image_size
+        made: dict[Any, SeparableOperator] = _OPERATORS.setdefault(values, {})
+        if setting not in made:
+            made[setting] = SeparableOperator(*self.matrices(phi, image_size))
+        return made[setting]
 
     def svd(self, phi: Phi, image_size: Size) -> SVD:
         return Separable(*self.matrices(phi, image_size))
@@ -174,7 +182,9 @@ class Downsampling(LinearDegradation):
 
     def lift(self, y: Tensor, phi: Phi) -> Tensor:  # noqa: ARG002
         """Interpolate y bicubically; it is mirrored where x reaches beyond it."""
-        rows, columns = (self._interpolation(n).to(y) for n in y.shape[-2:])
+        before, after = self.frame.before, self.frame.after
+        setting = self.factor, before, after, self._centre
+        rows, columns = (_interpolation(y, n, *setting) for n in y.shape[-2:])
         return rows @ y @ columns.mT
 
     def anchor(self, phi: Phi, start: Phi) -> Tensor:
@@ -221,21 +231,35 @@ class Downsampling(LinearDegradation):
                 f"a side of {user} pixels is no multiple of the factor {self.factor}: crop it to "
                 f"{max(1, m) * self.factor}"
             )
-        length = taps.shape[1]
-        column = torch.arange(m)[:, None] * self.factor + torch.arange(length)
-        if self.border != "extend":
-            mode: PadMode = self.border
-            past = length - self._before - self.factor
-            column = pad_index(n, self._before, past, mode)[column]
-        index = (torch.arange(m)[:, None] * n + column).flatten().to(taps.device)
+        index = _band(taps, n, m, taps.shape[1], self.factor, self._before, self.border)
         band = taps.new_zeros(len(taps), m * n)
         return band.index_add(1, index, taps.repeat(1, m)).view(-1, m, n)
 
-    def _interpolation(self, m: int) -> Tensor:
-        """Matrix `(n, m)` of the cubic through m samples of y, at all pixels of x."""
-        end = self.factor * m + self.frame.after
-        position = torch.arange(-self.frame.before, end, dtype=torch.float64)
-        return cubic_interpolation((position - self._centre) / self.factor, m)
+
+_OPERATORS: Any = WeakTensorKeyDictionary()
+"""Operators by their settings, for each tensor of parameters, for as long as it exists."""
+
+
+@kept
+def _distances(first: int, last: int, centre: float) -> Tensor:
+    """`(1, k)` places of the entries of a kernel."""
+    return (torch.arange(first, last + 1, dtype=torch.float64) - centre)[None]
+
+
+@kept
+def _band(n: int, m: int, length: int, factor: int, before: int, border: Border) -> Tensor:
+    """Where the weights of m samples lie in a matrix of m rows and n columns, row by row."""
+    column = torch.arange(m)[:, None] * factor + torch.arange(length)
+    if border != "extend":
+        column = pad_index(n, before, length - before - factor, border)[column]
+    return (torch.arange(m)[:, None] * n + column).flatten()
+
+
+@kept
+def _interpolation(m: int, factor: int, before: int, after: int, centre: float) -> Tensor:
+    """Matrix `(n, m)` of the cubic through m samples of y, at all pixels of x."""
+    position = torch.arange(-before, factor * m + after, dtype=torch.float64)
+    return cubic_interpolation((position - centre) / factor, m)
 
 
 def _check(

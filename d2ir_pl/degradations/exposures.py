@@ -13,6 +13,8 @@ from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.degradations.ranges import require_range
 from d2ir_pl.errors import require
 from d2ir_pl.estimators.noise_level import estimate_sigma
+from d2ir_pl.operators.linear import LinearOperator
+from d2ir_pl.operators.pointwise import StackOperator
 
 # Scatter of the logarithm of a ratio of exposures that is read off two noisy photos.
 LOG_GAIN_SCATTER = 0.02
@@ -87,9 +89,19 @@ class Exposures(Degradation):
         return self.canonicalize(Phi(log_gain=log_gain, unclipped=ones))
 
     def forward(self, x: Tensor, phi: Phi) -> Tensor:
+        return 2 * self._exposed(x, phi)[1].clamp(0, 1) - 1
+
+    def linearize(self, y: Tensor, x: Tensor, phi: Phi) -> tuple[LinearOperator, Tensor]:
+        gain, exposed = self._exposed(x, phi)
+        shown = exposed.clamp(0, 1)
+        slope = torch.where(shown == exposed, gain, 0)
+        return StackOperator(slope), self.residual(y, 2 * shown - 1, phi)
+
+    def _exposed(self, x: Tensor, phi: Phi) -> tuple[Tensor, Tensor]:
+        """The gains `(B, S, 1, 1, 1)`, and the exposures in intensities before they are clipped."""
         relative = phi["log_gain"] - phi["log_gain"][:, self.reference, None]
         gain = relative.exp()[:, :, None, None, None]
-        return 2 * (gain * (x[:, None] + 1) / 2).clamp(0, 1) - 1
+        return gain, gain * (x[:, None] + 1) / 2
 
     def residual(self, y: Tensor, prediction: Tensor, phi: Phi) -> Tensor:  # noqa: ARG002
         """The difference y - prediction; 0 where both are clipped, which says no more than that."""

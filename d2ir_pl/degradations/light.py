@@ -17,6 +17,9 @@ from d2ir_pl.errors import require
 from d2ir_pl.estimators.exposure import exposure, light_tint
 from d2ir_pl.estimators.noise_level import estimate_sigma
 from d2ir_pl.operators.encoding import from_light, to_light
+from d2ir_pl.operators.linear import LinearOperator
+from d2ir_pl.operators.order import kth_smallest
+from d2ir_pl.operators.pointwise import MaskOperator
 
 # The 99th percentile of the intensities of photographs: its typical value, and the scatter of its
 # logarithm (400 photographs of the training set).
@@ -126,7 +129,7 @@ class Light(Degradation):
     def _log_gain_of_encoded(self, y: Tensor) -> Tensor:
         intensity = ((y + 1) / 2).flatten(2)
         values = intensity if self.per_channel else intensity.flatten(1)[:, None]
-        gain = values.kthvalue(max(1, round(0.99 * values.shape[2])), 2).values / BRIGHT
+        gain = kth_smallest(values, max(1, round(0.99 * values.shape[2])), 2) / BRIGHT
         if self.gain is not None:
             gain = torch.full_like(gain, self.gain)
         return gain.clamp_min(MIN_GAIN if self.gain is None else 0).log()
@@ -150,6 +153,14 @@ class Light(Degradation):
             exponent = phi["log_gamma"].exp()[:, None, None, None]
             intensity = intensity.clamp_min(MIN_INTENSITY) ** exponent
         return 2 * (self._scaled(intensity, _gain(phi), phi) + self._map(phi, intensity)) - 1
+
+    def linearize(self, y: Tensor, x: Tensor, phi: Phi) -> tuple[LinearOperator, Tensor]:
+        # Every value of y depends on one value of x, so that the gradient of a sum has all slopes.
+        with torch.enable_grad():
+            point = x.detach().requires_grad_()
+            value = self(point, phi.detach())
+            (slope,) = torch.autograd.grad(value.sum(), point)
+        return MaskOperator(slope), self.residual(y, value.detach(), phi)
 
     def lift(self, y: Tensor, phi: Phi) -> Tensor:
         """Brighten y: the inverse of the degradation, clipped."""

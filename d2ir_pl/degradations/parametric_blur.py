@@ -15,6 +15,7 @@ from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.degradations.ranges import require_range
 from d2ir_pl.errors import require
 from d2ir_pl.estimators.kernel_search import most_likely_kernel
+from d2ir_pl.operators.constants import kept
 from d2ir_pl.operators.convolution import Border
 
 # A moving point is drawn with a Gaussian as wide as linear interpolation (standard deviation of a
@@ -41,7 +42,7 @@ def motion_kernel(length: Tensor, angle: Tensor, size: int) -> Tensor:
         angle: `(B,)` in radians, from the x axis toward the y axis, which points down.
         size: side of the kernels, odd.
     """
-    x, y = _grid(size, length)
+    x, y = _grid(length, size)
     cos, sin, half = (t[:, None, None] for t in (angle.cos(), angle.sin(), length / 2))
     along, across = x * cos + y * sin, y * cos - x * sin
     scale = math.sqrt(2) * PEN
@@ -60,8 +61,7 @@ def disk_kernel(radius: Tensor, size: int) -> Tensor:
         radius: `(B,)` in pixels, positive.
         size: side of the kernels, odd.
     """
-    x, y = _grid(size, radius)
-    distance = (x**2 + y**2).sqrt()
+    distance = _distance(radius, size)
     kernel = 1 + torch.erf((radius[:, None, None] - distance) / (math.sqrt(2) * EDGE))
     return kernel / kernel.sum((1, 2), keepdim=True)
 
@@ -228,10 +228,22 @@ class DefocusBlur(_ParametricBlur):
         return [{**row, "radius_px": round(radius, 4)} for row, radius in rows]
 
 
-def _grid(size: int, like: Tensor) -> tuple[Tensor, Tensor]:
+def _grid(like: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Coordinates x `(1, 1, size)` and y `(1, size, 1)` of a kernel's entries, 0 in its middle."""
-    i = torch.arange(size, device=like.device, dtype=like.dtype) - size // 2
+    i = _places(like, size)
     return i[None, None, :], i[None, :, None]
+
+
+@kept
+def _places(size: int) -> Tensor:
+    return torch.arange(size, dtype=torch.float64) - size // 2
+
+
+@kept
+def _distance(size: int) -> Tensor:
+    """`(1, size, size)` distance of a kernel's entries from its middle."""
+    x, y = _grid(torch.zeros((), dtype=torch.float64), size)
+    return (x**2 + y**2).sqrt()
 
 
 def _sizes(known: float | None, low: float, high: float, step: float) -> Tensor:

@@ -20,7 +20,14 @@ def luminance(x: Tensor, weights: Tensor) -> Tensor:
 
 
 class IdentityOperator:
-    """A = 1: images stay as they are."""
+    """A = 1: images stay as they are.
+
+    Attributes:
+        enough: number of iterations of conjugate gradients that leave nothing to gain, as in all
+            operators here whose `precondition` is exact.
+    """
+
+    enough = 1
 
     def forward(self, x: Tensor) -> Tensor:
         return x
@@ -37,8 +44,10 @@ class MaskOperator:
     """A = diag(m): every pixel has a weight.
 
     Args:
-        mask: `(B, 1, H, W)`, m.
+        mask: m, of a shape that broadcasts to `(B, 3, H, W)`.
     """
+
+    enough = 1
 
     def __init__(self, mask: Tensor) -> None:
         self._mask = mask
@@ -54,12 +63,38 @@ class MaskOperator:
         return g / (self._mask.square() + rho)
 
 
+class StackOperator:
+    """A x = (diag(m_1) x, .., diag(m_S) x): several images of one, each with weights of its own.
+
+    Args:
+        weights: `(B, S, 3, H, W)`, m_s.
+    """
+
+    enough = 1
+
+    def __init__(self, weights: Tensor) -> None:
+        self._weights = weights
+        self._gain = weights.square().sum(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._weights * x[:, None]
+
+    def adjoint(self, r: Tensor) -> Tensor:
+        return (self._weights * r).sum(1)
+
+    def precondition(self, g: Tensor, rho: Tensor) -> Tensor:
+        """(sum_s m_s^2 + rho)^-1 g, exact."""
+        return g / (self._gain + rho)
+
+
 class GrayscaleOperator:
     """A = 1 w^T at every pixel: three equal channels with a weighted sum of the channels.
 
     Args:
         weights: `(B, 3)`, w.
     """
+
+    enough = 1
 
     def __init__(self, weights: Tensor) -> None:
         self._weights = weights

@@ -29,8 +29,11 @@ class SeparableOperator:
     Golub and Van Loan, Matrix Computations, 2013, section 12.3.
     """
 
+    enough = 3
+
     def __init__(self, rows: Tensor, columns: Tensor) -> None:
-        self._rows, self._columns = rows[:, None], columns[:, None]
+        self._rows = rows[:, None]
+        self._columns = self._rows if columns is rows else columns[:, None]
         self._eigen: tuple[Tensor, Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -54,7 +57,8 @@ class SeparableOperator:
     def _decompose(self) -> tuple[Tensor, Tensor, Tensor]:
         """Eigenvalues `(B, 1, h, w)` of A A^T, and its eigenvectors along rows and columns."""
         r, u = _eigh(self._rows.detach())
-        c, v = _eigh(self._columns.detach())
+        same = self._rows is self._columns
+        c, v = (r, u) if same else _eigh(self._columns.detach())
         return r[..., :, None] * c[..., None, :], u, v
 
 

@@ -23,7 +23,8 @@ def data_step(
         residual: `(B, 3, h, w)` residual y - D(z) of degraded images y.
         z: `(B, 3, H, W)` predictions.
         rho: `(B, 1, 1, 1)` weight of the prediction, positive.
-        iterations: number of conjugate-gradient iterations; each is one A and one A^T.
+        iterations: number of conjugate-gradient iterations; each is one A and one A^T. Of an
+            operator with an exact `precondition` it takes no more than the operator's `enough`.
 
     Returns:
         The image x, and its residual y - D(x) for the linear D, which needs no further A.
@@ -32,6 +33,7 @@ def data_step(
     gradients: Hestenes and Stiefel, 1952; Saad, Iterative Methods, 2003, algorithm 9.1.
     """
     x = z
+    iterations = min(iterations, getattr(operator, "enough", iterations))
     r = operator.adjoint(residual)
     p = h = operator.precondition(r, rho)
     rh = _dot(r, h)
