@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
 from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.degradations.ranges import require_range
 from d2ir_pl.estimators.spectrum import gaussian_covariance
 from d2ir_pl.estimators.widths import LOG_WIDTH_SCATTER, MAX_WIDTH, MIN_WIDTH
+from d2ir_pl.operators.constants import kept
 from d2ir_pl.operators.convolution import Border
 from d2ir_pl.operators.covariances import principal_axes
 from d2ir_pl.operators.kernels import kernel_of_precision
@@ -87,13 +90,9 @@ class GaussianBlur(ConvolutionalBlur):
         if self.isotropic:
             change = torch.expm1(2 * (phi["log_width"] - start["log_width"]))[:, 0]
             return (change / 2 / LOG_WIDTH_SCATTER).square()
-        now, then = self._quadratic(phi, 2.0), self._quadratic(start, 2.0)
-        p_xx, p_xy, p_yy = self._quadratic(start, -2.0).unbind(1)
-        d_xx, d_xy, d_yy = (now - then).unbind(1)
-        # The squares of the entries of C have the sum tr Q^2, Q = S_then^-1 (S_now - S_then).
-        mixed = (p_xx * d_xy + p_xy * d_yy) * (p_xy * d_xx + p_yy * d_xy)
-        square = (p_xx * d_xx + p_xy * d_xy) ** 2 + (p_xy * d_xy + p_yy * d_yy) ** 2 + 2 * mixed
-        return square / 8 / LOG_WIDTH_SCATTER**2
+        then, metric = self._metric(start)
+        change = (self._quadratic(phi, 2.0) - then)[:, None]
+        return (change @ metric @ change.mT)[:, 0, 0]
 
     def canonicalize(self, phi: Phi) -> Phi:
         """Keep the widths where a spectrum can tell them."""
@@ -111,10 +110,55 @@ class GaussianBlur(ConvolutionalBlur):
         along = (power * phi["log_width"]).exp()
         if self.isotropic:
             return along
-        mean, half = along.mean(1), (along[:, 0] - along[:, 1]) / 2
-        twice = 2 * phi["angle"]
-        across = half * twice.cos()
-        return torch.stack([mean + across, half * twice.sin(), mean - across], 1)
+        mean, half = (along @ _halves(along)).split(1, 1)
+        turn = torch.add(_phases(along), phi["angle"][:, None], alpha=2).cos()
+        return torch.addcmul(mean * _trace(along), half, turn)
+
+    def _metric(self, start: Phi) -> tuple[Tensor, Tensor]:
+        """The covariance `(B, 3)` at the start, and the metric `(B, 3, 3)` of changes of it.
+
+        The squares of the entries of C, see `anchor`, have the sum tr (S_then^-1 D)^2, which is
+        quadratic in D = S_now - S_then.
+        """
+        key, angle = start["log_width"], start["angle"]
+        if key not in _METRICS or _METRICS[key][0] is not angle:
+            p_xx, p_xy, p_yy = self._quadratic(start, -2.0).unbind(1)
+            precision = torch.stack([p_xx, p_xy, p_xy, p_yy], 1).view(-1, 1, 2, 2)
+            mixed = precision @ _entries(key)
+            metric = (mixed[:, :, None] * mixed[:, None].mT).sum((3, 4))
+            metric = metric / 8 / LOG_WIDTH_SCATTER**2
+            _METRICS[key] = angle, self._quadratic(start, 2.0), metric
+        _, then, found = _METRICS[key]
+        return then, found
+
+
+_METRICS: Any = WeakTensorKeyDictionary()
+"""What `anchor` needs of the parameters at the start, by their widths."""
+
+
+@kept
+def _halves() -> Tensor:
+    """What makes (a + b) / 2 and (a - b) / 2 of (a, b)."""
+    return torch.tensor([[0.5, 0.5], [0.5, -0.5]], dtype=torch.float64)
+
+
+@kept
+def _phases() -> Tensor:
+    """The angles whose cosines are cos, sin and -cos."""
+    return torch.tensor([0, -math.pi / 2, math.pi], dtype=torch.float64)
+
+
+@kept
+def _trace() -> Tensor:
+    """The entries xx, xy and yy of the unit matrix."""
+    return torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64)
+
+
+@kept
+def _entries() -> Tensor:
+    """`(3, 2, 2)`: symmetric matrices that have one of the entries xx, xy and yy."""
+    xx, xy, yy = [[1.0, 0], [0, 0]], [[0, 1.0], [1.0, 0]], [[0, 0], [0, 1.0]]
+    return torch.tensor([xx, xy, yy], dtype=torch.float64)
 
 
 def _known(width: float | list[float], isotropic: bool, angle: float) -> Phi:

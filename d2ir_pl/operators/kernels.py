@@ -192,12 +192,18 @@ def _kernel_of_record(path: Path) -> Array:
 
 def kernel_covariance(kernel: Tensor) -> Tensor:
     """`(B, 2, 2)` second moments of `(B, k, k)` kernels about their centroids, order (x, y)."""
-    i = torch.arange(kernel.shape[-1], device=kernel.device, dtype=kernel.dtype)
-    centre = kernel_centroid(kernel) + kernel.shape[-1] // 2
-    dx = i[None, None, :] - centre[:, 0, None, None]
-    dy = i[None, :, None] - centre[:, 1, None, None]
-    moments = [(kernel * m).sum((1, 2)) for m in (dx * dx, dx * dy, dx * dy, dy * dy)]
-    return torch.stack(moments, -1).view(-1, 2, 2)
+    moments = kernel.flatten(1) @ _monomials(kernel, kernel.shape[-1])
+    first, second = moments[:, 1:3], moments[:, 3:].view(-1, 2, 2)
+    # sum_v k(v) (v - c) (v - c)^T, with c = sum_v k(v) v.
+    return torch.addcmul(second, moments[:, :1, None] - 2, first[:, :, None] * first[:, None])
+
+
+@kept
+def _monomials(size: int) -> Tensor:
+    """`(n, 7)`: 1, x, y, x^2, x y, x y and y^2 at the n entries of a kernel, 0 in its middle."""
+    i = torch.arange(size, dtype=torch.float64) - size // 2
+    x, y = i.expand(size, size).flatten(), i[:, None].expand(size, size).flatten()
+    return torch.stack([torch.ones_like(x), x, y, x * x, x * y, x * y, y * y], 1)
 
 
 def principal_widths(covariance: Tensor) -> tuple[float, float, float]:
@@ -209,9 +215,7 @@ def principal_widths(covariance: Tensor) -> tuple[float, float, float]:
 
 def kernel_centroid(kernel: Tensor) -> Tensor:
     """`(B, 2)` centre of mass (x, y) relative to the middle entry, in pixels."""
-    i = torch.arange(kernel.shape[-1], device=kernel.device, dtype=kernel.dtype)
-    i = i - kernel.shape[-1] // 2
-    return torch.stack([(kernel.sum(1) * i).sum(1), (kernel.sum(2) * i).sum(1)], 1)
+    return kernel.flatten(1) @ _monomials(kernel, kernel.shape[-1])[:, 1:3]
 
 
 def _halves(n: int) -> tuple[int, int]:
