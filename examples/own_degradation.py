@@ -29,7 +29,7 @@ class Stripes(LinearDegradation):
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:  # noqa: ARG002
         mean = y.mean((1, 2))
         around = pad(mean[:, None], (self.reach, self.reach), "replicate")[:, 0]
-        median = around.unfold(1, 2 * self.reach + 1, 1).median(2).values
+        median = around.unfold(1, 2 * self.reach + 1, 1).sort(2).values[..., self.reach]
         return self.canonicalize(Phi(offset=mean - median))
 
     def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:

@@ -28,7 +28,7 @@ from d2ir_pl.operators.kernels import (
     read_kernel,
     shake_kernel,
 )
-from d2ir_pl.operators.padding import pad
+from d2ir_pl.operators.padding import shifted
 
 # Weight that all entries of a free kernel share when it starts: a softmax cannot leave exact zero.
 START_FLOOR = 5e-3
@@ -208,13 +208,7 @@ class Blur(ConvolutionalBlur):
         """Centre the kernels: y cannot tell a shifted kernel from a shifted image."""
         kernel = self.kernel(phi)
         offset = kernel_centroid(kernel).nan_to_num().round().long()
-        logits = phi["logits"]
-        rows = []
-        for image, (dx, dy) in zip(logits, offset.tolist(), strict=True):
-            r = self.kernel_size // 2
-            shifted = pad(image, (r, r), (r, r), "replicate")
-            rows.append(shifted[r + dy : r + dy + image.shape[0], r + dx : r + dx + image.shape[1]])
-        return Phi(logits=torch.stack(rows))
+        return Phi(logits=shifted(phi["logits"], offset))
 
 
 def _logits(kernel: Tensor) -> Tensor:

@@ -83,8 +83,8 @@ class Exposures(Degradation):
         log_gain = self._known(len(generators), like)
         if log_gain is None:
             low, high = self.draw_ratio
-            u = torch.stack([torch.rand(self.count, generator=g) for g in generators]).to(like)
-            log_gain = (low + (high - low) * u).log().cumsum(1)
+            u = torch.stack([torch.rand(self.count, generator=g) for g in generators])
+            log_gain = (low + (high - low) * u).log().cumsum(1).to(like)
         ones = torch.ones_like(log_gain[:, 0])
         return self.canonicalize(Phi(log_gain=log_gain, unclipped=ones))
 

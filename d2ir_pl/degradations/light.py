@@ -16,6 +16,7 @@ from d2ir_pl.degradations.ranges import require_range
 from d2ir_pl.errors import require
 from d2ir_pl.estimators.exposure import exposure, light_tint
 from d2ir_pl.estimators.noise_level import estimate_sigma
+from d2ir_pl.operators.constants import kept
 from d2ir_pl.operators.encoding import from_light, to_light
 from d2ir_pl.operators.linear import LinearOperator
 from d2ir_pl.operators.order import kth_smallest
@@ -237,7 +238,18 @@ class Light(Degradation):
         """The map M `(B, 1, H, W)` in intensities."""
         if not self.map_size:
             return 0.0
-        return F.interpolate(MAP_UNIT * phi["map"][:, None], like.shape[-2:], mode="bicubic")
+        rows, columns = (_finer(like, n, self.map_size) for n in like.shape[-2:])
+        return (rows @ phi["map"] @ columns.mT)[:, None]
+
+
+@kept
+def _finer(n: int, cells: int) -> Tensor:
+    """`(n, cells)`: bicubic interpolation of a side of the grid of M, with its unit.
+
+    As a matrix, because the gradient of PyTorch's own is not deterministic on every device.
+    """
+    unit = torch.eye(cells, dtype=torch.float64)[:, None, :, None]
+    return MAP_UNIT * F.interpolate(unit, (n, 1), mode="bicubic")[:, 0, :, 0].mT
 
 
 def _gain(phi: Phi) -> Tensor:

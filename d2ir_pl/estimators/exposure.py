@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.operators.encoding import to_light
+from d2ir_pl.operators.order import kth_smallest
 
 # Percentiles of the linear light, and their medians over 500 photographs (docs/experiments.md).
 PERCENTILES = (0.1, 0.5, 0.75, 0.9, 0.95, 0.99)
@@ -69,7 +70,7 @@ def exposure(y: Tensor, observed: Tensor | None = None) -> Exposure:
         middle=middle,
         on_light=sum(w * e for w, e in zip(LIGHT_WEIGHTS, evidence, strict=True)),
         median=float(torch.quantile(stored.mean(0), 0.5)),
-        brightest=float(values.kthvalue(max(1, round(0.99 * len(values)))).values),
+        brightest=float(kth_smallest(values, max(1, round(0.99 * len(values))), 0)),
     )
 
 

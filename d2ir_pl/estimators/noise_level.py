@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from d2ir_pl.operators.order import nanmedian
+
 # High-pass filter of the Daubechies wavelet with two vanishing moments (db2).
 _DB2_HIGH_PASS = (-0.4829629131445341, 0.8365163037378079, -0.2241438680420134, -0.1294095225512604)
 BLOCK = 16
@@ -84,7 +86,7 @@ def _deviation(band: Tensor) -> Tensor:
     if band.shape[2] == 0:
         return band.new_zeros(len(band))
     magnitude = torch.where(band.abs() > 0, band.abs(), torch.nan)
-    return (magnitude.nanmedian(2).values.nan_to_num() / NORMAL_MAD).mean(1)
+    return (nanmedian(magnitude, 2).nan_to_num() / NORMAL_MAD).mean(1)
 
 
 def grey_variance(y: Tensor, sigma_y: Tensor) -> Tensor:

@@ -53,4 +53,23 @@ def pad_adjoint(
     return g
 
 
+def shifted(x: Tensor, offset: Tensor) -> Tensor:
+    """The images x(u + offset), with the border repeated.
+
+    Args:
+        x: `(B, h, w)`.
+        offset: `(B, 2)` whole pixels along x and y.
+    """
+    height, width = x.shape[-2:]
+    rows = (_steps(x, height) + offset[:, 1:]).clamp(0, height - 1)
+    columns = (_steps(x, width) + offset[:, :1]).clamp(0, width - 1)
+    index = rows[:, :, None] * width + columns[:, None]
+    return x.flatten(1).gather(1, index.flatten(1)).view_as(x)
+
+
+@kept
+def _steps(n: int) -> Tensor:
+    return torch.arange(n)
+
+
 _kept_index = kept(pad_index)

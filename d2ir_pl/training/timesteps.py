@@ -41,7 +41,8 @@ def importance_timesteps(u: Tensor, T: int, mean_square: Tensor) -> tuple[Tensor
     """
     share = mean_square.sqrt() / mean_square.sqrt().sum()
     share = _UNIFORM_SHARE / RANGES + (1 - _UNIFORM_SHARE) * share
-    edges = share.cumsum(0)
+    # The sums of all shares so far, by a product, which is deterministic on every device.
+    edges = share @ torch.ones(RANGES, RANGES, device=share.device).triu()
     which = torch.searchsorted(edges, u, right=True).clamp(max=RANGES - 1)
     inside = ((u - edges[which] + share[which]) / share[which]).clamp(0, 1)
     t = ((which + inside) * T / RANGES).long().clamp(max=T - 1)
