@@ -9,6 +9,7 @@ Stage = Literal["estimation", "latent"]
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
-StoppedBy = Literal["steps", "iterations", "discrepancy"]
+StoppedBy = Literal["steps", "iterations", "discrepancy", "opinion"]
 """The reason why an image is finished. The walk took its last step (`steps`), the optimisation took
-its last iteration (`iterations`), or the image explains the photo to its noise (`discrepancy`)."""
+its last iteration (`iterations`), the image explains the photo to its noise (`discrepancy`), or a
+second opinion has left the photo as it is (`opinion`)."""

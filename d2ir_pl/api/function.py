@@ -39,6 +39,7 @@ class Options(TypedDict, total=False):
     batch_size: int
     start: str | os.PathLike[str] | None
     observer: Observer
+    second_opinion: bool | None
 
 
 @overload
@@ -86,6 +87,7 @@ def restore(
     batch_size: int = 1,
     start: str | os.PathLike[str] | None = None,
     observer: Observer = silent,
+    second_opinion: bool | None = None,
 ) -> Restored[Any] | list[Restored[Any]]:
     """Restore one image, or several.
 
@@ -121,6 +123,9 @@ def restore(
         start: the `.json` that `predict` wrote about a photo, whose estimated degradation all
             images have; it is taken as known. With the degradation `auto`, its kind is too.
         observer: a function that is told of every step, with the positions of its images.
+        second_opinion: whether a result that is likely to be further from the truth than its image
+            is replaced by that of a gentler hypothesis, or by the image itself; None is true where
+            the degradation is `auto`. A degradation that is known from `start` is not doubted.
 
     Returns:
         A `Restored`; a list of them where several images are given.
@@ -162,9 +167,13 @@ def restore(
                 seed=seed,
                 sigma_y=sigma_y,
                 num_samples=task.num_samples,
+                second_opinion=task.degradation is None
+                if second_opinion is None
+                else second_opinion,
             )
             for n, attempted in outcome.restored.items():
-                results[n] = _restored(given[n], observations[n], plan, attempted)
+                own = outcome.plans.get(n, plan)
+                results[n] = _restored(given[n], observations[n], own, attempted)
             failures.failed |= outcome.failed
             failures.traces |= outcome.traces
     if failures.failed:
@@ -206,6 +215,7 @@ def _restored(
         restoration,
         tuple(observation.reasons(plan, restoration.phi)),
         (*photo.notes, *attempted.notes),
+        attempted.opinion,
         photo=photo,
     )
 

@@ -33,6 +33,9 @@ class Restored(Generic[ImageKind]):
             and what was taken for missing.
         notes: sentences on what had to be done differently, such as the first frame that was taken
             of an animation.
+        opinion: what a second opinion has chosen: `agreed` where nothing was against the result,
+            `weaker` for a weaker blur and more noise, `no blur`, or `the photo` itself; empty
+            where there was none. A note says why.
         photo: the restored image with all that `save` writes.
     """
 
@@ -42,6 +45,7 @@ class Restored(Generic[ImageKind]):
     restoration: Restoration
     reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    opinion: str = ""
     photo: Photo = field(kw_only=True)
 
     def __repr__(self) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from d2ir_pl.batches.plan import Plan
 from d2ir_pl.diffusion import Prior
 from d2ir_pl.errors import OutputError, in_words
 from d2ir_pl.priors import NetworkPrior
@@ -41,12 +42,14 @@ class Attempted:
         tile: largest side in pixels that the prior may see at once.
         notes: sentences on what had to be done differently.
         in_float32: whether the prior computed in float32 in place of the run's precision.
+        opinion: what a second opinion has chosen, see `Record`; empty where there was none.
     """
 
     restoration: Restoration
     tile: int
     notes: list[str] = field(default_factory=list)
     in_float32: bool = False
+    opinion: str = ""
 
     @property
     def sound(self) -> bool:
@@ -63,11 +66,13 @@ class Outcome:
         restored: images that were restored.
         failed: reasons for the others.
         traces: tracebacks of what was raised for them, for whoever looks for the fault.
+        plans: how images were restored that a second opinion has made other plans for.
     """
 
     restored: dict[int, Attempted] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
     traces: dict[int, str] = field(default_factory=dict)
+    plans: dict[int, Plan] = field(default_factory=dict)
 
 
 class Attempts:

@@ -6,11 +6,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import torch
 
-from d2ir_pl.batches.attempts import Attempts, Outcome
+from d2ir_pl.batches.attempts import Attempted, Attempts, Outcome
 from d2ir_pl.batches.plan import Observation, Plan
+from d2ir_pl.batches.second_opinion import reconsidered
 from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.operators.linear import size_of
 from d2ir_pl.restoration import (
@@ -43,6 +45,7 @@ def restore_batch(
     seed: int = 0,
     sigma_y: float | None = None,
     num_samples: int = 1,
+    second_opinion: bool = False,
 ) -> Outcome:
     """Restore the photos of a batch, together or apart.
 
@@ -54,6 +57,8 @@ def restore_batch(
         seed: number from which, with the key of its file, every photo draws its noise.
         sigma_y: standard deviation of the photos' noise in [0, 1]; estimated if None.
         num_samples: number of restorations of each photo, whose mean is the result.
+        second_opinion: whether a gentler hypothesis takes the place of a result that is likely to
+            be further from the truth than its photo.
     """
 
     def restore(images: Sequence[int], method: RestorationMethod) -> Restoration:
@@ -79,14 +84,31 @@ def restore_batch(
             problem = replace(problem, first=torch.cat(first))
         return restore_samples(method, num_samples, problem, attempts.prior, tell)
 
+    def again(b: int, own: Observation, other: Plan, sigma: float | None) -> Attempted | None:
+        sigma = sigma_y if sigma is None else sigma
+        found = restore_batch(
+            attempts,
+            {b: own},
+            other,
+            observers,
+            seed=seed,
+            sigma_y=sigma,
+            num_samples=num_samples,
+        )
+        return found.restored.get(b)
+
     if not observations:
         return Outcome()
     size = size_of(next(iter(observations.values())).y)
     pixels = math.prod(plan.degradation.frame.output_size(size))
     try:
-        return attempts(restore, plan.method, list(observations), pixels)
+        outcome = attempts(restore, plan.method, list(observations), pixels)
     except _ObserverError as failed:
         raise failed.error from failed.error.__cause__
+    for b, first in outcome.restored.items() if second_opinion else ():
+        result = reconsidered(first, observations[b], plan, partial(again, b))
+        outcome.restored[b], outcome.plans[b] = result
+    return outcome
 
 
 @contextmanager

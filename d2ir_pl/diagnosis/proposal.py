@@ -106,8 +106,9 @@ class Proposal:
         return load(self.config, self.overrides).method
 
     def settings(self) -> Settings:
-        """The same as a config of `predict`, without what are defaults."""
-        return {"model": concise(Setup, setup_settings(self.config, self.overrides))}
+        """The same as a config of `predict` without its defaults, and with a second opinion."""
+        setup = concise(Setup, setup_settings(self.config, self.overrides))
+        return {"model": setup | {"second_opinion": True}}
 
 
 def propose(

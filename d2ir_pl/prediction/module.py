@@ -61,6 +61,10 @@ class RestorationModule(SavesItsSettings):
         start: output folder of an earlier run, in which every photo has the phi that was estimated
             there, or the `.json` of one photo, whose phi all photos have. It is taken as known:
             the degradation must be the same, or `auto`, which takes that from there too.
+        second_opinion: whether a result that is likely to be further from the truth than its photo
+            is replaced by that of a gentler hypothesis, or by the photo itself, and a note says so;
+            null is true where the degradation is `auto`. Phi that is known from `start` is not
+            doubted.
     """
 
     rename: Callable[[Batch], Batch] | None = None
@@ -79,6 +83,7 @@ class RestorationModule(SavesItsSettings):
         num_samples: int = 1,
         compile: bool = False,  # noqa: A002
         start: str | None = None,
+        second_opinion: bool | None = None,
     ) -> None:
         super().__init__()
         _check(degradation, method, seed, sigma_y, num_samples)
@@ -106,6 +111,7 @@ class RestorationModule(SavesItsSettings):
         self.seed = seed
         self.sigma_y = sigma_y
         self.num_samples = num_samples
+        self.asks = self.chooses_degradation if second_opinion is None else second_opinion
         self.observers: list[Observer] = []
         """Functions that are told of every step, with the positions of its images in the batch."""
         self.batch_observers: list[Callable[[Batch], None]] = []
@@ -115,14 +121,10 @@ class RestorationModule(SavesItsSettings):
         self._attempts = Attempts(self.prior)
         self._numbering = Numbering(None)
         self._precision = "32-true"
-        settings: dict[str, Any] = {
-            "prior": prior,
-            "tile": tile,
-            "label": label,
-            "prior_flags": prior_flags,
-        }
-        settings |= {"seed": seed, "sigma_y": sigma_y, "num_samples": num_samples}
-        settings |= {"compile": compile, "start": start}
+        settings: dict[str, Any] = {"prior": prior, "tile": tile, "label": label}
+        settings |= {"prior_flags": prior_flags, "seed": seed, "sigma_y": sigma_y}
+        settings |= {"num_samples": num_samples, "compile": compile, "start": start}
+        settings["second_opinion"] = second_opinion
         settings["degradation"] = "auto" if self.chooses_degradation else self.degradation
         settings["method"] = "auto" if self.chooses_method else self.method
         self.save_hyperparameters(described(settings))
@@ -193,10 +195,10 @@ class RestorationModule(SavesItsSettings):
             seed=self.seed,
             sigma_y=self.sigma_y,
             num_samples=self.num_samples,
+            second_opinion=self.asks,
         )
         account = partial(
             image_result,
-            plan=plan,
             precision=self._precision,
             seed=self.seed,
             num_samples=self.num_samples,
@@ -209,8 +211,8 @@ class RestorationModule(SavesItsSettings):
         ]
         for b, restored in sorted(outcome.restored.items()):
             try:
-                change = phi_trace.changes(b)
-                results.append(account(observations[b], restored, phi_change=change))
+                own, change = outcome.plans.get(b, plan), phi_trace.changes(b)
+                results.append(account(observations[b], restored, own, phi_change=change))
             except Exception as error:  # whatever one photo does, the others are kept
                 reason = f"no account of its restoration could be made ({in_words(error)})"
                 lost.append(batch.samples[b].failed(reason, traceback.format_exc()))

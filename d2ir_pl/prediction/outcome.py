@@ -47,6 +47,7 @@ class ImageResult:
         num_samples: number of restorations, of which this is the mean.
         seconds: time that was spent on it.
         start: parameters that were known from an earlier restoration, if they were.
+        opinion: what a second opinion has chosen, see `Record`; empty where there was none.
     """
 
     sample: Sample
@@ -66,6 +67,7 @@ class ImageResult:
     num_samples: int
     seconds: float
     start: SavedPhi | None = None
+    opinion: str = ""
 
     def __repr__(self) -> str:
         height, width = size_of(self.x0)
@@ -157,6 +159,7 @@ class ImageResult:
             true_phi=None if drawn is None else compacted(self.degradation.describe(drawn)[0]),
             notes=[*self.sample.photo.notes, *self.notes],
             reasons=[*self.reasons, *known],
+            opinion=self.opinion,
             psnr=self._finite("psnr"),
             ssim=self._finite("ssim"),
             lpips=self._finite("lpips"),
@@ -255,6 +258,7 @@ def image_result(
         num_samples=num_samples,
         seconds=seconds,
         start=observation.start,
+        opinion=restored.opinion,
     )
 
 

@@ -23,11 +23,12 @@ class PhiTrace:
 
     @torch.no_grad()
     def __call__(self, step: Step) -> None:
-        if step.stage != "estimation" or step.sample or not step.degradation.free(step.phi):
+        if step.stage != "estimation" or step.sample:
             return
-        if step.index == 0:
+        free = bool(step.degradation.free(step.phi))
+        if step.index == 0:  # a photo that is restored again may have nothing left to estimate
             self._changes.update((b, []) for b in step.images)
-        elif step.images == self._before[0]:
+        elif free and step.images == self._before[0]:
             changes = step.degradation.change(step.phi, self._before[1]).tolist()
             for b, change in zip(step.images, changes, strict=True):
                 self._changes[b].append(round(change, 6) if math.isfinite(change) else None)

@@ -62,6 +62,9 @@ class Record:
         true_phi: parameters with which the program itself degraded a clean image.
         notes: sentences on the file, and on what had to be done differently.
         reasons: sentences on why the program chose this degradation, where it did.
+        opinion: what a second opinion has chosen: `agreed` where nothing was against the result,
+            `weaker` for a weaker blur and more noise, `no blur`, or `the photo` itself; empty
+            where there was none.
     """
 
     name: str
@@ -97,6 +100,7 @@ class Record:
     true_phi: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
+    opinion: str = ""
     trace: str = ""
 
     @classmethod

@@ -1,0 +1,163 @@
+"""A second opinion on a restored photo, and the gentler hypotheses that are tried after a no."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+
+from d2ir_pl.batches.attempts import Attempted
+from d2ir_pl.batches.plan import Observation, Plan
+from d2ir_pl.degradations import Compose, Degradation, Identity, Jpeg, Light, Phi
+from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
+from d2ir_pl.diagnosis.methods import suiting
+from d2ir_pl.diagnosis.opinion import objection
+from d2ir_pl.restoration import Problem, Restoration
+
+WEAKER, NOISIER = 0.7, 2.0
+"""Share of a blur, and multiple of the noise, that the first of the gentler hypotheses assumes."""
+_SIZES = ("log_width", "log_radius", "log_length")
+"""Parameters that are logarithms of the size of a blur."""
+
+Restore = Callable[[Observation, Plan, float | None], Attempted | None]
+"""Restores a photo by another plan, with a noise in [0, 1] or its estimate; None if that fails."""
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """Another explanation of a photo, gentler than the one before.
+
+    Attributes:
+        name: what a record calls it.
+        words: what was done, as the end of a sentence.
+        plan: way to restore the photo.
+        sigma_y: noise in [0, 1]; estimated if None.
+    """
+
+    name: str
+    words: str
+    plan: Plan
+    sigma_y: float | None
+
+
+def reconsidered(
+    first: Attempted, observation: Observation, plan: Plan, restore: Restore
+) -> tuple[Attempted, Plan]:
+    """A restored photo itself where nothing is against it, and otherwise what is gentler.
+
+    What is against it is judged without the truth, see `objection`. Then a weaker blur with more
+    noise is undone, then no blur, and in the end nothing: each is judged in its turn, and the last
+    one is the photo itself, only as bright as it was found that it should be.
+
+    Args:
+        first: the restored photo.
+        observation: the photo.
+        plan: how it was restored.
+        restore: function that restores it otherwise.
+
+    Returns:
+        The result, with a note on what was done where it is another, and the plan it is of.
+    """
+    if not is_judged(observation, plan):
+        return first, plan
+    against = _objection(first, observation, plan)
+    if not against:
+        return replace(first, opinion="agreed"), plan
+    nfe = first.restoration.nfe[0]
+    for other in _gentler(first.restoration, observation, plan):
+        again = restore(_observed(observation, other.plan), other.plan, other.sigma_y)
+        if again is None or not again.sound:
+            continue
+        nfe += again.restoration.nfe[0]
+        if not _objection(again, observation, other.plan):
+            break
+    else:
+        other, again = _nothing(first, observation, plan)
+    restoration = replace(again.restoration, nfe=[nfe])
+    note = f"second opinion: the first result was set aside, because {against}; {other.words}"
+    notes = [*first.notes, *(n for n in again.notes if n not in first.notes), note]
+    return replace(again, restoration=restoration, notes=notes, opinion=other.name), other.plan
+
+
+def is_judged(observation: Observation, plan: Plan) -> bool:
+    """Whether there is a second opinion on the restoration of a photo.
+
+    There is none where the photo lacks what the result is to have, such as pixels or colours, where
+    phi is known from an earlier restoration, and where the program has degraded the photo itself.
+    """
+    kinds = (ConvolutionalBlur, Identity, Jpeg, Light)
+    own = all(isinstance(part, kinds) for part in _parts(plan.degradation))
+    return own and plan.start is None and observation.true_phi is None and observation.y.ndim == 4
+
+
+@torch.no_grad()
+def _objection(attempted: Attempted, observation: Observation, plan: Plan) -> str:
+    """What is against a restored photo, judged beside the photo made as bright as it is."""
+    r = attempted.restoration
+    shown = plan.degradation.frame.crop(plan.degradation.lift(observation.y, r.phi))
+    image = r.x0.to(shown)
+    if observation.observed is not None:  # nothing is known of the other pixels
+        image = torch.where(observation.observed == 1, image, shown)
+    noise_alone = isinstance(plan.degradation, Identity)
+    return objection(shown.clamp(-1, 1), image, float(r.sigma_y), noise_alone)
+
+
+def _gentler(first: Restoration, observation: Observation, plan: Plan) -> Iterator[Hypothesis]:
+    """Gentler hypotheses about a photo, in their order."""
+    parts = _parts(plan.degradation)
+    rest = [part for part in parts if not isinstance(part, ConvolutionalBlur)]
+    if len(rest) == len(parts):
+        return
+    noise = None if any(isinstance(part, Jpeg) for part in parts) else NOISIER
+    weaker = observation.degradation.told(_weaker(plan.degradation, first.phi))
+    yield Hypothesis(
+        "weaker",
+        f"a blur of {WEAKER:g} of that size was undone instead, with {NOISIER:g} times the noise",
+        replace(plan, degradation=weaker),
+        None if noise is None else min(noise * float(first.sigma_y) / 2, 0.9),
+    )
+    left = Identity() if not rest else rest[0] if len(rest) == 1 else Compose(rest)
+    words = "no blur was undone" if rest else "only noise was removed"
+    yield Hypothesis("no blur", words, replace(plan, degradation=left, method=suiting(left)), None)
+
+
+def _weaker(degradation: Degradation, phi: Phi) -> Phi:
+    """The parameters of a weaker blur, and of more noise before a JPEG."""
+    changed = {}
+    for name, value in phi.items():
+        last = name.rpartition(".")[2]
+        if last in _SIZES:
+            changed[name] = value + math.log(WEAKER)
+        elif last == "noise":
+            changed[name] = NOISIER * value
+    return degradation.canonicalize(phi.detach().replace(**changed))
+
+
+def _nothing(
+    first: Attempted, observation: Observation, plan: Plan
+) -> tuple[Hypothesis, Attempted]:
+    """The photo itself, as bright as it should be."""
+    own = [(plan.degradation, first.restoration.phi)]
+    if isinstance(plan.degradation, Compose):
+        own = plan.degradation.split(first.restoration.phi)
+    light = [(part, phi) for part, phi in own if isinstance(part, Light)]
+    family: Degradation = light[0][0].told(light[0][1]) if light else Identity()
+    sigma = first.restoration.sigma_y.to(observation.y)
+    problem = Problem(observation.y, sigma, family, [torch.Generator()])
+    phi = problem.init()
+    result = problem.result(problem.lift(phi), phi, nfe=0, stopped_by="opinion", losses={})
+    words = "it was only made brighter" if light else "the photo is left as it is"
+    hypothesis = Hypothesis("the photo", words, replace(plan, degradation=family), None)
+    return hypothesis, Attempted(result, first.tile)
+
+
+def _observed(observation: Observation, plan: Plan) -> Observation:
+    """The same photo under another degradation, with what its file says of that."""
+    family = plan.degradation.for_images([observation.sample.photo], [observation.sample.item.key])
+    return replace(observation, degradation=family)
+
+
+def _parts(degradation: Degradation) -> list[Degradation]:
+    return list(degradation.parts) if isinstance(degradation, Compose) else [degradation]

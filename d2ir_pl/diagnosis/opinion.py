@@ -1,0 +1,213 @@
+"""Whether a restored photo is better than the photo, by evidence that needs no truth."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+BLOCK = 16
+"""Side in pixels of the blocks among which the flattest are looked for."""
+SMALLEST = 4 * BLOCK
+"""Least side in pixels of a photo that there is an opinion on."""
+PATCH = 8
+"""Side in pixels of the patches in which local detail is measured."""
+LEVEL = 2 / 255
+"""A grey level in [-1, 1]."""
+MARGIN = 16
+"""Distance from black and white, in grey levels, within which a value counts as nearly so."""
+
+
+@dataclass(frozen=True)
+class Sharpening:
+    """Evidence about an image that has more of the finest detail than its photo.
+
+    A blur that is undone as it was makes edges higher and narrower, and leaves what is flat as it
+    is. One that is too wide, or noise that is larger or of another colour than was assumed, gives
+    a texture that covers the image, and overshoots beyond black and white.
+
+    Attributes:
+        clipped: logarithm of the share of values that have become black or white from some way off.
+        aside: correlation of the change with the detail that the photo has at 2 to 4 pixels, which
+            sharpening raises, with its sign changed.
+        dense: increase of the mean absolute gradient over the RMS gradient, which is small where
+            gradients are sparse, as at edges, and large where they are everywhere.
+        texture: logarithm of the ratio of RMS detail at 4 to 8 pixels, in the flattest tenth.
+    """
+
+    clipped: float
+    aside: float
+    dense: float
+    texture: float
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """Evidence about an image that has less of the finest detail than its photo.
+
+    White noise is everywhere alike, and a denoiser that is told its level removes nearly all of it.
+    Where texture was taken for noise, what is removed lies where detail is, parts of the photo have
+    less than the assumed noise, and less than that is removed.
+
+    Attributes:
+        removed: RMS of what was removed over the assumed noise.
+        least: second percentile, over patches, of the RMS of the photo's finest diagonal band over
+            the assumed noise.
+        local: correlation, over patches, of the RMS of what was removed with the detail of the
+            image.
+        uneven: standard deviation over patches of the RMS of what was removed over its mean.
+    """
+
+    removed: float
+    least: float
+    local: float
+    uneven: float
+
+
+WEIGHTS: dict[type, dict[str, float]] = {
+    Sharpening: {"clipped": 0.62, "aside": 4.99, "dense": 7.57, "texture": 1.92, "": 6.15},
+    Smoothing: {"removed": -3.2, "least": -1.9, "local": 1.85, "uneven": 8.3, "": 2.99},
+}
+"""Weights of logistic regressions on whether an image is further from the truth than its photo,
+and under the empty name their constants, in doubt against the image (docs/experiments.md)."""
+
+HELPFUL = {"clipped": -6.5, "aside": -0.57, "dense": -0.09, "texture": 0.09}
+"""Evidence about sharpened images that are nearer to the truth than their photos, in the mean."""
+
+WORDS = {
+    "clipped": "much of it is driven beyond black and white",
+    "aside": "what was added does not follow the photo's own detail",
+    "dense": "what was added lies all over it and not at edges",
+    "texture": "it has a texture where the photo is flat",
+}
+"""What the evidence means for a person."""
+UNSEEN = "it differs from the photo by less than a grey level"
+REMOVED = "what was taken for noise is more likely the texture of the photo"
+
+
+@torch.no_grad()
+def evidence(photo: Tensor, image: Tensor, sigma_y: float) -> Sharpening | Smoothing | None:
+    """What the difference of an image to its photo shows.
+
+    Args:
+        photo: `(1, 3, H, W)` in [-1, 1].
+        image: `(1, 3, H, W)` in [-1, 1], restored from it.
+        sigma_y: standard deviation of the photo's noise that was assumed, in [-1, 1].
+
+    Returns:
+        None where they are too small to tell, or the same.
+    """
+    photo, image = photo.float(), image.float()
+    change = image - photo
+    if min(photo.shape[-2:]) < SMALLEST or float(change.square().mean()) < (LEVEL / 100) ** 2:
+        return None
+    ours, theirs = _bands(image), _bands(photo)
+    if _rms(ours[0]) > _rms(theirs[0]):
+        flat = _flattest(photo)
+        return Sharpening(
+            clipped=math.log(max(_clipped(image, photo), 1e-3)),
+            aside=-_correlation(change, theirs[1]),
+            dense=_density(image) - _density(photo),
+            texture=_log_ratio(_blocks(ours[2])[:, :, flat], _blocks(theirs[2])[:, :, flat]),
+        )
+    band = F.avg_pool2d(_finest(photo).square().mean(1, keepdim=True), PATCH).sqrt()
+    removed = F.avg_pool2d(change.square().mean(1, keepdim=True), PATCH).sqrt()
+    detail = F.avg_pool2d(ours[0].square().mean(1, keepdim=True), PATCH).sqrt()
+    return Smoothing(
+        removed=_rms(change) / sigma_y,
+        least=float(band.flatten().quantile(0.02)) / sigma_y,
+        local=_correlation(removed - removed.mean(), detail - detail.mean()),
+        uneven=float(removed.std() / removed.mean()),
+    )
+
+
+def log_odds(found: Sharpening | Smoothing) -> float:
+    """The logarithm of the odds that an image is further from the truth than its photo."""
+    weights = WEIGHTS[type(found)]
+    return weights[""] + math.fsum(weights[name] * value for name, value in asdict(found).items())
+
+
+def objection(photo: Tensor, image: Tensor, sigma_y: float, noise_alone: bool) -> str:
+    """Why an image should not take the place of its photo; empty where it may.
+
+    Args:
+        photo: `(1, 3, H, W)` in [-1, 1].
+        image: `(1, 3, H, W)` in [-1, 1], restored from it.
+        sigma_y: standard deviation of the photo's noise that was assumed, in [-1, 1].
+        noise_alone: whether white noise is all that was undone. What else removes detail, such as
+            the rounding of a JPEG that is undone, is not judged.
+    """
+    if noise_alone and 0 < _rms(image - photo) < LEVEL:
+        return UNSEEN
+    found = evidence(photo, image, sigma_y)
+    if found is None or log_odds(found) <= 0:
+        return ""
+    if isinstance(found, Smoothing):
+        return REMOVED if noise_alone else ""
+    weights = WEIGHTS[Sharpening]
+    parts = {name: weights[name] * (value - HELPFUL[name]) for name, value in asdict(found).items()}
+    return WORDS[max(parts, key=parts.__getitem__)]
+
+
+def _bands(image: Tensor) -> list[Tensor]:
+    """Details of an image at 1 to 2, 2 to 4 and 4 to 8 pixels: differences of binomial means."""
+    taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=image.device) / 16
+    kernel = torch.outer(taps, taps)[None, None]
+    found = []
+    for step in (1, 2, 4):
+        wide = F.pad(image, 4 * (2 * step,), mode="reflect").flatten(0, 1)[:, None]
+        mean = F.conv2d(wide, kernel, dilation=step).view(image.shape)
+        found.append(image - mean)
+        image = mean
+    return found
+
+
+def _finest(image: Tensor) -> Tensor:
+    """The finest diagonal band of the Haar wavelet, in which white noise keeps its level."""
+    taps = image.new_tensor([[0.5, -0.5], [-0.5, 0.5]])[None, None]
+    band = F.conv2d(image.flatten(0, 1)[:, None], taps)
+    return band.view(*image.shape[:2], *band.shape[-2:])
+
+
+def _blocks(band: Tensor, side: int = BLOCK) -> Tensor:
+    """`(B, C, N, side, side)` blocks, row by row."""
+    return band.unfold(2, side, side).unfold(3, side, side).flatten(2, 3)
+
+
+def _flattest(photo: Tensor) -> Tensor:
+    """Numbers of the tenth of the blocks whose 4x4 means vary least; none that is clipped."""
+    rows, columns = photo.shape[-2] // BLOCK, photo.shape[-1] // BLOCK
+    coarse = F.avg_pool2d(photo[..., : rows * BLOCK, : columns * BLOCK].mean(1, keepdim=True), 4)
+    cells = _blocks(coarse, BLOCK // 4)[0, 0].flatten(1)
+    clipped = cells.mean(1).abs() > 1 - MARGIN * LEVEL
+    order = torch.where(clipped, math.inf, cells.var(1)).argsort()
+    return order[: max(2, round(len(order) / 10))]
+
+
+def _clipped(image: Tensor, photo: Tensor) -> float:
+    """The share of values that are black or white in the image, and not nearly so in the photo."""
+    clipped = (image.abs() > 1 - LEVEL / 4) & (photo.abs() < 1 - MARGIN * LEVEL)
+    return float(clipped.float().mean())
+
+
+def _density(image: Tensor) -> float:
+    """The mean absolute gradient of the grey image over its RMS: 0.8 of noise, less at edges."""
+    grey = image.mean(1)
+    down, right = grey.diff(dim=1).flatten(), grey.diff(dim=2).flatten()
+    gradient = torch.cat([down, right])
+    return float(gradient.abs().mean()) / max(_rms(gradient), 1e-9)
+
+
+def _rms(values: Tensor) -> float:
+    return float(values.square().mean().sqrt())
+
+
+def _log_ratio(a: Tensor, b: Tensor) -> float:
+    return 0.5 * math.log((_rms(a) ** 2 + 1e-6) / (_rms(b) ** 2 + 1e-6))
+
+
+def _correlation(a: Tensor, b: Tensor) -> float:
+    return float((a * b).mean()) / max(_rms(a) * _rms(b), 1e-12)

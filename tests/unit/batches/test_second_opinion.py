@@ -1,0 +1,127 @@
+"""What is tried after a second opinion is against a result, and in which order."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from repository import EXAMPLES
+from torch import Tensor
+
+from d2ir_pl.batches.attempts import Attempted
+from d2ir_pl.batches.plan import Observation, Plan
+from d2ir_pl.batches.second_opinion import NOISIER, WEAKER, is_judged, reconsidered
+from d2ir_pl.degradations import (
+    Compose,
+    Degradation,
+    GaussianBlur,
+    Identity,
+    Jpeg,
+    Light,
+    Mask,
+    MotionBlur,
+)
+from d2ir_pl.diagnosis.methods import suiting
+from d2ir_pl.image_io import Photo, read_image
+from d2ir_pl.inputs.items import Item
+from d2ir_pl.inputs.samples import Sample
+from d2ir_pl.restoration import Problem
+
+Y = read_image(EXAMPLES / "blurred" / "coffee.png").pixels[None, :, 32:128, 32:128]
+MAZE = (Y + 0.4 * torch.randn(Y.shape, generator=torch.Generator().manual_seed(0))).clamp(-1, 1)
+"""What amplified noise makes of the photo."""
+
+
+def observed(degradation: Degradation, y: Tensor = Y) -> tuple[Observation, Plan]:
+    photo = Photo(y[0])
+    sample = Sample(Item(Path(), "", "photo"), photo, photo.pixels, None, "")
+    return Observation.given(sample, y, degradation), Plan(degradation, suiting(degradation))
+
+
+def result(observation: Observation, image: Tensor) -> Attempted:
+    """A restoration whose image is given."""
+    problem = Problem.of(observation.y, observation.degradation, [torch.Generator()])
+    x = observation.degradation.frame.embed(image)
+    done = problem.result(x, problem.init(), nfe=8, stopped_by="steps", losses={})
+    return Attempted(done, 640)
+
+
+BLURS = [
+    GaussianBlur(width=1.5),
+    GaussianBlur(width=[2.0, 1.0], isotropic=False),
+    MotionBlur(length=5.0, angle=0.3),
+    Compose([GaussianBlur(width=1.5), Jpeg(90, "4:4:4", noise=0.01)]),
+    Compose([GaussianBlur(width=1.5), Light(0.5, map_size=0)]),
+]
+
+
+@pytest.mark.parametrize("degradation", BLURS, ids=lambda d: str(type(d).__name__))
+def test_a_result_that_nothing_speaks_against_stays(degradation: Degradation) -> None:
+    observation, plan = observed(degradation)
+    phi = degradation.init(Y, torch.full((1,), 0.02))
+    first = result(observation, degradation.frame.crop(degradation.lift(Y, phi)))
+    again, own = reconsidered(first, observation, plan, lambda *_: pytest.fail("it is restored"))
+    assert own is plan
+    assert again.opinion == "agreed"
+    assert again.notes == []
+    assert torch.equal(again.restoration.x0, first.restoration.x0)
+
+
+@pytest.mark.parametrize("degradation", BLURS, ids=lambda d: str(type(d).__name__))
+def test_gentler_hypotheses_are_tried_in_order_and_the_photo_is_the_last(
+    degradation: Degradation,
+) -> None:
+    observation, plan = observed(degradation)
+    tried: list[tuple[Plan, float | None]] = []
+
+    def restore(own: Observation, other: Plan, sigma: float | None) -> Attempted:
+        tried.append((other, sigma))
+        return result(own, MAZE)
+
+    first = result(observation, MAZE)
+    again, own = reconsidered(first, observation, plan, restore)
+    weaker, unblurred = (other.degradation for other, _ in tried)
+    # The first has the same kind of blur, smaller, and more noise; the second has no blur.
+    assert type(weaker) is type(degradation)
+    phi, before = weaker.init(Y, torch.ones(1)), first.restoration.phi
+    (size,) = [
+        name for name in phi if name.rpartition(".")[2].startswith("log_") and "gain" not in name
+    ]
+    assert torch.allclose(phi[size].exp(), WEAKER * before[size].exp(), rtol=1e-3)
+    if "1.noise" in phi:
+        assert torch.allclose(phi["1.noise"], NOISIER * before["1.noise"])
+    else:
+        assert tried[0][1] == pytest.approx(NOISIER * float(first.restoration.sigma_y) / 2)
+    assert "Blur" not in str(unblurred)
+    assert again.opinion == "the photo"
+    assert again.restoration.nfe == [24]
+    assert again.restoration.stopped_by == ["opinion"]
+    assert len(again.notes) == 1
+    assert again.notes[0].startswith("second opinion: the first result was set aside, because ")
+    # Nothing is left of the result but how bright it is.
+    bright = isinstance(own.degradation, Light)
+    assert bright == ("Light" in str(degradation))
+    gain = 2.0 if bright else 1.0
+    expected = (gain * (Y + 1) - 1).clamp(-1, 1)
+    assert torch.allclose(again.restoration.x0, expected, atol=1e-5)
+
+
+def test_the_first_hypothesis_that_nothing_speaks_against_is_taken() -> None:
+    observation, plan = observed(GaussianBlur(width=1.5))
+    first = result(observation, MAZE)
+    again, own = reconsidered(
+        first, observation, plan, lambda own, *_: result(own, 1.02 * own.y.clamp(-0.9, 0.9))
+    )
+    assert again.opinion == "weaker"
+    assert again.restoration.nfe == [16]
+    assert isinstance(own.degradation, GaussianBlur)
+    assert "0.7 of that size" in again.notes[0]
+    # One that cannot be restored is left out.
+    again, own = reconsidered(first, observation, plan, lambda *_: None)
+    assert again.opinion == "the photo"
+    assert isinstance(own.degradation, Identity)
+
+
+def test_what_the_photo_lacks_is_not_judged_by_it() -> None:
+    assert is_judged(*observed(Identity()))
+    assert is_judged(*observed(Compose([GaussianBlur(), Jpeg()])))
+    assert not is_judged(*observed(Mask([1, 2, 3, 4])))
