@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 
 from d2ir_pl.errors import PriorError
-from d2ir_pl.priors.guided_diffusion import UNetFlags, UNetPrior, empty_prior
+from d2ir_pl.priors.architecture import ScheduleConfig, check_unet
+from d2ir_pl.priors.guided_diffusion import UNetFlags, UNetPrior, empty_prior, meta_unet
 from d2ir_pl.priors.network import Tile
-from d2ir_pl.priors.state_dict import UnusableWeightsError, check_archive, fill, read_state_dict
+from d2ir_pl.priors.state_dict import (
+    UnusableWeightsError,
+    check_archive,
+    fill,
+    first_line,
+    foreign_file,
+    read_state_dict,
+)
+from d2ir_pl.schema import checked
 
 
 def load_safetensors(
@@ -34,24 +43,61 @@ def load_safetensors(
         with safe_open(path, framework="pt") as file:
             metadata: dict[str, str] = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise PriorError(f"{path} is not a readable safetensors file ({error})") from None
+        what = foreign_file(path) or f"is not a readable safetensors file ({first_line(error)})"
+        raise PriorError(f"{path} {what}") from None
     if "config" not in metadata:
         raise PriorError(
             f"{path} has no 'config' in its metadata: give the model's flags as prior_flags, or a "
             "file that carries them"
         )
     if metadata.get("prediction", "eps") != "eps":
-        raise PriorError(f"{path} predicts {metadata['prediction']!r}: only 'eps' is supported")
-    try:
-        prior = empty_prior(
-            json.loads(metadata["config"]), json.loads(metadata["schedule"]), tile, label
-        )
-    except PriorError:
-        raise
-    except (TypeError, KeyError, ValueError) as error:
-        raise PriorError(f"{path} has unusable metadata: {error}") from None
+        raise PriorError(f"{path} predicts {metadata['prediction']!r:.60}: only 'eps' is supported")
+    prior = described_prior(
+        path, _json(path, metadata, "config"), _json(path, metadata, "schedule"), tile, label
+    )
     _fill(prior, path)
     return prior, metadata
+
+
+def described_prior(
+    path: Path, config: Any, schedule: Any, tile: Tile = "auto", label: int | None = None
+) -> UNetPrior:
+    """The prior that a file describes, without weights.
+
+    Args:
+        path: the file, for messages.
+        config: what it says of the network.
+        schedule: what it says of the schedule.
+        tile: largest side in pixels that is predicted at once, or `auto`.
+        label: class of every prediction, where `config` has `num_classes`.
+
+    Raises:
+        PriorError: if there is no such network or schedule, or the label does not fit it.
+    """
+    try:
+        check_unet(config)
+        checked(ScheduleConfig, schedule)
+        return empty_prior(config, schedule, tile, label)
+    except PriorError:
+        raise
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise PriorError(
+            f"{path} describes no prior, as it {first_line(error)}: get an intact file"
+        ) from None
+
+
+def _json(path: Path, metadata: dict[str, str], key: str) -> Any:
+    """What a value of a file's metadata says.
+
+    Raises:
+        PriorError: if it is missing, or not JSON.
+    """
+    try:
+        return json.loads(metadata[key])
+    except (KeyError, ValueError, RecursionError):
+        raise PriorError(
+            f"{path} has no {key!r} in its metadata that is JSON: get an intact file"
+        ) from None
 
 
 def load_checkpoint(
@@ -88,8 +134,7 @@ def checkpoint_problem(path: Path, flags: UNetFlags) -> str | None:
     Returns:
         A phrase that follows the file's name; None if nothing is wrong.
     """
-    with torch.device("meta"):
-        unet = flags.build()
+    unet = meta_unet(flags.config())
     try:
         check_archive(path)
         fill(unet, read_state_dict(path))
@@ -102,4 +147,4 @@ def _fill(prior: UNetPrior, path: Path) -> None:
     try:
         fill(prior.unet, read_state_dict(path))
     except UnusableWeightsError as reason:
-        raise PriorError(f"{path} {reason}: check prior_flags, or get an intact file") from None
+        raise PriorError(f"{path} {reason}: {reason.remedy}") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -12,8 +11,15 @@ from torch import Tensor
 
 from d2ir_pl.diffusion import Schedule, eps_from_x0
 from d2ir_pl.errors import PriorError
+from d2ir_pl.priors.architecture import (
+    DiffusersConfig,
+    DiffusersSchedule,
+    check_known,
+    check_size,
+)
 from d2ir_pl.priors.network import NetworkPrior, Tile
 from d2ir_pl.priors.state_dict import UnusableWeightsError, fill, first_line, read_state_dict
+from d2ir_pl.schema import read_json
 
 if TYPE_CHECKING:
     from diffusers import UNet2DModel
@@ -104,17 +110,27 @@ def load_folder(folder: Path, tile: Tile = "auto", label: int | None = None) -> 
     _check_model(config, config_file)
     scheduler = {} if scheduler_file is None else _read_json(scheduler_file)
     try:
-        unet = UNet2DModel.from_config(config)
+        check_known(DiffusersConfig, config)
+    except ValueError as error:
+        raise PriorError(f"{config_file} {error}: get an intact copy") from None
+    try:
+        with torch.device("meta"):
+            unet = UNet2DModel.from_config(config)
     except Exception as error:  # its blocks fail in many ways on wrong arguments
         raise PriorError(
             f"{config_file} describes no network ({first_line(error)}): get an intact copy"
         ) from None
     try:
+        check_known(DiffusersSchedule, scheduler)
         schedule, prediction = _schedule(scheduler), _prediction(scheduler)
     except (LookupError, RuntimeError, TypeError, ValueError) as error:
         raise PriorError(
             f"{scheduler_file} is no schedule for a prior: {first_line(error)}"
         ) from None
+    try:
+        check_size(unet)
+    except ValueError as error:
+        raise PriorError(f"{config_file} {error}: get an intact copy") from None
     prior = DiffusersPrior(unet, schedule, prediction, tile, label)
     try:
         fill(unet, _renamed(read_state_dict(weights_file)))
@@ -147,6 +163,12 @@ def _find(folder: Path) -> tuple[Path, Path, Path | None]:
         )
     weights = next((model / name for name in _WEIGHTS if (model / name).is_file()), None)
     if weights is None:
+        others = sorted(path.name for path in model.glob("diffusion_pytorch_model*"))
+        if others:
+            raise PriorError(
+                f"{model} has {others[0]} and no {' or '.join(_WEIGHTS)}: load the model with "
+                "diffusers and save it with save_pretrained, without a variant and in one file"
+            )
         raise PriorError(f"{model} has no {' or '.join(_WEIGHTS)}: get an intact copy")
     schedulers = (model, pipeline / "scheduler", pipeline)
     found = (path / "scheduler_config.json" for path in schedulers)
@@ -155,9 +177,9 @@ def _find(folder: Path) -> tuple[Path, Path, Path | None]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PriorError(f"{path} cannot be read ({error}): get an intact copy") from None
+        content = read_json(path)
+    except ValueError as error:
+        raise PriorError(f"{path} cannot be read, as it {error}: get an intact copy") from None
     if not isinstance(content, dict):
         raise PriorError(f"{path} is not a configuration: get an intact copy")
     return content

@@ -11,9 +11,15 @@ import torch
 from safetensors.torch import save_file
 
 from d2ir_pl.errors import PriorError
-from d2ir_pl.priors.checkpoints import load_safetensors
-from d2ir_pl.priors.guided_diffusion import UNetPrior, build_unet
-from d2ir_pl.priors.state_dict import first_line
+from d2ir_pl.priors.checkpoints import described_prior, load_safetensors
+from d2ir_pl.priors.guided_diffusion import UNetPrior
+from d2ir_pl.priors.state_dict import (
+    UnusableWeightsError,
+    fill,
+    first_line,
+    read_pickle,
+    tensors_of,
+)
 
 CHECKPOINT_KEY = "d2ir_pl_prior"
 """Where a training checkpoint says what its prior is: `config`, `schedule` and `training`."""
@@ -43,27 +49,34 @@ def export_prior(
     """
     if output.suffix != ".safetensors":
         raise PriorError(f"{output} must end in .safetensors, the format that priors are kept in")
+    if not checkpoint.exists():
+        raise PriorError(f"checkpoint {checkpoint} does not exist")
     try:
         # Only tensors and plain values are unpickled: a file with code in it is refused.
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise PriorError(f"checkpoint {checkpoint} does not exist") from None
-    except Exception as error:  # an unpickler fails in as many ways as there are bytes
+        content = read_pickle(checkpoint)
+    except UnusableWeightsError as reason:
         raise PriorError(
-            f"{checkpoint} is not a training checkpoint ({first_line(error)})"
+            f"{checkpoint} is not a training checkpoint, as it {reason}: give one that 'fit' has "
+            "written"
         ) from None
     if not isinstance(content, dict) or CHECKPOINT_KEY not in content:
         raise PriorError(f"{checkpoint} holds no prior: give a checkpoint that 'fit' has written")
-    about_prior: dict[str, Any] = content[CHECKPOINT_KEY]
+    about_prior, kept = content[CHECKPOINT_KEY], content.get("state_dict")
+    if not isinstance(about_prior, dict) or not isinstance(kept, dict):
+        raise PriorError(f"{checkpoint} is damaged: give a checkpoint that 'fit' has written")
+    prior = described_prior(checkpoint, about_prior.get("config"), about_prior.get("schedule"))
     weights = {
-        name.removeprefix(_AVERAGE): weight
-        for name, weight in content["state_dict"].items()
-        if name.startswith(_AVERAGE)
+        str(name).removeprefix(_AVERAGE): weight
+        for name, weight in kept.items()
+        if str(name).startswith(_AVERAGE)
     }
-    unet = build_unet(about_prior["config"])
-    unet.load_state_dict(weights)
-    training = {**about_prior["training"], **({"about": about} if about else {})}
-    prior = UNetPrior(unet, about_prior["config"], about_prior["schedule"])
+    try:
+        fill(prior.unet, tensors_of(weights))
+    except UnusableWeightsError as reason:
+        raise PriorError(f"{checkpoint} {reason}: {reason.remedy}") from None
+    provenance = about_prior.get("training")
+    training = provenance if isinstance(provenance, dict) else {}
+    training = {**training, **({"about": about} if about else {})}
     save_prior(prior, output, training, dtype)
     return load_safetensors(output)[0]
 
@@ -89,12 +102,17 @@ def save_prior(
     broken = next((n for n, w in weights.items() if not bool(w.isfinite().all())), None)
     if broken is not None:
         raise PriorError(f"{broken} has values that {dtype} cannot hold: export with float32")
-    metadata = {
-        "config": json.dumps(prior.config),
-        "schedule": json.dumps(prior.schedule_config),
-        "prediction": "eps",
-        "training": json.dumps(training),
-    }
+    try:
+        metadata = {
+            "config": json.dumps(prior.config),
+            "schedule": json.dumps(prior.schedule_config),
+            "prediction": "eps",
+            "training": json.dumps(training),
+        }
+    except (TypeError, ValueError, RecursionError) as error:
+        raise PriorError(
+            f"what is known of the training is no plain values ({first_line(error)})"
+        ) from None
     part = output.with_name(f".{output.name}.{os.getpid()}.part")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)

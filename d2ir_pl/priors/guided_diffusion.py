@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2ir_pl.diffusion import Schedule
+from d2ir_pl.errors import in_words, require
+from d2ir_pl.priors.architecture import check_size, check_unet
 from d2ir_pl.priors.network import NetworkPrior, Tile
 
 with warnings.catch_warnings():
@@ -98,7 +100,8 @@ class UNetFlags:
         """Arguments of `guided_diffusion.unet.UNetModel`.
 
         Raises:
-            ValueError: if a list of numbers is not one, or `channel_mult` has to be given.
+            ValueError: if a list of numbers is not one, a number of them is out of its range, or
+                `channel_mult` has to be given.
         """
         mult = self.channel_mult or _CHANNEL_MULT.get(self.image_size, "")
         if not mult:
@@ -108,6 +111,8 @@ class UNetFlags:
                 "such as 1,2,2,4"
             )
         attention = _numbers("attention_resolutions", self.attention_resolutions)
+        require("image_size", self.image_size, 1, 65_536)
+        require("diffusion_steps", self.diffusion_steps, 1, 100_000)
         return {
             "image_size": self.image_size,
             "in_channels": 3,
@@ -115,7 +120,7 @@ class UNetFlags:
             "out_channels": 6 if self.learn_sigma else 3,
             "num_res_blocks": self.num_res_blocks,
             # The network counts how often the image was halved, not pixels.
-            "attention_resolutions": [self.image_size // int(r) for r in attention],
+            "attention_resolutions": [max(1, self.image_size // max(1, int(r))) for r in attention],
             "dropout": self.dropout,
             "channel_mult": [int(m) if m == int(m) else m for m in _numbers("channel_mult", mult)],
             "num_classes": _CLASSES if self.class_cond else None,
@@ -150,11 +155,13 @@ def build_unet(config: dict[str, Any]) -> UNetModel:
     Raises:
         ValueError: if the numbers of channels and heads do not go together.
     """
+    check_unet(config)
     sequences = ("attention_resolutions", "channel_mult")
     try:
         unet = UNetModel(**{k: tuple(v) if k in sequences else v for k, v in config.items()})
-    except AssertionError as error:  # the package asserts where an argument is wrong
-        raise ValueError(f"the flags of the U-Net do not go together: {error}") from None
+    # The package asserts where an argument is wrong, or divides by it.
+    except (AssertionError, ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"the flags of the U-Net do not go together: {in_words(error)}") from None
     for block in unet.modules():
         if isinstance(block, AttentionBlock):
             heads_first = isinstance(block.attention, QKVAttentionLegacy)
@@ -274,6 +281,16 @@ def empty_prior(
         PriorError: if the label does not fit the classes.
         ValueError: if the arguments do not go together.
     """
+    return UNetPrior(meta_unet(config), config, schedule, tile, label)
+
+
+def meta_unet(config: dict[str, Any]) -> UNetModel:
+    """A U-Net without numbers: its weights are on the meta device.
+
+    Raises:
+        ValueError: if the arguments do not go together, or the network would be too large.
+    """
     with torch.device("meta"):
         unet = build_unet(config)
-    return UNetPrior(unet, config, schedule, tile, label)
+    check_size(unet)
+    return unet

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from importlib import resources
@@ -14,6 +15,7 @@ from d2ir_pl.priors.download import cache_dir, download
 from d2ir_pl.priors.guided_diffusion import UNetFlags
 from d2ir_pl.priors.network import NetworkPrior, Tile
 from d2ir_pl.priors.published import PUBLISHED, PublishedPrior
+from d2ir_pl.priors.state_dict import foreign_file
 
 EMBEDDED = {
     "natural-small": "natural_small.safetensors",
@@ -80,10 +82,12 @@ def prior_file(prior: str) -> Path:
             raise PriorError(f"the prior {prior} is not on this machine yet: {remedy}")
         return path
     path = Path(prior)
-    if not path.exists():
+    if not os.path.exists(path):
         raise PriorError(
             f"prior {prior!r} is neither a file nor one of the names {', '.join(names())}"
         )
+    if not (path.is_file() or path.is_dir()):
+        raise PriorError(f"prior {prior!r} is no regular file: give a file or a folder")
     return path
 
 
@@ -126,6 +130,8 @@ def load_prior(
         return load_checkpoint(path, flags, tile, label)
     if path.suffix == ".safetensors":
         return load_safetensors(path, tile, label)[0]
+    if what := foreign_file(path):
+        raise PriorError(f"{path} {what}")
     raise PriorError(
         f"{path} carries no architecture: give its guided-diffusion flags as prior_flags in the "
         "YAML file, as configs/d2ir_paper.yaml shows"

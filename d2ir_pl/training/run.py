@@ -11,11 +11,14 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
+from torch import Tensor
 
 from d2ir_pl import compat
 from d2ir_pl.console import say
-from d2ir_pl.errors import UsageError
+from d2ir_pl.errors import UsageError, UserError, in_words
+from d2ir_pl.priors.export import CHECKPOINT_KEY
 from d2ir_pl.priors.precision import slow_precision
+from d2ir_pl.priors.state_dict import UnusableWeightsError, read_pickle
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.settings import log_settings
 from d2ir_pl.training.callbacks import Checkpoints, TrainingProgress
@@ -83,6 +86,8 @@ def run(
         trial = bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
         keeps = settings.checkpoints and not trial
         start = _start(settings.ckpt_path, last, keeps)
+        if start is not None:
+            _check_checkpoint(start, module)
         if settings.tensorboard and not trainer.loggers and not trial:
             trainer.logger = TensorBoardLogger(folder.root, name="tensorboard", version="")
         if trainer.is_global_zero:
@@ -93,11 +98,19 @@ def run(
         if keeps:
             interval = timedelta(minutes=settings.checkpoint_minutes)
             compat.callbacks(trainer).append(Checkpoints(last, interval))
+        begun = _Begun()
+        compat.callbacks(trainer).append(begun)
         try:
             with compat.hyperparameters_unlogged(module, data):  # they are among the settings
                 trainer.fit(module, data, ckpt_path=start, weights_only=True)
         except (SystemExit, SIGTERMException):  # what Lightning makes of Ctrl-C and of a signal
             raise KeyboardInterrupt from None
+        except UserError:
+            raise
+        except Exception as error:  # what is not checked of a checkpoint may be anything
+            if start is None or begun.yes:
+                raise
+            raise _unusable(start, in_words(error)) from error
     if trainer.is_global_zero:
         left = (
             f"export the prior with 'd2ir export-prior {last} prior.safetensors'"
@@ -106,6 +119,18 @@ def run(
         )
         say(console, f"trained {trainer.global_step} steps; {left}")
     return 0
+
+
+class _Begun(pl.Callback):
+    """Knows whether a training has begun, which it does once its checkpoint is loaded."""
+
+    yes = False
+
+    def on_sanity_check_start(self, *_: object) -> None:
+        self.yes = True
+
+    def on_train_start(self, *_: object) -> None:
+        self.yes = True
 
 
 def _announce(
@@ -151,3 +176,31 @@ def _start(ckpt_path: str | None, last: Path, keeps: bool) -> Path | None:
     if not path.is_file():
         raise UsageError(f"--ckpt_path {path} does not exist: leave it out to start afresh")
     return path
+
+
+def _check_checkpoint(path: Path, module: PriorTrainingModule) -> None:
+    """Check that a training can go on from a checkpoint, before it begins.
+
+    Raises:
+        UsageError: if the file is no such checkpoint, or one of another network.
+    """
+    try:
+        content = read_pickle(path)
+    except UnusableWeightsError as reason:
+        raise _unusable(path, f"it {reason}") from None
+    about = content.get(CHECKPOINT_KEY) if isinstance(content, dict) else None
+    if not isinstance(about, dict) or not isinstance(content.get("state_dict"), dict):
+        raise _unusable(path, "it is no checkpoint of a training")
+    if not isinstance(about.get("training"), dict) or "seconds" not in about["training"]:
+        raise _unusable(path, "it does not tell of its training")
+    own, kept = module.state_dict(), content["state_dict"]
+    for name, value in own.items():
+        if not isinstance(kept.get(name), Tensor) or kept[name].shape != value.shape:
+            raise _unusable(path, f"it belongs to another network, by its {name}")
+
+
+def _unusable(path: Path, reason: str) -> UsageError:
+    return UsageError(
+        f"--ckpt_path {path} cannot be gone on from ({reason}): give a checkpoint that 'fit' has "
+        "written with these settings, or leave it out to start afresh"
+    )

@@ -10,7 +10,7 @@ import pytest
 import torch
 from photos import save
 from safetensors import safe_open
-from training_runs import averaged
+from training_runs import averaged, fit
 
 from d2ir_pl.cli import main
 from d2ir_pl.priors import load_prior
@@ -93,3 +93,24 @@ def test_what_is_no_checkpoint_is_refused(
         assert message in error
         assert error.count("\n") == 1
     assert not list(tmp_path.glob("*p.safetensors*"))
+
+
+def test_a_checkpoint_of_anything_is_one_sentence_of_fit(
+    tmp_path: Path, photographs: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = torch.load(trained / "last.ckpt", weights_only=True)
+    cases: list[Any] = [b"\x80\x02]q\x00.", b"<html>", whole["state_dict"]]
+    keys = ("state_dict", "loops", "optimizer_states")
+    cases += [{key: value for key, value in whole.items() if key != left} for left in keys]
+    cases += [whole | {key: "x"} for key in keys]
+    path = tmp_path / "c.ckpt"
+    refused = 0
+    for i, case in enumerate(cases):
+        path.write_bytes(case) if isinstance(case, bytes) else torch.save(case, path)
+        options = ("--ckpt_path", str(path), "--trainer.max_steps=2")
+        status = fit(photographs, tmp_path / f"out{i}", *options)
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert "Traceback" not in error
+        refused += status
+        assert status == 0 or error.startswith(f"d2ir: --ckpt_path {path} cannot be gone on from")
+    assert refused >= 2 * (len(cases) - 2)
