@@ -10,8 +10,9 @@ from d2ir_pl.diffusion.randomness import image_generator, normal_like
 def corner(size: int = 21) -> Tensor:
     """A camera that moved to the right, then down, a little out of focus."""
     kernel = torch.zeros(size, size)
-    kernel[9, 6:13] = 1
-    kernel[9:14, 12] = 1
+    left, top = size // 2 - 4, size // 2 - 1
+    kernel[top, left : left + 7] = 1
+    kernel[top : top + 5, left + 6] = 1
     return drawn(kernel, 0.7)
 
 

@@ -12,11 +12,12 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from d2ir_pl.degradations.base import Degradation
-from d2ir_pl.degradations.blur_guesses import guesses, likeliest, padded, trimmed
+from d2ir_pl.degradations.blur_guesses import guesses, likeliest
 from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
 from d2ir_pl.degradations.frame import Frame
 from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.estimators.kernel_convention import is_symmetric, mirror_evidence
+from d2ir_pl.estimators.kernel_shapes import padded, trimmed
 from d2ir_pl.estimators.spectrum import gaussian_covariance
 from d2ir_pl.estimators.widths import LOG_WIDTH_SCATTER
 from d2ir_pl.image_io import Photo

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from d2ir_pl.degradations.parametric_blur import DefocusBlur, MotionBlur
 from d2ir_pl.estimators.edge_windows import edge_windows
 from d2ir_pl.estimators.kernel_hypotheses import Hypothesis, kernels_of_edges
 from d2ir_pl.estimators.kernel_search import spectral_misfit
+from d2ir_pl.estimators.kernel_shapes import centred, padded, trimmed
 from d2ir_pl.estimators.kernel_worth import deconvolved, unlikeliness
 from d2ir_pl.estimators.spectrum import gaussian_covariance
 from d2ir_pl.estimators.widths import SHARP_WIDTH
@@ -28,8 +28,9 @@ SETTINGS = ((6.4e-2, 0.0), (3.2e-2, 0.1))
 """Edge weights, each with the threshold of the minimal pixels."""
 PARAMETRIC_SIZE = 41
 """Largest side of a straight motion or a disk, whose search takes the square of its time."""
-WINDOW, WINDOW_KERNELS = 512, 4
-"""Side in pixels of the part of a large photo that is looked at, and the same in kernels."""
+WINDOW, WINDOW_KERNELS, WINDOWS = 256, 4, 2
+"""Side in pixels of the parts of a large photo that are looked at, at least, the same in kernels,
+and how many there are."""
 SPECTRUM_WEIGHT = 2.0
 """Weight of the logarithm of the spectrum's misfit in the choice between guesses."""
 QUICK_DOUBT = 0.1
@@ -78,10 +79,10 @@ def guesses(y: Tensor, sigma_y: Tensor, largest: int, seen: Tensor | None = None
     if major <= SHARP_WIDTH or not sizes or float(grey.std()) < 1e-3:
         return [gaussian]
     side = max(WINDOW, WINDOW_KERNELS * sizes[-1])
-    windows = edge_windows(grey, side, 1, None if seen is None else seen.cpu()).tolist()
+    windows = edge_windows(grey, side, WINDOWS, None if seen is None else seen.cpu()).tolist()
     parts = torch.stack([grey[t : t + side, s : s + side] for t, s in windows])
     hypotheses = [Hypothesis(size, w, m) for size in sizes for w, m in SETTINGS]
-    edges = [Guess("edges", trimmed(k)) for k in kernels_of_edges(parts, hypotheses)]
+    edges = [Guess("edges", trimmed(centred(k))) for k in kernels_of_edges(parts, hypotheses)]
     return [gaussian, *_parametric(image, sigma, min(largest, PARAMETRIC_SIZE)), *edges]
 
 
@@ -92,16 +93,6 @@ def _parametric(y: Tensor, sigma: Tensor, size: int) -> list[Guess]:
         kernel = family.kernel(family.init(y, sigma))[0]
         found.append(Guess(source, trimmed(kernel)))
     return found
-
-
-def trimmed(kernel: Tensor, share: float = 1e-6) -> Tensor:
-    """The kernel `(k, k)` without a margin of entries that hold nothing, k odd and at least 3."""
-    middle = kernel.shape[-1] // 2
-    places = (kernel > share * kernel.max()).nonzero() - middle
-    reach = max(1, int(places.abs().max())) if len(places) else 1
-    inner = slice(middle - reach, middle + reach + 1)
-    kernel = kernel[inner, inner]
-    return kernel / kernel.sum()
 
 
 def likeliest(y: Tensor, sigma_y: Tensor, found: Sequence[Guess]) -> Guess:
@@ -181,11 +172,6 @@ def _likeness(a: Tensor, b: Tensor) -> float:
     size = (2 * a.shape[-1],) * 2
     product = torch.fft.rfft2(a, s=size) * torch.fft.rfft2(b, s=size).conj()
     return float(torch.fft.irfft2(product, s=size).max() / (a.norm() * b.norm()))
-
-
-def padded(kernel: Tensor, size: int) -> Tensor:
-    """A kernel `(k, k)` in the middle of `(size, size)` zeros, both odd."""
-    return F.pad(kernel, ((size - kernel.shape[-1]) // 2,) * 4)
 
 
 def _sizes(largest: int) -> list[int]:

@@ -32,8 +32,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from d2ir_pl.estimators.kernel_shapes import cleaned
 from d2ir_pl.operators.convolution import fast_size, transfer_function
-from d2ir_pl.operators.kernels import kernel_centroid
 
 # Settings were chosen on photographs with synthetic shakes (docs/experiments.md).
 EDGE_DECAY, MIN_EDGE_WEIGHT = 1 / 1.1, 1e-4
@@ -45,10 +45,6 @@ KERNEL_WEIGHT = 2.0
 """c, for a photo of 256x256 pixels: it grows with the number of pixels."""
 KERNEL_ITERATIONS = 25
 """Conjugate-gradient iterations for k."""
-FLOOR = 0.05
-"""Entries of k below this part of the largest one are noise."""
-ISLAND = 0.1
-"""Share of the sum of k that a connected part needs to be kept at the end of a scale."""
 ROUNDS = 5
 """Rounds of S and k at every scale."""
 MIN_KERNEL = 3
@@ -244,39 +240,3 @@ def _middle(x: Tensor, side: int) -> Tensor:
     """The values `(B, side, side)` around the origin of a circle, which comes to the middle."""
     i = torch.arange(side) - side // 2
     return x[:, i % x.shape[-2]][:, :, i % x.shape[-1]]
-
-
-def cleaned(kernel: Tensor, islands: bool) -> Tensor:
-    """Put kernels on the simplex without their small entries, and centre them by whole pixels.
-
-    Args:
-        kernel: `(B, k, k)`.
-        islands: whether small parts that do not touch the others are removed.
-    """
-    kernel = kernel.clamp_min(0)
-    kernel = kernel * (kernel >= FLOOR * kernel.amax((1, 2), keepdim=True))
-    if islands:
-        kernel = torch.stack([_without_islands(k) for k in kernel])
-    kernel = kernel / kernel.sum((1, 2), keepdim=True).clamp_min(1e-12)
-    side = kernel.shape[-1]
-    offset = kernel_centroid(kernel).round().long().tolist()
-    wide = F.pad(kernel, (side,) * 4)
-    rows = zip(wide, offset, strict=True)
-    kernel = torch.stack(
-        [k[side + y : 2 * side + y, side + x : 2 * side + x] for k, (x, y) in rows]
-    )
-    return kernel / kernel.sum((1, 2), keepdim=True).clamp_min(1e-12)
-
-
-def _without_islands(kernel: Tensor) -> Tensor:
-    """Remove the connected parts of a kernel that hold less than a share of its sum."""
-    inside = kernel > 0
-    label = torch.arange(1.0, kernel.numel() + 1).view_as(kernel) * inside
-    while True:  # the largest label spreads over each part
-        spread = F.max_pool2d(label[None, None], 3, 1, 1)[0, 0] * inside
-        if torch.equal(spread, label):
-            break
-        label = spread
-    index = label.long().flatten()
-    mass = kernel.new_zeros(kernel.numel() + 1).index_add(0, index, kernel.flatten())
-    return kernel * (mass[index] >= ISLAND * kernel.sum()).view_as(kernel)

@@ -7,22 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Generator, Tensor
 
 from d2ir_pl.degradations import Blur, Degradation, Phi
 from d2ir_pl.degradations.blur_guesses import Guess, guesses, handicaps, shortlist
 from d2ir_pl.diffusion import Prior
-from d2ir_pl.estimators.edge_windows import edge_windows
 from d2ir_pl.estimators.kernel_worth import unlikeliness
-from d2ir_pl.restoration.degradation_estimation import DegradationEstimation
+from d2ir_pl.restoration.kernel_rounds import grey_window, refined, short_walk
 from d2ir_pl.restoration.problem import Problem
 from d2ir_pl.restoration.result import Restoration
-from d2ir_pl.restoration.step import Observer, silent
+from d2ir_pl.restoration.step import Observer
 
 # Settings were chosen on photographs with synthetic shakes (docs/experiments.md).
-WALK = DegradationEstimation(phi_steps=0, steps=6)
-"""The short walk that shows what a kernel leads to."""
-ERROR = 0.03
+ERROR = 0.017
 """What a kernel leaves unexplained, in [0, 1]: enough that a wrong one is not believed."""
 DOUBT = 0.25
 """What speaks against every guess but the Gaussian, in the units of `unlikeliness`."""
@@ -30,8 +26,6 @@ CANDIDATES = 4
 """Kernels that a walk is taken for."""
 WINDOW = 192
 """Side in pixels of the part of a large photo that the contest looks at, at least."""
-WINDOW_KERNELS = 4
-"""The same in sides of the largest kernel."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +95,13 @@ def each_with_its_kernel(
 
     parts = []
     for b, verdict in enumerate(contest(problem, prior)):
-        kernel = verdict.winner.kernel.to(problem.y)
+        own = problem.select([b])
+        kernel = verdict.winner.kernel
+        if len(verdict.guesses) > 1 and verdict.winner.source != "gaussian":
+            kernel = refined(own, kernel, prior)
+        kernel = kernel.to(problem.y)
         phi = Phi(logits=kernel[None].clamp_min(1e-30).log())
-        own = replace(problem.select([b]), degradation=degradation.resized(kernel.shape[-1]))
+        own = replace(own, degradation=degradation.resized(kernel.shape[-1]))
         part = restore(own, phi, prior, told_of(b))
         parts.append(replace(part, phi=degradation.embedded(part.phi)))
     return Restoration.join(parts)
@@ -112,51 +110,18 @@ def each_with_its_kernel(
 def _verdict(problem: Problem, prior: Prior) -> Verdict:
     degradation = problem.degradation
     assert isinstance(degradation, Blur)
+    y, sigma = problem.y[0], problem.sigma_y[0]
     seen = None if problem.observed is None else problem.observed[0, 0]
-    found = guesses(problem.y[0], problem.sigma_y[0], degradation.kernel_size, seen)
-    found = shortlist(problem.y[0], found, CANDIDATES)
+    found = guesses(y, sigma, degradation.kernel_size, seen)
     if len(found) == 1:
         return Verdict(found, [0.0])
-    side = max(WINDOW, WINDOW_KERNELS * max(guess.size for guess in found))
-    grey = (problem.y[0].mean(0).cpu() + 1) / 2
-    top, left = edge_windows(grey, side, 1, None if seen is None else seen.cpu())[0].tolist()
-    part = slice(top, top + side), slice(left, left + side)
-    window = replace(
-        problem,
-        y=problem.y[:, :, *part],
-        observed=None if problem.observed is None else problem.observed[:, :, *part],
-        first=None,
-    )
+    found = shortlist(y, found, CANDIDATES)
+    window = grey_window(problem, WINDOW, max(guess.size for guess in found))
     scores: dict[int, float] = {}
     for size in sorted({guess.size for guess in found}):
         places = [i for i, guess in enumerate(found) if guess.size == size]
         kernels = torch.stack([found[i].kernel for i in places]).to(problem.y)
-        scores.update(zip(places, _scores(window, kernels, prior), strict=True))
-    against = handicaps(problem.y[0], problem.sigma_y[0], found, DOUBT).tolist()
+        x, residual = short_walk(window, kernels, ERROR, prior)
+        scores.update(zip(places, unlikeliness(x, residual).tolist(), strict=True))
+    against = handicaps(y, sigma, found, DOUBT).tolist()
     return Verdict(found, [scores[i] + against[i] for i in range(len(found))])
-
-
-def _scores(problem: Problem, kernels: Tensor, prior: Prior) -> list[float]:
-    """The score of each kernel `(n, k, k)` for a photo, a batch of one."""
-    count, degradation = len(kernels), problem.degradation
-    assert isinstance(degradation, Blur)
-    phi = Phi(logits=kernels.clamp_min(1e-30).log())
-    told = degradation.resized(kernels.shape[-1]).told(phi)
-    copies = replace(
-        problem,
-        y=problem.y.expand(count, -1, -1, -1),
-        sigma_y=(problem.sigma_y**2 + (2 * ERROR) ** 2).sqrt().expand(count),
-        degradation=told,
-        generators=[_copy(problem.generators[0]) for _ in range(count)],
-        observed=None if problem.observed is None else problem.observed.expand(count, -1, -1, -1),
-    )
-    estimate = WALK(copies, phi, prior, silent)
-    residual = copies.residual(estimate.x, phi)
-    return unlikeliness(copies.crop(estimate.x), residual).tolist()
-
-
-def _copy(generator: Generator) -> Generator:
-    """A generator that draws the same: every hypothesis gets the same noise."""
-    copy = Generator()
-    copy.set_state(generator.get_state())
-    return copy

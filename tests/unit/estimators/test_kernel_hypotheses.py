@@ -4,9 +4,10 @@ from shaken import blurred, corner, discs
 from torch import Tensor
 
 from d2ir_pl.degradations import Blur
-from d2ir_pl.degradations.blur_guesses import Guess, guesses, padded, shortlist, trimmed
+from d2ir_pl.degradations.blur_guesses import Guess, guesses, shortlist
 from d2ir_pl.estimators.edge_windows import edge_windows
-from d2ir_pl.estimators.kernel_hypotheses import Hypothesis, cleaned, kernels_of_edges, periodic
+from d2ir_pl.estimators.kernel_hypotheses import Hypothesis, kernels_of_edges, periodic
+from d2ir_pl.estimators.kernel_shapes import cleaned, padded, trimmed
 from d2ir_pl.estimators.kernel_worth import deconvolved, unlikeliness
 from d2ir_pl.operators.kernels import gaussian_kernel, kernel_centroid
 from d2ir_pl.results.metrics import kernel_similarity

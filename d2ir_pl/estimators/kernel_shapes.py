@@ -1,0 +1,90 @@
+"""What makes an array a blur kernel: no negative entries, sum 1, its centroid in the middle."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from d2ir_pl.operators.kernels import kernel_centroid
+
+FLOOR = 0.05
+"""Entries of a kernel below this part of the largest one are noise."""
+ISLAND = 0.1
+"""Share of the sum of a kernel that a connected part needs to be kept at all."""
+CENTRINGS, RINGING = 4, 0.03
+"""Shifts that centre a kernel, and the part of its largest entry below which they ring."""
+
+
+def padded(kernel: Tensor, size: int) -> Tensor:
+    """A kernel `(k, k)` in the middle of `(size, size)` zeros, both odd."""
+    return F.pad(kernel, ((size - kernel.shape[-1]) // 2,) * 4)
+
+
+def trimmed(kernel: Tensor, share: float = 1e-6) -> Tensor:
+    """The kernel `(k, k)` without a margin of entries that hold nothing, k odd and at least 3."""
+    middle = kernel.shape[-1] // 2
+    places = (kernel > share * kernel.max()).nonzero() - middle
+    reach = max(1, int(places.abs().max())) if len(places) else 1
+    inner = slice(middle - reach, middle + reach + 1)
+    kernel = kernel[inner, inner]
+    return kernel / kernel.sum()
+
+
+def cleaned(kernel: Tensor, islands: bool) -> Tensor:
+    """Put kernels on the simplex without their small entries, and centre them by whole pixels.
+
+    Args:
+        kernel: `(B, k, k)`.
+        islands: whether small parts that do not touch the others are removed.
+    """
+    kernel = kernel.clamp_min(0)
+    kernel = kernel * (kernel >= FLOOR * kernel.amax((1, 2), keepdim=True))
+    if islands:
+        kernel = torch.stack([_without_islands(k) for k in kernel])
+    kernel = kernel / kernel.sum((1, 2), keepdim=True).clamp_min(1e-12)
+    side = kernel.shape[-1]
+    offset = kernel_centroid(kernel).round().long().tolist()
+    wide = F.pad(kernel, (side,) * 4)
+    rows = zip(wide, offset, strict=True)
+    kernel = torch.stack(
+        [k[side + y : 2 * side + y, side + x : 2 * side + x] for k, (x, y) in rows]
+    )
+    return kernel / kernel.sum((1, 2), keepdim=True).clamp_min(1e-12)
+
+
+def centred(kernel: Tensor) -> Tensor:
+    """Move the centroid of a kernel `(k, k)` into its middle by parts of a pixel.
+
+    It is done by Fourier shifts. A shift makes small entries of both signs, whose removal moves
+    the centroid again.
+    """
+    side, room = kernel.shape[-1], kernel.shape[-1] // 2 + 1
+    size = side + 2 * room
+    spectrum = torch.fft.rfft2(F.pad(kernel, (room,) * 4))
+    f_y = torch.fft.fftfreq(size, device=kernel.device)[:, None]
+    f_x = torch.fft.rfftfreq(size, device=kernel.device)
+    shift, moved = torch.zeros(2, device=kernel.device), kernel
+    for _ in range(CENTRINGS):
+        shift = shift + kernel_centroid(moved[None])[0]
+        turned = spectrum * torch.exp(2j * math.pi * (f_x * shift[0] + f_y * shift[1]))
+        moved = torch.fft.irfft2(turned, s=(size, size))[room:-room, room:-room].clamp_min(0)
+        moved = moved * (moved >= RINGING * moved.max())
+        moved = moved / moved.sum().clamp_min(1e-12)
+    return moved
+
+
+def _without_islands(kernel: Tensor) -> Tensor:
+    """Remove the connected parts of a kernel that hold less than a share of its sum."""
+    inside = kernel > 0
+    label = torch.arange(1.0, kernel.numel() + 1).view_as(kernel) * inside
+    while True:  # the largest label spreads over each part
+        spread = F.max_pool2d(label[None, None], 3, 1, 1)[0, 0] * inside
+        if torch.equal(spread, label):
+            break
+        label = spread
+    index = label.long().flatten()
+    mass = kernel.new_zeros(kernel.numel() + 1).index_add(0, index, kernel.flatten())
+    return kernel * (mass[index] >= ISLAND * kernel.sum()).view_as(kernel)

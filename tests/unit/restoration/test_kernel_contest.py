@@ -1,0 +1,100 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from gaussian_prior import GaussianPrior
+from shaken import blurred, corner, discs
+from torch import Tensor
+
+from d2ir_pl.degradations import Blur, GaussianBlur, Phi
+from d2ir_pl.degradations.blur_guesses import Guess
+from d2ir_pl.diffusion.randomness import image_generator
+from d2ir_pl.priors import NetworkPrior
+from d2ir_pl.restoration import D2IR, DegradationEstimation, Problem
+from d2ir_pl.restoration.kernel_contest import Verdict, contest, has_contest
+from d2ir_pl.restoration.kernel_rounds import grey_window, refined, short_walk
+from d2ir_pl.restoration.step import Step
+from d2ir_pl.results.metrics import kernel_similarity
+
+WALK = DegradationEstimation(phi_steps=0, steps=2, start=60)
+
+
+def problem(y: Tensor, size: int = 15) -> Problem:
+    generators = [image_generator(0, str(b)) for b in range(len(y))]
+    return Problem.of(y, Blur(size), generators, torch.full((len(y),), 0.01))
+
+
+def test_only_an_unknown_free_kernel_has_a_contest() -> None:
+    known = Blur(21).told(Phi(logits=(corner()[None] + 1e-12).log()))
+    assert has_contest(Blur(21))
+    for degradation in (known, Blur(21, start="spectrum"), GaussianBlur(21)):
+        assert not has_contest(degradation)
+
+
+def test_the_kernel_of_a_shake_wins_and_gets_no_worse(
+    natural_small: NetworkPrior, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("d2ir_pl.restoration.kernel_rounds.ERRORS", (0.017,))
+    monkeypatch.setattr("d2ir_pl.restoration.kernel_contest.CANDIDATES", 2)
+    shaken = problem(blurred(discs(116), corner(), 0.005), 21)
+    (verdict,) = contest(shaken, natural_small)
+    assert verdict.winner.source == "edges"
+    before = float(kernel_similarity(verdict.winner.kernel, corner()))
+    assert before > 0.85
+    assert verdict.lead > 0
+    after = refined(shaken, verdict.winner.kernel, natural_small)
+    assert float(kernel_similarity(after, corner())) > before - 0.02
+    assert float(after.sum()) == pytest.approx(1, abs=1e-4)
+
+
+def test_a_photo_is_restored_as_if_alone_with_a_kernel_of_its_own_size() -> None:
+    y = torch.cat([blurred(discs(84, seed), corner(), 0.01) for seed in (1, 2)])
+    method = D2IR(WALK, stages="estimation")
+    batch = problem(y)
+    steps: list[Step] = []
+    together = method.restore(batch, GaussianPrior(), steps.append)
+    assert together.phi["logits"].shape == (2, 15, 15)
+    assert together.x0.shape == y.shape
+    assert {image for step in steps for image in step.images} == {0, 1}
+    for b in range(2):
+        alone = method.restore(problem(y).select([b]), GaussianPrior())
+        assert torch.allclose(alone.x0[0], together.x0[b], atol=1e-4)
+
+
+def test_a_sharp_photo_comes_back_as_it_was() -> None:
+    """Nothing is missing in its spectrum, whatever its edges look like."""
+    y = discs(64)[None]
+    result = D2IR(WALK, stages="estimation").restore(problem(y), GaussianPrior())
+    kernel = Blur(15).kernel(result.phi)[0]
+    assert float(kernel.max()) > 0.9
+    assert float((result.x0 - y).square().mean().sqrt()) < 0.05
+
+
+def test_every_kernel_of_a_short_walk_gets_the_same_noise() -> None:
+    one = problem(blurred(discs(84), corner(), 0.01))
+    kernels = torch.stack([corner(15), corner(15)])
+    x, residual = short_walk(one, kernels, 0.02, GaussianPrior())
+    assert torch.allclose(x[0], x[1], atol=1e-5)
+    assert residual.shape == (2, *one.y.shape[1:])
+    again, _ = short_walk(one, kernels[:1], 0.02, GaussianPrior())
+    assert torch.allclose(x[0], again[0], atol=1e-5)
+
+
+def test_a_window_is_grey_and_has_the_noise_of_the_mean_of_its_channels() -> None:
+    y = torch.randn(1, 3, 80, 90, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
+    hidden = torch.ones(1, 1, 80, 90)
+    hidden[..., :40] = 0
+    part = grey_window(replace(problem(y), observed=hidden), 40, 9)
+    assert part.y.shape == (1, 3, 40, 40)
+    assert torch.equal(part.y[:, 0], part.y[:, 1])
+    assert float(part.sigma_y) == pytest.approx(0.01 / 3**0.5, rel=1e-3)
+    assert part.observed is not None
+    assert float(part.observed.mean()) > 0.9
+
+
+def test_the_least_score_wins() -> None:
+    found = [Guess("gaussian", corner()), Guess("edges", corner().T), Guess("disk", corner())]
+    verdict = Verdict(found, [0.5, -0.25, 0.0])
+    assert verdict.winner is found[1]
+    assert verdict.lead == 0.25
+    assert Verdict(found[:1], [0.0]).winner is found[0]
