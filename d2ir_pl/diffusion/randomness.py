@@ -37,3 +37,10 @@ def normal_like(x: Tensor, generators: Sequence[Generator]) -> Tensor:
         return drawn.to(x.device)
     # From pinned memory it is copied while the device computes, and nobody waits.
     return drawn.pin_memory().to(x.device, non_blocking=True)
+
+
+def same_generator(generator: Generator) -> Generator:
+    """A generator that draws what this one will draw, and leaves it as it is."""
+    copy = Generator()
+    copy.set_state(generator.get_state())
+    return copy

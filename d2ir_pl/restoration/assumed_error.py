@@ -20,12 +20,13 @@ import math
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
-from torch import Generator, Tensor
+from torch import Tensor
 
 from d2ir_pl.degradations import Phi
 from d2ir_pl.diffusion import Prior
+from d2ir_pl.diffusion.randomness import same_generator
 from d2ir_pl.restoration.degradation_estimation import DegradationEstimation
+from d2ir_pl.restoration.photo_parts import part_with_edges
 from d2ir_pl.restoration.problem import Problem
 from d2ir_pl.restoration.step import silent
 
@@ -61,7 +62,9 @@ def assumed_error(
         `(B,)` standard deviations of at least sigma_y, in the units of y, and the number of network
         evaluations that each photo took. The problem's generators are left as they were.
     """
-    window = _window(problem)
+    frame = problem.degradation.frame
+    side = max(WINDOW, WINDOW_MARGINS * (frame.before + frame.after)) // frame.factor
+    window = problem if problem.y.ndim != 4 else part_with_edges(problem, side)
     searches = [_Search() for _ in range(len(problem))]
     evaluations = [0] * len(problem)
     for _ in range(WALKS):
@@ -73,7 +76,7 @@ def assumed_error(
         noisier = replace(
             part,
             sigma_y=factors * part.sigma_y,
-            generators=[_copy(generator) for generator in part.generators],
+            generators=[same_generator(g) for g in part.generators],
         )
         losses = estimation(noisier, phi.select(waiting), prior, silent).losses["estimation"]
         for b, loss, sigma in zip(waiting, losses, part.sigma_y.tolist(), strict=True):
@@ -110,52 +113,3 @@ class _Search:
         self.done = abs(now[1]) < TOLERANCE or following == self.factor
         if not self.done:
             self._before, self.factor = now, following
-
-
-def _copy(generator: Generator) -> Generator:
-    """A generator that draws what this one will draw."""
-    copy = Generator()
-    copy.set_state(generator.get_state())
-    return copy
-
-
-def _window(problem: Problem) -> Problem:
-    """The part of each photo with the most detail; all of it where parts differ in their phi."""
-    if not problem.degradation.uniform or problem.y.ndim != 4:
-        return problem
-    frame = problem.degradation.frame
-    side = max(WINDOW, WINDOW_MARGINS * (frame.before + frame.after)) // frame.factor
-    height, width = (min(side, n) for n in problem.observed_size)
-    if (height, width) == problem.observed_size:
-        return problem
-    rows = []
-    for image, seen in zip(problem.y, _seen(problem), strict=True):
-        top, left = _place(image * seen, height, width)
-        rows.append((slice(top, top + height), slice(left, left + width)))
-    parts = list(enumerate(rows))
-    observed = problem.observed
-    return replace(
-        problem,
-        y=torch.stack([problem.y[b][:, r, c] for b, (r, c) in parts]),
-        observed=None
-        if observed is None
-        else torch.stack([observed[b][:, r, c] for b, (r, c) in parts]),
-        first=None,
-    )
-
-
-def _seen(problem: Problem) -> Tensor:
-    """`(B, 1, H, W)`, 0 where a pixel is no part of the photo."""
-    if problem.observed is None:
-        return torch.ones_like(problem.y[:, :1])
-    return problem.observed
-
-
-def _place(image: Tensor, height: int, width: int) -> tuple[int, int]:
-    """Top and left of the part of an image `(C, H, W)` with the largest differences of pixels."""
-    grey = image.mean(0)
-    detail = grey.diff(dim=0)[:, :-1].abs() + grey.diff(dim=1)[:-1].abs()
-    stride = max(1, min(height, width) // 8)
-    sums = F.avg_pool2d(detail[None, None], (height - 1, width - 1), stride)[0, 0]
-    row, column = divmod(int(sums.argmax()), sums.shape[1])
-    return row * stride, column * stride
