@@ -100,7 +100,9 @@ def _objection(attempted: Attempted, observation: Observation, plan: Plan) -> st
     image = r.x0.to(shown)
     if observation.observed is not None:  # nothing is known of the other pixels
         image = torch.where(observation.observed == 1, image, shown)
-    noise_alone = isinstance(plan.degradation, Identity)
+    photo = observation.sample.photo
+    compressed = photo.codec or photo.tables is not None
+    noise_alone = isinstance(plan.degradation, Identity) and not compressed
     return objection(shown.clamp(-1, 1), image, float(r.sigma_y), noise_alone)
 
 

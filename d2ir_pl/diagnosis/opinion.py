@@ -15,6 +15,8 @@ SMALLEST = 4 * BLOCK
 """Least side in pixels of a photo that there is an opinion on."""
 PATCH = 8
 """Side in pixels of the patches in which local detail is measured."""
+GROUP = 32
+"""Number of patches of about the same brightness that are compared with each other."""
 LEVEL = 2 / 255
 """A grey level in [-1, 1]."""
 MARGIN = 16
@@ -48,17 +50,18 @@ class Sharpening:
 class Smoothing:
     """Evidence about an image that has less of the finest detail than its photo.
 
-    White noise is everywhere alike, and a denoiser that is told its level removes nearly all of it.
-    Where texture was taken for noise, what is removed lies where detail is, parts of the photo have
-    less than the assumed noise, and less than that is removed.
+    Noise is alike wherever a photo is as bright, and a denoiser that is told its level removes
+    nearly all of it. Where texture was taken for noise, what is removed lies where detail is, parts
+    of the photo have less of it than others that are as bright, and less than was assumed is
+    removed.
 
     Attributes:
         removed: RMS of what was removed over the assumed noise.
         least: second percentile, over patches, of the RMS of the photo's finest diagonal band over
-            the assumed noise.
-        local: correlation, over patches, of the RMS of what was removed with the detail of the
-            image.
-        uneven: standard deviation over patches of the RMS of what was removed over its mean.
+            its median among patches that are as bright.
+        local: correlation, over patches, of the logarithms of the RMS of what was removed and of
+            the detail of the image, each over its median among patches that are as bright.
+        uneven: standard deviation, over patches, of the first of these.
     """
 
     removed: float
@@ -69,7 +72,7 @@ class Smoothing:
 
 WEIGHTS: dict[type, dict[str, float]] = {
     Sharpening: {"clipped": 0.62, "aside": 4.99, "dense": 7.57, "texture": 1.92, "": 6.15},
-    Smoothing: {"removed": -3.2, "least": -1.9, "local": 1.85, "uneven": 8.3, "": 2.99},
+    Smoothing: {"removed": -0.9, "least": -3.16, "local": 2.36, "uneven": 8.53, "": 1.72},
 }
 """Weights of logistic regressions on whether an image is further from the truth than its photo,
 and under the empty name their constants, in doubt against the image (docs/experiments.md)."""
@@ -113,14 +116,13 @@ def evidence(photo: Tensor, image: Tensor, sigma_y: float) -> Sharpening | Smoot
             dense=_density(image) - _density(photo),
             texture=_log_ratio(_blocks(ours[2])[:, :, flat], _blocks(theirs[2])[:, :, flat]),
         )
-    band = F.avg_pool2d(_finest(photo).square().mean(1, keepdim=True), PATCH).sqrt()
-    removed = F.avg_pool2d(change.square().mean(1, keepdim=True), PATCH).sqrt()
-    detail = F.avg_pool2d(ours[0].square().mean(1, keepdim=True), PATCH).sqrt()
+    finest = F.pad(_finest(photo), (0, 1, 0, 1), mode="replicate")
+    band, removed, detail = (_among_as_bright(own, photo) for own in (finest, change, ours[0]))
     return Smoothing(
         removed=_rms(change) / sigma_y,
-        least=float(band.flatten().quantile(0.02)) / sigma_y,
+        least=float(band.quantile(0.02).exp()),
         local=_correlation(removed - removed.mean(), detail - detail.mean()),
-        uneven=float(removed.std() / removed.mean()),
+        uneven=float(removed.std()),
     )
 
 
@@ -137,8 +139,8 @@ def objection(photo: Tensor, image: Tensor, sigma_y: float, noise_alone: bool) -
         photo: `(1, 3, H, W)` in [-1, 1].
         image: `(1, 3, H, W)` in [-1, 1], restored from it.
         sigma_y: standard deviation of the photo's noise that was assumed, in [-1, 1].
-        noise_alone: whether white noise is all that was undone. What else removes detail, such as
-            the rounding of a JPEG that is undone, is not judged.
+        noise_alone: whether noise is all that was undone, of a photo that no codec has changed.
+            What else removes detail, such as the rounding of a JPEG that is undone, is not judged.
     """
     if noise_alone and 0 < _rms(image - photo) < LEVEL:
         return UNSEEN
@@ -170,6 +172,18 @@ def _finest(image: Tensor) -> Tensor:
     taps = image.new_tensor([[0.5, -0.5], [-0.5, 0.5]])[None, None]
     band = F.conv2d(image.flatten(0, 1)[:, None], taps)
     return band.view(*image.shape[:2], *band.shape[-2:])
+
+
+def _among_as_bright(band: Tensor, photo: Tensor) -> Tensor:
+    """Logarithm, for each patch, of the RMS of a band over its median among patches as bright."""
+    level = F.avg_pool2d(band.square().mean(1, keepdim=True), PATCH).flatten()
+    level = 0.5 * (level + 1e-9).log()
+    order = F.avg_pool2d(photo.mean(1, keepdim=True), PATCH).flatten().argsort()
+    groups = torch.tensor_split(order, max(1, len(order) // GROUP))
+    found = torch.empty_like(level)
+    for group in groups:
+        found[group] = level[group] - level[group].median()
+    return found
 
 
 def _blocks(band: Tensor, side: int = BLOCK) -> Tensor:

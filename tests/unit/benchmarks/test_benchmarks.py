@@ -53,11 +53,14 @@ def test_there_are_ten_commands() -> None:
 def test_auto_is_tried_on_files_of_every_format(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cell = ["--formats", "png,jpeg90,webp80", "--blurs", "1.6", "--noises", "0.01"]
+    names = ["png", "jpeg90", "webp80", "gamma+offgrid90", "turned80"]
+    cell = ["--formats", ",".join(names), "--blurs", "1.6", "--noises", "0.01"]
     formats.main(["--limit", "1", "--size", str(2 * SMALL), *cell])
     lines = rows(capsys.readouterr().out)[1:]
-    assert [line[:3] for line in lines] == [[f, "1.6", "0.01"] for f in ("png", "jpeg90", "webp80")]
-    assert lines[1][-1] == "GaussianBlur + Jpeg (1)"
+    assert [line[:3] for line in lines] == [[name, "1.6", "0.01"] for name in names]
+    assert lines[1][-2] == "GaussianBlur + Jpeg (1)"
+    # A clean image that is not cropped or turned as its photo is would be far from it.
+    assert all(float(line[3]) > 20 for line in lines)
     # Of one photograph, the gain is the difference of the means.
     for line in lines:
         assert float(line[5]) == pytest.approx(float(line[4]) - float(line[3]), abs=0.011)
