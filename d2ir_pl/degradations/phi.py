@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
+from d2ir_pl.operators.linear import rows_of
+
 
 class Phi(dict[str, Tensor]):
     """The parameters phi of a degradation by name, such as `Phi(log_width=...)`.
@@ -28,9 +30,11 @@ class Phi(dict[str, Tensor]):
 
     def select(self, rows: Tensor | Sequence[int] | slice) -> Phi:
         """The parameters of some images of the batch."""
-        if rows == list(range(self.count)):
+        if isinstance(rows, Tensor | slice):
+            return self._each(lambda value: value[rows])
+        if list(rows) == list(range(self.count)):
             return self
-        return self._each(lambda value: value[rows])
+        return self._each(lambda value: rows_of(value, rows))
 
     def repeat(self, times: int) -> Phi:
         """The parameters of every image several times in a row."""

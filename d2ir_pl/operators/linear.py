@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -15,6 +15,13 @@ Size = tuple[int, int]
 def size_of(x: Tensor) -> Size:
     """Height and width of images `(..., H, W)`."""
     return x.shape[-2], x.shape[-1]
+
+
+def rows_of(values: Tensor, rows: Sequence[int]) -> Tensor:
+    """Some rows of a tensor; those in a row are a view, whose device need not be waited for."""
+    if len(rows) and list(rows) == list(range(rows[0], rows[0] + len(rows))):
+        return values[rows[0] : rows[0] + len(rows)]
+    return values[list(rows)]
 
 
 class LinearOperator(Protocol):

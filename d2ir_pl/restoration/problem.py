@@ -13,7 +13,7 @@ from d2ir_pl.degradations import Degradation, LinearOperator, Phi
 from d2ir_pl.diffusion.randomness import normal_like
 from d2ir_pl.estimators.noise_level import MIN_SIGMA, is_grey
 from d2ir_pl.estimators.observed_pixels import fill_unobserved, hide
-from d2ir_pl.operators.linear import Size, size_of
+from d2ir_pl.operators.linear import Size, rows_of, size_of
 from d2ir_pl.operators.weighted import WeightedOperator
 from d2ir_pl.restoration.result import Losses, Restoration
 from d2ir_pl.stages import StoppedBy
@@ -210,13 +210,13 @@ class Problem:
         if rows == list(range(len(self))):
             return self
         generators = [self.generators[b] for b in rows]
-        first = None if self.first is None else self.first[rows]
+        first = None if self.first is None else rows_of(self.first, rows)
         return replace(
             self,
-            y=self.y[rows],
-            sigma_y=self.sigma_y[rows],
+            y=rows_of(self.y, rows),
+            sigma_y=rows_of(self.sigma_y, rows),
             generators=generators,
-            observed=None if self.observed is None else self.observed[rows],
+            observed=None if self.observed is None else rows_of(self.observed, rows),
             first=first,
         )
 

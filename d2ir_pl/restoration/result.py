@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.degradations import Phi
+from d2ir_pl.operators.linear import rows_of
 from d2ir_pl.stages import Stage, StoppedBy
 
 Losses = dict[Stage, list[list[float]]]
@@ -51,15 +52,15 @@ class Restoration:
         rows = list(images)
         return replace(
             self,
-            x0=self.x0[rows],
+            x0=rows_of(self.x0, rows),
             phi=self.phi.select(rows),
-            residual=self.residual[rows],
-            sigma_y=self.sigma_y[rows],
+            residual=rows_of(self.residual, rows),
+            sigma_y=rows_of(self.sigma_y, rows),
             nfe=[self.nfe[b] for b in rows],
             stopped_by=[self.stopped_by[b] for b in rows],
             losses={stage: [losses[b] for b in rows] for stage, losses in self.losses.items()},
-            reblurred=None if self.reblurred is None else self.reblurred[rows],
-            std=None if self.std is None else self.std[rows],
+            reblurred=None if self.reblurred is None else rows_of(self.reblurred, rows),
+            std=None if self.std is None else rows_of(self.std, rows),
             model_error=None if self.model_error is None else self.model_error[rows],
         )
 

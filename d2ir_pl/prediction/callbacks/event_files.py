@@ -84,9 +84,11 @@ class EventFiles:
 
     def _pictures(self, step: Step, names: Sequence[str]) -> None:
         pictures = step.degradation.picture(step.phi)
-        for i, (name, x0) in enumerate(zip(names, step.x0(), strict=True)):
+        if pictures is not None:
+            pictures = pictures.cpu()
+        for i, (name, x0) in enumerate(zip(names, eight_bits(step.x0()), strict=True)):
             writer = self._writers[name]
-            writer.add_image(f"{step.stage}/x0", eight_bits(x0), step.index)
+            writer.add_image(f"{step.stage}/x0", x0, step.index)
             if pictures is not None:
                 writer.add_image(f"{step.stage}/degradation", _enlarged(pictures[i]), step.index)
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from d2ir_pl.errors import require
@@ -137,7 +138,8 @@ class TrajectoryLogger(SparingCallback):
         curves["assumed_error"] = step.sigma_y / 2
         if step.latent_norm is not None:
             curves["x_T_rms"] = step.latent_norm
-        values = {title: curve.tolist() for title, curve in curves.items()}
+        fetched = torch.stack([*curves.values()]).tolist()  # at once: the host waits for the device
+        values = dict(zip(curves, fetched, strict=True))
         for sink in self._sinks:
             sink.log(step, names, values)
 
