@@ -204,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             waits = Counter(
                 {k: n for k, n in there.lines.items() if re.search("copy |index |_d|no", k)}
             )
-            for line, n in waits.most_common(options.lines):
+            for line, n in Counter(waits).most_common(options.lines):
                 print(f"  {n} {line}")
 
 

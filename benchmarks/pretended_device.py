@@ -59,6 +59,8 @@ UNDETERMINED = frozenset(
         *(f"_upsample_{mode}2d_aa_backward.default" for mode in ("bilinear", "bicubic")),
     }
 )
+# How many times smaller an image can be made with antialiasing, by the shared memory of a kernel.
+MOST_SHRUNK = 94
 _INDEXED = frozenset({"index", "index_put", "index_put_", "_index_put_impl_"})
 _COPIES = frozenset({"_to_copy", "copy_"})
 _NOTHING = frozenset(
@@ -326,7 +328,7 @@ def _answers(account: Account, capability: int) -> dict[str, Callable[..., Any]]
     answers: dict[str, Callable[..., Any]] = {
         name: lambda *_, _value=value, **__: _value for name, value in fixed.items()
     }
-    answers["memory_allocated"] = lambda *_: account.live
+    answers["memory_allocated"] = answers["memory_reserved"] = lambda *_: account.live
     answers["max_memory_allocated"] = lambda *_: account.peak
     answers["mem_get_info"] = lambda *_: (account.memory - account.live, account.memory)
     return answers
@@ -379,6 +381,10 @@ def _refuse(
             "Expected all tensors to be on the same device, but found at least two devices, "
             f"cuda:0 and cpu! ({func} of {[tuple(t.shape) for t in given]})"
         )
+    if name == "_upsample_bilinear2d_aa" and any(remote):
+        scale = max(n / new for n, new in zip(args[0].shape[-2:], args[1], strict=True))
+        if scale > MOST_SHRUNK:
+            raise RuntimeError("Provided interpolation parameters need too much shared memory")
     kind = str(func).removeprefix("aten.")
     strict = torch.get_deterministic_debug_mode() == 2 and any(remote)
     exact = kind == "cumsum.default" and not args[0].is_floating_point()

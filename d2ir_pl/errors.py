@@ -36,6 +36,10 @@ class PriorError(UserError):
     """A prior cannot be loaded."""
 
 
+class DeviceError(UserError):
+    """The device that is computed on has failed, and computes nothing more for this process."""
+
+
 class DownloadError(UserError):
     """A file cannot be downloaded, or is not what it should be."""
 
@@ -62,9 +66,21 @@ class ProcessError(UserError):
 
 
 def in_words(error: BaseException) -> str:
-    """An error as part of a sentence, on one line and not too long."""
+    """An error as part of a sentence, on one line and not too long.
+
+    Raises:
+        DeviceError: if the error is none of a photo: after one of CUDA's own, every further
+            computation of the process fails.
+    """
     if isinstance(error, MemoryError):
         return "memory ran out"
+    text = str(error)
+    if isinstance(error, RuntimeError) and "CUDA error" in text and "out of memory" not in text:
+        line = text.partition("\n")[0]
+        raise DeviceError(
+            f"the GPU has failed ({line:.120}): what is restored is kept, and the same command "
+            "restores the rest; if it fails again, restart the computer or use another GPU"
+        ) from error
     return " ".join(f"{error!r:.200}".split())
 
 

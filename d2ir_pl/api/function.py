@@ -18,7 +18,7 @@ from d2ir_pl.batches.attempts import Attempted, Attempts, Outcome
 from d2ir_pl.batches.plan import Observation, Plan
 from d2ir_pl.batches.restoring import exact_gradients, restore_batch
 from d2ir_pl.degradations import Degradation
-from d2ir_pl.errors import RestorationError, require
+from d2ir_pl.errors import RestorationError, UsageError, require
 from d2ir_pl.image_io import Photo, to_array, to_pillow, to_tensor
 from d2ir_pl.inputs.given import read_given, several
 from d2ir_pl.inputs.samples import Sample
@@ -35,7 +35,7 @@ class Options(TypedDict, total=False):
     num_samples: int | None
     label: int | None
     precision: Precision
-    device: str | torch.device | None
+    device: str | int | torch.device | None
     batch_size: int
     start: str | os.PathLike[str] | None
     observer: Observer
@@ -83,7 +83,7 @@ def restore(
     num_samples: int | None = None,
     label: int | None = None,
     precision: Precision = "auto",
-    device: str | torch.device | None = None,
+    device: str | int | torch.device | None = None,
     batch_size: int = 1,
     start: str | os.PathLike[str] | None = None,
     observer: Observer = silent,
@@ -117,7 +117,7 @@ def restore(
         label: class of every prediction, where a prior given by name is class-conditional.
         precision: what a prior given by name computes in; `auto` is half precision where the
             device has arithmetic for it, without which it is very slow on a CPU.
-        device: the device to compute on; a GPU if there is one.
+        device: the device to compute on, such as `cuda:1` or its number; a GPU if there is one.
         batch_size: number of images of equal size that are restored together, which changes speed
             and memory, and the results by no more than rounding.
         start: the `.json` that `predict` wrote about a photo, whose estimated degradation all
@@ -148,9 +148,7 @@ def restore(
     images = several(image)
     given = [image] if images is None else images
     samples = read_given(given, alone=images is None)
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(device)
+    device = _device(device)
     results: list[Restored[Any] | None] = [None] * len(samples)
     failures = Outcome()
     with exact_gradients(device):
@@ -193,6 +191,25 @@ def _batches(samples: Sequence[Sample], batch_size: int) -> list[list[int]]:
             batches.append(batch)
         batch.append(n)
     return batches
+
+
+def _device(device: str | int | torch.device | None) -> torch.device:
+    """The device of a name or of the number of a GPU.
+
+    Raises:
+        UsageError: if there is no such device.
+    """
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        found = torch.device("cuda", device) if isinstance(device, int) else torch.device(device)
+    except RuntimeError as error:
+        raise UsageError(f"device {device!r} is unknown: use 'cpu', 'cuda' or 'cuda:1'") from error
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if found.type == "cuda" and (found.index or 0) >= count:
+        there = f"there are {count}, from 0" if count else "there is none: use 'cpu'"
+        raise UsageError(f"device {device!r} is a GPU that is not there: {there}")
+    return found
 
 
 def _observation(sample: Sample, plan: Plan, device: torch.device) -> Observation:

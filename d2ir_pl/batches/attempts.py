@@ -26,7 +26,9 @@ _OUT_OF_MEMORY = (
     "not enough memory",
     "can't allocate memory",
     "ALLOC_FAILED",
-    "CUDNN_STATUS_NOT_SUPPORTED",  # what cuDNN says of sizes that it has no room for
+    # What cuDNN says of sizes that it has no room for.
+    "CUDNN_STATUS_NOT_SUPPORTED",
+    "unable to find an engine",
 )
 """Words of errors about memory, beside those of PyTorch's own class."""
 

@@ -5,6 +5,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+COARSE = 8
+"""How many times as large as the result an image stays that is averaged first."""
+
 
 def eight_bits(pixels: Tensor) -> Tensor:
     """Convert values in [-1, 1] to uint8 on the CPU: clamped, rounded to the nearest, NaN to 0."""
@@ -20,6 +23,8 @@ def as_picture(pixels: Tensor) -> Image.Image:
 def resized(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize images by bilinear interpolation with antialiasing.
 
+    Much larger ones are first made smaller by averaging whole numbers of pixels.
+
     Args:
         pixels: `(3, H, W)` or `(B, 3, H, W)`, the images.
         size: height and width of the result; images of that size are returned as they are.
@@ -27,7 +32,14 @@ def resized(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     if pixels.shape[-2:] == size:
         return pixels
     batch = pixels if pixels.ndim == 4 else pixels[None]
-    found = F.interpolate(batch.float(), size, mode="bilinear", antialias=True)
+    batch = batch.float()
+    # A GPU has no room for the weights of a kernel that is more than some 90 pixels wide.
+    height, width = (
+        max(1, n // (COARSE * new)) for n, new in zip(batch.shape[-2:], size, strict=True)
+    )
+    if height > 1 or width > 1:
+        batch = F.avg_pool2d(batch, (height, width))
+    found = F.interpolate(batch, size, mode="bilinear", antialias=True)
     return found if pixels.ndim == 4 else found[0]
 
 

@@ -43,10 +43,14 @@ def keep_freed_memory() -> bool:
 
 
 def total_memory(device: str | torch.device) -> int:
-    """Bytes of memory that a device has; on a CPU, no more than this process is allowed."""
+    """Bytes of memory that this process may use on a device, with those that it uses already.
+
+    Of a GPU that others compute on as well, these are the free ones and its own; on a CPU, no more
+    than the process is allowed.
+    """
     device = torch.device(device)
     if device.type == "cuda":
-        return int(torch.cuda.get_device_properties(device).total_memory)
+        return int(torch.cuda.mem_get_info(device)[0]) + int(torch.cuda.memory_reserved(device))
     if device.type == "mps":
         return int(torch.mps.recommended_max_memory())
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

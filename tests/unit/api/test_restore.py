@@ -15,6 +15,7 @@ from PIL import Image
 from shipped import CONFIGS, contents
 from torch import Tensor
 
+from benchmarks.pretended_device import can_pretend, pretended_gpu
 from d2ir_pl import restore
 from d2ir_pl.api.task import Task
 from d2ir_pl.degradations import GaussianBlur, Identity, Jpeg, Phi
@@ -348,3 +349,26 @@ def test_every_shipped_config_is_taken_by_its_name(name: str) -> None:
         assert type(getattr(task, key)).__name__ == path.rpartition(".")[2]
     assert task.num_samples == model.get("num_samples", 1)
     assert Task.of(name, None, 3).num_samples == 3
+
+
+# ---- Devices ----
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="it is there")
+def test_a_device_that_is_not_there_is_refused_with_a_sentence(photo: Photo) -> None:
+    devices: list[str | int] = [0, "cuda:7", 99]
+    for device in devices:
+        with pytest.raises(ValueError, match="is a GPU that is not there"):
+            restore(photo, device=device)
+    with pytest.raises(ValueError, match="unknown: use 'cpu'"):
+        restore(photo, device="gpu")
+
+
+@pytest.mark.skipif(not can_pretend(), reason="no GPU can be pretended with this PyTorch")
+def test_a_gpu_may_be_given_by_its_number(photo: Photo) -> None:
+    arguments: Any = {"degradation": Identity(), "method": PosteriorMean(), "precision": "fp32"}
+    expected = restore(photo, device="cpu", **arguments)
+    with pretended_gpu() as gpu:
+        found = restore(photo, device=0, **arguments)
+        assert gpu.count.kernels > 100
+    assert int(np.abs(found.image.astype(int) - expected.image.astype(int)).max()) <= 1

@@ -8,7 +8,7 @@ from gaussian_prior import GaussianPrior
 
 from d2ir_pl.batches.attempts import Attempts, out_of_memory
 from d2ir_pl.degradations import Phi
-from d2ir_pl.errors import OutputError
+from d2ir_pl.errors import DeviceError, OutputError
 from d2ir_pl.priors import NetworkPrior, load_prior
 from d2ir_pl.restoration import D2IR, DegradationEstimation, LatentOptimization, Restoration
 from d2ir_pl.restoration.base import RestorationMethod
@@ -68,6 +68,22 @@ def test_a_batch_is_halved_until_it_fits_and_the_next_one_is_split_at_once(
     restore.calls.clear()
     attempts(restore, D2IR(), range(2), 50)  # smaller images: as many pixels fit as before
     assert restore.calls == [[0, 1]]
+
+
+def test_a_gpu_that_has_failed_ends_the_run_and_blames_no_photo(prior: NetworkPrior) -> None:
+    def restore(images: Sequence[int], method: RestorationMethod) -> Restoration:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered\nCUDA kernel ...")
+
+    with pytest.raises(DeviceError, match=r"the GPU has failed \(CUDA error: an illegal memory"):
+        Attempts(prior)(restore, D2IR(), range(3), 100)
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["CUDA error: out of memory", "FIND was unable to find an engine to execute this computation"],
+)
+def test_what_libraries_say_of_memory_is_known(message: str) -> None:
+    assert out_of_memory(RuntimeError(message))
 
 
 @pytest.mark.slow

@@ -45,8 +45,8 @@ def rows(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line[1:-1].split("|")] for line in lines]
 
 
-def test_there_are_ten_commands() -> None:
-    assert len(COMMANDS) == 10
+def test_there_are_twelve_commands() -> None:
+    assert len(COMMANDS) == 12
 
 
 @pytest.mark.slow
