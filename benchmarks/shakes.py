@@ -44,7 +44,7 @@ from d2ir_pl.results.metrics import kernel_similarity
 
 BORDER, REACH, STEP = 15, 5, 0.25
 """Pixels of border that are left out, largest shift, and the step of shifts."""
-SPARSE_WEIGHT, EXPONENT = 0.0068, 0.8
+SPARSE_WEIGHT, EXPONENT = 0.001, 0.8
 """Weight of the gradients' power in the sparse deconvolution, and its exponent."""
 REWEIGHTINGS, ITERATIONS = 3, 60
 """How often it is reweighted, and conjugate-gradient iterations each time."""

@@ -17,7 +17,7 @@ from d2ir_pl.estimators.kernel_shapes import centred, padded, trimmed
 from d2ir_pl.estimators.kernel_worth import deconvolved, unlikeliness
 from d2ir_pl.estimators.spectrum import gaussian_covariance
 from d2ir_pl.estimators.widths import SHARP_WIDTH
-from d2ir_pl.operators.kernels import gaussian_kernel, principal_widths
+from d2ir_pl.operators.kernels import gaussian_kernel, kernel_covariance, principal_widths
 
 # Settings were chosen on photographs with synthetic shakes (docs/experiments.md).
 SIZES = (15, 25, 41, 65, 101)
@@ -67,8 +67,8 @@ def guesses(y: Tensor, sigma_y: Tensor, largest: int, seen: Tensor | None = None
         seen: `(H, W)`, 0 where a pixel is no part of the photo; None where all are.
 
     Returns:
-        The Gaussian that the spectrum shows, first. It is the only one for a sharp photo, and for
-        one that is too small or flat to show edges.
+        The Gaussian that the spectrum shows, first. It is the only one for a photo that is too
+        small or flat to show edges.
     """
     image, sigma = y.detach().cpu().float()[None], sigma_y.detach().cpu().view(1)
     covariance = gaussian_covariance(image, sigma, isotropic=False)
@@ -76,7 +76,7 @@ def guesses(y: Tensor, sigma_y: Tensor, largest: int, seen: Tensor | None = None
     gaussian = Guess("gaussian", gaussian_kernel(covariance, _odd(6 * major, largest))[0])
     grey = (image[0].mean(0) + 1) / 2
     sizes = _sizes(min(largest, _odd_below(min(grey.shape) / 3)))
-    if major <= SHARP_WIDTH or not sizes or float(grey.std()) < 1e-3:
+    if not sizes or float(grey.std()) < 1e-3:
         return [gaussian]
     side = max(WINDOW, WINDOW_KERNELS * sizes[-1])
     windows = edge_windows(grey, side, WINDOWS, None if seen is None else seen.cpu()).tolist()
@@ -136,7 +136,8 @@ def handicaps(y: Tensor, sigma_y: Tensor, found: Sequence[Guess], doubt: float) 
     """What the spectrum says against each guess, `(n,)`, in the units of `unlikeliness`.
 
     The spectrum alone takes many a shake for a Gaussian. But what it says is not seen in an image
-    that a short walk leads to, where blurs that are about as wide look alike.
+    that a short walk leads to, where blurs that are about as wide look alike. Where it shows no
+    blur to speak of, it is not asked about others: a texture may look to it like any of them.
 
     Args:
         y: `(C, H, W)` photo in [-1, 1].
@@ -144,11 +145,14 @@ def handicaps(y: Tensor, sigma_y: Tensor, found: Sequence[Guess], doubt: float) 
         found: guesses on its kernel, the Gaussian first.
         doubt: what speaks against every guess but the Gaussian, which has fewer ways to be wrong.
     """
+    against = torch.full((len(found),), doubt)
+    against[0] = 0
+    gaussian = found[0].kernel[None]
+    if principal_widths(kernel_covariance(gaussian)[0])[0] <= SHARP_WIDTH:
+        return against
     kernels = _stacked(found)[None]
     misfit = spectral_misfit(y.detach().cpu()[None], sigma_y.detach().cpu().view(1), kernels)[0]
-    against = SPECTRUM_WEIGHT * (misfit / misfit[0]).log() + doubt
-    against[0] = 0
-    return against
+    return against + SPECTRUM_WEIGHT * (misfit / misfit[0]).log()
 
 
 def _quick_scores(y: Tensor, found: Sequence[Guess]) -> Tensor:

@@ -229,7 +229,9 @@ def _least_squares(sharp: Tensor, blurred: Tensor, side: int) -> Tensor:
     p, rr = r, r.square().sum((1, 2), keepdim=True)
     for _ in range(KERNEL_ITERATIONS):
         a_p = normal(p)
-        step = rr / (p * a_p).sum((1, 2), keepdim=True).clamp_min(1e-20)
+        curvature = (p * a_p).sum((1, 2), keepdim=True)
+        # Once a kernel has converged, rounding decides the sign of the curvature.
+        step = torch.where(curvature > 1e-12, rr / curvature, 0.0)
         k, r = k + step * p, r - step * a_p
         rr, before = r.square().sum((1, 2), keepdim=True), rr
         p = r + rr / before.clamp_min(1e-20) * p

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from d2ir_pl.operators.kernels import kernel_centroid
 
+EMPTY = 1e-9
+"""Largest entry below which an array is no kernel."""
 FLOOR = 0.05
 """Entries of a kernel below this part of the largest one are noise."""
 ISLAND = 0.1
@@ -40,7 +42,9 @@ def cleaned(kernel: Tensor, islands: bool) -> Tensor:
         kernel: `(B, k, k)`.
         islands: whether small parts that do not touch the others are removed.
     """
-    kernel = kernel.clamp_min(0)
+    kernel = kernel.nan_to_num(0, 0, 0).clamp_min(0)
+    middle = kernel.shape[-1] // 2
+    kernel[kernel.amax((1, 2)) < EMPTY, middle, middle] = 1  # which leaves a photo as it is
     kernel = kernel * (kernel >= FLOOR * kernel.amax((1, 2), keepdim=True))
     if islands:
         kernel = torch.stack([_without_islands(k) for k in kernel])

@@ -128,7 +128,9 @@ def test_a_shake_over_two_pixels_is_found_from_edges() -> None:
 def test_a_sharp_photo_has_no_shake() -> None:
     """Whatever its edges look like, nothing in its spectrum is missing."""
     examples = EXAMPLES / "clean"
-    photos = torch.stack([read_image(examples / f"{n}.png").pixels for n in ("coffee", "chelsea")])
+    photos = torch.stack(
+        [read_image(examples / f"{n}.png").pixels[:, :90, :90] for n in ("coffee", "chelsea")]
+    )
     sigma = torch.full((2,), 0.01)
-    spectrum = Blur(21, start="spectrum")
-    assert_same_start(Blur(21), spectrum, photos, sigma)
+    spectrum = Blur(11, start="spectrum")
+    assert_same_start(Blur(11), spectrum, photos, sigma)

@@ -60,8 +60,11 @@ def test_small_entries_and_islands_are_removed_and_the_rest_is_centred() -> None
     assert int((kept > 0).sum()) == 5
 
 
-def test_a_kernel_without_a_positive_entry_stays_finite() -> None:
-    assert bool(cleaned(-torch.ones(1, 5, 5), islands=True).isfinite().all())
+@pytest.mark.parametrize("value", [-1.0, 0.0, float("nan"), float("inf")])
+def test_what_is_no_kernel_becomes_one_that_changes_nothing(value: float) -> None:
+    (found,) = cleaned(torch.full((1, 5, 5), value), islands=True)
+    assert float(found[2, 2]) == pytest.approx(1)
+    assert float(found.sum()) == pytest.approx(1)
 
 
 def test_a_margin_leads_back_to_the_beginning() -> None:
@@ -91,8 +94,8 @@ def test_the_true_kernel_is_on_the_short_list_and_twins_are_left_out() -> None:
     assert len(best) == 3
 
 
-@pytest.mark.parametrize("y", [torch.zeros(3, 80, 80), discs(8), discs(96)])
-def test_flat_tiny_and_sharp_photos_have_one_guess(y: Tensor) -> None:
+@pytest.mark.parametrize("y", [torch.zeros(3, 80, 80), discs(8)])
+def test_flat_and_tiny_photos_have_one_guess(y: Tensor) -> None:
     (only,) = guesses(y, torch.tensor(0.01), 15)
     assert only.source == "gaussian"
     assert Blur(15).init(y[None], torch.tensor([0.01]))["logits"].shape == (1, 15, 15)
