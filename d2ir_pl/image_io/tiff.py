@@ -17,6 +17,17 @@ from d2ir_pl.image_io.pillow import cmyk_to_srgb
 
 TIFF = re.compile(rb"II[*+]\0|MM\0[*+]")
 
+_JPEG = {COMPRESSION.JPEG, COMPRESSION.OJPEG}
+_COMPRESSIONS = {COMPRESSION.NONE, COMPRESSION.LZW, COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE}
+_COMPRESSIONS |= {COMPRESSION.PACKBITS, COMPRESSION.ZSTD, COMPRESSION.LZMA, *_JPEG}
+_COMPRESSIONS |= {COMPRESSION.CCITTRLE, COMPRESSION.CCITT_T4, COMPRESSION.CCITT_T6}
+"""Compressions whose decoders are told how much they may write, and JPEG, which tells its size."""
+
+_SMALL = 2**22
+"""Pixels that may be decoded of any page: a small one may lie in a tile of usual size."""
+
+_JPEG_HEADER = 2**16
+
 # The number of samples of a pixel in each colour space that is read, without alpha.
 _TIFF_COLOURS = {
     PHOTOMETRIC.MINISWHITE: 1,
@@ -48,6 +59,7 @@ def read_tiff(stream: BinaryIO, max_pixels: int) -> Raster:
     with tifffile.TiffFile(stream) as tiff:
         page = tiff.pages.first
         check_size(page.imagelength, page.imagewidth, max_pixels)
+        _check_segments(page, stream, max_pixels)
         samples = _samples(page, file_size=tiff.filehandle.size)
         pages, profile, orientation = len(tiff.pages), page.iccprofile, _orientation(page)
     notes = [f"multi-page: the first of {pages} pages is used"] if pages > 1 else []
@@ -78,6 +90,46 @@ def read_tiff(stream: BinaryIO, max_pixels: int) -> Raster:
 def _orientation(page: tifffile.TiffPage) -> int:
     value = page.tags.valueof(ORIENTATION_TAG, default=1)
     return value if value in range(1, 9) else 1
+
+
+def _check_segments(page: tifffile.TiffPage, stream: BinaryIO, max_pixels: int) -> None:
+    """Check that what is decoded of a page, tiles or strips, is not far larger than the page.
+
+    Raises:
+        RefusedError: if it is, or a segment is compressed in a way that could be anything.
+    """
+    if page.compression not in _COMPRESSIONS:
+        kind = getattr(page.compression, "name", page.compression)
+        raise RefusedError(f"has the TIFF compression {kind}; save it with LZW, Deflate or none")
+    most = min(2 * max_pixels, max(4 * page.imagelength * page.imagewidth, _SMALL))
+    height, width = page.chunks[1:3] if len(page.chunks) == 4 else page.chunks[:2]
+    across, down = -(-page.imagewidth // width), -(-page.imagelength // height)
+    _check_decoded(height * width * across * down, most)
+    if page.compression in _JPEG:
+        for start, size in zip(page.dataoffsets, page.databytecounts, strict=False):
+            stream.seek(start)
+            coded = _jpeg_size(stream.read(min(size, _JPEG_HEADER)))
+            _check_decoded(math.prod(coded), max(4 * height * width, _SMALL))
+
+
+def _check_decoded(pixels: int, most: int) -> None:
+    if pixels > most:
+        raise RefusedError(
+            f"has tiles or strips of {pixels} pixels, far more than the photo itself; export it "
+            "again as a PNG file"
+        )
+
+
+def _jpeg_size(coded: bytes) -> tuple[int, int]:
+    """The height and width that a JPEG segment says of itself; zeros where it says nothing."""
+    place = 2
+    while place + 9 <= len(coded) and coded[place] == 0xFF:
+        marker, length = coded[place + 1], int.from_bytes(coded[place + 2 : place + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height = int.from_bytes(coded[place + 5 : place + 7], "big")
+            return height, int.from_bytes(coded[place + 7 : place + 9], "big")
+        place += 2 + length
+    return 0, 0
 
 
 def _samples(page: tifffile.TiffPage, file_size: int) -> NDArray[Any]:

@@ -1,8 +1,14 @@
 """Reading TIFF files: layouts, sample types, colour spaces and alpha."""
 
+import contextlib
+import struct
+import tracemalloc
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -129,3 +135,63 @@ def test_undeclared_extra_channel_is_left_out(tmp_path: Path) -> None:
     np.testing.assert_array_equal(levels(photo), samples[..., :3])
     assert photo.alpha is None
     assert "left out" in photo.notes[0]
+
+
+# ---- Files that grow when they are decoded ----
+
+
+def hostile(
+    path: Path, compression: int, data: bytes, tile: int | None = None, colours: int = 2
+) -> Path:
+    """A TIFF file of 16x16 pixels whose only segment is as it is given."""
+    entries: list[tuple[int, int, list[int | None]]] = [(256, 4, [16]), (257, 4, [16])]
+    entries += [(258, 3, [8, 8, 8]), (259, 3, [compression]), (262, 3, [colours])]
+    entries += [(273, 4, [None]), (277, 3, [3]), (278, 4, [16]), (279, 4, [len(data)])]
+    if tile is not None:
+        entries = [entry for entry in entries if entry[0] not in (273, 278, 279)]
+        entries += [(322, 4, [tile]), (323, 4, [tile]), (324, 4, [None]), (325, 4, [len(data)])]
+    depths = 10 + 12 * len(entries) + 4
+    found = b""
+    for tag, kind, values in entries:
+        numbers = [depths + 8 if value is None else value for value in values]
+        raw = struct.pack(f"<{len(numbers)}{'H' if kind == 3 else 'I'}", *numbers)
+        place = raw.ljust(4, b"\0") if len(raw) <= 4 else struct.pack("<I", depths)
+        found += struct.pack("<HHI", tag, kind, len(numbers)) + place
+    head = b"II*\0" + struct.pack("<IH", 8, len(entries))
+    path.write_bytes(head + found + bytes(4) + struct.pack("<3H", 8, 8, 8) + bytes(2) + data)
+    return path
+
+
+def test_a_tile_far_larger_than_its_photo_is_refused(tmp_path: Path) -> None:
+    path = hostile(tmp_path / "tile.tif", 8, zlib.compress(bytes(3 * 4096**2)), 4096)
+    with pytest.raises(ImageError, match="tiles or strips of 16777216 pixels, far more than the"):
+        read_image(path)
+    usual = hostile(tmp_path / "usual.tif", 8, zlib.compress(bytes(3 * 256**2)), 256)
+    assert read_image(usual).pixels.shape == (3, 16, 16)
+
+
+def test_a_coded_segment_larger_than_its_tile_is_refused(tmp_path: Path) -> None:
+    large = bytes(imagecodecs.jpeg8_encode(np.zeros((4096, 2048, 3), np.uint8)))
+    with pytest.raises(ImageError, match="tiles or strips of 8388608 pixels"):
+        read_image(hostile(tmp_path / "jpeg.tif", 7, large, 16, 6))
+    coded = bytes(imagecodecs.webp_encode(np.zeros((16, 16, 3), np.uint8)))
+    with pytest.raises(ImageError, match="the TIFF compression WEBP; save it with LZW, Deflate"):
+        read_image(hostile(tmp_path / "webp.tif", 50001, coded, 16))
+
+
+@pytest.mark.parametrize(
+    ("compression", "encode"),
+    [(8, zlib.compress), (50000, imagecodecs.zstd_encode), (5, imagecodecs.lzw_encode)],
+    ids=["deflate", "zstd", "lzw"],
+)
+def test_no_more_is_decompressed_than_a_segment_holds(
+    tmp_path: Path, compression: int, encode: Callable[[bytes], bytes]
+) -> None:
+    path = hostile(tmp_path / "bomb.tif", compression, bytes(encode(bytes(40_000_000))))
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(ImageError):
+            assert read_image(path).pixels.shape == (3, 16, 16)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
