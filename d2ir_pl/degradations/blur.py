@@ -75,6 +75,8 @@ class Blur(ConvolutionalBlur):
             convention.
     """
 
+    file_settings = ("kernel",)
+
     def __init__(
         self,
         kernel_size: int = 21,

@@ -57,6 +57,7 @@ class Mask(LinearDegradation):
     """
 
     estimated = False
+    file_settings = ("source",)
 
     def __init__(
         self, source: list[int] | str = "zeros", invert: Invert = "auto", missing: float = 0.5

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +45,32 @@ def settings_fingerprint(config: dict[str, Any]) -> str:
 
 
 def _files(tree: Any) -> list[Path]:
-    """The files that settings name, and those in folders that they name, such as masks."""
+    """The files that settings name, and those in folders that they name, such as masks.
+
+    Which settings do, their class declares as `file_settings`: no text is taken for a path because
+    a file happens to be called so.
+    """
     if isinstance(tree, dict):
-        return [path for key, value in tree.items() if key != "prior" for path in _files(value)]
+        found = [path for value in tree.values() for path in _files(value)]
+        arguments = tree.get("init_args")
+        for name in _file_settings(tree.get("class_path")):
+            value = arguments.get(name) if isinstance(arguments, dict) else None
+            found += _named(value) if isinstance(value, str) and value else []
+        return found
     if isinstance(tree, list):
         return [path for value in tree for path in _files(value)]
-    if not isinstance(tree, str) or not Path(tree).exists():
-        return []
-    named = Path(tree)
-    return [named] if named.is_file() else sorted(p for p in named.rglob("*") if p.is_file())
+    return []
+
+
+def _file_settings(class_path: object) -> tuple[str, ...]:
+    """The settings of a class that name files, which it declares; none if it is not known."""
+    module, _, name = str(class_path).rpartition(".")
+    cls = getattr(sys.modules.get(module), name, None) if module else None
+    return tuple(getattr(cls, "file_settings", ()))
+
+
+def _named(path: str) -> list[Path]:
+    """A file, or those below a folder, in their order."""
+    if not os.path.isdir(path):
+        return [Path(path)]
+    return sorted(file for file in Path(path).rglob("*") if os.path.isfile(file))
