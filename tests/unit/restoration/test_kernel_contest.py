@@ -36,7 +36,7 @@ def test_the_kernel_of_a_shake_wins_and_gets_no_worse(
 ) -> None:
     monkeypatch.setattr("d2ir_pl.restoration.kernel_rounds.ERRORS", (0.017,))
     monkeypatch.setattr("d2ir_pl.restoration.kernel_contest.CANDIDATES", 2)
-    shaken = problem(blurred(discs(116), corner(), 0.005), 21)
+    shaken = problem(blurred(discs(), corner(), 0.005), 21)
     (verdict,) = contest(shaken, natural_small)
     assert verdict.winner.source == "edges"
     before = float(kernel_similarity(verdict.winner.kernel, corner()))
