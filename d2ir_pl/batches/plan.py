@@ -15,7 +15,7 @@ from d2ir_pl.degradations.remarks import remarks
 from d2ir_pl.degradations.saved import SavedPhi
 from d2ir_pl.diagnosis.codecs import least_noise
 from d2ir_pl.diagnosis.methods import suiting
-from d2ir_pl.diagnosis.observed import observed_pixels
+from d2ir_pl.diagnosis.observed import Observed, observed_pixels
 from d2ir_pl.diagnosis.proposal import propose
 from d2ir_pl.diffusion.randomness import image_generator, normal_like
 from d2ir_pl.errors import naming
@@ -62,7 +62,7 @@ class Plan:
             sigma_y: standard deviation of its noise in [0, 1]; estimated if None.
             method: way to restore it; what suits its degradation if None.
         """
-        observed = observed_pixels(photo, y)[0]
+        observed = observed_pixels(photo, y).mask
         proposal = propose(y, photo.tables, sigma_y, observed, photo.codec)
         return cls(
             proposal.degradation.to(y.device),
@@ -112,6 +112,7 @@ class Observation:
         first: `(1, 3, H, W)` image of that restoration, where it is at hand.
         observed: `(1, 1, h, w)`, 0 where a pixel of y is no part of the photo, such as a
             transparent or dead one; None where all are.
+        kept: `(1, 1, h, w)`, 1 where the result has the pixels of y; None where it has none.
         findings: sentences on such pixels.
     """
 
@@ -123,6 +124,7 @@ class Observation:
     start: SavedPhi | None = None
     first: Tensor | None = None
     observed: Tensor | None = None
+    kept: Tensor | None = None
     findings: tuple[str, ...] = ()
 
     def reasons(self, plan: Plan, phi: Phi) -> list[str]:
@@ -149,6 +151,17 @@ class Observation:
             return None
         whole = torch.ones_like(observations[0].y[:, :1])
         return torch.cat([whole if own is None else own for own in observed])
+
+    @staticmethod
+    def with_kept(observations: Sequence[Observation], x0: Tensor) -> Tensor:
+        """Restored images `(B, 3, H, W)` with those pixels that are kept as the photos had them."""
+        images = [
+            x
+            if o.kept is None or o.kept.shape[-2:] != x.shape[-2:]
+            else torch.where(o.kept[0] == 1, o.y[0], x)
+            for o, x in zip(observations, x0, strict=True)
+        ]
+        return torch.stack(images)
 
     @torch.no_grad()
     def started(self, start: Start | None) -> Observation:
@@ -220,13 +233,15 @@ class Observation:
             )
         _require_bounded(degradation, size_of(y))
         own = degradation.for_images([sample.photo], [sample.item.key])
-        observed: Tensor | None = None
-        findings: tuple[str, ...] = ()
+        seen = Observed()
         # Where the degradation has holes, what is transparent is among them, or left out too.
         if y.ndim == 4 and own.holes is None:
-            seen, findings = observed_pixels(sample.photo, y[0])
-            observed = None if seen is None else seen[None]
-        return cls(sample, y.clone(), own, reference, observed=observed, findings=findings)
+            seen = observed_pixels(sample.photo, y[0], degradation.frame.factor == 1)
+        observed, kept = (None if m is None else m[None] for m in (seen.mask, seen.kept))
+        findings = seen.findings
+        return cls(
+            sample, y.clone(), own, reference, observed=observed, kept=kept, findings=findings
+        )
 
     @classmethod
     @torch.no_grad()

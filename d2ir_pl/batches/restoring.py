@@ -82,7 +82,8 @@ def restore_batch(
         first = [o.first for o in part if o.first is not None]
         if len(first) == len(part):
             problem = replace(problem, first=torch.cat(first))
-        return restore_samples(method, num_samples, problem, attempts.prior, tell)
+        restored = restore_samples(method, num_samples, problem, attempts.prior, tell)
+        return replace(restored, x0=Observation.with_kept(part, restored.x0))
 
     def again(b: int, own: Observation, other: Plan, sigma: float | None) -> Attempted | None:
         sigma = sigma_y if sigma is None else sigma

@@ -26,9 +26,9 @@ def propose_parser() -> PlainParser:
 def propose(arguments: list[str]) -> int:
     """Print a config for a photo, with the reasons as comments."""
     photo = read_image(propose_parser().parse_args(arguments).photo)
-    observed, findings = observed_pixels(photo, photo.pixels)
-    proposal = propose_for(photo.pixels, photo.tables, None, observed, photo.codec)
-    for reason in (*proposal.reasons, *findings):
+    seen = observed_pixels(photo, photo.pixels)
+    proposal = propose_for(photo.pixels, photo.tables, None, seen.mask, photo.codec)
+    for reason in (*proposal.reasons, *seen.findings):
         print(f"# {reason}")
     print(yaml.safe_dump(proposal.settings(), sort_keys=False), end="")
     return 0

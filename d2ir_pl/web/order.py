@@ -57,7 +57,7 @@ def plan(order: Order, max_pixels: int) -> Plan:
     photo = read_image(order.photo, max_pixels=max_pixels)
     reasons: tuple[str, ...] = ()
     if order.task == "auto":
-        observed, _ = observed_pixels(photo, photo.pixels)
+        observed = observed_pixels(photo, photo.pixels).mask
         proposal = propose(photo.pixels, photo.tables, order.sigma_y, observed, photo.codec)
         task, reasons = proposal.settings()["model"], proposal.reasons
     else:
