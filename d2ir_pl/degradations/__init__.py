@@ -5,6 +5,7 @@ from d2ir_pl.degradations.blur import Blur
 from d2ir_pl.degradations.compose import Compose
 from d2ir_pl.degradations.downsampling import Downsampling
 from d2ir_pl.degradations.exposures import Exposures
+from d2ir_pl.degradations.fading import Fading
 from d2ir_pl.degradations.frame import Frame
 from d2ir_pl.degradations.gaussian_blur import GaussianBlur
 from d2ir_pl.degradations.grayscale import Grayscale
@@ -25,6 +26,7 @@ __all__ = [
     "Degradation",
     "Downsampling",
     "Exposures",
+    "Fading",
     "Frame",
     "GaussianBlur",
     "Grayscale",

@@ -129,10 +129,12 @@ class Light(Degradation):
 
     def _log_gain_of_encoded(self, y: Tensor) -> Tensor:
         intensity = ((y + 1) / 2).flatten(2)
-        values = intensity if self.per_channel else intensity.flatten(1)[:, None]
+        apart = self.per_channel and self.scales == "encoded"
+        values = intensity if apart else intensity.flatten(1)[:, None]
         gain = kth_smallest(values, max(1, round(0.99 * values.shape[2])), 2) / BRIGHT
         if self.gain is not None:
             gain = torch.full_like(gain, self.gain)
+        gain = gain.expand(-1, 3 if self.per_channel else 1)
         return gain.clamp_min(MIN_GAIN if self.gain is None else 0).log()
 
     def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:

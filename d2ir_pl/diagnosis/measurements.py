@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from d2ir_pl.diagnosis.codecs import SPECTRUM_ERROR
+from d2ir_pl.estimators.blur_shape import BlurShape, blur_shape
 from d2ir_pl.estimators.edge_kernel import edge_kernel
+from d2ir_pl.estimators.edge_width import EdgeWidths, edge_widths
+from d2ir_pl.estimators.exposure import Exposure, exposure
 from d2ir_pl.estimators.jpeg_blur import BeforeJpeg, before_jpeg
 from d2ir_pl.estimators.jpeg_tables import estimate_quality
 from d2ir_pl.estimators.kernel_search import spectral_misfit
 from d2ir_pl.estimators.noise_level import MIN_SIGMA, estimate_sigma
 from d2ir_pl.estimators.observed_pixels import fill_unobserved, hide
 from d2ir_pl.estimators.spectrum import gaussian_covariance
+from d2ir_pl.estimators.tones import Tones, tones
 from d2ir_pl.estimators.widths import SHARP_WIDTH
 from d2ir_pl.image_io import FileTables
 from d2ir_pl.operators.jpeg_transform import standard_tables
@@ -24,6 +28,11 @@ from d2ir_pl.operators.orientation import stored
 
 KERNEL_SIZE = 21
 """Side in pixels of the kernel that is estimated from a photo's edges."""
+ELONGATED = -0.2
+"""Value of `BlurShape.elongated` above which a shake has to be confirmed by the kernel of the
+edges, because a Gaussian that is wider in one direction looks much like it."""
+SHARP_EDGES = 0.3
+"""Width in pixels that the edges of sharp photos stay below."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +46,18 @@ class Measurements:
         widths: major and minor width in pixels, if it is not.
         angle: direction of the major axis in radians, from the x axis toward the y axis.
         shaken: difference by which the kernel of the edges explains the spectrum better than that
-            Gaussian, in the units of `spectral_misfit`; 0 for sharp photos.
+            Gaussian, in the units of `spectral_misfit`; 0 for photos that are sharp, or whose
+            spectrum shows no direction (`ELONGATED`) or is that of a JPEG.
         jpeg_width: width in pixels of the blur that the coefficients of a JPEG show; 0 for photos
             without rounded coefficients.
         jpeg_noise: standard deviation in grey levels of the luminance's noise that they show.
         quality: quality of the standard JPEG tables that are nearest to those of the file, or to
             those found in the pixels; 100 where the pixels show none.
         from_file: whether the quality was read from a file.
-        brightness: 99th percentile of the intensities, in [0, 1].
+        light: how much light it got.
+        edges: widths of its edges.
+        shape: what its spectrum says of the shape of a blur.
+        tones: ends of its tones.
         codec: lossy format of the file whose compression is unknown; empty for others.
     """
 
@@ -57,7 +70,10 @@ class Measurements:
     jpeg_noise: float
     quality: int
     from_file: bool
-    brightness: float
+    light: Exposure
+    edges: EdgeWidths = field(default_factory=EdgeWidths)
+    shape: BlurShape = field(default_factory=BlurShape)
+    tones: Tones = field(default_factory=Tones)
     codec: str = ""
 
 
@@ -102,18 +118,24 @@ def measure(
     width = math.sqrt(float(gaussian_covariance(image, in_image)[0, 0, 0]))
     covariance = gaussian_covariance(image, in_image, isotropic=False)
     major, minor, angle = principal_widths(covariance[0])
-    values = ((y + 1) / 2).flatten()
+    edges, shape = edge_widths(y, observed), blur_shape(y)
+    is_jpeg = bool(codec) or before.width > 0
+    soft = width > SHARP_WIDTH or edges.typical > SHARP_EDGES
+    told_apart = soft and not is_jpeg and shape.elongated >= ELONGATED
     return Measurements(
         sigma_y=float(sigma) / 2,
         width=width,
         widths=(major, minor),
         angle=angle,
-        shaken=_shaken(image, in_image, covariance) if width > SHARP_WIDTH else 0.0,
+        shaken=_shaken(image, in_image, covariance) if told_apart else 0.0,
         jpeg_width=before.width,
         jpeg_noise=before.noise,
         quality=100 if codec else quality,
         from_file=tables is not None,
-        brightness=float(values.kthvalue(max(1, round(0.99 * len(values)))).values),
+        light=exposure(y, observed),
+        edges=edges,
+        shape=shape,
+        tones=tones(y, observed),
         codec=codec,
     )
 

@@ -12,6 +12,7 @@ CONFIGS = {
     "DefocusBlur": "deblur_defocus",
     "Downsampling": "super_resolution_x4",
     "Exposures": "hdr",
+    "Fading": "faded",
     "GaussianBlur": "blind_deblur",
     "Grayscale": "colorization",
     "Identity": "denoising",

@@ -176,7 +176,8 @@ def _gaussians(place: Tensor, major: Tensor, minor: Tensor, angle: Tensor) -> Te
 
 def _disks(place: Tensor, radius: Tensor) -> Tensor:
     z = 2 * math.pi * radius[:, None] * place.norm(dim=1)
-    return (2 * torch.special.bessel_j1(z) / z).square()
+    amplitude: Tensor = 2 * torch.special.bessel_j1(z) / z
+    return amplitude.square()
 
 
 def _single() -> tuple[Tensor, Tensor, Tensor]:

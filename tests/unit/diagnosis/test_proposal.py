@@ -19,6 +19,9 @@ from d2ir_pl.commands.predict import parse_options
 from d2ir_pl.degradations import Compose, Degradation, GaussianBlur, Identity, Jpeg, Light
 from d2ir_pl.diagnosis.measurements import Measurements, measure
 from d2ir_pl.diagnosis.proposal import Proposal, explain, propose
+from d2ir_pl.estimators.blur_shape import BlurShape
+from d2ir_pl.estimators.edge_width import EdgeWidths
+from d2ir_pl.estimators.exposure import Exposure
 from d2ir_pl.estimators.jpeg_blur import before_jpeg
 from d2ir_pl.image_io import read_image, write_png
 from d2ir_pl.operators.jpeg_transform import standard_tables
@@ -166,28 +169,35 @@ def test_the_settings_are_a_config_of_the_same_objects(damage: str, tmp_path: Pa
         assert model.method.estimation == proposal.method.estimation  # type: ignore[attr-defined]
 
 
+USUAL, DIM = Exposure(0.0, 0.0, -1.0, 0.45, 0.9), Exposure(-3.0, -3.0, 1.0, 0.1, 0.2)
+# Edges that are wider at coarse scales than at fine ones, and a spectrum that no Gaussian explains.
+SHAKEN: dict[str, Any] = {
+    "width": 1.4,
+    "edges": EdgeWidths(0.5, 1.0, 1.2, 1.5, 3.0, 4.0, 100),
+    "shape": BlurShape(misfit=0.8),
+}
 SEEN: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
     "nothing": ({}, "denoising", {}),
     "blur": ({"width": 1.4}, "blind_deblur", {}),
     "direction": ({"width": 1.4, "widths": (3.0, 1.0)}, "blind_deblur_anisotropic", {}),
-    "shake": ({"width": 1.4, "shaken": 99.0}, "blind_deblur_kernel", {}),
-    "darkness": ({"brightness": 0.2}, "low_light", {}),
+    "shake": ({**SHAKEN, "shaken": 99.0}, "blind_deblur_kernel", {}),
+    "darkness": ({"light": DIM}, "low_light", {}),
     "jpeg": ({"quality": 40}, "jpeg", {}),
     "shake, dark": (
-        {"width": 1.4, "shaken": 99.0, "brightness": 0.2},
+        {**SHAKEN, "shaken": 99.0, "light": DIM},
         "blind_deblur_kernel",
         {},
     ),
-    "blur, dark": ({"width": 1.4, "brightness": 0.2}, "low_light", {}),
+    "blur, dark": ({"width": 1.4, "light": DIM}, "low_light", {}),
     "blur, jpeg": ({"jpeg_width": 1.4, "quality": 40}, "old_photo", {"data_weight": 0.3}),
-    "dark, jpeg": ({"brightness": 0.2, "quality": 40}, "old_photo", {"data_weight": 0.3}),
+    "dark, jpeg": ({"light": DIM, "quality": 40}, "old_photo", {"data_weight": 0.3}),
 }
 
 
 @pytest.mark.parametrize("damage", SEEN)
 def test_a_photo_is_restored_as_the_shipped_config_for_its_damage_says(damage: str) -> None:
     changed, config, changed_estimation = SEEN[damage]
-    sharp = Measurements(0.02, 0.5, (0.5, 0.5), 0.0, 0.0, 0.0, 0.0, 100, False, 0.8)
+    sharp = Measurements(0.02, 0.5, (0.5, 0.5), 0.0, 0.0, 0.0, 0.0, 100, False, USUAL)
     proposal = explain(replace(sharp, **changed))
     shipped = load(config).method
     assert proposal.config == config

@@ -107,12 +107,12 @@ def test_impulses_are_unobserved_and_so_is_what_is_transparent() -> None:
     alpha[..., 90:] = 0
     hidden = torch.rand(y.shape, generator=torch.Generator().manual_seed(1)) * 2 - 1
     mixed = torch.where(alpha == 1, y, hidden)
-    observed, findings = observed_pixels(Photo(mixed, alpha), mixed)
+    observed, _, findings = observed_pixels(Photo(mixed, alpha), mixed)
     assert observed is not None
     assert "impulses" in findings[0]
     assert float(observed[..., 90:].max()) == 0
     assert float((observed * where)[..., :88].sum()) < 0.2 * float(where[..., :88].sum())
-    assert observed_pixels(Photo(photo()), photo()) == (None, ())
+    assert observed_pixels(Photo(photo()), photo()) == (None, None, ())
 
 
 @pytest.mark.slow

@@ -1,0 +1,187 @@
+"""Whether a photo is blurred, and by what."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from d2ir_pl.diagnosis.finding import Finding
+from d2ir_pl.diagnosis.measurements import ELONGATED, Measurements
+from d2ir_pl.estimators.widths import SHARP_WIDTH
+from d2ir_pl.restoration.construction import Settings
+
+# What tells damaged photos from others, on photographs of the training set (docs/experiments.md).
+EDGE_WEIGHTS = {
+    "sharpest": 2.0,
+    "typical": 2.95,
+    "widest": 2.05,
+    "coarse_sharpest": 0.21,
+    "coarse_typical": 0.19,
+    "coarse_widest": 0.81,
+}
+EDGE_CONSTANT = -3.6
+"""Logarithm of the odds that a photo is blurred: a constant, and weights of the `EdgeWidths`."""
+BLURRED, SHARP = 0.85, 0.05
+"""Probability by the edges from which a photo counts as blurred, and below which the spectrum is
+not believed if it says so."""
+SHARP_JPEG_WIDTH = 0.85
+"""Width in pixels of a blur that the coefficients of sharp JPEGs stay below."""
+TRUSTED = 0.75
+"""Share of the width in its coefficients that the spectrum of a JPEG has to show to be believed."""
+MAX_RATIO = 1.5
+"""Ratio of the two widths above which a blur counts as stronger in one direction."""
+SHAKEN = 75.0
+"""Value of `Measurements.shaken` above which the kernel of the edges is believed."""
+FAITHFUL, FAITHFUL_TRUSTED = 95, 0.5
+"""Quality of a JPEG from which its spectrum shows at least 0.7 of a blur where there is no noise,
+and the share of the width in its coefficients from which it is then believed."""
+CAUTIOUS = 0.9
+"""Share that is undone of the width that the coefficients of a JPEG show, or the spectrum of a WebP
+file: a blur that is taken for wider than it was costs more than one that is taken for narrower."""
+OF_EDGES, RADIUS_OF_EDGES = 1.1, 2.0
+"""Width of a Gaussian, and radius of a disk, that are undone, in units of the width of the edges:
+nine tenths of what they are on blurred photographs."""
+SPECTRUM_SHOWS = 0.6
+"""Share of the width of the edges that the spectrum has to show to be believed in its place."""
+KINDS = ("soft", "out of focus", "shaken")
+KIND_WEIGHTS = {
+    "coarse_typical": (-1.09, -0.74, 1.83),
+    "coarse_sharpest": (-0.19, -0.18, 0.36),
+    "misfit": (-1.16, 0.0, 1.17),
+    "blur": (0.43, 0.30, -0.73),
+    "elongated": (1.27, -2.44, 1.17),
+    "disk": (-0.35, 1.05, -0.71),
+    "coarse_direction": (-0.55, 0.27, 0.28),
+    "fine_direction": (0.52, -1.28, 0.76),
+    "coarse_widest": (0.41, -0.18, -0.23),
+}
+KIND_CONSTANTS = (0.90, 0.17, -1.07)
+"""Logarithms of the odds of the `KINDS` of a blur: constants, and weights of what is measured."""
+OUT_OF_FOCUS, SMALLEST_DISK = 0.7, 2.5
+"""Probability from which a blur counts as that of a disk, and the radius in pixels below which it
+is hardly another one than a Gaussian."""
+LONG = 0.75
+"""Probability from which a blur that is wider in one direction may count as a shake."""
+WIDENED = 0.3
+"""Pixels that are added to widths of edges before their ratios are taken."""
+
+
+def blurred_by_edges(seen: Measurements) -> float:
+    """Probability that a photo is blurred, by the widths of its edges."""
+    odds = EDGE_CONSTANT + sum(w * getattr(seen.edges, name) for name, w in EDGE_WEIGHTS.items())
+    return 1 / (1 + math.exp(-odds))
+
+
+def kinds_of_blur(seen: Measurements) -> tuple[float, ...]:
+    """Probabilities that the blur of a blurred photo is of each of the `KINDS`."""
+    fine = seen.edges.typical, seen.edges.sharpest, seen.edges.coarse_sharpest
+    coarse = seen.edges.coarse_typical, seen.edges.coarse_sharpest, seen.edges.coarse_widest
+    names = ("coarse_typical", "coarse_sharpest", "coarse_widest")
+    values = {
+        name: math.log((b + WIDENED) / (a + WIDENED))
+        for name, a, b in zip(names, fine, coarse, strict=True)
+    }
+    values |= {k: getattr(seen.shape, k) for k in KIND_WEIGHTS if k not in values}
+    odds = [
+        constant + sum(w[i] * values[k] for k, w in KIND_WEIGHTS.items())
+        for i, constant in enumerate(KIND_CONSTANTS)
+    ]
+    total = sum(math.exp(o) for o in odds)
+    return tuple(math.exp(o) / total for o in odds)
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """What the measurements of a blur say together.
+
+    Attributes:
+        edges: probability that the photo is blurred, by its edges.
+        is_jpeg: whether compression has shaped its spectrum.
+        coefficients: whether the coefficients of a JPEG show a blur that its spectrum hides.
+    """
+
+    edges: float
+    is_jpeg: bool
+    coefficients: bool
+
+    @classmethod
+    def of(cls, seen: Measurements) -> _Evidence:
+        faithful = seen.quality >= FAITHFUL and seen.jpeg_noise <= 1
+        trusted = FAITHFUL_TRUSTED if faithful else TRUSTED
+        hidden = seen.jpeg_width > SHARP_JPEG_WIDTH and seen.width < trusted * seen.jpeg_width
+        return cls(blurred_by_edges(seen), seen.jpeg_width > 0 or bool(seen.codec), hidden)
+
+    def confidence(self, seen: Measurements) -> float:
+        """Probability that the photo is blurred, by everything; 0 if it counts as sharp."""
+        shown = self.coefficients or seen.width > SHARP_WIDTH
+        if self.edges > BLURRED or (shown and (self.edges > SHARP or not seen.edges.count)):
+            return max(self.edges, BLURRED) if shown else self.edges
+        return 0.0
+
+
+def blur(seen: Measurements) -> Finding:
+    """Judge the blur by the edges, the spectrum and, of a JPEG, the coefficients.
+
+    Edges tell whether there is one: they outlast noise, sharpening and compression. The spectrum
+    tells its width and direction where noise is white and nothing was compressed; that of a JPEG
+    misses most of a blur, unless its quality is among the best. Its coefficients do not, but they
+    show no direction. A width that stage 1 would not read off the spectrum again is handed on as
+    known.
+    """
+    evidence = _Evidence.of(seen)
+    confidence = evidence.confidence(seen)
+    if not confidence:
+        return Finding("no blur: its sharpest edges are as sharp as its pixels allow")
+    soft, defocus, shaken = kinds_of_blur(seen)
+    confirmed = seen.shape.elongated < ELONGATED or (shaken > LONG and seen.shaken > SHAKEN)
+    if shaken > max(soft, defocus) and confirmed:
+        return Finding(
+            "blur: shaken; the camera moved, or what it looks at; edges are smeared along a path",
+            "blind_deblur_kernel",
+            confidence=confidence * shaken,
+        )
+    radius = round(RADIUS_OF_EDGES * seen.edges.typical, 2)
+    if defocus > OUT_OF_FOCUS and radius > SMALLEST_DISK:
+        return Finding(
+            f"blur: out of focus; points have become disks of about {radius:.1f} pixels radius",
+            "deblur_defocus",
+            {"radius": radius},
+            confidence=confidence * defocus,
+        )
+    return _soft(seen, evidence, confidence)
+
+
+def _soft(seen: Measurements, evidence: _Evidence, confidence: float) -> Finding:
+    """A blur that a Gaussian describes."""
+    (major, minor), angle = seen.widths, seen.angle
+    known: Settings = {}
+    of_edges = OF_EDGES * seen.edges.typical
+    if evidence.coefficients:
+        width = round(CAUTIOUS * seen.jpeg_width, 2)
+        source = "by its JPEG coefficients"
+    elif seen.width < max(SHARP_WIDTH, SPECTRUM_SHOWS * of_edges):
+        width = round(of_edges, 2)
+        source = "by its edges"
+    elif major > MAX_RATIO * minor and not seen.codec:
+        if evidence.is_jpeg:
+            known = {"width": [round(major, 2), round(minor, 2)], "angle": round(angle, 2)}
+        return Finding(
+            f"blur: more in one direction; points have become spots of about {major:.1f} by "
+            f"{minor:.1f} pixels, at {math.degrees(angle):.0f} degrees",
+            "blind_deblur_anisotropic",
+            known,
+            confidence,
+        )
+    else:
+        width = round((CAUTIOUS if seen.codec else 1) * seen.width, 2)
+        source = "" if not evidence.is_jpeg else "by its spectrum"
+    if source:
+        known = {"width": width}
+    why = f" ({source})" if source else ""
+    return Finding(
+        f"blur: soft, as if slightly out of focus; points have become spots of a width of about "
+        f"{width:.2f} pixels{why}",
+        "blind_deblur",
+        known,
+        confidence,
+    )

@@ -1,0 +1,37 @@
+"""Whether a photo is too dark."""
+
+from __future__ import annotations
+
+import math
+
+from d2ir_pl.degradations.light import BRIGHT
+from d2ir_pl.diagnosis.finding import Finding
+from d2ir_pl.estimators.exposure import Exposure
+
+DARK = BRIGHT / 2
+"""99th percentile of the intensities below which a photo counts as too dark in any case."""
+DARK_MIDDLE, SCATTER = -2.5, 0.15
+"""Value of `Exposure.middle` below which most of a photo is too dark, though it may have lamps, and
+how far from it the confidence is 73 %: of 500 undamaged photographs two are below it
+(docs/experiments.md)."""
+USUAL = 0.45
+"""Median intensity of photographs."""
+SURELY_DARK = 0.95
+"""Confidence where no part of a photo is bright."""
+
+
+def darkness(light: Exposure) -> Finding:
+    """Judge the exposure: no part of the photo is bright, or most of it is dark."""
+    middle = 1 / (1 + math.exp((light.middle - DARK_MIDDLE) / SCATTER))
+    confidence = max(middle, SURELY_DARK if light.brightest < DARK else 0.0)
+    half = f"half of it is darker than {light.median:.0%} of white"
+    if confidence <= 0.5:
+        return Finding(f"not too dark: {half}, and {USUAL:.0%} is usual")
+    lamps = "" if light.brightest < DARK else ", although it has bright spots"
+    return Finding(
+        f"too dark: {half}, where {USUAL:.0%} is usual{lamps}; it got about "
+        f"1/{math.exp(-light.log_gain):.0f} of the usual light",
+        "low_light",
+        {"per_channel": True},
+        confidence,
+    )
