@@ -30,7 +30,7 @@ TRUSTED = 0.75
 """Share of the width in its coefficients that the spectrum of a JPEG has to show to be believed."""
 MAX_RATIO = 1.5
 """Ratio of the two widths above which a blur counts as stronger in one direction."""
-SHAKEN = 75.0
+SHAKEN = 500.0
 """Value of `Measurements.shaken` above which the kernel of the edges is believed."""
 FAITHFUL, FAITHFUL_TRUSTED = 95, 0.5
 """Quality of a JPEG from which its spectrum shows at least 0.7 of a blur where there is no noise,
@@ -60,7 +60,7 @@ KIND_CONSTANTS = (0.90, 0.17, -1.07)
 OUT_OF_FOCUS, SMALLEST_DISK = 0.7, 2.5
 """Probability from which a blur counts as that of a disk, and the radius in pixels below which it
 is hardly another one than a Gaussian."""
-LONG = 0.75
+LONG = 0.3
 """Probability from which a blur that is wider in one direction may count as a shake."""
 WIDENED = 0.3
 """Pixels that are added to widths of edges before their ratios are taken."""

@@ -28,11 +28,13 @@ class Proposal:
         sentences: what was found of blur, darkness, JPEG and noise.
         config: the shipped config that restores such a photo.
         overrides: settings that differ from the config's, in a tree like that under its `model`.
+        damage: for each kind of damage that was found, the shipped config for it alone.
     """
 
     sentences: tuple[str, ...]
     config: str
     overrides: Settings
+    damage: tuple[str, ...] = ()
 
     @property
     def parts(self) -> tuple[Settings, ...]:
@@ -97,19 +99,27 @@ def explain(seen: Measurements) -> Proposal:
         noise = f"noise: about {seen.jpeg_noise:.1f} grey levels before the compression"
     sentences = (blurred.told, dark.told, *([faded.told] if faded.config else []), jpeg.told, noise)
     damage = [finding for finding in (blurred, dark, faded, jpeg) if finding.config]
+    names = tuple(finding.config for finding in damage)
+    config, overrides = _chained(damage)
+    return Proposal(sentences, config, overrides, names)
+
+
+def _chained(damage: list[Finding]) -> tuple[str, Settings]:
+    """The config for what was found, in the order of its happening, and what differs from it."""
     if not damage:
-        return Proposal(sentences, "denoising", {})
+        return "denoising", {}
     if len(damage) == 1:
-        return Proposal(sentences, damage[0].config, damage[0].override)
+        return damage[0].config, damage[0].override
     parts = [finding.degradation for finding in damage]
     chain = {"class_path": "d2ir_pl.degradations.Compose", "init_args": {"parts": parts}}
     overrides: Settings = {"degradation": chain}
+    names = [finding.config for finding in damage]
     # The settings for a free kernel allow for its errors, which those for others do not.
-    if blurred.config == "blind_deblur_kernel":
-        return Proposal(sentences, blurred.config, overrides)
-    if jpeg.config:
-        return Proposal(sentences, "old_photo", overrides | FULL_SIZE_JPEG)
-    return Proposal(sentences, (dark if dark.config else faded).config, overrides)
+    if "blind_deblur_kernel" in names:
+        return "blind_deblur_kernel", overrides
+    if "jpeg" in names:
+        return "old_photo", overrides | FULL_SIZE_JPEG
+    return next(name for name in ("low_light", "faded") if name in names), overrides
 
 
 def _compression(seen: Measurements) -> Finding:

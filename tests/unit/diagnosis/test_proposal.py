@@ -180,11 +180,11 @@ SEEN: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
     "nothing": ({}, "denoising", {}),
     "blur": ({"width": 1.4}, "blind_deblur", {}),
     "direction": ({"width": 1.4, "widths": (3.0, 1.0)}, "blind_deblur_anisotropic", {}),
-    "shake": ({**SHAKEN, "shaken": 99.0}, "blind_deblur_kernel", {}),
+    "shake": ({**SHAKEN, "shaken": 999.0}, "blind_deblur_kernel", {}),
     "darkness": ({"light": DIM}, "low_light", {}),
     "jpeg": ({"quality": 40}, "jpeg", {}),
     "shake, dark": (
-        {**SHAKEN, "shaken": 99.0, "light": DIM},
+        {**SHAKEN, "shaken": 999.0, "light": DIM},
         "blind_deblur_kernel",
         {},
     ),
