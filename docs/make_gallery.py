@@ -56,6 +56,7 @@ GALLERY = {
     "Mask": Entry("astronaut", "inpainting_sparse", 0.02, {"missing": 0.7}),
     "Grayscale": Entry("coffee", "colorization", 0.0),
     "Light": Entry("chelsea", "low_light"),
+    "Fading": Entry("coffee", "faded"),
     "Exposures": Entry("coffee", "hdr"),
     "Jpeg": Entry("chelsea", "jpeg", 0.0, {"draw_quality": [10, 10]}),
     "Identity": Entry("chelsea", "denoising", 0.1),

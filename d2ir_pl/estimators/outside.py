@@ -37,7 +37,7 @@ def frame(y: Tensor) -> tuple[int, int, int, int]:
     Args:
         y: `(3, H, W)` in [-1, 1].
     """
-    sides = [0, 0, 0, 0]
+    y, sides = y.cpu(), [0, 0, 0, 0]  # there is little to compute
     for _ in range(FRAMES):
         top, bottom, left, right = sides
         inner = y[:, top : y.shape[1] - bottom, left : y.shape[2] - right]

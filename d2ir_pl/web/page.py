@@ -24,6 +24,7 @@ TASKS = {
     "denoising": "noisy",
     "jpeg": "a poor JPEG",
     "low_light": "too dark",
+    "faded": "faded, as an old print",
     "old_photo": "a small, soft, compressed copy: twice as large",
     "super_resolution_x4": "too small: four times as large",
     "super_resolution_aliased": "too small, with steps along its edges: four times as large",

@@ -19,7 +19,8 @@ def noisy(y: Tensor, noise: float) -> Tensor:
 
 def blurred(x: Tensor, width: float) -> Tensor:
     blur = GaussianBlur(width=width, border="reflect")
-    return blur(x[None], blur.init(x[None], torch.zeros(1)))[0]
+    image: Tensor = blur(x[None], blur.init(x[None], torch.zeros(1)))[0]
+    return image
 
 
 @pytest.mark.parametrize("width", [0.8, 1.2, 2.0])
@@ -28,7 +29,8 @@ def test_the_width_of_a_blurred_step_is_read(width: float, angle: float) -> None
     i = torch.arange(96, dtype=torch.float64) - 47.5
     along = i * math.cos(angle) + i[:, None] * math.sin(angle)
     # Steps 40 pixels apart, blurred by a Gaussian.
-    step = sum(torch.erf((along - c) / (math.sqrt(2) * width)) for c in (-20, 20)) - 1
+    before, after = (torch.erf((along - c) / (math.sqrt(2) * width)) for c in (-20, 20))
+    step = before + after - 1
     y = (0.4 * step).float().expand(3, -1, -1)
     found = edge_widths(y)
     assert found.count > 0
