@@ -241,17 +241,17 @@ class Light(Degradation):
         if not self.map_size:
             return 0.0
         rows, columns = (_finer(like, n, self.map_size) for n in like.shape[-2:])
-        return (rows @ phi["map"] @ columns.mT)[:, None]
+        return MAP_UNIT * (rows @ phi["map"] @ columns.mT)[:, None]
 
 
 @kept
 def _finer(n: int, cells: int) -> Tensor:
-    """`(n, cells)`: bicubic interpolation of a side of the grid of M, with its unit.
+    """`(n, cells)`: bicubic interpolation of a side of the grid of M.
 
     As a matrix, because the gradient of PyTorch's own is not deterministic on every device.
     """
     unit = torch.eye(cells, dtype=torch.float64)[:, None, :, None]
-    return MAP_UNIT * F.interpolate(unit, (n, 1), mode="bicubic")[:, 0, :, 0].mT
+    return F.interpolate(unit, (n, 1), mode="bicubic")[:, 0, :, 0].mT
 
 
 def _gain(phi: Phi) -> Tensor:
