@@ -152,17 +152,6 @@ class Observation:
         whole = torch.ones_like(observations[0].y[:, :1])
         return torch.cat([whole if own is None else own for own in observed])
 
-    @staticmethod
-    def with_kept(observations: Sequence[Observation], x0: Tensor) -> Tensor:
-        """Restored images `(B, 3, H, W)` with those pixels that are kept as the photos had them."""
-        images = [
-            x
-            if o.kept is None or o.kept.shape[-2:] != x.shape[-2:]
-            else torch.where(o.kept[0] == 1, o.y[0], x)
-            for o, x in zip(observations, x0, strict=True)
-        ]
-        return torch.stack(images)
-
     @torch.no_grad()
     def started(self, start: Start | None) -> Observation:
         """The same with the phi known that was found for this photo before; itself without start.

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from d2ir_pl.batches.attempts import Attempted, Attempts, Outcome
 from d2ir_pl.batches.plan import Observation, Plan
@@ -83,7 +84,7 @@ def restore_batch(
         if len(first) == len(part):
             problem = replace(problem, first=torch.cat(first))
         restored = restore_samples(method, num_samples, problem, attempts.prior, tell)
-        return replace(restored, x0=Observation.with_kept(part, restored.x0))
+        return replace(restored, x0=_with_kept(part, restored.x0))
 
     def again(b: int, own: Observation, other: Plan, sigma: float | None) -> Attempted | None:
         sigma = sigma_y if sigma is None else sigma
@@ -110,6 +111,17 @@ def restore_batch(
         result = reconsidered(first, observations[b], plan, partial(again, b))
         outcome.restored[b], outcome.plans[b] = result
     return outcome
+
+
+def _with_kept(observations: Sequence[Observation], x0: Tensor) -> Tensor:
+    """Restored images `(B, 3, H, W)` with those pixels that are kept as the photos had them."""
+    if all(o.kept is None or o.kept.shape[-2:] != x0.shape[-2:] for o in observations):
+        return x0
+    whole = [
+        torch.zeros_like(x[:1]) if o.kept is None else o.kept[0]
+        for o, x in zip(observations, x0, strict=True)
+    ]
+    return torch.where(torch.stack(whole) == 1, torch.cat([o.y for o in observations]), x0)
 
 
 @contextmanager
