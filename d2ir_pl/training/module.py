@@ -112,7 +112,7 @@ class PriorTrainingModule(pl.LightningModule):
         self.unet = prior.unet.requires_grad_(True).train()
         self.prior_config, self.schedule_config = prior.config, prior.schedule_config
         self.schedule = prior.schedule
-        self.average = AveragedModel(self.unet, avg_fn=moving_average(ema_decay))
+        self.average = AveragedModel(self.unet, multi_avg_fn=moving_average(ema_decay))
         self.average.requires_grad_(False).eval()
         self.variance_bound = (
             VarianceBound(self.schedule) if self.prior_config["out_channels"] == 6 else None
