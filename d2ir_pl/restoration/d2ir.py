@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from d2ir_pl.degradations import Degradation, Phi
@@ -36,7 +37,8 @@ class D2IR(RestorationMethod):
         model_error: standard deviation in [0, 1] of what the degradation cannot express, such as
             the error of an estimated kernel. It counts as noise in both stages: a result that
             explained y any better would have artefacts instead. `auto` reads it off each photo
-            (`assumed_error.py`), which takes one to four walks over a part of it.
+            (`assumed_error.py`), which takes one to four walks over a part of it; that of a kernel
+            which the prior has refined is known from there (`kernel_rounds.py`).
 
     Raises:
         ValueError: for an unknown stage, or an error that is not `auto` and outside [0, 1).
@@ -91,11 +93,25 @@ class D2IR(RestorationMethod):
         return self._restored(problem, problem.init(), prior, observer)
 
     def _restored(
-        self, problem: Problem, phi: Phi, prior: Prior, observer: Observer
+        self,
+        problem: Problem,
+        phi: Phi,
+        prior: Prior,
+        observer: Observer,
+        kernel_error: float | None = None,
     ) -> Restoration:
-        """Restore a batch whose parameters start as phi."""
+        """Restore a batch whose parameters start as phi.
+
+        Args:
+            problem: degraded images.
+            phi: their parameters.
+            prior: diffusion prior.
+            observer: function that is told of every step.
+            kernel_error: what phi leaves unexplained in the mean of the channels, in [0, 1], where
+                that is known already.
+        """
         # What the degradation cannot express counts as noise, but is none of the photo's.
-        assumed, nfe = self._assumed(problem, phi, prior)
+        assumed, nfe = self._assumed(problem, phi, prior, kernel_error)
         noisier = replace(problem, sigma_y=assumed)
         stopped_by: list[StoppedBy] = ["steps"] * len(problem)
         losses: Losses = {}
@@ -113,9 +129,15 @@ class D2IR(RestorationMethod):
         unexplained = (assumed**2 - problem.sigma_y**2).clamp_min(0).sqrt()
         return replace(result, model_error=unexplained)
 
-    def _assumed(self, problem: Problem, phi: Phi, prior: Prior) -> tuple[Tensor, list[int]]:
+    def _assumed(
+        self, problem: Problem, phi: Phi, prior: Prior, kernel_error: float | None
+    ) -> tuple[Tensor, list[int]]:
         """`(B,)` noise and model error together, and network evaluations spent on finding it."""
-        if isinstance(self.model_error, str):
+        none = [0] * len(problem)
+        if self.model_error != "auto":
+            return (problem.sigma_y**2 + (2 * self.model_error) ** 2).sqrt(), none
+        if kernel_error is None:
             return assumed_error(problem, phi, prior, self.estimation)
-        error = (problem.sigma_y**2 + (2 * self.model_error) ** 2).sqrt()
-        return error, [0] * len(problem)
+        # Three channels that share an error tell of it once.
+        shared = torch.where(problem.grey, 1.0, 3.0)
+        return (problem.sigma_y**2 + shared * (2 * kernel_error) ** 2).sqrt(), none

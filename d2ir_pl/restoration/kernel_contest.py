@@ -66,8 +66,9 @@ def contest(problem: Problem, prior: Prior) -> list[Verdict]:
     return [_verdict(problem.select([b]), prior) for b in range(len(problem))]
 
 
-Restore = Callable[[Problem, Phi, Prior, Observer], Restoration]
-"""A method that starts from given parameters."""
+Restore = Callable[[Problem, Phi, Prior, Observer, float | None], Restoration]
+"""A method that starts from given parameters, and from what they leave unexplained in the mean of
+the channels, in [0, 1], if that is known."""
 
 
 def has_contest(degradation: Degradation) -> bool:
@@ -85,7 +86,7 @@ def each_with_its_kernel(
         prior: diffusion prior.
         observer: function that is told of every step of every photo.
         restore: called with each photo as a batch of one, whose degradation has kernels as large as
-            the photo's, and with its parameters.
+            the photo's, with its parameters, and with the error that a refined kernel leaves.
     """
     degradation = problem.degradation
     assert isinstance(degradation, Blur)
@@ -96,13 +97,14 @@ def each_with_its_kernel(
     parts = []
     for b, verdict in enumerate(contest(problem, prior)):
         own = problem.select([b])
-        kernel = verdict.winner.kernel
+        kernel, error = verdict.winner.kernel, None
         if len(verdict.guesses) > 1 and verdict.winner.source != "gaussian":
-            kernel = refined(own, kernel, prior)
+            found = refined(own, kernel, prior)
+            kernel, error = found.kernel, found.error
         kernel = kernel.to(problem.y)
         phi = Phi(logits=kernel[None].clamp_min(1e-30).log())
         own = replace(own, degradation=degradation.resized(kernel.shape[-1]))
-        part = restore(own, phi, prior, told_of(b))
+        part = restore(own, phi, prior, told_of(b), error)
         parts.append(replace(part, phi=degradation.embedded(part.phi)))
     return Restoration.join(parts)
 

@@ -12,7 +12,13 @@ from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.priors import NetworkPrior
 from d2ir_pl.restoration import D2IR, DegradationEstimation, Problem
 from d2ir_pl.restoration.kernel_contest import Verdict, contest, has_contest
-from d2ir_pl.restoration.kernel_rounds import grey_window, refined, short_walk
+from d2ir_pl.restoration.kernel_rounds import (
+    FIRST_ERROR,
+    grey_window,
+    next_error,
+    refined,
+    short_walk,
+)
 from d2ir_pl.restoration.step import Step
 from d2ir_pl.results.metrics import kernel_similarity
 
@@ -34,7 +40,7 @@ def test_only_an_unknown_free_kernel_has_a_contest() -> None:
 def test_the_kernel_of_a_shake_wins_and_gets_no_worse(
     natural_small: NetworkPrior, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("d2ir_pl.restoration.kernel_rounds.ERRORS", (0.017,))
+    monkeypatch.setattr("d2ir_pl.restoration.kernel_rounds.ROUNDS", 1)
     monkeypatch.setattr("d2ir_pl.restoration.kernel_contest.CANDIDATES", 2)
     shaken = problem(blurred(discs(), corner(), 0.005), 21)
     (verdict,) = contest(shaken, natural_small)
@@ -43,8 +49,9 @@ def test_the_kernel_of_a_shake_wins_and_gets_no_worse(
     assert before > 0.85
     assert verdict.lead > 0
     after = refined(shaken, verdict.winner.kernel, natural_small)
-    assert float(kernel_similarity(after, corner())) > before - 0.02
-    assert float(after.sum()) == pytest.approx(1, abs=1e-4)
+    assert float(kernel_similarity(after.kernel, corner())) > before - 0.02
+    assert float(after.kernel.sum()) == pytest.approx(1, abs=1e-4)
+    assert 0 <= after.error < FIRST_ERROR
 
 
 def test_a_photo_is_restored_as_if_alone_with_a_kernel_of_its_own_size() -> None:
@@ -90,6 +97,16 @@ def test_a_window_is_grey_and_has_the_noise_of_the_mean_of_its_channels() -> Non
     assert float(part.sigma_y) == pytest.approx(0.01 / 3**0.5, rel=1e-3)
     assert part.observed is not None
     assert float(part.observed.mean()) > 0.9
+
+
+def test_the_assumed_error_follows_what_is_left_unexplained() -> None:
+    noise = 0.004
+    errors = [next_error(0.015, left, noise) for left in (0.02, 0.009, 0.008, 0.0065)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] == 0.015  # never more than before
+    assert next_error(0.0, 0.95 * noise, noise) == pytest.approx(0, abs=1e-6)  # explained to it
+    assert 0.004 < next_error(0.005, noise, noise) < 0.005  # nearly: no more than that is believed
+    assert 0.005 < next_error(0.005, 0.003, noise) < next_error(0.005, 0.002, noise) <= FIRST_ERROR
 
 
 def test_the_least_score_wins() -> None:
