@@ -31,8 +31,9 @@ PARAMETRIC_SIZE = 41
 WINDOW, WINDOW_KERNELS, WINDOWS = 256, 4, 2
 """Side in pixels of the parts of a large photo that are looked at, at least, the same in kernels,
 and how many there are."""
-SPECTRUM_WEIGHT = 2.0
-"""Weight of the logarithm of the spectrum's misfit in the choice between guesses."""
+SPECTRUM_WEIGHT, SPECTRUM_LIMIT = 2.0, 0.25
+"""Weight of the logarithm of the spectrum's misfit in the choice between guesses, and the most that
+it counts: noise that is not white has a spectrum of its own."""
 QUICK_DOUBT = 0.1
 """What speaks against every guess but the Gaussian where a quick deconvolution decides."""
 SAME = 0.97
@@ -152,7 +153,8 @@ def handicaps(y: Tensor, sigma_y: Tensor, found: Sequence[Guess], doubt: float) 
         return against
     kernels = _stacked(found)[None]
     misfit = spectral_misfit(y.detach().cpu()[None], sigma_y.detach().cpu().view(1), kernels)[0]
-    return against + SPECTRUM_WEIGHT * (misfit / misfit[0]).log()
+    evidence = SPECTRUM_WEIGHT * (misfit / misfit[0]).log()
+    return against + evidence.clamp(-SPECTRUM_LIMIT, SPECTRUM_LIMIT)
 
 
 def _quick_scores(y: Tensor, found: Sequence[Guess]) -> Tensor:
