@@ -71,8 +71,8 @@ class Smoothing:
 
 
 WEIGHTS: dict[type, dict[str, float]] = {
-    Sharpening: {"clipped": 0.62, "aside": 4.99, "dense": 7.57, "texture": 1.92, "": 6.15},
-    Smoothing: {"removed": -0.9, "least": -3.16, "local": 2.36, "uneven": 8.53, "": 1.72},
+    Sharpening: {"clipped": 0.62, "aside": 4.99, "dense": 7.57, "texture": 1.92, "": 6.3},
+    Smoothing: {"removed": -3.63, "least": -2.39, "local": 2.74, "uneven": 5.96, "": 3.9},
 }
 """Weights of logistic regressions on whether an image is further from the truth than its photo,
 and under the empty name their constants, in doubt against the image (docs/experiments.md)."""
