@@ -88,7 +88,7 @@ def _biharmonic(y: Image, task: Task) -> Image:
     return filled
 
 
-def _smooth(y: Image, weight: float, channel_axis: int | None = None) -> Image:
+def smooth(y: Image, weight: float, channel_axis: int | None = None) -> Image:
     smooth: Image = denoise_tv_chambolle(  # type: ignore[no-untyped-call]
         y, weight, channel_axis=channel_axis
     )
@@ -102,13 +102,13 @@ def _wiener(y: Image, kernel: Image) -> Image:
 
 def _richardson_lucy(y: Image, kernel: Image) -> Image:
     sharp: Image = richardson_lucy(y, kernel, num_iter=10)  # type: ignore[no-untyped-call]
-    return _smooth(sharp, 0.02)
+    return smooth(sharp, 0.02)
 
 
 def _total_variation(y: Image, task: Task) -> Image:
     if not isinstance(task.degradation, Identity):
         raise ValueError("it removes noise alone")
-    return _smooth(y, _TV_WEIGHT, channel_axis=-1)
+    return smooth(y, _TV_WEIGHT, channel_axis=-1)
 
 
 CLASSICAL = {

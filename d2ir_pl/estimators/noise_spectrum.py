@@ -1,0 +1,259 @@
+"""The noise of a photo by frequency: cameras, JPEG and enlarging leave none that is white."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Denoise = Callable[[Tensor, float], Tensor]
+"""Removes white noise of a standard deviation from images `(1, 3, h, w)` in [-1, 1]."""
+
+BLOCK = 16
+"""Side in pixels of the blocks whose cosine transforms show the noise by frequency."""
+STRIDE = 8
+RADII = 24
+"""Number of radii, in units of 1 / (2 BLOCK) cycles a pixel, of which a spectrum is known."""
+MIN_BLOCKS = 100
+"""Fewer blocks, those of a photo of 96x96 pixels, say nothing about a spectrum."""
+
+# Chosen on simulated camera photos with known noise and on sound ones (docs/experiments.md).
+QUANTILE = 0.05
+"""Share of the blocks of like brightness that hold noise alone."""
+TONES = 6
+"""Number of groups of blocks of like brightness: bright and dark areas differ in noise."""
+BELIEVED = 1.2
+"""Noise found, in units of what was removed to find it, below which it is believed."""
+FALL = 2.5
+"""Fall of the amplitude from the middle to the high frequencies above which noise is coloured."""
+STEEPEST = 16.0
+"""Largest fall from the middle to the finest frequencies that a camera leaves: what falls more, in
+an enlarged photo for example, is texture."""
+ROUNDING = 2 / 255 / math.sqrt(12)
+"""Standard deviation of the rounding to 8 bits, in [-1, 1]."""
+LEAST_FINE = 2 * 0.00125
+"""Amplitude at the finest frequencies that is assumed where rounding hides it."""
+
+_MIDDLE, _HIGH, _FINEST = (4, 8), (12, 16), (16, RADII)
+_BANDS = (0, 4, 6, 8, 10, 13, 17, RADII)
+_REDUNDANCY = 0.6
+"""Share of the coefficients of a band that count as independent: neighbouring ones are alike."""
+_FIRST, _LAST, _FACTOR = 0.02, 0.45, math.sqrt(2)
+
+_OPPONENT = ((1.0, 1.0, 1.0), (1.0, 0.0, -1.0), (1.0, -2.0, 1.0))
+
+
+def to_opponent(x: Tensor) -> Tensor:
+    """Luminance and two differences of colours of `(..., 3, h, w)`, by an orthonormal matrix.
+
+    Camera noise has most of its power in the first, and white noise is white in each.
+    """
+    return torch.einsum("ck,...khw->...chw", _opponent(x), x)
+
+
+def from_opponent(x: Tensor) -> Tensor:
+    """The inverse of `to_opponent`."""
+    return torch.einsum("ck,...chw->...khw", _opponent(x), x)
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseSpectrum:
+    """Stationary noise: its power by frequency, in luminance and two differences of colours.
+
+    Args:
+        power: `(3, RADII)` variance in the units of the image's square, at spatial frequencies of
+            radius k / (2 BLOCK) cycles a pixel; constant and equal for white noise.
+    """
+
+    power: Tensor
+
+    @property
+    def level(self) -> float:
+        """Standard deviation of the luminance at an eighth to a quarter of a cycle a pixel."""
+        return math.sqrt(float(self.power[0, slice(*_MIDDLE)].mean()))
+
+    @property
+    def coloured(self) -> bool:
+        """Whether the noise is not white: its luminance falls toward high frequencies."""
+        return self.level > FALL * math.sqrt(float(self.power[0, slice(*_HIGH)].mean()))
+
+    def sigma(self, height: int, width: int) -> float:
+        """Standard deviation of a channel, the mean of all, in an image of this size."""
+        power = self.on_grid(height, width)
+        twice = torch.full((power.shape[-1],), 2.0)
+        twice[0] = 1.0
+        if width % 2 == 0:
+            twice[-1] = 1.0
+        return math.sqrt(float((power.cpu() * twice).sum()) / (3 * height * width))
+
+    def on_grid(self, height: int, width: int) -> Tensor:
+        """The power `(3, height, width // 2 + 1)` at the frequencies of a real Fourier transform.
+
+        It is that of a coefficient of an orthonormal transform, and sigma^2 everywhere for white
+        noise.
+        """
+        radius = 2 * BLOCK * torch.hypot(*_frequencies(height, width))
+        radius = radius.clamp_max(RADII - 1 - 1e-3)
+        below = radius.long()
+        share = (radius - below).to(self.power)
+        below = below.to(self.power.device)
+        return (1 - share) * self.power[:, below] + share * self.power[:, below + 1]
+
+    def halved(self) -> NoiseSpectrum:
+        """The spectrum of the photo at half its height and width."""
+        radius = torch.arange(RADII, device=self.power.device) / 2
+        below = radius.long()
+        share = radius - below
+        power = (1 - share) * self.power[:, below] + share * self.power[:, below + 1]
+        return NoiseSpectrum(power / 4)
+
+    def scaled(self, factor: float) -> NoiseSpectrum:
+        """The spectrum of the noise times a factor."""
+        return NoiseSpectrum(factor**2 * self.power)
+
+
+def complement(power: Tensor, sigma: float, white: Tensor) -> Tensor:
+    """Noise that together with noise of a spectrum is white, as far as that stays below sigma.
+
+    Its power is max(0, sigma^2 - power) at each frequency and in each opponent channel.
+
+    Args:
+        power: `(3, h, w // 2 + 1)` power of the noise that is there; see `NoiseSpectrum.on_grid`.
+        sigma: standard deviation of the sum.
+        white: `(..., 3, h, w)` standard normal noise that it is made of.
+    """
+    gain = (sigma**2 - power).clamp_min(0).sqrt()
+    coloured = torch.fft.irfft2(torch.fft.rfft2(white) * gain, s=white.shape[-2:])
+    return from_opponent(coloured)
+
+
+def reduce_half(x: Tensor) -> Tensor:
+    """Images `(B, 3, h, w)` at half their height and width, without aliasing."""
+    size = [max(1, round(n / 2)) for n in x.shape[-2:]]
+    return F.interpolate(x, size=size, mode="bicubic", antialias=True, align_corners=False)
+
+
+def enlarge(x: Tensor, like: Tensor) -> Tensor:
+    """Images `(B, 3, h, w)` enlarged to the height and width of others."""
+    return F.interpolate(x, size=like.shape[-2:], mode="bicubic", align_corners=False)
+
+
+def read_spectrum(y: Tensor, denoise: Denoise, white: Tensor) -> NoiseSpectrum | None:
+    """Estimate the noise of a photo by frequency.
+
+    A guide without noise and fine detail is made at half the photo's size: white noise is added
+    there and removed by the prior, so that noise of any colour below its level goes with it. What
+    the guide lacks is noise, and texture where there is any. Of the blocks of like brightness, those
+    with the least of it hold noise alone: a low quantile of their powers, corrected for what it is
+    among blocks of equal noise, is the noise of that brightness. More is removed until the noise that
+    is found is about what was removed. Where the noise is stronger at a lower frequency cannot be
+    seen, it counts as equal.
+
+    Args:
+        y: `(1, 3, h, w)` photo in [-1, 1].
+        denoise: removes white noise.
+        white: `(1, 3, h', w')` standard normal noise of the size of `reduce_half(y)`.
+
+    Returns:
+        The spectrum, or None for a photo that is too small to show one.
+    """
+    tones = _blocks(to_opponent(y)[0])[:, 0, 0, 0] / BLOCK / math.sqrt(3)
+    seen = tones.abs() < 0.95
+    if int(seen.sum()) < MIN_BLOCKS:
+        return None
+    order = tones[seen].argsort()
+    small, removed = reduce_half(y), _FIRST
+    while True:
+        pair = [denoise(small + sign * removed * white, removed) for sign in (1, -1)]
+        rest = y - enlarge((pair[0] + pair[1]) / 2, y)
+        powers = _blocks(to_opponent(rest)[0]).square()[seen][order]
+        level = _amplitude(powers, _MIDDLE)
+        if level < BELIEVED * removed or removed >= _LAST:
+            break
+        removed *= _FACTOR
+    finest = math.sqrt(max(_amplitude(powers, _FINEST) ** 2 - ROUNDING**2, LEAST_FINE**2))
+    return _spectrum(powers, min(level, STEEPEST * finest))
+
+
+def _spectrum(powers: Tensor, level: float) -> NoiseSpectrum:
+    """A spectrum of the shape that the blocks with the least power have.
+
+    Args:
+        powers: `(M, 3, BLOCK, BLOCK)` squared coefficients of blocks.
+        level: amplitude of the luminance in the middle band.
+    """
+    radius = _radius(powers)
+    middle = powers[:, 0][:, _within(radius, _MIDDLE)].mean(1)
+    quiet = powers[middle <= middle.quantile(0.3)].mean(0)
+    bands = [
+        quiet[:, _within(radius, band)].mean(1)
+        for band in zip(_BANDS[:-1], _BANDS[1:], strict=True)
+    ]
+    bands[0] = torch.minimum(bands[0], bands[1])  # it holds shading
+    for i in range(len(bands) - 2, -1, -1):
+        bands[i] = torch.maximum(bands[i], bands[i + 1])
+    edges = zip(bands, _BANDS[:-1], _BANDS[1:], strict=True)
+    power = torch.cat([band[:, None].expand(3, b - a) for band, a, b in edges], 1)
+    found = NoiseSpectrum(power)
+    luminance = (level / max(found.level, 1e-9)) ** 2 * power[:1]
+    return NoiseSpectrum(torch.cat([luminance, power[1:]]).clamp_max(level**2))
+
+
+def _amplitude(powers: Tensor, band: tuple[int, int]) -> float:
+    """Root mean square over the tones of the noise of the luminance in a band of radii.
+
+    Args:
+        powers: `(M, 3, BLOCK, BLOCK)` squared coefficients of blocks, in the order of their tones.
+        band: first radius, and the one after the last.
+    """
+    inside = _within(_radius(powers), band)
+    blocks = powers[:, 0][:, inside].mean(1)
+    expected = _quantile_of_mean_square(int(_REDUNDANCY * int(inside.sum())))
+    lowest = torch.stack([tone.quantile(QUANTILE) for tone in blocks.tensor_split(TONES)])
+    return math.sqrt(float(lowest.mean()) / expected)
+
+
+def _quantile_of_mean_square(count: int) -> float:
+    """The `QUANTILE` of the mean square of some independent standard normal variables.
+
+    Source: Wilson and Hilferty, The distribution of chi-square, 1931.
+    """
+    z = math.sqrt(2) * float(torch.erfinv(torch.tensor(2 * QUANTILE - 1)))
+    spread = 2 / (9 * count)
+    return (1 - spread + z * math.sqrt(spread)) ** 3
+
+
+def _blocks(x: Tensor) -> Tensor:
+    """Orthonormal cosine transforms `(M, 3, BLOCK, BLOCK)` of overlapping blocks of `(3, h, w)`."""
+    n = torch.arange(BLOCK, dtype=torch.float64)
+    basis = torch.cos((n + 0.5) * n[:, None] * math.pi / BLOCK) * math.sqrt(2 / BLOCK)
+    basis[0] /= math.sqrt(2)
+    basis = basis.to(x)
+    blocks = x.unfold(-2, BLOCK, STRIDE).unfold(-2, BLOCK, STRIDE).flatten(1, 2).transpose(0, 1)
+    return basis @ blocks @ basis.mT
+
+
+def _radius(like: Tensor) -> Tensor:
+    """`(BLOCK, BLOCK)` radius of each coefficient of a block."""
+    k = torch.arange(BLOCK, device=like.device)
+    return torch.hypot(k[:, None].float(), k.float())
+
+
+def _within(radius: Tensor, band: tuple[int, int]) -> Tensor:
+    return (radius >= band[0]) & (radius < band[1])
+
+
+def _frequencies(height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Vertical and horizontal frequencies in cycles a pixel, as `torch.fft.rfft2` orders them."""
+    vertical, horizontal = torch.fft.fftfreq(height), torch.fft.rfftfreq(width)
+    grid = torch.meshgrid(vertical, horizontal, indexing="ij")
+    return grid[0], grid[1]
+
+
+def _opponent(like: Tensor) -> Tensor:
+    matrix = torch.tensor(_OPPONENT, dtype=like.dtype, device=like.device)
+    return matrix / matrix.norm(dim=1, keepdim=True)
