@@ -89,10 +89,11 @@ def _biharmonic(y: Image, task: Task) -> Image:
 
 
 def smooth(y: Image, weight: float, channel_axis: int | None = None) -> Image:
-    smooth: Image = denoise_tv_chambolle(  # type: ignore[no-untyped-call]
+    """An image by total variation; higher weights smooth more."""
+    smoothed: Image = denoise_tv_chambolle(  # type: ignore[no-untyped-call]
         y, weight, channel_axis=channel_axis
     )
-    return smooth
+    return smoothed
 
 
 def _wiener(y: Image, kernel: Image) -> Image:

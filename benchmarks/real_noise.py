@@ -27,7 +27,7 @@ from benchmarks.classical import smooth
 from d2ir_pl import restore
 from d2ir_pl.image_io import read_image
 from d2ir_pl.priors import load_prior
-from d2ir_pl.priors.precision import DTYPES, resolve
+from d2ir_pl.priors.precision import DTYPES, Precision, resolve
 from d2ir_pl.results.metrics import psnr
 
 METHODS = ("denoising", "auto", "bm3d", "tv")
@@ -49,7 +49,7 @@ def pairs(folder: Path) -> list[tuple[Path, Path]]:
     return found
 
 
-def shipped(config: str, prior_name: str, precision: str) -> Denoise:
+def shipped(config: str, prior_name: str, precision: Precision) -> Denoise:
     """What a shipped config makes of a photo."""
     prior = load_prior(prior_name)
     prior.cast(DTYPES[resolve(precision, torch.device("cpu"))])
@@ -88,6 +88,7 @@ def table(photos: Sequence[tuple[Path, Path]], methods: Mapping[str, Denoise]) -
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -95,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--methods", default="denoising,bm3d,tv", help=", ".join(METHODS))
     parser.add_argument("--strengths", default="0.05", help="BM3D's noise and TV's weight")
     parser.add_argument("--prior", default="natural-small")
-    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--precision", choices=("auto", *DTYPES), default="auto")
     parser.add_argument("--limit", type=int, default=None, help="only the first photos")
     options = parser.parse_args(arguments)
     methods: dict[str, Denoise] = {}

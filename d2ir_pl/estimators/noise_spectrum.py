@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ TONES = 6
 """Number of groups of blocks of like brightness: bright and dark areas differ in noise."""
 BELIEVED = 1.2
 """Noise found, in units of what was removed to find it, below which it is believed."""
-FALL = 2.5
+FALL = 2.2
 """Fall of the amplitude from the middle to the high frequencies above which noise is coloured."""
 STEEPEST = 16.0
 """Largest fall from the middle to the finest frequencies that a camera leaves: what falls more, in
@@ -142,16 +143,15 @@ def enlarge(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, size=like.shape[-2:], mode="bicubic", align_corners=False)
 
 
-def read_spectrum(y: Tensor, denoise: Denoise, white: Tensor) -> NoiseSpectrum | None:
+def read_spectrum(y: Tensor, sigma: float, denoise: Denoise, white: Tensor) -> NoiseSpectrum | None:
     """Estimate the noise of a photo by frequency.
 
     A guide without noise and fine detail is made at half the photo's size: white noise is added
     there and removed by the prior, so that noise of any colour below its level goes with it. What
-    the guide lacks is noise, and texture where there is any. Of the blocks of like brightness, those
-    with the least of it hold noise alone: a low quantile of their powers, corrected for what it is
-    among blocks of equal noise, is the noise of that brightness. More is removed until the noise that
-    is found is about what was removed. Where the noise is stronger at a lower frequency cannot be
-    seen, it counts as equal.
+    the guide lacks is noise, and texture where there is any. Of the blocks of like brightness,
+    those with the least of it hold noise alone: a low quantile of their powers, corrected for what
+    it is among blocks of equal noise, is the noise of that brightness. More is removed until the
+    noise that is found is about what was removed.
 
     Args:
         y: `(1, 3, h, w)` photo in [-1, 1].
@@ -189,15 +189,13 @@ def _spectrum(powers: Tensor, level: float) -> NoiseSpectrum:
     radius = _radius(powers)
     middle = powers[:, 0][:, _within(radius, _MIDDLE)].mean(1)
     quiet = powers[middle <= middle.quantile(0.3)].mean(0)
-    bands = [
-        quiet[:, _within(radius, band)].mean(1)
-        for band in zip(_BANDS[:-1], _BANDS[1:], strict=True)
-    ]
-    bands[0] = torch.minimum(bands[0], bands[1])  # it holds shading
+    edges = list(itertools.pairwise(_BANDS))
+    bands = [quiet[:, _within(radius, band)].mean(1) for band in edges]
     for i in range(len(bands) - 2, -1, -1):
         bands[i] = torch.maximum(bands[i], bands[i + 1])
-    edges = zip(bands, _BANDS[:-1], _BANDS[1:], strict=True)
-    power = torch.cat([band[:, None].expand(3, b - a) for band, a, b in edges], 1)
+    power = torch.cat(
+        [band[:, None].expand(3, b - a) for band, (a, b) in zip(bands, edges, strict=True)], 1
+    )
     found = NoiseSpectrum(power)
     luminance = (level / max(found.level, 1e-9)) ** 2 * power[:1]
     return NoiseSpectrum(torch.cat([luminance, power[1:]]).clamp_max(level**2))
@@ -234,7 +232,8 @@ def _blocks(x: Tensor) -> Tensor:
     basis[0] /= math.sqrt(2)
     basis = basis.to(x)
     blocks = x.unfold(-2, BLOCK, STRIDE).unfold(-2, BLOCK, STRIDE).flatten(1, 2).transpose(0, 1)
-    return basis @ blocks @ basis.mT
+    transformed: Tensor = basis @ blocks @ basis.mT
+    return transformed
 
 
 def _radius(like: Tensor) -> Tensor:
@@ -256,4 +255,5 @@ def _frequencies(height: int, width: int) -> tuple[Tensor, Tensor]:
 
 def _opponent(like: Tensor) -> Tensor:
     matrix = torch.tensor(_OPPONENT, dtype=like.dtype, device=like.device)
-    return matrix / matrix.norm(dim=1, keepdim=True)
+    orthonormal: Tensor = matrix / matrix.norm(dim=1, keepdim=True)
+    return orthonormal

@@ -2,6 +2,7 @@
 
 from d2ir_pl.operators.linear import per_image
 from d2ir_pl.restoration.base import RestorationMethod
+from d2ir_pl.restoration.blind_denoising import BlindDenoising
 from d2ir_pl.restoration.d2ir import D2IR
 from d2ir_pl.restoration.data_step import data_step
 from d2ir_pl.restoration.degradation_estimation import DegradationEstimation
@@ -16,6 +17,7 @@ from d2ir_pl.stages import Stage, StoppedBy
 
 __all__ = [
     "D2IR",
+    "BlindDenoising",
     "DegradationEstimation",
     "LatentOptimization",
     "Losses",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -45,24 +46,36 @@ class PosteriorMean(RestorationMethod):
         phi = problem.init()
         steps = Steps(observer, "estimation", 1, problem)
         grey = is_grey(problem.y).tolist()
-        images = []
+        images, sigmas, evaluations = [], [], []
         for b in range(len(problem)):
             own, own_phi = problem.select([b]), phi.select([b])
-            x = _posterior_mean(own, prior, grey[b])
+            x, sigma_y, nfe = self.mean_of(own, prior, grey[b])
             steps.report(x, own_phi, own.misfit(x, own_phi), [b])
             images.append(x)
-        return problem.result(
-            torch.cat(images), phi, nfe=1, stopped_by="steps", losses=steps.losses
+            sigmas.append(sigma_y)
+            evaluations.append(nfe)
+        found = replace(problem, sigma_y=torch.cat(sigmas))
+        return found.result(
+            torch.cat(images), phi, nfe=evaluations, stopped_by="steps", losses=steps.losses
         )
 
+    def mean_of(self, problem: Problem, prior: Prior, grey: bool) -> tuple[Tensor, Tensor, int]:
+        """The posterior mean of one image.
 
-def _posterior_mean(problem: Problem, prior: Prior, grey: bool) -> Tensor:
-    """The posterior mean of one image, `(1, 3, H, W)`."""
-    state, sigma = problem.y, float(problem.sigma_y)
-    if grey:
-        sigma *= math.sqrt(3)
-        colour = problem.noise()
-        state = state + sigma * (colour - colour.mean(1, keepdim=True))
-    t = prior.schedule.nearest(sigma)
-    x = prior.x0(math.sqrt(prior.schedule.level(t)) * state, t)
-    return x.mean(1, keepdim=True).expand_as(x) if grey else x
+        Args:
+            problem: the problem of this image alone.
+            prior: diffusion prior.
+            grey: whether the channels of the photo are one and the same.
+
+        Returns:
+            The image `(1, 3, H, W)`, the noise `(1,)` that was removed, and the number of network
+            evaluations that it took.
+        """
+        state, sigma = problem.y, float(problem.sigma_y)
+        if grey:
+            sigma *= math.sqrt(3)
+            colour = problem.noise()
+            state = state + sigma * (colour - colour.mean(1, keepdim=True))
+        t = prior.schedule.nearest(sigma)
+        x = prior.x0(math.sqrt(prior.schedule.level(t)) * state, t)
+        return x.mean(1, keepdim=True).expand_as(x) if grey else x, problem.sigma_y, 1

@@ -35,6 +35,8 @@ class Problem:
             photo, such as a transparent one, and only continues it; None where all are.
         first: `(B, 3, H, W)` restorations that are known already, of the size of the result; None
             if there are none.
+        estimated: whether sigma_y was read off y, so that n may be no white noise; noise of a told
+            sigma_y is white.
         finite: whether y is known to have finite values alone.
 
     Raises:
@@ -47,6 +49,7 @@ class Problem:
     generators: Sequence[Generator]
     observed: Tensor | None = None
     first: Tensor | None = None
+    estimated: bool = False
     finite: bool = False
 
     def __post_init__(self) -> None:
@@ -105,7 +108,7 @@ class Problem:
             found = found.clamp_min(MIN_SIGMA)
             if observed is not None:
                 y = fill_unobserved(y, observed, found)
-        return replace(problem, y=y, sigma_y=found)
+        return replace(problem, y=y, sigma_y=found, estimated=sigma_y is None)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -155,7 +158,11 @@ class Problem:
 
     def noise(self) -> Tensor:
         """Standard normal noise of the shape of x, drawn from the generators of the images."""
-        return normal_like(self.y.new_empty(len(self), 3, *self.image_size), self.generators)
+        return self.normal(self.image_size)
+
+    def normal(self, size: Sequence[int]) -> Tensor:
+        """Standard normal noise `(B, 3, height, width)` from the generators of the images."""
+        return normal_like(self.y.new_empty(len(self), 3, *size), self.generators)
 
     def linearize(self, x: Tensor, phi: Phi) -> tuple[LinearOperator, Tensor]:
         """The derivative of D_phi at x, and the residual y - D_phi(x)."""
