@@ -18,6 +18,7 @@ from d2ir_pl.degradations import Degradation, GaussianBlur, Identity, LinearDegr
 from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.restoration import (
     D2IR,
+    BlindDenoising,
     LatentOptimization,
     PosteriorMean,
     Problem,
@@ -31,7 +32,12 @@ DEGRADATIONS = [
     for cls in vars(degradations).values()
     if inspect.isclass(cls) and issubclass(cls, Degradation) and not inspect.isabstract(cls)
 ]
-METHODS = [D2IR, PosteriorMean, *(getattr(baselines, name) for name in baselines.__all__)]
+METHODS = [
+    D2IR,
+    BlindDenoising,
+    PosteriorMean,
+    *(getattr(baselines, name) for name in baselines.__all__),
+]
 
 
 def text_of(page: str) -> str:
@@ -65,7 +71,7 @@ def test_configs_in_code_spans_of_lists_and_tables_exist(page: str) -> None:
     lists = re.findall(r"^- Configs?:(.+?)(?=^- |^$)", text, re.MULTILINE | re.DOTALL)
     column = re.findall(r"^\| \[.*\| `(\w+)` \|$", text, re.MULTILINE)
     named = {name for entry in lists for name in re.findall(r"`(\w+)`", entry)} | set(column)
-    assert named - {"PosteriorMean"} <= shipped
+    assert named - {"BlindDenoising", "PosteriorMean"} <= shipped
     assert len(named) > 6
 
 
@@ -95,7 +101,7 @@ def test_evaluations_are_those_of_the_defaults(cls: type[RestorationMethod]) -> 
     assert row is not None
     y = torch.zeros(1, 3, 32, 32) + torch.linspace(-0.5, 0.5, 32)
     degradation: Degradation = GaussianBlur(5, width=1.0)
-    if cls is PosteriorMean:
+    if issubclass(cls, PosteriorMean):
         degradation = Identity()
     if cls.__name__ == "FastDiffusionEM":
         degradation = degradations.Blur(5)

@@ -143,7 +143,7 @@ def enlarge(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, size=like.shape[-2:], mode="bicubic", align_corners=False)
 
 
-def read_spectrum(y: Tensor, sigma: float, denoise: Denoise, white: Tensor) -> NoiseSpectrum | None:
+def read_spectrum(y: Tensor, denoise: Denoise, white: Tensor) -> NoiseSpectrum | None:
     """Estimate the noise of a photo by frequency.
 
     A guide without noise and fine detail is made at half the photo's size: white noise is added
@@ -161,6 +161,8 @@ def read_spectrum(y: Tensor, sigma: float, denoise: Denoise, white: Tensor) -> N
     Returns:
         The spectrum, or None for a photo that is too small to show one.
     """
+    if min(y.shape[-2:]) < BLOCK:
+        return None
     tones = _blocks(to_opponent(y)[0])[:, 0, 0, 0] / BLOCK / math.sqrt(3)
     seen = tones.abs() < 0.95
     if int(seen.sum()) < MIN_BLOCKS:
@@ -168,8 +170,9 @@ def read_spectrum(y: Tensor, sigma: float, denoise: Denoise, white: Tensor) -> N
     order = tones[seen].argsort()
     small, removed = reduce_half(y), _FIRST
     while True:
-        pair = [denoise(small + sign * removed * white, removed) for sign in (1, -1)]
-        rest = y - enlarge((pair[0] + pair[1]) / 2, y)
+        with_noise, opposite = (small + sign * removed * white for sign in (1, -1))
+        guide = (denoise(with_noise, removed) + denoise(opposite, removed)) / 2
+        rest = y - enlarge(guide, y)
         powers = _blocks(to_opponent(rest)[0]).square()[seen][order]
         level = _amplitude(powers, _MIDDLE)
         if level < BELIEVED * removed or removed >= _LAST:

@@ -318,7 +318,7 @@ def test_the_name_of_a_shipped_config_brings_its_method(
 ) -> None:
     result = restore(photo, "denoising", prior=natural_small)
     assert result.parameters == {"kind": "Identity"}
-    assert result.restoration.nfe == [1]  # PosteriorMean
+    assert result.restoration.nfe == [1]  # a photo so small shows no spectrum of its noise
     with pytest.raises(ValueError, match=r"denoisin.*did you mean denoising"):
         restore(photo, "denoisin", prior=natural_small)
     with pytest.raises(ValueError, match="sigma_y 3 must be at least 0 and below 1"):

@@ -1,0 +1,118 @@
+"""The noise of a photo by frequency."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from d2ir_pl.estimators.noise_spectrum import (
+    RADII,
+    NoiseSpectrum,
+    complement,
+    from_opponent,
+    read_spectrum,
+    reduce_half,
+    to_opponent,
+)
+
+FALLING = NoiseSpectrum(
+    torch.stack([0.1**2 * torch.exp(-((torch.arange(RADII) / 7) ** 2)) + 0.006**2] * 3)
+    * torch.tensor([1.0, 0.3, 0.1])[:, None]
+)
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def shaped(spectrum: NoiseSpectrum, height: int, width: int, seed: int = 0) -> Tensor:
+    """Noise of a spectrum: what is missing to white noise of no power, with the sign changed."""
+    return complement(-spectrum.on_grid(height, width), 0.0, normal(1, 3, height, width, seed=seed))
+
+
+def flat(y: Tensor, sigma: float) -> Tensor:
+    """What a perfect prior makes of a photo of one grey."""
+    return torch.full_like(y, 0.1)
+
+
+def read(y: Tensor) -> NoiseSpectrum | None:
+    return read_spectrum(y, flat, normal(*reduce_half(y).shape))
+
+
+def test_the_opponent_channels_are_orthonormal() -> None:
+    x = normal(2, 3, 5, 7)
+    assert torch.allclose(from_opponent(to_opponent(x)), x, atol=1e-6)
+    assert torch.allclose(to_opponent(x).square().sum(), x.square().sum(), rtol=1e-5)
+    grey = x[:, :1].expand_as(x)
+    assert float(to_opponent(grey)[:, 1:].abs().max()) < 1e-6
+
+
+@pytest.mark.parametrize("size", [(128, 160), (127, 161)])
+def test_the_standard_deviation_is_that_of_such_noise(size: tuple[int, int]) -> None:
+    noise = shaped(FALLING, *size)
+    assert float(noise.std()) == pytest.approx(FALLING.sigma(*size), rel=0.05)
+    white = NoiseSpectrum(torch.full((3, RADII), 0.2**2))
+    assert white.sigma(*size) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("size", [(128, 160), (127, 161)])
+def test_noise_and_its_complement_are_white(size: tuple[int, int]) -> None:
+    sigma = 0.12
+    missing = complement(FALLING.on_grid(*size), sigma, normal(1, 3, *size, seed=1))
+    total = to_opponent(shaped(FALLING, *size) + missing)
+    power = torch.fft.rfft2(total, norm="ortho").abs().square()[0]
+    middle = power.shape[-1] // 2
+    for part in (power[:, :16, :16], power[..., middle:], power[:, 40:60]):
+        for channel in part:
+            assert float(channel.mean()) == pytest.approx(sigma**2, rel=0.2)
+
+
+@pytest.mark.parametrize("size", [(160, 200), (151, 203)])
+@pytest.mark.parametrize("factor", [0.3, 1.0])
+def test_coloured_noise_is_found(size: tuple[int, int], factor: float) -> None:
+    truth = FALLING.scaled(factor)
+    found = read((0.1 + shaped(truth, *size)).clamp(-1, 1))
+    assert found is not None
+    assert found.coloured
+    assert found.level == pytest.approx(truth.level, rel=0.2)
+    assert found.sigma(*size) == pytest.approx(truth.sigma(*size), rel=0.3)
+
+
+@pytest.mark.parametrize("sigma", [0.03, 0.2])
+def test_white_noise_is_white(sigma: float) -> None:
+    found = read(0.1 + sigma * normal(1, 3, 160, 200))
+    assert found is not None
+    assert not found.coloured
+    assert found.level == pytest.approx(sigma, rel=0.15)
+
+
+def test_noise_that_depends_on_the_brightness_is_found_in_the_mean() -> None:
+    """The noise of a dark half says nothing about that of a bright one."""
+    brightness = torch.where(torch.arange(192) < 96, -0.6, 0.6).expand(1, 3, 160, 192)
+    strength = torch.where(torch.arange(192) < 96, 0.2, 1.0)
+    noise = strength * shaped(FALLING, 160, 192)
+
+    def known(y: Tensor, sigma: float) -> Tensor:
+        return torch.nn.functional.interpolate(brightness, y.shape[-2:], mode="nearest")
+
+    found = read_spectrum(brightness + noise, known, normal(1, 3, 80, 96))
+    assert found is not None
+    expected = math.sqrt((0.2**2 + 1) / 2) * FALLING.level
+    assert found.level == pytest.approx(expected, rel=0.25)
+
+
+def test_half_the_size_has_the_spectrum_of_the_lower_frequencies() -> None:
+    small = reduce_half(shaped(FALLING, 256, 256))
+    power = torch.fft.rfft2(to_opponent(small), norm="ortho").abs().square()[0, 0]
+    expected = FALLING.halved().on_grid(128, 128)[0]
+    assert float(power[:16, :16].mean()) == pytest.approx(float(expected[:16, :16].mean()), rel=0.2)
+
+
+def test_a_small_photo_shows_no_spectrum() -> None:
+    assert read(normal(1, 3, 40, 40)) is None
+    assert read(normal(1, 3, 5, 90)) is None
+
+
+def test_a_clipped_photo_shows_no_spectrum() -> None:
+    assert read(torch.ones(1, 3, 160, 160)) is None
