@@ -165,6 +165,12 @@ class Light(Degradation):
             (slope,) = torch.autograd.grad(value.sum(), point)
         return MaskOperator(slope), self.residual(y, value.detach(), phi)
 
+    def residual(self, y: Tensor, prediction: Tensor, phi: Phi) -> Tensor:
+        """The residual y - D_phi(x), with what is brighter than a white x taken for white."""
+        if self.scales != "encoded":
+            y = y.minimum(self.forward(torch.ones_like(prediction), phi).detach())
+        return y - prediction
+
     def lift(self, y: Tensor, phi: Phi) -> Tensor:
         """Brighten y: the inverse of the degradation, clipped."""
         intensity = self._scaled((y + 1) / 2 - self._map(phi, y), 1 / _gain(phi), phi).clamp(0, 1)

@@ -24,6 +24,9 @@ EDGE_CONSTANT = -3.6
 BLURRED, SHARP = 0.85, 0.05
 """Probability by the edges from which a photo counts as blurred, and below which the spectrum is
 not believed if it says so."""
+SURELY = 0.95
+"""Probability by the edges from which a soft photo is believed to be blurred although its spectrum
+does not show it: grain or sharpening has shaped that, and would be amplified."""
 SHARP_JPEG_WIDTH = 0.85
 """Width in pixels of a blur that the coefficients of sharp JPEGs stay below."""
 TRUSTED = 0.75
@@ -111,9 +114,13 @@ class _Evidence:
         hidden = seen.jpeg_width > SHARP_JPEG_WIDTH and seen.width < trusted * seen.jpeg_width
         return cls(blurred_by_edges(seen), seen.jpeg_width > 0 or bool(seen.codec), hidden)
 
+    def shown(self, seen: Measurements) -> bool:
+        """Whether the spectrum or the coefficients show a blur."""
+        return self.coefficients or seen.width > SHARP_WIDTH
+
     def confidence(self, seen: Measurements) -> float:
         """Probability that the photo is blurred, by everything; 0 if it counts as sharp."""
-        shown = self.coefficients or seen.width > SHARP_WIDTH
+        shown = self.shown(seen)
         if self.edges > BLURRED or (shown and (self.edges > SHARP or not seen.edges.count)):
             return max(self.edges, BLURRED) if shown else self.edges
         return 0.0
@@ -148,6 +155,8 @@ def blur(seen: Measurements) -> Finding:
             {"radius": radius},
             confidence=confidence * defocus,
         )
+    if not evidence.shown(seen) and evidence.edges < SURELY:
+        return Finding("no blur to undo: it is a little soft, and its grain would be amplified")
     return _soft(seen, evidence, confidence)
 
 

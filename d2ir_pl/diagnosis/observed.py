@@ -10,6 +10,7 @@ from torch import Tensor
 from d2ir_pl.estimators.impulses import impulses
 from d2ir_pl.estimators.observed_pixels import pull_push
 from d2ir_pl.estimators.outside import frame, framed, saturated
+from d2ir_pl.estimators.scratches import scratches
 from d2ir_pl.image_io import Photo
 
 COLOURS = 256
@@ -72,6 +73,15 @@ def observed_pixels(photo: Photo, y: Tensor, keeps_size: bool = True) -> Observe
         findings.append(
             f"impulses: {float(found.mean()):.2%} of the pixels stand out from all around them, as "
             f"dead pixels or salt and pepper do; they are taken for missing"
+        )
+    lines = scratches(y)
+    if lines is not None:
+        if kept:
+            lines = lines * (1 - torch.stack(kept).amax(0))
+        hidden.append(lines)
+        findings.append(
+            f"scratches: white lines on {float(lines.mean()):.1%} of the photo have nothing to do "
+            f"with what is beside them; they are filled in from there"
         )
     if not photo.grey and _few_colours(y):
         findings.append(

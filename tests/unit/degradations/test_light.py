@@ -92,6 +92,19 @@ def test_the_exposure_of_a_photo_that_has_lamps_is_found(gain: float) -> None:
     assert light.describe(start)[0]["scales"] == "light"
 
 
+def test_what_is_brighter_than_white_is_explained_by_white() -> None:
+    light = Light(gain=0.05, map_size=0, scales="light")
+    x = photos()
+    phi = light.init(x, torch.zeros(2))
+    x[..., 10:20, 10:20] = 1.0
+    y = light(x, phi)
+    assert torch.allclose(light.residual(y, light(x, phi), phi), torch.zeros_like(y), atol=1e-6)
+    y[..., 10:20, 10:20] = 0.8  # a lamp
+    assert torch.allclose(light.residual(y, light(x, phi), phi), torch.zeros_like(y), atol=1e-6)
+    y[..., 30:40, 30:40] -= 0.1
+    assert float(light.residual(y, light(x, phi), phi).abs().max()) > 0.05
+
+
 def test_half_of_the_colour_of_a_light_is_taken_off() -> None:
     x = read_image(EXAMPLES / "clean" / "coffee.png").pixels[None]
     light = Light(map_size=0, per_channel=True, scales="light")
