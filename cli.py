@@ -1,6 +1,9 @@
 """The command line from a checkout: `python cli.py COMMAND`."""
 
-from d2ir_pl.cli import main
+try:
+    from d2ir_pl.cli import main
+except KeyboardInterrupt:
+    raise SystemExit(130) from None
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import d2ir_pl
 from d2ir_pl.commands.pages import PAGES, asked_help, page
 from d2ir_pl.commands.program import program
+from d2ir_pl.console import ending_at_once, plain
 from d2ir_pl.errors import UserError
 
 
@@ -32,7 +33,8 @@ class Command:
     remedy: str = "run the same command again"
 
     def __call__(self, arguments: list[str]) -> int:
-        module = importlib.import_module(f"d2ir_pl.commands.{self.module}")
+        with ending_at_once(f"stopped; {self.remedy}"):
+            module = importlib.import_module(f"d2ir_pl.commands.{self.module}")
         status: int = getattr(module, self.function)(arguments)
         return status
 
@@ -109,5 +111,5 @@ def _show(text: str, status: int = 0) -> int:
 
 
 def _fail(message: str, status: int = 2) -> int:
-    print(f"d2ir: {message}", file=sys.stderr)
+    print(f"d2ir: {plain(message)}", file=sys.stderr)
     return status

@@ -204,6 +204,28 @@ def add_hparams(writer: SummaryWriter, settings: Mapping[str, Any]) -> None:
         writer._get_file_writer().add_summary(summary)
 
 
+@contextmanager
+def quiet_event_writers() -> Iterator[None]:
+    """Keep the threads that write TensorBoard's event files from printing tracebacks inside.
+
+    What goes wrong in them, such as a full disk, is raised when the writer is flushed. Known to
+    hold for TensorBoard 2.18 to 2.21, whose thread is of the class `_AsyncWriterThread`.
+    """
+    import threading
+
+    before = threading.excepthook
+
+    def hook(arguments: Any) -> None:
+        if type(arguments.thread).__name__ != "_AsyncWriterThread":
+            before(arguments)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
+
 def option_names(parser: argparse.ArgumentParser) -> list[str]:
     """The options that a parser knows, such as `--model.sigma_y`.
 

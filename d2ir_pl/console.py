@@ -4,19 +4,73 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import signal
+import sys
+import threading
+import unicodedata
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from d2ir_pl.compat import death_of_process, dying_processes
+from d2ir_pl.compat import death_of_process, dying_processes, quiet_event_writers
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
+def plain(text: str) -> str:
+    r"""Write out what a terminal takes for commands, which names and metadata of files may hold.
+
+    Control characters, and those that turn the direction of writing, become `\x1b` and so on; line
+    breaks and tabs stay.
+
+    Args:
+        text: any text.
+    """
+    return "".join(_plain_character(character) for character in text)
+
+
+def _plain_character(character: str) -> str:
+    if character in "\n\t" or not (_is_control(character) or character in _DIRECTIONS):
+        return character
+    return character.encode("unicode_escape", "backslashreplace").decode("ascii")
+
+
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+
+
+_DIRECTIONS = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
+
+
 def say(console: Console, text: str) -> None:
     """Print a line as it is: square brackets are no markup, and the terminal alone breaks it."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    console.print(plain(text), markup=False, highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def ending_at_once(message: str) -> Iterator[None]:
+    """Let Ctrl-C end the program at once inside, where modules are imported and nothing is held.
+
+    Libraries that are imported halfway answer it with errors of their own.
+
+    Args:
+        message: what is said then.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(*_: object) -> None:
+        print(f"d2ir: {message}", file=sys.stderr, flush=True)
+        os._exit(130)
+
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager
@@ -29,7 +83,7 @@ def quiet() -> Iterator[None]:
     launcher = dying_processes()
     launcher.setLevel(logging.INFO)
     launcher.addFilter(_in_own_words)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), quiet_event_writers():
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         warnings.filterwarnings("ignore", message=".*lightning_utilities.*")
         yield

@@ -19,6 +19,7 @@ class FileServer(ThreadingHTTPServer):
         self.announces_length = True
         self.body_limits: list[int] = []  # bytes after which the next responses break off
         self.stalls = False  # break off by silence instead of by closing the connection
+        self.location = "/file"  # where /moved leads to
         self.failures: list[int] = []  # statuses with which the next requests are refused
         self.requested: list[str | None] = []  # Range header of every request
         self.released = threading.Event()
@@ -45,7 +46,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.send_error(self.server.failures.pop(0))
         if self.path == "/moved":
             self.send_response(302)
-            self.send_header("Location", "/file")
+            self.send_header("Location", self.server.location)
             return self.end_headers()
         if self.path != "/file":
             return self.send_error(404)

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColu
 
 from d2ir_pl.commands.plain import PlainParser
 from d2ir_pl.commands.program import program
+from d2ir_pl.console import plain
 from d2ir_pl.errors import PriorError
 from d2ir_pl.priors.checkpoints import load_safetensors
 from d2ir_pl.priors.diffusers import load_folder
@@ -83,7 +84,7 @@ def inspect(arguments: list[str]) -> int:
     if path.is_file():
         about["sha256"] = file_sha256(path)
     for line in _lines(about | _contents(path)):
-        print(line)
+        print(plain(line))
     return 0
 
 
@@ -119,7 +120,7 @@ def _parsed(text: str) -> Any:
     """Metadata as what its JSON holds, or as it is where it is none."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

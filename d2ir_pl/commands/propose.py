@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from d2ir_pl.commands.plain import PlainParser
+from d2ir_pl.console import plain
 from d2ir_pl.diagnosis.observed import observed_pixels
 from d2ir_pl.diagnosis.proposal import propose as propose_for
 from d2ir_pl.image_io import read_image
@@ -29,6 +30,6 @@ def propose(arguments: list[str]) -> int:
     seen = observed_pixels(photo, photo.pixels)
     proposal = propose_for(photo.pixels, photo.tables, None, seen.mask, photo.codec)
     for reason in (*proposal.reasons, *seen.findings):
-        print(f"# {reason}")
+        print(plain(f"# {reason}"))
     print(yaml.safe_dump(proposal.settings(), sort_keys=False), end="")
     return 0

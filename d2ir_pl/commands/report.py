@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from d2ir_pl.commands.plain import PlainParser
+from d2ir_pl.console import plain
 from d2ir_pl.reports.page import DETAILED, write_report
 from d2ir_pl.results.folder import ResultFolder
 
@@ -25,7 +26,7 @@ def report(arguments: list[str]) -> int:
     """Write `report.html` into a folder of results."""
     options = report_parser().parse_args(arguments)
     folder = ResultFolder(options.results)
-    print(write_report(folder, options.photos))
+    print(plain(str(write_report(folder, options.photos))))
     say_damaged([folder])
     return 0
 
@@ -34,4 +35,5 @@ def say_damaged(folders: Iterable[ResultFolder]) -> None:
     """Say on stderr which records of folders are left out, as they cannot be read."""
     for folder in folders:
         for name, reason in folder.damaged().items():
-            print(f"d2ir: {folder.json(name)} {reason}: it is left out", file=sys.stderr)
+            line = f"d2ir: {folder.json(name)} {reason}: it is left out"
+            print(plain(line), file=sys.stderr)

@@ -47,6 +47,9 @@ def sentence(message: str, prog: str, known: Iterable[str] = ()) -> str:
         return f"--{key}.{missing[1]} is missing: the class that --{key} names needs it"
     if key in CLASSES and text.startswith("Not a valid subclass"):
         return f"--{key}: its options need a class: name one instead of auto, such as --{key} D2IR"
+    if known_values := re.fullmatch(r"Expected a typing\.Literal\[(.*)\]\. Got value: (.*)", text):
+        values = known_values[1].replace("'", "")
+        return f"--{key} {known_values[2]} is unknown: use one of {values}"
     text = re.sub(r"(?:<class '(\w+)'>|typing\.(Literal))", r"\1\2", text)
     text = text.replace(" - Expected a ", " or ").replace("Expected a ", "expected ")
     text = text.replace(". Got value: ", ", not ")

@@ -77,13 +77,12 @@ def described_prior(
     try:
         check_unet(config)
         checked(ScheduleConfig, schedule)
-        return empty_prior(config, schedule, tile, label)
-    except PriorError:
-        raise
+        empty_prior(config, schedule, "auto", 0 if config.get("num_classes") else None)
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise PriorError(
             f"{path} describes no prior, as it {first_line(error)}: get an intact file"
         ) from None
+    return empty_prior(config, schedule, tile, label)
 
 
 def _json(path: Path, metadata: dict[str, str], key: str) -> Any:

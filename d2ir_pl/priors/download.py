@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from d2ir_pl.errors import DownloadError
+from d2ir_pl.console import plain
+from d2ir_pl.errors import DownloadError, in_words
 
 Progress = Callable[[int, int], None]
 """A function that is called with the bytes done and the bytes in all."""
@@ -23,13 +24,43 @@ Progress = Callable[[int, int], None]
 Problem = Callable[[Path], str | None]
 """A function that says what is wrong with a file, as a phrase that follows its name, or None."""
 
+_SCHEMES = ("http://", "https://")
 _TIMEOUT_S = 30.0
 _RETRY_PAUSES_S = (1.0, 3.0)  # three attempts in all
 _CHUNK_BYTES = 1 << 20
+_PATIENCE_S, _SLOWEST = 60.0, 1000.0
+"""Seconds over which at least so many bytes a second have to arrive."""
 
 
 class _InterruptedError(Exception):
     """The network or the server failed in a way that another attempt may cure."""
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to http and https alone, and from https to https alone."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        allowed = ("https://",) if req.full_url.lower().startswith("https:") else _SCHEMES
+        if not newurl.lower().startswith(allowed):
+            raise DownloadError(
+                f"{req.full_url} leads to {plain(newurl):.200}, which is not followed: check the "
+                "address"
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """What opens addresses of http and https, through a proxy where the environment names one."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        *(urllib.request.ProxyHandler(), urllib.request.HTTPHandler()),
+        *(urllib.request.HTTPSHandler(), urllib.request.HTTPDefaultErrorHandler()),
+        *(urllib.request.HTTPErrorProcessor(), _Redirects(), urllib.request.UnknownHandler()),
+    ):
+        opener.add_handler(handler)
+    return opener
 
 
 class _CompleteError(Exception):
@@ -91,7 +122,7 @@ def download(
         DownloadError: the file could not be fetched, verified or written, or another process
             is downloading it.
     """
-    if not remote.url.lower().startswith(("http://", "https://")):
+    if not remote.url.lower().startswith(_SCHEMES):
         raise DownloadError(f"{remote.url} cannot be downloaded: use an http or https address")
     try:
         if _matches(destination, remote, problem):
@@ -198,7 +229,13 @@ def _receive(
     response: http.client.HTTPResponse, file: BinaryIO, done: int, size: int, progress: Progress
 ) -> None:
     progress(done, size)
+    since, before = time.monotonic(), done
     while done < size:
+        now = time.monotonic()
+        if now - since > _PATIENCE_S:
+            if done - before < _SLOWEST * (now - since):
+                raise _InterruptedError(f"{(done - before) / (now - since):.0f} bytes a second")
+            since, before = now, done
         try:
             # With read instead of read1, what arrives before a timeout would be lost in a buffer.
             chunk = response.read1(_CHUNK_BYTES)
@@ -213,25 +250,31 @@ def _receive(
 
 def _open(url: str, offset: int) -> tuple[http.client.HTTPResponse, int]:
     """The response, and the offset in the file at which its body really starts."""
-    request = urllib.request.Request(
-        url, headers={"User-Agent": "d2ir_pl"}
-    )  # some servers refuse urllib's
-    if offset:
-        request.add_header("Range", f"bytes={offset}-")
     try:
-        response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=_TIMEOUT_S)
+        # Some servers refuse urllib's own name.
+        request = urllib.request.Request(url, headers={"User-Agent": "d2ir_pl"})
+        if offset:
+            request.add_header("Range", f"bytes={offset}-")
+        response: http.client.HTTPResponse = _opener().open(request, timeout=_TIMEOUT_S)
     except urllib.error.HTTPError as error:
         error.close()
         if offset and error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             if error.headers.get("Content-Range") == f"bytes */{offset}":
                 raise _CompleteError from None
             return _open(url, 0)
+        reason = " ".join(plain(str(error.reason)).split())
         if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise _InterruptedError(f"HTTP {error.code} {error.reason}") from error
+            raise _InterruptedError(f"HTTP {error.code} {reason}") from error
         raise DownloadError(
-            f"{url} answered HTTP {error.code} {error.reason}: check the address, and that you "
+            f"{url} answered HTTP {error.code} {reason}: check the address, and that you "
             "have access to it"
         ) from error
+    except (http.client.InvalidURL, ValueError) as error:
+        if isinstance(error, DownloadError):
+            raise
+        raise DownloadError(
+            f"{url} leads to no usable address ({in_words(error)}): check it"
+        ) from None
     except (OSError, http.client.HTTPException) as error:
         raise _InterruptedError(str(getattr(error, "reason", error))) from error
     if response.status != HTTPStatus.PARTIAL_CONTENT:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from d2ir_pl.console import say
+from d2ir_pl.console import plain, say
 from d2ir_pl.reports.comparison import TIED, Comparison
 
 _COLUMNS = {
@@ -86,7 +86,7 @@ def _table(rows: Mapping[str, Comparison], markdown: bool) -> Table:
         task = f"{label} {comparison.degradation}".strip()
         texts = [task, str(len(comparison.pairs)), *cells, *_judgement(comparison)]
         # A name may hold a character that means something in a table of Markdown, or to rich.
-        table.add_row(*(Text(t.replace("|", "\\|") if markdown else t) for t in texts))
+        table.add_row(*(Text(plain(t.replace("|", "\\|") if markdown else t)) for t in texts))
     return table
 
 

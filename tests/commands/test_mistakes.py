@@ -36,7 +36,7 @@ MISTAKES = [
     (["--overwrite", "maybe"], ["--overwrite: expected bool, not maybe"]),
     (
         ["--model.method.stages", "all"],
-        ["--model.method.stages: expected Literal['both', 'estimation', 'latent'], not all"],
+        ["--model.method.stages all is unknown: use one of both, estimation, latent"],
     ),
     (["--model.method.estimation.steps", "0"], ["--model.method.estimation.steps 0 must"]),
     (["--model.num_samples", "0"], ["d2ir: --model.num_samples 0 must be at least 1"]),

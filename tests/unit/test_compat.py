@@ -330,3 +330,18 @@ def test_compat_loads_no_library_by_itself() -> None:
     )
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert not loaded & {"torch", "pytorch_lightning", "jsonargparse", "tensorboard"}
+
+
+def test_the_thread_that_writes_event_files_says_nothing_and_the_writer_raises(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with compat.quiet_event_writers():
+        writer = SummaryWriter(tmp_path)
+        monkeypatch.setattr("tensorboard.summary.writer.record_writer.RecordWriter.write", full)
+        writer.add_scalar("a", 1.0)
+        with pytest.raises(OSError, match="No space left"):
+            writer.flush()
+    assert "Traceback" not in capfd.readouterr().err

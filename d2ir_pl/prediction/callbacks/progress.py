@@ -51,7 +51,7 @@ class RestorationProgress(SparingCallback):
             self.total = sum(map(len, loader.dataset.batches))  # this process's share
         if self.console.is_terminal and not self._silent:
             self._bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 TimeRemainingColumn(),
                 console=self.console,

@@ -331,3 +331,35 @@ def test_cache_dir_prefers_its_own_variable(monkeypatch: pytest.MonkeyPatch) -> 
     assert cache_dir() == Path("/xdg/d2ir_pl")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_dir() == Path.home() / ".cache" / "d2ir_pl"
+
+
+# ---- Redirects that lead elsewhere, and servers that never end ----
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        *("ftp://127.0.0.1/x", "file:///etc/passwd", "http://[", "http://[::1", "//", "http:///x"),
+        *("http://127.0.0.1:port/x", "http://127.0.0.1:99999999/x", "data:,x", "http://a b/\x1b"),
+    ],
+)
+def test_a_redirect_to_no_usable_address_is_one_sentence(
+    server: FileServer, target: Path, monkeypatch: pytest.MonkeyPatch, location: str
+) -> None:
+    monkeypatch.setattr(server, "location", location)
+    with pytest.raises(DownloadError, match=r"address|connection") as error:
+        download(server.file("/moved"), target)
+    assert "\n" not in str(error.value)
+    assert "\x1b" not in str(error.value)
+    assert not target.exists()
+
+
+def test_a_transfer_of_a_byte_a_second_is_given_up(
+    server: FileServer, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(10**6))
+    monkeypatch.setattr(MODULE, "_CHUNK_BYTES", 1)
+    monkeypatch.setattr(MODULE.time, "monotonic", lambda: float(next(clock)))
+    with pytest.raises(DownloadError, match="1 bytes a second"):
+        download(server.file(), target)
+    assert 0 < part_of(target).stat().st_size < 1000
