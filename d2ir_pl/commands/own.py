@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 import json
 import re
 import sys
+import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,6 +52,75 @@ def named_classes(arguments: Sequence[str]) -> list[tuple[str, str]]:
         elif option in BASES:
             found += [(option, path) for path in _classes(_parsed(value))]
     return found
+
+
+def class_paths(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Every `class_path` in the configs among the arguments, with the option that it stands below.
+
+    The parser imports them all, also those of options that are none of `BASES`.
+
+    Args:
+        arguments: as the parser gets them: a config is a path, or a text of YAML.
+    """
+    for i, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if not equals:
+            value = arguments[i + 1] if i + 1 < len(arguments) else ""
+        option = name.removeprefix("--").removesuffix("+")
+        tree = (
+            _read(value) if option == "config" else _parsed(value) if "class_path" in value else 0
+        )
+        yield from _all_paths(tree, "" if option == "config" else option)
+
+
+def _all_paths(tree: Any, option: str) -> Iterator[tuple[str, str]]:
+    if isinstance(tree, Mapping):
+        if isinstance(tree.get("class_path"), str):
+            yield option, tree["class_path"]
+        for key, value in tree.items():
+            below = option if key == "init_args" else f"{option}.{key}".removeprefix(".")
+            yield from _all_paths(value, below)
+    elif isinstance(tree, list):
+        for value in tree:
+            yield from _all_paths(value, option)
+
+
+def require_known(option: str, path: str) -> None:
+    """Check that an import path leads into this package, into Lightning, or to code of the user's.
+
+    That is what lies in the working directory, or on the path for imports without being installed.
+    The standard library and installed packages are not imported because a config names them.
+
+    Args:
+        option: what names the class.
+        path: its import path; a name without dots is left to the parser.
+
+    Raises:
+        UsageError: with one sentence, if it leads elsewhere.
+    """
+    top = path.partition(".")[0]
+    if not _IMPORT_PATH.fullmatch(path) or top in _KNOWN:
+        return
+    try:
+        found = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        found = None
+    places = [] if found is None else [*(found.submodule_search_locations or ()), found.origin]
+    installed = [sysconfig.get_path(name) for name in ("purelib", "platlib")]
+    if top in sys.stdlib_module_names or any(
+        place is not None and Path(place).is_relative_to(folder)
+        for place in places
+        for folder in installed
+    ):
+        raise UsageError(
+            f"--{option} {path} is not imported, as it is neither of d2ir_pl or pytorch_lightning "
+            "nor a file of your own: import the class in a file in the working directory, such as "
+            f"mine.py, and name mine.{path.rpartition('.')[2]}"
+        )
+
+
+_KNOWN = {"d2ir_pl", "pytorch_lightning", "lightning"}
+"""Packages whose classes may be named; that the last does not mix is said where it is used."""
 
 
 def without_module(arguments: Sequence[str]) -> tuple[list[str], str | None]:
@@ -139,6 +210,7 @@ def require_usable(option: str, path: str, base: type | None = None) -> None:
     if path.startswith("lightning."):
         known = path.replace("lightning.pytorch", "pytorch_lightning", 1)
         raise UsageError(f"--{option} {path}: {_NOT_MIXED}: name {known}")
+    require_known(option, path)
     cls = _imported(option, path)
     if isinstance(cls, type) and not issubclass(cls, base):
         theirs = any(c.__module__.split(".")[0] == "lightning" for c in cls.__mro__)

@@ -17,8 +17,10 @@ import d2ir_pl
 from d2ir_pl.commands.arguments import arranged, arranged_environment
 from d2ir_pl.commands.classes import early_option, require_classes_first
 from d2ir_pl.commands.own import (
+    class_paths,
     module_of,
     named_classes,
+    require_known,
     require_usable,
     with_module,
     without_module,
@@ -111,6 +113,8 @@ class CommandCLI(LightningCLI):
         typed = arranged(arguments, cls.path_options)
         typed, own_module = without_module(typed)
         named = named_classes(typed)
+        for option, path in class_paths(typed):
+            require_known(option, path)
         for option, path in named:
             require_usable(option, path)
         return cls._made(typed, any(option == "data" for option, _ in named), own_module)

@@ -1,6 +1,7 @@
 """The examples of docs/own_degradation.md and docs/own_method.md, as their readers run them."""
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from gaussian_prior import GaussianPrior
 from own_degradation import Stripes
 from own_method import RED
+from photos import save
 from PIL import Image
 from repository import EXAMPLES
 
@@ -99,3 +101,29 @@ def test_red_ends_at_its_fixed_point() -> None:
 def test_red_refuses_settings_that_mean_nothing() -> None:
     with pytest.raises(ValueError, match=r"steps 0, .* must be positive"):
         RED(steps=0)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "model: {method: {class_path: ctypes.wintypes.BOOL}}",
+        "model: {degradation: {class_path: Compose, init_args: {parts: [{class_path: this.X}]}}}",
+        "trainer: {strategy: {class_path: antigravity.X}}",
+        "trainer: {plugins: [{class_path: sphinx.application.Sphinx}]}",
+        "trainer: {callbacks: [{class_path: turtle.X, init_args: {a: {class_path: idlelib.X}}}]}",
+        "data: {class_path: jinja2.nodes.X}",
+        "model: {class_path: pdb.Pdb}",
+    ],
+)
+def test_modules_that_are_not_ones_own_are_not_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], config: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    named = re.findall(r"class_path: ([\w.]+)", config)
+    before = set(sys.modules)
+    save(tmp_path / "a.png")
+    (tmp_path / "c.yaml").write_text(config)
+    assert main(["predict", str(tmp_path / "a.png"), "--config", "c.yaml"]) == 2
+    assert re.search(r"d2ir: --\S+ \S+ is not imported, as it", capsys.readouterr().err)
+    new = set(sys.modules) - before
+    assert not [path for path in named if path.rpartition(".")[0] in new]
