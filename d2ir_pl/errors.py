@@ -61,6 +61,10 @@ class RestorationError(UserError):
         self.restored = restored
 
 
+class TerminatedError(BaseException):
+    """The system has asked the program to end. It is no Exception, so that nothing stands it."""
+
+
 class ProcessError(UserError):
     """Another process of the run has died."""
 

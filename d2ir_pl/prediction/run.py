@@ -15,13 +15,14 @@ from rich.console import Console
 
 from d2ir_pl import compat
 from d2ir_pl.console import say
-from d2ir_pl.errors import ProcessError
+from d2ir_pl.errors import ProcessError, TerminatedError
 from d2ir_pl.prediction.callbacks import (
     ImageWriter,
     Observers,
     Previews,
     ProcessWatch,
     RestorationProgress,
+    StopSignals,
     TrajectoryLogger,
 )
 from d2ir_pl.prediction.data import RestorationDataModule
@@ -37,6 +38,9 @@ from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.pictures import sweep_pictures
 from d2ir_pl.results.record import METRICS, Record, means
 from d2ir_pl.results.settings import log_settings
+
+TERMINATED = 143
+"""The exit status of a program that SIGTERM has ended, 128 and the number of the signal."""
 
 
 @dataclass(frozen=True)
@@ -111,14 +115,15 @@ def run(
             folder.write_settings(settings.text)
             _announce(photos, trainer, settings, console)
             log_settings(trainer.loggers, folder.root)
+        terminated = False
         curves = TrajectoryLogger(folder if settings.tensorboard else None)
         if photos.pending:
             progress = RestorationProgress(photos.count, console)
             own = _callbacks(settings, folder, fingerprint, observers, curves, progress)
-            _predict(module, data, trainer, own, photos.rename)
+            terminated = _predict(module, data, trainer, own, photos.rename)
         if not trainer.is_global_zero:
             # Rank 0 reports for all: a child that exits with an error would have it killed.
-            return 0
+            return TERMINATED if terminated else 0
         names = photos.names()
         folder.write_metrics()
         if settings.report and folder.names():  # none where a limit left out all that is new
@@ -127,7 +132,8 @@ def run(
         if settings.tensorboard:
             write_session(folder, records)
         _log_means(trainer.loggers, records, curves.steps)
-        return report_summary(folder, names, photos.skipped, console, photos.left_out())
+        status = report_summary(folder, names, photos.skipped, console, photos.left_out())
+        return TERMINATED if terminated else status
 
 
 def _log_means(loggers: Sequence[Logger], records: Iterable[Record], step: int) -> None:
@@ -184,7 +190,7 @@ def _predict(
     trainer: pl.Trainer,
     own: Sequence[pl.Callback],
     rename: FreeNames | None,
-) -> None:
+) -> bool:
     """Let the trainer restore what is pending; return when all processes are done.
 
     Args:
@@ -194,19 +200,25 @@ def _predict(
         own: callbacks of the program, which are added for this prediction.
         rename: gives the images the names of their results, where they have none yet.
 
+    Returns:
+        Whether the system has asked for the end before.
+
     Raises:
         ProcessError: if another process died while this one waited for it.
     """
     watch = ProcessWatch()
     callbacks = compat.callbacks(trainer)
     before, module.rename = list(callbacks), rename
-    callbacks += [*own, watch]
+    callbacks += [*own, watch, StopSignals()]
     # In processes started from here, PyTorch's own account of a lost one is a C++ trace.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         with compat.hyperparameters_unlogged(module, data):  # they are among the settings
             trainer.predict(module, data, return_predictions=False)
         trainer.strategy.barrier()
+    except TerminatedError:
+        watch.stop()
+        return True
     except SystemExit:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from None
     except RuntimeError as error:
@@ -219,3 +231,4 @@ def _predict(
     finally:
         callbacks[:], module.rename = before, None
     watch.stop()
+    return False

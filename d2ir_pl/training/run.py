@@ -15,7 +15,7 @@ from torch import Tensor
 
 from d2ir_pl import compat
 from d2ir_pl.console import say
-from d2ir_pl.errors import UsageError, UserError, in_words
+from d2ir_pl.errors import TerminatedError, UsageError, UserError, in_words
 from d2ir_pl.priors.export import CHECKPOINT_KEY
 from d2ir_pl.priors.precision import slow_precision
 from d2ir_pl.priors.state_dict import UnusableWeightsError, read_pickle
@@ -72,7 +72,8 @@ def run(
     Raises:
         UsageError, OutputError: if the settings contradict each other, or the folder cannot be
             used.
-        KeyboardInterrupt: if the training was stopped; its last step is kept.
+        KeyboardInterrupt, TerminatedError: if the training was stopped, by the user or the system;
+            its last step is kept.
     """
     console = Console(stderr=True) if console is None else console
     if settings.checkpoint_minutes <= 0:
@@ -103,8 +104,10 @@ def run(
         try:
             with compat.hyperparameters_unlogged(module, data):  # they are among the settings
                 trainer.fit(module, data, ckpt_path=start, weights_only=True)
-        except (SystemExit, SIGTERMException):  # what Lightning makes of Ctrl-C and of a signal
+        except SystemExit:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from None
+        except SIGTERMException:
+            raise TerminatedError from None
         except UserError:
             raise
         except Exception as error:  # what is not checked of a checkpoint may be anything

@@ -4,6 +4,7 @@ from d2ir_pl.prediction.callbacks.base import Observers, RestorationCallback
 from d2ir_pl.prediction.callbacks.previews import Previews
 from d2ir_pl.prediction.callbacks.process_watch import ProcessWatch
 from d2ir_pl.prediction.callbacks.progress import RestorationProgress
+from d2ir_pl.prediction.callbacks.stop_signals import StopSignals
 from d2ir_pl.prediction.callbacks.trajectories import TrajectoryLogger
 from d2ir_pl.prediction.callbacks.writing import ImageWriter
 
@@ -14,5 +15,6 @@ __all__ = [
     "ProcessWatch",
     "RestorationCallback",
     "RestorationProgress",
+    "StopSignals",
     "TrajectoryLogger",
 ]

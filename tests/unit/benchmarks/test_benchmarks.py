@@ -8,11 +8,13 @@ import sys
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from repository import EXAMPLES, ROOT
 
 from benchmarks import (
+    attack,
     auto,
     formats,
     fuzz_images,
@@ -45,8 +47,8 @@ def rows(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line[1:-1].split("|")] for line in lines]
 
 
-def test_there_are_twelve_commands() -> None:
-    assert len(COMMANDS) == 12
+def test_there_are_thirteen_commands() -> None:
+    assert len(COMMANDS) == 13
 
 
 @pytest.mark.slow
@@ -229,6 +231,28 @@ def test_damaged_files_are_read_or_refused(
     assert fuzz_images.main(options) == 1
     assert len(list(tmp_path.iterdir())) == 20
     assert "KeyError" in capsys.readouterr().out
+
+
+def test_attacks_are_survived_and_those_that_are_not_are_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ["--count", "17", "--kills", "0", "--seed", "2"]
+    assert attack.main(options) == 0
+    shown = rows(capsys.readouterr().out)[1:]
+    assert {line[0]: line[1:] for line in shown} == {
+        kind: ["17", "17"] for kind in ("pictures", *attack.READ)
+    }
+
+    def broken(rng: np.random.Generator, folder: Path) -> None:
+        if rng.random() < 0.5:
+            raise KeyError(folder.is_dir())
+
+    monkeypatch.setattr(attack, "READ", {"broken": broken})
+    assert attack.main(options) == 1
+    output = capsys.readouterr()
+    lost = output.err.count("broken: number ")
+    assert 0 < lost < 17
+    assert rows(output.out)[-1] == ["broken", "17", str(17 - lost)]
 
 
 def test_a_crash_of_the_reader_is_one_file_s(monkeypatch: pytest.MonkeyPatch) -> None:
