@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from d2ir_pl.console import plain
 from d2ir_pl.errors import DownloadError, in_words
+from d2ir_pl.priors.addresses import SCHEMES, opener
 
 Progress = Callable[[int, int], None]
 """A function that is called with the bytes done and the bytes in all."""
@@ -24,7 +25,6 @@ Progress = Callable[[int, int], None]
 Problem = Callable[[Path], str | None]
 """A function that says what is wrong with a file, as a phrase that follows its name, or None."""
 
-_SCHEMES = ("http://", "https://")
 _TIMEOUT_S = 30.0
 _RETRY_PAUSES_S = (1.0, 3.0)  # three attempts in all
 _CHUNK_BYTES = 1 << 20
@@ -34,33 +34,6 @@ _PATIENCE_S, _SLOWEST = 60.0, 1000.0
 
 class _InterruptedError(Exception):
     """The network or the server failed in a way that another attempt may cure."""
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to http and https alone, and from https to https alone."""
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
-    ) -> urllib.request.Request | None:
-        allowed = ("https://",) if req.full_url.lower().startswith("https:") else _SCHEMES
-        if not newurl.lower().startswith(allowed):
-            raise DownloadError(
-                f"{req.full_url} leads to {plain(newurl):.200}, which is not followed: check the "
-                "address"
-            )
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _opener() -> urllib.request.OpenerDirector:
-    """What opens addresses of http and https, through a proxy where the environment names one."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        *(urllib.request.ProxyHandler(), urllib.request.HTTPHandler()),
-        *(urllib.request.HTTPSHandler(), urllib.request.HTTPDefaultErrorHandler()),
-        *(urllib.request.HTTPErrorProcessor(), _Redirects(), urllib.request.UnknownHandler()),
-    ):
-        opener.add_handler(handler)
-    return opener
 
 
 class _CompleteError(Exception):
@@ -122,7 +95,7 @@ def download(
         DownloadError: the file could not be fetched, verified or written, or another process
             is downloading it.
     """
-    if not remote.url.lower().startswith(_SCHEMES):
+    if not remote.url.lower().startswith(SCHEMES):
         raise DownloadError(f"{remote.url} cannot be downloaded: use an http or https address")
     try:
         if _matches(destination, remote, problem):
@@ -255,7 +228,7 @@ def _open(url: str, offset: int) -> tuple[http.client.HTTPResponse, int]:
         request = urllib.request.Request(url, headers={"User-Agent": "d2ir_pl"})
         if offset:
             request.add_header("Range", f"bytes={offset}-")
-        response: http.client.HTTPResponse = _opener().open(request, timeout=_TIMEOUT_S)
+        response: http.client.HTTPResponse = opener().open(request, timeout=_TIMEOUT_S)
     except urllib.error.HTTPError as error:
         error.close()
         if offset and error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
