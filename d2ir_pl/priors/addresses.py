@@ -1,7 +1,8 @@
-"""Which addresses a download may lead to: http and https, wherever a server sends it."""
+"""Which addresses a download may lead to, http and https alone, and how slow it may be."""
 
 from __future__ import annotations
 
+import time
 import urllib.request
 from typing import Any
 
@@ -10,6 +11,28 @@ from d2ir_pl.errors import DownloadError
 
 SCHEMES = ("http://", "https://")
 """With which the address of a file begins."""
+
+PATIENCE_S, SLOWEST = 60.0, 1000.0
+"""Seconds over which at least so many bytes a second have to arrive."""
+
+
+class Pace:
+    """How fast the bytes of a transfer arrive.
+
+    Args:
+        done: number of bytes that are there.
+    """
+
+    def __init__(self, done: int) -> None:
+        self._since, self._before = time.monotonic(), done
+
+    def too_slow(self, done: int) -> str:
+        """The rate in words where it is hopeless; empty where it is not."""
+        seconds, arrived = time.monotonic() - self._since, done - self._before
+        if seconds <= PATIENCE_S:
+            return ""
+        self._since, self._before = time.monotonic(), done
+        return f"{arrived / seconds:.0f} bytes a second" if arrived < SLOWEST * seconds else ""
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

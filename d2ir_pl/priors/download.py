@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from d2ir_pl.console import plain
 from d2ir_pl.errors import DownloadError, in_words
-from d2ir_pl.priors.addresses import SCHEMES, opener
+from d2ir_pl.priors.addresses import SCHEMES, Pace, opener
 
 Progress = Callable[[int, int], None]
 """A function that is called with the bytes done and the bytes in all."""
@@ -28,8 +28,6 @@ Problem = Callable[[Path], str | None]
 _TIMEOUT_S = 30.0
 _RETRY_PAUSES_S = (1.0, 3.0)  # three attempts in all
 _CHUNK_BYTES = 1 << 20
-_PATIENCE_S, _SLOWEST = 60.0, 1000.0
-"""Seconds over which at least so many bytes a second have to arrive."""
 
 
 class _InterruptedError(Exception):
@@ -202,13 +200,10 @@ def _receive(
     response: http.client.HTTPResponse, file: BinaryIO, done: int, size: int, progress: Progress
 ) -> None:
     progress(done, size)
-    since, before = time.monotonic(), done
+    pace = Pace(done)
     while done < size:
-        now = time.monotonic()
-        if now - since > _PATIENCE_S:
-            if done - before < _SLOWEST * (now - since):
-                raise _InterruptedError(f"{(done - before) / (now - since):.0f} bytes a second")
-            since, before = now, done
+        if slow := pace.too_slow(done):
+            raise _InterruptedError(slow)
         try:
             # With read instead of read1, what arrives before a timeout would be lost in a buffer.
             chunk = response.read1(_CHUNK_BYTES)
