@@ -12,6 +12,7 @@ from d2ir_pl.degradations.base import LinearDegradation
 from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.degradations.ranges import require_range
 from d2ir_pl.operators.linear import LinearOperator, Size
+from d2ir_pl.operators.order import kth_smallest
 
 # 1st and 99th percentile of the intensities of photographs: their medians over the training set.
 BLACK, WHITE = 0.07, 0.90
@@ -114,4 +115,4 @@ def _percentile(y: Tensor, share: float) -> Tensor:
     """`(B, C)` intensities that a share of each channel's pixels stay below."""
     values = ((y + 1) / 2).flatten(2)
     count = values.shape[2]
-    return values.kthvalue(min(count, max(1, round(share * count))), 2).values
+    return kth_smallest(values, min(count, max(1, round(share * count))), 2)

@@ -25,7 +25,11 @@ def rows_of(values: Tensor, rows: Sequence[int]) -> Tensor:
 
 
 class LinearOperator(Protocol):
-    """A matrix A that can be applied but is never formed: a linear degradation with phi set."""
+    """A matrix A that can be applied but is never formed: a linear degradation with phi set.
+
+    One whose `precondition` is exact may say by `enough`, a number, after how many iterations of
+    conjugate gradients nothing is left to gain.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply A to x."""

@@ -62,6 +62,7 @@ Downsampling gaussian                           | 305/6   450/3 280/1 95/2  80/1
 Downsampling gaussian, known, centred           | 35/6    210/1 55/1  95/2  45/1  55/1  70/1 55/1  60/1  -     -
 Mask zeros                                      | 105/20  60/1  55/1  -     45/1  55/1  60/1 45/1  60/1  -     -
 Mask box                                        | 75/22   60/1  55/1  -     45/1  55/1  60/1 45/1  60/1  -     -
+Fading                                          | 55/5    410/1 245/1 95/2  60/1  55/1  -    385/1 80/1  -     -
 Grayscale                                       | 40/7    70/1  55/1  95/2  45/1  60/1  60/1 45/1  60/1  -     -
 Grayscale weights                               | 40/7    70/1  55/1  95/2  45/1  60/1  60/1 45/1  60/1  -     -
 Identity                                        | 105/8   55/1  50/1  -     40/1  50/1  55/1 40/1  50/1  -     15/3
@@ -157,7 +158,9 @@ def measured(name: str) -> dict[str, tuple[Count, Counter[str]]]:
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_a_step_asks_for_no_more_than_its_budget(name: str) -> None:
     found = measured(name)
-    (row,) = (row for row in BUDGETS.splitlines() if row.partition("|")[0].strip() == name)
+    rows = [row for row in BUDGETS.splitlines() if row.partition("|")[0].strip() == name]
+    assert rows, f"{name} has no budget: add what was found, {found}"
+    row = rows[0]
     budget = dict(zip(COLUMNS, row.partition("|")[2].split(), strict=True))
     assert set(found) == {title for title, cell in budget.items() if cell != "-"}
     for title, (count, lines) in found.items():
