@@ -10,7 +10,7 @@ import torch
 
 from d2ir_pl.batches.attempts import Attempted
 from d2ir_pl.batches.plan import Observation, Plan
-from d2ir_pl.degradations import Compose, Degradation, Identity, Jpeg, Light, Phi
+from d2ir_pl.degradations import Compose, Degradation, Fading, Identity, Jpeg, Light, Phi
 from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
 from d2ir_pl.diagnosis.methods import suiting
 from d2ir_pl.diagnosis.opinion import objection
@@ -20,6 +20,9 @@ WEAKER, NOISIER = 0.7, 2.0
 """Share of a blur, and multiple of the noise, that the first of the gentler hypotheses assumes."""
 _SIZES = ("log_width", "log_radius", "log_length")
 """Parameters that are logarithms of the size of a blur."""
+
+TONES = (Light, Fading)
+"""Degradations of brightness and colour, which are undone even where nothing else is."""
 
 Restore = Callable[[Observation, Plan, float | None], Attempted | None]
 """Restores a photo by another plan, with a noise in [0, 1] or its estimate; None if that fails."""
@@ -49,7 +52,7 @@ def reconsidered(
 
     What is against it is judged without the truth, see `objection`. Then a weaker blur with more
     noise is undone, then no blur, and in the end nothing: each is judged in its turn, and the last
-    one is the photo itself, only as bright as it was found that it should be.
+    one is the photo itself, with the brightness and the colours that were found for it.
 
     Args:
         first: the restored photo.
@@ -87,14 +90,14 @@ def is_judged(observation: Observation, plan: Plan) -> bool:
     There is none where the photo lacks what the result is to have, such as pixels or colours, where
     phi is known from an earlier restoration, and where the program has degraded the photo itself.
     """
-    kinds = (ConvolutionalBlur, Identity, Jpeg, Light)
+    kinds = (ConvolutionalBlur, Identity, Jpeg, *TONES)
     own = all(isinstance(part, kinds) for part in _parts(plan.degradation))
     return own and plan.start is None and observation.true_phi is None and observation.y.ndim == 4
 
 
 @torch.no_grad()
 def _objection(attempted: Attempted, observation: Observation, plan: Plan) -> str:
-    """What is against a restored photo, judged beside the photo made as bright as it is."""
+    """What is against a restored photo, judged beside the photo with its brightness and colours."""
     r = attempted.restoration
     shown = plan.degradation.frame.crop(plan.degradation.lift(observation.y, r.phi))
     image = r.x0.to(shown)
@@ -140,17 +143,20 @@ def _weaker(degradation: Degradation, phi: Phi) -> Phi:
 def _nothing(
     first: Attempted, observation: Observation, plan: Plan
 ) -> tuple[Hypothesis, Attempted]:
-    """The photo itself, as bright as it should be."""
+    """The photo itself, with the brightness and the colours that it should have."""
     own = [(plan.degradation, first.restoration.phi)]
     if isinstance(plan.degradation, Compose):
         own = plan.degradation.split(first.restoration.phi)
-    light = [(part, phi) for part, phi in own if isinstance(part, Light)]
-    family: Degradation = light[0][0].told(light[0][1]) if light else Identity()
+    tones = [part.told(phi) for part, phi in own if isinstance(part, TONES)]
+    family: Degradation
+    family = Identity() if not tones else tones[0] if len(tones) == 1 else Compose(tones)
     sigma = first.restoration.sigma_y.to(observation.y)
     problem = Problem(observation.y, sigma, family, [torch.Generator()])
     phi = problem.init()
     result = problem.result(problem.lift(phi), phi, nfe=0, stopped_by="opinion", losses={})
-    words = "it was only made brighter" if light else "the photo is left as it is"
+    words = "the photo is left as it is"
+    if tones:
+        words = "only its brightness and its colours were changed"
     hypothesis = Hypothesis("the photo", words, replace(plan, degradation=family), None)
     return hypothesis, Attempted(result, first.tile)
 

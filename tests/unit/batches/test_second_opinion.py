@@ -13,6 +13,7 @@ from d2ir_pl.batches.second_opinion import NOISIER, WEAKER, is_judged, reconside
 from d2ir_pl.degradations import (
     Compose,
     Degradation,
+    Fading,
     GaussianBlur,
     Identity,
     Jpeg,
@@ -119,6 +120,20 @@ def test_the_first_hypothesis_that_nothing_speaks_against_is_taken() -> None:
     again, own = reconsidered(first, observation, plan, lambda *_: None)
     assert again.opinion == "the photo"
     assert isinstance(own.degradation, Identity)
+
+
+@pytest.mark.parametrize("tones", [[Fading()], [Light(0.5, map_size=0), Fading()]], ids=len)
+def test_brightness_and_colours_stay_where_the_blur_is_given_up(tones: list[Degradation]) -> None:
+    degradation = Compose([GaussianBlur(width=1.5), *tones])
+    observation, plan = observed(degradation)
+    assert is_judged(observation, plan)
+    again, own = reconsidered(result(observation, MAZE), observation, plan, lambda *_: None)
+    assert again.opinion == "the photo"
+    expected = Y
+    for part in reversed(tones):
+        expected = part.lift(expected, part.init(expected, torch.full((1,), 0.02)))
+    assert torch.allclose(again.restoration.x0, expected.clamp(-1, 1), atol=0.02)
+    assert "GaussianBlur" not in str(own.degradation)
 
 
 def test_what_the_photo_lacks_is_not_judged_by_it() -> None:
