@@ -68,16 +68,17 @@ def reconsidered(
     against = _objection(first, observation, plan)
     if not against:
         return replace(first, opinion="agreed"), plan
-    nfe = first.restoration.nfe[0]
+    nfe, gentlest = first.restoration.nfe[0], first.restoration
     for other in _gentler(first.restoration, observation, plan):
         again = restore(_observed(observation, other.plan), other.plan, other.sigma_y)
         if again is None or not again.sound:
             continue
-        nfe += again.restoration.nfe[0]
+        gentlest = again.restoration
+        nfe += gentlest.nfe[0]
         if not _objection(again, observation, other.plan):
             break
     else:
-        other, again = _nothing(first, observation, plan)
+        other, again = _nothing(first, gentlest, observation, plan)
     restoration = replace(again.restoration, nfe=[nfe])
     note = f"second opinion: the first result was set aside, because {against}; {other.words}"
     notes = [*first.notes, *(n for n in again.notes if n not in first.notes), note]
@@ -141,9 +142,13 @@ def _weaker(degradation: Degradation, phi: Phi) -> Phi:
 
 
 def _nothing(
-    first: Attempted, observation: Observation, plan: Plan
+    first: Attempted, gentlest: Restoration, observation: Observation, plan: Plan
 ) -> tuple[Hypothesis, Attempted]:
-    """The photo itself, with the brightness and the colours that it should have."""
+    """The photo itself, with the brightness and the colours that it should have.
+
+    What is no photo, such as scratches and dead pixels, is filled in as the gentlest restoration
+    has it.
+    """
     own = [(plan.degradation, first.restoration.phi)]
     if isinstance(plan.degradation, Compose):
         own = plan.degradation.split(first.restoration.phi)
@@ -153,7 +158,10 @@ def _nothing(
     sigma = first.restoration.sigma_y.to(observation.y)
     problem = Problem(observation.y, sigma, family, [torch.Generator()])
     phi = problem.init()
-    result = problem.result(problem.lift(phi), phi, nfe=0, stopped_by="opinion", losses={})
+    image = problem.lift(phi)
+    if observation.observed is not None:  # what is no photo is not left as it is
+        image = torch.where(observation.observed == 1, image, gentlest.x0.to(image))
+    result = problem.result(image, phi, nfe=0, stopped_by="opinion", losses={})
     words = "the photo is left as it is"
     if tones:
         words = "only its brightness and its colours were changed"

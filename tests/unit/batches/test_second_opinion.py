@@ -1,5 +1,6 @@
 """What is tried after a second opinion is against a result, and in which order."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,18 @@ def test_the_first_hypothesis_that_nothing_speaks_against_is_taken() -> None:
     again, own = reconsidered(first, observation, plan, lambda *_: None)
     assert again.opinion == "the photo"
     assert isinstance(own.degradation, Identity)
+
+
+def test_what_is_no_photo_is_filled_in_even_where_the_photo_is_left() -> None:
+    observation, plan = observed(Identity())
+    seen = torch.ones_like(Y[:, :1])
+    seen[..., 40:50, 40:50] = 0
+    observation = replace(observation, observed=seen)
+    # Where the photo is seen, it changes by less than anyone sees.
+    filled = torch.where(seen == 1, Y + 0.001, 0.0)
+    again, _ = reconsidered(result(observation, filled), observation, plan, lambda *_: None)
+    assert again.opinion == "the photo"
+    assert torch.allclose(again.restoration.x0, torch.where(seen == 1, Y, 0.0), atol=1e-5)
 
 
 @pytest.mark.parametrize("tones", [[Fading()], [Light(0.5, map_size=0), Fading()]], ids=len)
