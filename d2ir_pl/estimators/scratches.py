@@ -25,7 +25,7 @@ DIRECTIONS, LENGTH, WIDTHS, RADIUS = 12, 17, (1.4, 3.2), 12
 CONTRAST, WHITE = 0.12, 0.7
 # A scratch is at least so long in pixels, and in units of the photo's diagonal, and so much longer
 # than wide that the square of its length is so many times its area.
-LONGEST, LONGEST_SHARE, THIN = 60, 0.1, 10.0
+LONGEST, LONGEST_SHARE, THIN = 60, 0.3, 10.0
 # Its level has at most STEADY of the scatter of that beside it, which is at least VARIED, and it
 # exceeds what is beside it by FOREIGN in the mean.
 STEADY, VARIED, FOREIGN = 0.4, 0.06, 0.33
