@@ -19,8 +19,9 @@ BLOCK = 16
 STRIDE = 8
 RADII = 24
 """Number of radii, in units of 1 / (2 BLOCK) cycles a pixel, of which a spectrum is known."""
-MIN_BLOCKS = 100
-"""Fewer blocks, those of a photo of 96x96 pixels, say nothing about a spectrum."""
+MIN_BLOCKS = 200
+"""Fewer blocks say nothing about a spectrum: a photo of 128x128 pixels has 225, so that those of a
+tone below `QUANTILE` are two."""
 
 # Chosen on simulated camera photos with known noise and on sound ones (docs/experiments.md).
 QUANTILE = 0.05
