@@ -168,8 +168,16 @@ class Light(Degradation):
     def residual(self, y: Tensor, prediction: Tensor, phi: Phi) -> Tensor:
         """The residual y - D_phi(x), with what is brighter than a white x taken for white."""
         if self.scales != "encoded":
-            y = y.minimum(self.forward(torch.ones_like(prediction), phi).detach())
+            y = y.minimum(self._white(phi).detach())
         return y - prediction
+
+    def _white(self, phi: Phi) -> Tensor:
+        """What a white x becomes: D_phi(1), as 1 is white in light and under any exponent too."""
+        gain = _gain(phi)
+        scaled = from_light(gain)
+        if self.scales == "auto":
+            scaled = torch.where(phi["linear"][:, None, None, None] > 0, scaled, gain)
+        return 2 * (scaled + self._map(phi, scaled)) - 1
 
     def lift(self, y: Tensor, phi: Phi) -> Tensor:
         """Brighten y: the inverse of the degradation, clipped."""
