@@ -1,5 +1,6 @@
 """What holds for every test (markers and seed), and what several files of tests look at."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,13 @@ from d2ir_pl.priors.network import NetworkPrior
 
 HERE = Path(__file__).parent
 FOLDERS = {"browser", "distributed"}  # each is the name of the marker of the tests in it
+
+
+def pytest_configure() -> None:
+    """One of several processes that share the cores computes on one, and so do its own."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
