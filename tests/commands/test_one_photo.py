@@ -52,7 +52,7 @@ def dark(images: Tensor) -> bool:
 STEPS: dict[str, Callable[[Bad], None]] = {
     "read": lambda bad: bad.make(samples, "read_image", lambda path: path.name == "b.png"),
     "measure": lambda bad: bad.make(planning, "propose", lambda y, *_: dark(y[None])),
-    "prepare": lambda bad: bad.make(planning, "observed_pixels", lambda _, y: dark(y[None])),
+    "prepare": lambda bad: bad.make(planning, "observed_pixels", lambda _, y, *__: dark(y[None])),
     "restore": lambda bad: bad.make(D2IR, "solve", lambda _, problem, *__: dark(problem.y)),
     "account": lambda bad: bad.make(modules, "image_result", lambda made, *_: dark(made.y)),
     "write": lambda bad: bad.make(writing, "write_result", lambda _, made, *__: made.name == "b"),

@@ -87,7 +87,7 @@ def test_a_preset_changes_what_it_names_and_nothing_else(name: str, parse: Any) 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_of_d2ir_is_refused_over_another_method(name: str, parse: Any) -> None:
-    with pytest.raises(UsageError, match="is not an option of PosteriorMean"):
+    with pytest.raises(UsageError, match="is not an option of BlindDenoising"):
         parse("--config", name, config="denoising")
 
 
