@@ -152,7 +152,7 @@ def _nothing(
     own = [(plan.degradation, first.restoration.phi)]
     if isinstance(plan.degradation, Compose):
         own = plan.degradation.split(first.restoration.phi)
-    tones = [part.told(phi) for part, phi in own if isinstance(part, TONES)]
+    tones: list[Degradation] = [part.told(phi) for part, phi in own if isinstance(part, TONES)]
     family: Degradation
     family = Identity() if not tones else tones[0] if len(tones) == 1 else Compose(tones)
     sigma = first.restoration.sigma_y.to(observation.y)
