@@ -11,13 +11,17 @@ BLACK, RANGE, TINT = 0.2, 0.55, 0.05
 """Intensity at which the darkest hundredth of a faded photo ends at least, what lies at most
 between it and the brightest hundredth, and by how much the ends of its channels differ at least:
 dyes fade each at a pace of their own, and fog has no colour."""
+FLAT = 0.25
+"""What lies between these hundredths at least: a photo of a wall, say, has less, and never had
+more."""
 ENOUGH, SCATTER = 0.7, 0.02
 """Confidence from which a photo counts as faded, and how far from a margin it is 73 %."""
 
 
 def fading(tones: Tones) -> Finding:
     """Judge the range of the tones, and the colours of its ends."""
-    margins = (tones.black - BLACK, RANGE - (tones.white - tones.black), tones.tint - TINT)
+    span = tones.white - tones.black
+    margins = (tones.black - BLACK, RANGE - span, span - FLAT, tones.tint - TINT)
     confidence = 1.0
     for margin in margins:
         confidence *= 1 / (1 + math.exp(-margin / SCATTER))
