@@ -50,7 +50,7 @@ class Degradation(KeepsArguments, nn.Module, ABC):
     """The settings on which the meaning of phi depends, such as the side of a free kernel."""
 
     file_settings: ClassVar[tuple[str, ...]] = ()
-    """The settings that name files or folders: a result is known to be made by their contents."""
+    """Settings that name files or folders, by whose contents a result is known to be made."""
 
     frame: Frame = Frame()
     """How the sizes of y, of the user's image and of x fit together."""
