@@ -46,7 +46,8 @@ autodoc_inherit_docstrings = False
 nitpick_ignore_regex = [
     (r"py:.*", r"(torch|nn|numpy|PIL|os|pathlib|collections|datetime|typing)\..*"),
     (r"py:.*", r"Console|Path|Tensor|UNetModel|timedelta"),
-    (r"py:.*", r"(.*\.)?(ResultFolder|Schedule|Photo|UNetFlags|(Image|Input|Prior|Terminated|Usage)Error)"),
+    (r"py:.*", r"(.*\.)?(ResultFolder|Schedule|Photo|UNetFlags)"),
+    (r"py:.*", r"(.*\.)?(Image|Input|Prior|Terminated|Usage)Error"),
 ]
 
 myst_enable_extensions = ["dollarmath"]
