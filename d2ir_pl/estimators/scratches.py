@@ -16,11 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Side in pixels of the photo that is looked at: larger ones are made smaller.
-SIDE = 800
-# Number of directions, length in pixels of the line that is averaged, widths that are looked for,
-# and the radius of the filters.
-DIRECTIONS, LENGTH, WIDTHS, RADIUS = 12, 17, (1.4, 3.2), 12
+# Side in pixels of the photo that is looked at: larger ones are made smaller. In photos with a
+# smaller side than the least, highlights are as long as scratches.
+SIDE, LEAST_SIDE = 800, 200
+# Number of directions, length in pixels of the line that is averaged, and widths that are looked
+# for.
+DIRECTIONS, LENGTH, WIDTHS = 12, 17, (1.4, 3.2)
 # Least contrast to both sides, in [0, 1], and least level of what counts as white.
 CONTRAST, WHITE = 0.12, 0.7
 # A scratch is at least so long in pixels, and in units of the photo's diagonal, and so much longer
@@ -70,7 +71,7 @@ def scratches(y: Tensor) -> Tensor | None:
         y: `(3, H, W)` in [-1, 1].
     """
     height, width = y.shape[-2:]
-    if min(height, width) < 4 * RADIUS:
+    if min(height, width) < LEAST_SIDE:
         return None
     grey = (y.detach().cpu().float().mean(0) + 1) / 2
     factor = -(-max(height, width) // SIDE)
