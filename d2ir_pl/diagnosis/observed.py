@@ -18,6 +18,16 @@ COLOURS = 256
 SMALLEST = 64 * 64
 """Fewest pixels of a photo whose number of colours says something."""
 
+IMPULSES = (
+    "impulses: {:.2%} of the pixels stand out from all around them, as dead pixels or salt and "
+    "pepper do; they are taken for missing"
+)
+SCRATCHES = (
+    "scratches: white lines on {:.1%} of the photo have nothing to do with what is beside them; "
+    "they are filled in from there"
+)
+"""What is said of pixels that are missing, with their share of the photo."""
+
 
 class Observed(NamedTuple):
     """Which pixels of a photo are observed.
@@ -65,24 +75,12 @@ def observed_pixels(photo: Photo, y: Tensor, keeps_size: bool = True) -> Observe
             f"overexposed: {float(white.mean()):.1%} of the photo is white without any detail; it "
             f"stays white, and nothing is read off it"
         )
-    found = impulses(y)
-    if found is not None:
-        if kept:
-            found = found * (1 - torch.stack(kept).amax(0))
-        hidden.append(found)
-        findings.append(
-            f"impulses: {float(found.mean()):.2%} of the pixels stand out from all around them, as "
-            f"dead pixels or salt and pepper do; they are taken for missing"
-        )
-    lines = scratches(y)
-    if lines is not None:
-        if kept:
-            lines = lines * (1 - torch.stack(kept).amax(0))
-        hidden.append(lines)
-        findings.append(
-            f"scratches: white lines on {float(lines.mean()):.1%} of the photo have nothing to do "
-            f"with what is beside them; they are filled in from there"
-        )
+    kept_at = torch.stack(kept).amax(0) if kept else None
+    for found, sentence in ((impulses(y), IMPULSES), (scratches(y), SCRATCHES)):
+        if found is not None:
+            found = found if kept_at is None else found * (1 - kept_at)
+            hidden.append(found)
+            findings.append(sentence.format(float(found.mean())))
     if not photo.grey and _few_colours(y):
         findings.append(
             f"few colours: the photo has at most {COLOURS} of them, as GIF files do; the dots that "
@@ -93,7 +91,7 @@ def observed_pixels(photo: Photo, y: Tensor, keeps_size: bool = True) -> Observe
     unseen = torch.stack([*hidden, *kept]).amax(0)
     if bool((unseen == 1).all()):
         return Observed(findings=tuple(findings))
-    return Observed(1 - unseen, torch.stack(kept).amax(0) if kept else None, tuple(findings))
+    return Observed(1 - unseen, kept_at, tuple(findings))
 
 
 def _few_colours(y: Tensor) -> bool:
