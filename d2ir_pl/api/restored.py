@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from d2ir_pl.errors import OutputError
-from d2ir_pl.image_io import Photo, write_photo
+from d2ir_pl.image_io import Output, Photo, format_of, write_photo
 from d2ir_pl.restoration import Restoration
 
 ImageKind = TypeVar("ImageKind", Tensor, NDArray[Any], Image.Image)
@@ -24,8 +24,8 @@ class Restored(Generic[ImageKind]):
 
     Attributes:
         image: the restored image, of the kind that went in; a PIL image where a path went in, with
-            `icc_profile` and `exif` in its `info`. Pillow has no colours of 16 bits; `save` keeps
-            them.
+            `icc_profile`, `exif` and more in its `info`. Pillow has no colours of 16 bits; `save`
+            keeps them.
         picture: the estimated degradation as a picture, `(h, w)` in [0, 1]; None if it has none.
         parameters: the estimated degradation as numbers.
         restoration: tensors, residuals and losses of a batch of one.
@@ -55,26 +55,38 @@ class Restored(Generic[ImageKind]):
         found = "".join(f", {name} {value}" for name, value in short.items())
         return f"<{type(self).__name__}: {height}x{width} pixels{found}>"
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the restored image as `predict` does, byte for byte, as a PNG file.
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        quality: int | None = None,
+        strip_metadata: bool = False,
+    ) -> None:
+        """Write the restored image as `predict` does, byte for byte.
 
         It has the bits of the file that went in, 8 or 16 (16 for floats), its transparency, colour
-        space and EXIF data, and one channel if the image was grey. It is upright.
+        space and metadata, and one channel if the image was grey. It is upright. JPEG and WebP have
+        8 bits, and JPEG no transparency.
 
         Args:
-            path: file to create or replace, whose name ends in `.png`.
+            path: file to create or replace; its suffix says of which kind: `.png`, `.jpg`,
+                `.webp` or `.tif`.
+            quality: of JPEG and WebP files, 1 to 100; that of the JPEG file that went in, or a high
+                one, if None.
+            strip_metadata: whether what tells of a place or a person is left out.
 
         Raises:
             OutputError: if the name ends otherwise, or the file cannot be written.
+            ValueError: if the quality is out of its range.
         """
         path = Path(path)
-        if path.suffix.lower() != ".png":
+        kind = format_of(path)
+        if kind is None:
             raise OutputError(
-                f"{path} must end in .png, which keeps all bits: name it {path.stem}.png, or write "
+                f"{path} must end in .png, .tif, .jpg or .webp: name it {path.stem}.png, or write "
                 "another kind of file with image.save"
             )
         try:
-            write_photo(path, self.photo)
+            write_photo(path, self.photo, Output(kind, quality, strip_metadata))
         except OSError as error:
             raise OutputError(
                 f"{path} cannot be written ({error.strerror or error}): choose a folder that "

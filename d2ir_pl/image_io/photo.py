@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from d2ir_pl.image_io.jpeg import FileTables
-
-ORIENTATION_TAG = 274
-"""Number of the EXIF and TIFF tag that says how the stored pixels are turned."""
+from d2ir_pl.image_io.metadata import Metadata
 
 FLIPS: dict[int, tuple[int, ...]] = {2: (1,), 3: (0, 1), 4: (0,), 6: (1,), 7: (0, 1), 8: (0,)}
 """The axes (of height, width, channel) to flip for an EXIF orientation. The orientations from 5 on
@@ -23,6 +21,24 @@ need a transposition before that."""
 
 class RefusedError(Exception):
     """A file is refused; the message follows the file's name in the sentence of an `ImageError`."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """How a file stores a photo, so that it can be stored again in the same way.
+
+    Attributes:
+        kind: name of the format, such as `JPEG`; empty where there is no file.
+        tables: all quantisation tables of a JPEG file, 64 steps each, in the order of the rows.
+        subsampling: of the chrominances of a JPEG file: 0 for 4:4:4, 1 for 4:2:2, 2 for 4:2:0, and
+            -1 for any other.
+        lossless: whether its pixels are stored exactly.
+    """
+
+    kind: str = ""
+    tables: tuple[tuple[int, ...], ...] = ()
+    subsampling: int = -1
+    lossless: bool = True
 
 
 @dataclass(frozen=True)
@@ -38,8 +54,8 @@ class Photo:
         notes: sentences for the user, such as "animated: the first of 12 frames is used".
         tables: quantisation tables of a JPEG file of grey or YCbCr pixels; None for other files.
         sha256: digest of the file in hexadecimal; empty where the pixels come from no file.
-        exif: EXIF data of a JPEG, PNG or WebP file (camera, time, place), without what tells of the
-            stored pixels: orientation, size and thumbnail; None if there are none.
+        metadata: what else its file carries, such as camera, time, place and caption.
+        stored: how its file stores it.
         mask: `(1, H, W)`, 1 where a pixel was observed and 0 where it is missing, if that is known
             beside the pixels.
         codec: the lossy format of a file whose compression is unknown, `WebP` or `AVIF`; empty for
@@ -54,7 +70,8 @@ class Photo:
     notes: tuple[str, ...] = ()
     tables: FileTables | None = None
     sha256: str = ""
-    exif: bytes | None = None
+    metadata: Metadata = Metadata()
+    stored: Stored = Stored()
     mask: Tensor | None = None
     codec: str = ""
 
@@ -104,7 +121,8 @@ class Raster:
         icc_profile: colour space of the samples; None means sRGB.
         notes: sentences for the user.
         tables: quantisation tables of a JPEG file; None for other files.
-        exif: EXIF data as `Photo` has them.
+        metadata: what else the file carries.
+        stored: how the file stores it.
         codec: lossy format as `Photo` has it.
     """
 
@@ -115,7 +133,8 @@ class Raster:
     icc_profile: bytes | None
     notes: tuple[str, ...]
     tables: FileTables | None = None
-    exif: bytes | None = None
+    metadata: Metadata = Metadata()
+    stored: Stored = Stored()
     codec: str = ""
 
 
@@ -162,6 +181,7 @@ def to_photo(raster: Raster, sha256: str = "") -> Photo:
         notes=raster.notes,
         tables=raster.tables,
         sha256=sha256,
-        exif=raster.exif,
+        metadata=raster.metadata,
+        stored=raster.stored,
         codec=raster.codec,
     )

@@ -9,17 +9,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms
-from PIL.JpegImagePlugin import JpegImageFile
+from PIL import Image, ImageCms
+from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 
 from d2ir_pl.errors import ImageError
+from d2ir_pl.image_io.exif import ORIENTATION_TAG
 from d2ir_pl.image_io.jpeg import FileTables, file_tables
+from d2ir_pl.image_io.metadata import Metadata, photoshop_of
 from d2ir_pl.image_io.photo import (
     FLIPS,
-    ORIENTATION_TAG,
     Photo,
     Raster,
     RefusedError,
+    Stored,
     check_size,
     to_photo,
 )
@@ -28,7 +30,7 @@ from d2ir_pl.image_io.png import integer_samples, profile_that_fits
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 _CODECS = {"WEBP": "WebP", "AVIF": "AVIF"}
 """Lossy formats whose tables are not read, by Pillow's names."""
-_OF_STORED_PIXELS = (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)
+_LOSSLESS = ("PNG", "TIFF", "BMP", "DIB", "GIF", "PPM")
 
 
 def from_pillow(image: Image.Image) -> Photo:
@@ -62,7 +64,10 @@ def from_pillow(image: Image.Image) -> Photo:
 
 
 def to_pillow(photo: Photo) -> Image.Image:
-    """A photo as an image of Pillow, with its colour space and EXIF data in `info`.
+    """A photo as an image of Pillow, with its colour space and all that it carries in `info`.
+
+    `image.save` writes `icc_profile`, `exif` and `xmp` into files of most kinds, and `dpi` and
+    `comment` where it is told to.
 
     The mode is I;16 for a grey photo of 16 bits without transparency, and otherwise L, LA, RGB or
     RGBA: Pillow has no colours of 16 bits.
@@ -72,8 +77,16 @@ def to_pillow(photo: Photo) -> Image.Image:
     image = Image.fromarray(samples[..., 0] if samples.shape[-1] == 1 else samples)
     if (profile := profile_that_fits(photo.icc_profile, photo.grey)) is not None:
         image.info["icc_profile"] = profile
-    if photo.exif is not None:
-        image.info["exif"] = b"Exif\0\0" + photo.exif
+    metadata = photo.metadata.sized(*photo.pixels.shape[-2:])
+    if metadata.exif is not None:
+        image.info["exif"] = b"Exif\0\0" + metadata.exif
+    if metadata.xmp is not None:
+        image.info["xmp"] = metadata.xmp
+    if metadata.iptc is not None:
+        image.info["photoshop"] = photoshop_of(metadata.iptc)
+    if metadata.dpi is not None:
+        image.info["dpi"] = metadata.dpi
+    image.info.update(metadata.texts)
     return image
 
 
@@ -110,8 +123,32 @@ def pillow_raster(
         mode = ("L" if grey else "RGB") + ("A" if image.has_transparency_data else "")
         samples = np.asarray(image.convert(mode))
     samples = samples.reshape(image.height, image.width, -1)
-    exif, codec = kept_exif(image), _CODECS.get(image.format or "", "")
-    return Raster(samples, white, bit_depth, rotation, profile, tuple(notes), tables, exif, codec)
+    return Raster(
+        samples,
+        white,
+        bit_depth,
+        rotation,
+        profile,
+        tuple(notes),
+        tables,
+        Metadata.of_pillow(image),
+        stored(image),
+        _CODECS.get(image.format or "", ""),
+    )
+
+
+def stored(image: Image.Image) -> Stored:
+    """How the file of an image stores it; nothing is known of one that is made in memory."""
+    kind = image.format or ""
+    if not isinstance(image, JpegImageFile):
+        return Stored(kind, lossless=kind in _LOSSLESS)
+    try:
+        tables = tuple(tuple(table) for _, table in sorted(image.quantization.items()))
+        usable = bool(tables) and all(len(t) == 64 and min(t) > 0 for t in tables)
+        usable = usable and image.mode in ("L", "RGB")
+        return Stored(kind, tables[:2] if usable else (), get_sampling(image), lossless=False)
+    except Exception:  # whatever the file says of them, its pixels are read
+        return Stored(kind, lossless=False)
 
 
 def orientation(image: Image.Image) -> int:
@@ -122,25 +159,6 @@ def orientation(image: Image.Image) -> int:
     except Exception:  # damaged EXIF data are no reason to refuse the pixels
         return 1
     return value if value in FLIPS or value == 5 else 1
-
-
-def kept_exif(image: Image.Image) -> bytes | None:
-    """The EXIF data of an image that hold once it is upright; see `Photo.exif`."""
-    data = image.info.get("exif")
-    if not data:
-        return None
-    try:
-        exif = Image.Exif()
-        exif.load(data)
-        exif.pop(ORIENTATION_TAG, None)
-        if ExifTags.IFD.Exif in exif:
-            details = exif.get_ifd(ExifTags.IFD.Exif)
-            for tag in _OF_STORED_PIXELS:
-                details.pop(tag, None)
-        # What is written is what was looked at: the thumbnail in the second directory was not.
-        return exif.tobytes().removeprefix(b"Exif\0\0") if len(exif) else None
-    except Exception:  # damaged EXIF data are left out
-        return None
 
 
 def _tables(image: Image.Image) -> FileTables | None:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from d2ir_pl.image_io.photo import Photo
+from d2ir_pl.image_io.metadata import Metadata, png_chunks
 
 _COMPRESSION_LEVEL = 6
 _DRAFT = re.compile(r"\.[0-9a-f]{16}\.tmp")
@@ -29,7 +29,6 @@ def write_png(
     bit_depth: int = 8,
     grey: bool = False,
     icc_profile: bytes | None = None,
-    exif: bytes | None = None,
 ) -> None:
     """Write a PNG file, with the same bytes for the same input.
 
@@ -43,40 +42,38 @@ def write_png(
         grey: whether to write one luminance channel, the mean of the three.
         icc_profile: colour space of `pixels`; a profile that is not for the number of channels is
             left out, as PNG requires.
-        exif: EXIF data from their byte order on, without "Exif" before it.
 
     Raises:
         ValueError: if shapes or bit depth are wrong, or values are not finite.
         OSError: if the folder is missing, the disk is full, or writing is not permitted.
     """
     samples = integer_samples(pixels, alpha, bit_depth, grey)
+    replace_file(Path(path), png_bytes(samples, icc_profile))
+
+
+def png_bytes(
+    samples: NDArray[np.uint8 | np.uint16],
+    icc_profile: bytes | None = None,
+    metadata: Metadata | None = None,
+) -> bytes:
+    """A PNG file, the same bytes for the same input.
+
+    Args:
+        samples: `(H, W, C)`; C is 1 for grey or 3 for RGB, and one more with alpha.
+        icc_profile: colour space; left out if it is not for the number of channels.
+        metadata: what else the file carries.
+    """
     png = bytes(imagecodecs.png_encode(np.ascontiguousarray(samples), level=_COMPRESSION_LEVEL))
     chunks = b""
-    if (profile := profile_that_fits(icc_profile, grey)) is not None:
+    if (profile := profile_that_fits(icc_profile, samples.shape[-1] < 3)) is not None:
         body = b"ICC profile\0\0" + zlib.compress(profile, _COMPRESSION_LEVEL)
         chunks += _chunk(b"iCCP", body)
-    if exif is not None:
-        chunks += _chunk(b"eXIf", exif)
+    for kind, body in png_chunks(metadata or Metadata()):
+        # A file that has a profile may not say that it is in sRGB.
+        if not (kind == b"sRGB" and profile is not None):
+            chunks += _chunk(kind, body)
     # After the signature (8 bytes) and the IHDR chunk (25 bytes).
-    _replace_file(Path(path), png[:33] + chunks + png[33:])
-
-
-def write_photo(path: str | os.PathLike[str], photo: Photo) -> None:
-    """Write a photo as a PNG file: its bits, alpha, colour space and EXIF data, grey if it is.
-
-    Raises:
-        ValueError: if its pixels are not finite.
-        OSError: if the folder is missing, the disk is full, or writing is not permitted.
-    """
-    write_png(
-        path,
-        photo.pixels,
-        alpha=photo.alpha,
-        bit_depth=photo.bit_depth,
-        grey=photo.grey,
-        icc_profile=photo.icc_profile,
-        exif=photo.exif,
-    )
+    return png[:33] + chunks + png[33:]
 
 
 def integer_samples(
@@ -125,11 +122,11 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def is_draft(path: Path) -> bool:
-    """Whether a file is one that `write_png` has not finished, or never will."""
+    """Whether a file is one that a call to write has not finished, or never will."""
     return _DRAFT.fullmatch(path.name) is not None
 
 
-def _replace_file(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes) -> None:
     """Make `data` the contents of `path` in one step, by way of a file beside it."""
     temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
     try:

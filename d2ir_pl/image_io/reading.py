@@ -13,7 +13,7 @@ import os
 import re
 import struct
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from io import BufferedReader
@@ -34,8 +34,9 @@ from PIL import (
 
 from d2ir_pl.errors import ImageError
 from d2ir_pl.image_io.jpeg import file_tables
+from d2ir_pl.image_io.metadata import COLOUR_CHUNKS, Metadata
 from d2ir_pl.image_io.photo import Photo, Raster, RefusedError, check_size, to_photo
-from d2ir_pl.image_io.pillow import kept_exif, orientation, pillow_raster
+from d2ir_pl.image_io.pillow import orientation, pillow_raster, stored
 from d2ir_pl.image_io.tiff import TIFF, read_tiff, tiff_size
 from d2ir_pl.schema import MAX_PIXELS
 
@@ -47,6 +48,9 @@ EXTENSIONS: frozenset[str] = frozenset(
 
 PALETTE = 16
 """Number of colours from which a file with a palette is taken for a photo rather than a drawing."""
+
+_MOST_EXIF, _MOST_COLOUR = 2**24, 64
+"""Bytes of a chunk with EXIF data, and of one that tells of colours, at most."""
 
 _PNM_SIXTEEN_BITS = re.compile(rb"P[2356]" + 3 * rb"(?:\s|#[^\n]*\n)+(\d+)")
 # Openers are called directly: Image.open would enforce Pillow's process-wide pixel limit, and would
@@ -158,23 +162,30 @@ def _open_header(stream: BinaryIO) -> ImageFile.ImageFile:
         known = "PNG, JPEG, TIFF, WebP, AVIF, GIF, BMP or PNM"
         raise RefusedError(f"is not a {known} image; convert it to one of these")
     image = opener(stream)
-    if isinstance(image, PngImagePlugin.PngImageFile) and (exif := _png_exif(stream)):
+    is_png = isinstance(image, PngImagePlugin.PngImageFile)
+    # They may follow the pixels, where Pillow would find them only by decoding.
+    if is_png and (exif := _png_chunks(stream, (b"eXIf",), _MOST_EXIF).get(b"eXIf")):
         image.info["exif"] = exif
     return image
 
 
-def _png_exif(stream: BinaryIO) -> bytes | None:
-    """The EXIF data of a PNG file.
+def _png_chunks(stream: BinaryIO, kinds: Collection[bytes], most: int) -> dict[bytes, bytes]:
+    """Contents of the first chunk of each of some kinds in a PNG file.
 
-    They may follow the pixels, where Pillow would find them only by decoding.
+    Args:
+        stream: the file.
+        kinds: four letters each.
+        most: bytes of a chunk above which it is passed over.
     """
+    found: dict[bytes, bytes] = {}
     stream.seek(8)
     while len(start := stream.read(8)) == 8:
         length, kind = struct.unpack(">I4s", start)
-        if kind == b"eXIf":
-            return stream.read(length)
+        if kind in kinds and kind not in found and length <= most:
+            found[kind] = stream.read(length)
+            length = 0
         stream.seek(length + 4, os.SEEK_CUR)
-    return None
+    return found
 
 
 def _read_other(stream: BinaryIO, max_pixels: int) -> Raster:
@@ -196,15 +207,25 @@ def _read_other(stream: BinaryIO, max_pixels: int) -> Raster:
         raster = pillow_raster(image, profile, rotation, tables)
         lossless = raster.codec == "WebP" and _is_lossless(stream)
         codec = "" if lossless else raster.codec
-        return replace(raster, notes=(*notes, *raster.notes), codec=codec)
+        as_stored = replace(raster.stored, lossless=raster.stored.lossless or lossless)
+        return replace(raster, notes=(*notes, *raster.notes), codec=codec, stored=as_stored)
     # Pillow refuses what is damaged; imagecodecs, which keeps 16 bits, would leak memory there.
     image.load()
     stream.seek(0)
     samples = imagecodecs.png_decode(stream.read())
     bit_depth = 8 * samples.dtype.itemsize
     samples = samples.reshape(image.height, image.width, -1)
-    exif = kept_exif(image)
-    return Raster(samples, 2**bit_depth - 1, bit_depth, rotation, profile, tuple(notes), exif=exif)
+    colour = tuple(_png_chunks(stream, COLOUR_CHUNKS, _MOST_COLOUR).items())
+    return Raster(
+        samples,
+        2**bit_depth - 1,
+        bit_depth,
+        rotation,
+        profile,
+        tuple(notes),
+        metadata=Metadata.of_pillow(image, colour),
+        stored=stored(image),
+    )
 
 
 def _is_lossless(stream: BinaryIO) -> bool:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
+import struct
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
 
-from d2ir_pl.image_io.photo import ORIENTATION_TAG, Raster, RefusedError, check_size
+from d2ir_pl.image_io.exif import ORIENTATION_TAG, of_tiff
+from d2ir_pl.image_io.metadata import Metadata, iptc_of
+from d2ir_pl.image_io.photo import Raster, RefusedError, Stored, check_size
 from d2ir_pl.image_io.pillow import cmyk_to_srgb
+from d2ir_pl.image_io.tiff_writing import OF_PIXELS
 
 TIFF = re.compile(rb"II[*+]\0|MM\0[*+]")
 
@@ -56,6 +63,31 @@ def read_tiff(stream: BinaryIO, max_pixels: int) -> Raster:
     Raises:
         RefusedError: if the page is too large, truncated, or of an unsupported kind.
     """
+    raster, metadata = _read(stream, max_pixels), Metadata()
+    with contextlib.suppress(Exception):  # whatever is wrong with them, the pixels are read
+        stream.seek(0)
+        metadata = _metadata(stream)
+    return replace(raster, metadata=metadata, stored=Stored("TIFF"))
+
+
+def _metadata(stream: BinaryIO) -> Metadata:
+    """What the first directory of a TIFF file carries."""
+    image = TiffImageFile(stream)
+    tags = image.tag_v2
+    iptc = iptc_of(_bytes(tags.get(33723))) or iptc_of(_bytes(tags.get(34377)))
+    exif = of_tiff(image, OF_PIXELS)
+    return Metadata.of(exif, _bytes(tags.get(700)), iptc, image.info.get("dpi"))
+
+
+def _bytes(value: object) -> bytes | None:
+    """The value of a tag as bytes, which some programs store as numbers."""
+    if isinstance(value, tuple) and all(isinstance(n, int) and 0 <= n < 2**32 for n in value):
+        return struct.pack(f"<{len(value)}{'B' if max(value, default=0) < 256 else 'I'}", *value)
+    return value if isinstance(value, bytes) else None
+
+
+def _read(stream: BinaryIO, max_pixels: int) -> Raster:
+    """The pixels of the first page."""
     with tifffile.TiffFile(stream) as tiff:
         page = tiff.pages.first
         check_size(page.imagelength, page.imagewidth, max_pixels)

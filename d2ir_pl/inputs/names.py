@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path, PurePosixPath
 
-from d2ir_pl.image_io import EXTENSIONS
+from d2ir_pl.image_io import EXTENSIONS, SUFFIXES
 
 LONGEST_NAME = 240
 """Bytes of a name to which a result's extension is appended; file systems allow 255 in all."""
 
-ENDINGS = (".json", ".json.tmp", ".png", ".input.jpg", ".steps.jpg")
+ENDINGS = (".json", ".json.tmp", *SUFFIXES.values(), ".input.jpg", ".steps.jpg", ".restored.jpg")
 """What is appended to a name for the files of its results."""
 
 

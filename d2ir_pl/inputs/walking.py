@@ -8,12 +8,21 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+RESULTS = frozenset(
+    {"restored", "degraded", "degradation", "uncertainty", "preview", "tensorboard"}
+)
+"""Folders in an output folder, whose pictures are results and no photos."""
+
+_ACCOUNTS = {"config.yaml", "metrics.csv"}
+"""Files of which an output folder has at least one."""
+
 
 class Walk:
     """Looks for files below a folder whose paths match a pattern.
 
-    Hidden files and folders are left out. Links that lead nowhere count as files: reading them says
-    what is wrong.
+    Hidden files and folders are left out, and so are the results of earlier runs: the folders in
+    `RESULTS` beside the settings of a run. Links that lead nowhere count as files: reading them
+    says what is wrong.
 
     Args:
         base: the folder.
@@ -39,6 +48,9 @@ class Walk:
         except OSError:
             self._unlisted.add(folder)
             return
+        names = {entry.name for entry in entries}
+        if names & _ACCOUNTS and "degradation" in names:
+            entries = [entry for entry in entries if entry.name not in RESULTS]
         if pattern[0] == "**":
             inner = [e for e in entries if _is_dir(e) and not e.is_symlink()]
             for entry in inner:

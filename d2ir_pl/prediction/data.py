@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from d2ir_pl.errors import InputError, require
+from d2ir_pl.image_io import Format, Output
 from d2ir_pl.inputs.finding import find_items, group_by_size
 from d2ir_pl.inputs.items import Failure, Item
 from d2ir_pl.inputs.samples import Sample, read_sample
@@ -90,6 +91,11 @@ class RestorationDataModule(pl.LightningDataModule):
         batch_size: number of images of equal size that are restored together.
         limit: number of images, the first ones, that are restored; all if null.
         num_workers: number of processes that read images ahead.
+        format: kind of file that restored photos are written as: `png`, `jpeg`, `webp`, `tiff`, or
+            `same` for that of each photo's own file, see `Output`.
+        quality: of JPEG and WebP files, 1 to 100; that of the photo's own JPEG file, or a high one,
+            if null.
+        strip_metadata: whether what tells of a place or a person is left out of what is written.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -106,6 +112,9 @@ class RestorationDataModule(pl.LightningDataModule):
         batch_size: int = 1,
         limit: int | None = None,
         num_workers: int = 0,
+        format: Format = "png",  # noqa: A002
+        quality: int | None = None,
+        strip_metadata: bool = False,
     ) -> None:
         super().__init__()
         if inputs is None:
@@ -119,6 +128,7 @@ class RestorationDataModule(pl.LightningDataModule):
         if degrade and scenes:
             raise InputError("degrade true makes exposures itself: leave out scenes")
         require("degrade_noise", degrade_noise, 0, below=1)
+        self.output = Output(format, quality, strip_metadata)
         inputs = inputs if isinstance(inputs, list) else str(inputs)
         references = None if references is None else str(references)
         self.save_hyperparameters()

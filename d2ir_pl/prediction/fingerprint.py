@@ -13,6 +13,9 @@ import d2ir_pl
 from d2ir_pl.inputs.digest import file_digest
 from d2ir_pl.priors.registry import prior_files
 
+_AS_WRITTEN = {"format": "png", "quality": None, "strip_metadata": False}
+"""Options that decide how restored photos are written, and how they are where nobody has a say."""
+
 
 def settings_fingerprint(config: dict[str, Any]) -> str:
     """Digest of everything that decides what all restored images look like.
@@ -39,6 +42,9 @@ def settings_fingerprint(config: dict[str, Any]) -> str:
         "prior": [file_digest(path) for path in prior_files(prior)],
         "version": d2ir_pl.__version__,
     }
+    written = {name: data.get(name, usual) for name, usual in _AS_WRITTEN.items()}
+    if written != _AS_WRITTEN:
+        settings["written"] = written
     text = json.dumps(settings, sort_keys=True, default=str)
     text += "".join(file_digest(path) for path in _files(settings["model"]))
     return hashlib.sha256(text.encode()).hexdigest()

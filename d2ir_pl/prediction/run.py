@@ -119,7 +119,9 @@ def run(
         curves = TrajectoryLogger(folder if settings.tensorboard else None)
         if photos.pending:
             progress = RestorationProgress(photos.count, console)
-            own = _callbacks(settings, folder, fingerprint, observers, curves, progress)
+            output = data.output if isinstance(data, RestorationDataModule) else None
+            writer = ImageWriter(folder, fingerprint, settings.report, settings.tensorboard, output)
+            own = _callbacks(settings, folder, writer, observers, curves, progress)
             terminated = _predict(module, data, trainer, own, photos.rename)
         if not trainer.is_global_zero:
             # Rank 0 reports for all: a child that exits with an error would have it killed.
@@ -167,7 +169,7 @@ def _announce(
 def _callbacks(
     settings: RunSettings,
     folder: ResultFolder,
-    fingerprint: str,
+    writer: ImageWriter,
     observers: Sequence[Observer],
     curves: TrajectoryLogger,
     progress: RestorationProgress,
@@ -178,7 +180,7 @@ def _callbacks(
         callbacks.append(Previews(folder))
     callbacks.append(curves)
     # Behind what belongs to an image: its restored picture is the mark that all of it is there.
-    callbacks.append(ImageWriter(folder, fingerprint, settings.report, settings.tensorboard))
+    callbacks.append(writer)
     if settings.progress == "auto":
         callbacks.append(progress)
     return callbacks

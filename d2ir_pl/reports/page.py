@@ -187,7 +187,7 @@ def _row(record: Record, article: Article | None) -> Row:
 
 def _article(folder: ResultFolder, record: Record, anchor: str) -> Article:
     name = record.name
-    restored = read_picture(folder.restored(name))
+    restored = read_picture(folder.preview_restored(name)) or read_picture(folder.restored(name))
     return Article(
         name,
         anchor,

@@ -6,9 +6,9 @@ import base64
 import io
 import math
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
-from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin
+from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from d2ir_pl.schema import MAX_PIXELS
 
@@ -16,6 +16,7 @@ from d2ir_pl.schema import MAX_PIXELS
 _OPENERS: dict[str, type[ImageFile.ImageFile]] = {
     ".png": PngImagePlugin.PngImageFile,
     ".jpg": JpegImagePlugin.JpegImageFile,
+    ".webp": WebPImagePlugin.WebPImageFile,
 }
 
 _PNG_DEPTH = 24
@@ -23,7 +24,7 @@ _PNG_DEPTH = 24
 
 
 def read_picture(path: Path) -> Image.Image | None:
-    """A PNG or JPEG file that the program has written, as a picture in RGB without alpha.
+    """A picture that the program has written, in RGB without alpha.
 
     Samples of 16 bits are rounded to the nearest of 8 bits.
 
@@ -34,6 +35,8 @@ def read_picture(path: Path) -> Image.Image | None:
         if not path.is_file():  # a named pipe would block for ever
             return None
         with path.open("rb") as stream:
+            if path.suffix == ".tif":
+                return _from_tiff(stream)
             image = _OPENERS[path.suffix](stream)
             if math.prod(image.size) > MAX_PIXELS:
                 return None
@@ -60,6 +63,18 @@ def data_uri(image: Image.Image | None, side: int, kind: Literal["jpeg", "png"] 
     return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
+def _from_tiff(stream: BinaryIO) -> Image.Image | None:
+    """A TIFF file as a picture."""
+    # Imported here because most folders have no such picture.
+    import tifffile
+
+    with tifffile.TiffFile(stream) as tiff:
+        page = tiff.pages.first
+        if page.imagelength * page.imagewidth > MAX_PIXELS:
+            return None
+        return _in_eight_bits(page.asarray())
+
+
 def _has_sixteen_bits(stream: BinaryIO, path: Path) -> bool:
     stream.seek(_PNG_DEPTH)
     return path.suffix == ".png" and stream.read(1) == b"\x10"
@@ -69,11 +84,17 @@ def _rounded(stream: BinaryIO) -> Image.Image:
     """A PNG file of 16 bits a channel in 8 bits; Pillow would round them down."""
     # Imported here because most folders have no such picture, and these take a tenth of a second.
     import imagecodecs
-    import numpy as np
 
     stream.seek(0)
-    samples = imagecodecs.png_decode(stream.read())
-    samples = ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return _in_eight_bits(imagecodecs.png_decode(stream.read()))
+
+
+def _in_eight_bits(samples: Any) -> Image.Image:
+    """Samples of 8 or 16 bits as a picture."""
+    import numpy as np
+
+    if samples.dtype == np.uint16:
+        samples = ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
     if samples.ndim == 3:  # with three colours, alpha, or both
         samples = samples[..., :3] if samples.shape[2] >= 3 else samples[..., 0]
     return Image.fromarray(samples).convert("RGB")

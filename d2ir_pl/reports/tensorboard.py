@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from d2ir_pl.errors import OutputError
-from d2ir_pl.image_io import ImageError, eight_bits, read_image, resized
+from d2ir_pl.image_io import ImageError, eight_bits, read_image, resized, srgb_pixels
 from d2ir_pl.reports.comparison import Comparison, Pair
 from d2ir_pl.reports.photos import Photos
 from d2ir_pl.results.folder import ResultFolder
@@ -104,6 +104,7 @@ def _read(path: Path | None) -> Tensor | None:
     if path is None:
         return None
     try:
-        return read_image(path).pixels
+        photo = read_image(path)
+        return srgb_pixels(photo.pixels, photo)
     except (ImageError, OSError):
         return None

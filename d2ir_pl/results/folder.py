@@ -15,6 +15,9 @@ from d2ir_pl.errors import OutputError
 from d2ir_pl.results.guards import locked, writing
 from d2ir_pl.results.record import Record
 
+RESTORED = (".png", ".jpg", ".webp", ".tif")
+"""Suffixes that a restored photo may have."""
+
 
 class ResultFolder:
     """Layout of an output folder, and what is already in it.
@@ -31,7 +34,13 @@ class ResultFolder:
         self.root = root
 
     def restored(self, name: str) -> Path:
-        return self.root / "restored" / f"{name}.png"
+        """The restored photo, of whatever kind it was written as; a PNG file if there is none."""
+        files = [self.restored_as(name, suffix) for suffix in RESTORED]
+        return next((file for file in files if os.path.lexists(file)), files[0])
+
+    def restored_as(self, name: str, suffix: str) -> Path:
+        """The restored photo as a file of one of the suffixes in `RESTORED`."""
+        return self.root / "restored" / f"{name}{suffix}"
 
     def degraded(self, name: str) -> Path:
         return self.root / "degraded" / f"{name}.png"
@@ -45,6 +54,10 @@ class ResultFolder:
     def preview(self, name: str) -> Path:
         """The photo as it came in, at the size of the restored one, for the report."""
         return self.root / "preview" / f"{name}.input.jpg"
+
+    def preview_restored(self, name: str) -> Path:
+        """The restored photo in sRGB, where its own colours are others."""
+        return self.root / "preview" / f"{name}.restored.jpg"
 
     def film_strip(self, name: str) -> Path:
         """Estimates of the image along the way, side by side, for the report."""
@@ -168,7 +181,8 @@ class ResultFolder:
 
     def remove_pictures(self, name: str) -> None:
         """Remove the pictures that are there of an image, that of its restoration first."""
-        files = [self.restored(name), self.degraded(name), self.picture(name)]
+        files = [self.restored_as(name, suffix) for suffix in RESTORED]
+        files += [self.degraded(name), self.picture(name)]
         with self.writing(of_one_image=True):
             for file in (*files, self.uncertainty(name)):
                 file.unlink(missing_ok=True)
@@ -177,8 +191,8 @@ class ResultFolder:
     def remove_previews(self, name: str) -> None:
         """Remove the pictures for the report that are there of an image."""
         with self.writing(of_one_image=True):
-            for file in (self.preview(name), self.film_strip(name)):
-                file.unlink(missing_ok=True)
+            for place in (self.preview, self.preview_restored, self.film_strip):
+                place(name).unlink(missing_ok=True)
 
     def remove_curves(self, name: str) -> None:
         """Remove the run of TensorBoard that is there of an image."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from PIL import Image
 from torch import Tensor
 
-from d2ir_pl.image_io import Photo, is_draft, write_photo, write_png
-from d2ir_pl.results.folder import ResultFolder, parent_made
+from d2ir_pl.image_io import Output, Photo, is_draft, write_photo, write_png
+from d2ir_pl.results.folder import RESTORED, ResultFolder, parent_made
 from d2ir_pl.results.record import Record
 
 WHITE_STD = 0.1
@@ -32,8 +32,16 @@ class Pictures:
     std: Tensor | None = None
 
 
-def write_result(folder: ResultFolder, record: Record, pictures: Pictures) -> None:
+def write_result(
+    folder: ResultFolder, record: Record, pictures: Pictures, output: Output | None = None
+) -> None:
     """Write everything about one restored image; the restored picture comes last.
+
+    Args:
+        folder: the results.
+        record: what is known of the image.
+        pictures: what there is to see of it.
+        output: how the restored picture is written; as PNG if None.
 
     Raises:
         OutputError: if a file cannot be written.
@@ -41,7 +49,9 @@ def write_result(folder: ResultFolder, record: Record, pictures: Pictures) -> No
     name = record.name
     with folder.writing(of_one_image=True):
         # What is left from other settings must not pass for the new record's.
-        for place in (folder.restored, folder.picture, folder.degraded, folder.uncertainty):
+        for suffix in RESTORED:
+            folder.restored_as(name, suffix).unlink(missing_ok=True)
+        for place in (folder.picture, folder.degraded, folder.uncertainty):
             place(name).unlink(missing_ok=True)
         if pictures.degradation is not None:
             kernel = pictures.degradation.expand(3, -1, -1) * 2 - 1
@@ -53,11 +63,17 @@ def write_result(folder: ResultFolder, record: Record, pictures: Pictures) -> No
             grey = pictures.restored.grey
             write_png(parent_made(folder.degraded(name)), pictures.degraded, grey=grey)
         folder.write_record(record)
-        write_photo(parent_made(folder.restored(name)), pictures.restored)
+        output = output or Output()
+        path = folder.restored_as(name, output.suffix(pictures.restored))
+        write_photo(parent_made(path), pictures.restored, output)
 
 
 def write_previews(
-    folder: ResultFolder, name: str, before: Image.Image, steps: Image.Image | None
+    folder: ResultFolder,
+    name: str,
+    before: Image.Image,
+    steps: Image.Image | None,
+    restored: Image.Image | None = None,
 ) -> None:
     """Write the pictures that the report shows beside the results.
 
@@ -66,17 +82,19 @@ def write_previews(
         name: of the image.
         before: the photo as it came in.
         steps: estimates of the image along the way, side by side; None if there are none.
+        restored: the restored photo, where its own file is in other colours than sRGB.
 
     Raises:
         OutputError: if a file cannot be written.
     """
     with folder.writing(of_one_image=True):
         # What is left from other settings must not pass for the new result's.
-        for place in (folder.preview, folder.film_strip):
-            place(name).unlink(missing_ok=True)
+        folder.remove_previews(name)
         before.save(parent_made(folder.preview(name)), quality=88)
         if steps is not None:
             steps.save(folder.film_strip(name), quality=88)
+        if restored is not None:
+            restored.save(folder.preview_restored(name), quality=88)
 
 
 def sweep_pictures(folder: ResultFolder) -> None:

@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 from torch import Tensor
 
-from d2ir_pl.image_io import as_picture, enlarged, read_image, resized
+from d2ir_pl.image_io import as_picture, enlarged, read_image, resized, srgb_picture
 from d2ir_pl.restoration import Step
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.record import Record
@@ -53,8 +53,9 @@ class Result:
     def before_and_after(self) -> tuple[Image.Image, Image.Image]:
         """Pictures of one size: the photo, and the restored one."""
         before = Image.open(self._results.preview(self.record.name))
-        restored = read_image(self._results.restored(self.record.name)).pixels
-        return before, as_picture(resized(restored, (before.height, before.width)))
+        restored = read_image(self._results.restored(self.record.name))
+        shown = resized(restored.pixels, (before.height, before.width))
+        return before, srgb_picture(shown, restored)
 
     def degradation(self) -> Image.Image | None:
         """What the degradation looks like; None if it has no picture."""
@@ -65,8 +66,10 @@ class Result:
         """Write the restored picture, the settings that repeat it, and the report to a folder."""
         stem = Path(self._photo).stem
         folder.mkdir(exist_ok=True)
-        picture, settings = folder / f"{stem}-restored.png", folder / f"{stem}.yaml"
-        shutil.copyfile(self._results.restored(self.record.name), picture)
+        restored = self._results.restored(self.record.name)
+        picture = folder / f"{stem}-restored{restored.suffix}"
+        settings = folder / f"{stem}.yaml"
+        shutil.copyfile(restored, picture)
         settings.write_text(self.settings(), encoding="utf-8")
         # The report shows the settings, in which files of the server are named.
         page = self._results.report.read_text(encoding="utf-8")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import pytorch_lightning as pl
 
 from d2ir_pl.errors import UnwritableError, UsageError, UserError, in_words
+from d2ir_pl.image_io import Photo
 from d2ir_pl.inputs.items import Item
 from d2ir_pl.prediction.data import Batch
 from d2ir_pl.prediction.module import RestorationModule
@@ -27,9 +29,11 @@ class RestorationCallback(pl.Callback):
 
     Attributes:
         items: images of the batch at hand; `Step.images` holds positions in this list.
+        photos: contents of their files, by their names.
     """
 
     items: Sequence[Item] = ()
+    photos: Mapping[str, Photo] = MappingProxyType({})
 
     def begin(self) -> None:
         """Prepare for a batch, whose images are in `items`."""
@@ -86,6 +90,7 @@ class RestorationCallback(pl.Callback):
 
     def _receive(self, batch: Batch) -> None:
         self.items = [sample.item for sample in batch.samples]
+        self.photos = {sample.item.name: sample.photo for sample in batch.samples}
         self.begin()
 
     def _leave(self, pl_module: pl.LightningModule) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from d2ir_pl.image_io import eight_bits, enlarged
+from d2ir_pl.image_io import Photo, eight_bits, enlarged, srgb_pixels
 from d2ir_pl.prediction.outcome import ImageResult
 from d2ir_pl.restoration import Step
 from d2ir_pl.results.pictures import uncertainty_picture
@@ -32,6 +32,8 @@ class EventFiles:
     def __init__(self, root: Path, images_every: int) -> None:
         self.root = root
         self.images_every = images_every
+        self.photos: Mapping[str, Photo] = {}
+        """Photos by their names, in whose colours the pictures along the way are."""
         self._writers: dict[str, SummaryWriter] = {}
 
     def begin(self, name: str) -> None:
@@ -86,9 +88,10 @@ class EventFiles:
         pictures = step.degradation.picture(step.phi)
         if pictures is not None:
             pictures = pictures.cpu()
-        for i, (name, x0) in enumerate(zip(names, eight_bits(step.x0()), strict=True)):
-            writer = self._writers[name]
-            writer.add_image(f"{step.stage}/x0", x0, step.index)
+        for i, (name, x0) in enumerate(zip(names, step.x0(), strict=True)):
+            writer, photo = self._writers[name], self.photos.get(name)
+            shown = eight_bits(x0 if photo is None else srgb_pixels(x0, photo))
+            writer.add_image(f"{step.stage}/x0", shown, step.index)
             if pictures is not None:
                 writer.add_image(f"{step.stage}/degradation", _enlarged(pictures[i]), step.index)
 
@@ -98,7 +101,8 @@ def last_pictures(image: ImageResult) -> dict[str, Tensor]:
     row = {"input": image.shown, "restored": image.x0}
     if image.reference is not None:
         row["reference"] = image.reference
-    found = {" | ".join(row): eight_bits(torch.cat([*row.values()], 2))}
+    pixels = srgb_pixels(torch.cat([*row.values()], 2), image.sample.photo)
+    found = {" | ".join(row): eight_bits(pixels)}
     if image.picture is not None:
         found["degradation"] = _enlarged(image.picture)
     if image.std is not None:

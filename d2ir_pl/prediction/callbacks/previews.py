@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
+from PIL import Image
 from torch import Tensor
 
-from d2ir_pl.image_io import as_picture, resized
+from d2ir_pl.image_io import Photo, as_picture, in_srgb, profile_of, resized, srgb_picture
 from d2ir_pl.prediction.callbacks.base import SparingCallback
 from d2ir_pl.prediction.outcome import BatchResult
 from d2ir_pl.restoration import Step
@@ -56,10 +57,18 @@ class Previews(SparingCallback):
     def finish(self, result: BatchResult) -> None:
         for image in result.results:
             with self.sparing([image.name]):
-                before = as_picture(image.shown)
-                before.thumbnail((self.largest, self.largest))
+                photo = image.sample.photo
+                before = self._small(image.shown, photo)
                 frames = list(self._frames.get(image.name, {}).values())
-                strip = as_picture(torch.cat(frames, 2)) if frames else None
-                write_previews(self.folder, image.name, before, strip)
+                strip = srgb_picture(torch.cat(frames, 2), photo) if frames else None
+                own_colours = profile_of(photo) is not None
+                after = self._small(image.x0, photo) if own_colours else None
+                write_previews(self.folder, image.name, before, strip, after)
             self.forget(image)
         self._frames = {}
+
+    def _small(self, pixels: Tensor, photo: Photo) -> Image.Image:
+        """A picture in sRGB to look at."""
+        picture = as_picture(pixels)
+        picture.thumbnail((self.largest, self.largest))
+        return in_srgb(picture, profile_of(photo))

@@ -85,6 +85,8 @@ class TrajectoryLogger(SparingCallback):
 
     def begin(self) -> None:
         self._seen = set()
+        for files in self._event_files:
+            files.photos = self.photos
         for item in self.items:
             with self._writing([item.name]):
                 self._begin(item.name)

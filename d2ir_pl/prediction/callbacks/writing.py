@@ -6,6 +6,7 @@ import traceback
 from contextlib import suppress
 
 from d2ir_pl.errors import UnwritableError, UserError, in_words
+from d2ir_pl.image_io import Output
 from d2ir_pl.inputs.items import Failure
 from d2ir_pl.prediction.callbacks.base import RestorationCallback
 from d2ir_pl.prediction.outcome import BatchResult, ImageResult
@@ -22,15 +23,22 @@ class ImageWriter(RestorationCallback):
         fingerprint: digest of the settings, kept in every record.
         previews: whether the run writes pictures for the report; earlier ones are removed if not.
         curves: whether it writes curves; earlier ones are removed if not.
+        output: how restored photos are written; as PNG if None.
     """
 
     def __init__(
-        self, folder: ResultFolder, fingerprint: str, previews: bool = True, curves: bool = True
+        self,
+        folder: ResultFolder,
+        fingerprint: str,
+        previews: bool = True,
+        curves: bool = True,
+        output: Output | None = None,
     ) -> None:
         self.folder = folder
         self.fingerprint = fingerprint
         self.previews = previews
         self.curves = curves
+        self.output = output
 
     def finish(self, result: BatchResult) -> None:
         for image in list(result.results):
@@ -47,7 +55,7 @@ class ImageWriter(RestorationCallback):
                 self.folder.remove_previews(image.name)
             if not self.curves:
                 self.folder.remove_curves(image.name)
-            write_result(self.folder, image.record(self.fingerprint), _pictures(image))
+            write_result(self.folder, image.record(self.fingerprint), _pictures(image), self.output)
         except UnwritableError as error:
             return image.sample.failed(str(error))
         except UserError:

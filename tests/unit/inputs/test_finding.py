@@ -14,6 +14,8 @@ from d2ir_pl.inputs.finding import find_items
 from d2ir_pl.inputs.items import Failure, Item
 from d2ir_pl.inputs.names import result_names, unique_names
 from d2ir_pl.inputs.samples import read_sample
+from d2ir_pl.inputs.walking import RESULTS
+from d2ir_pl.results.folder import ResultFolder
 
 
 def names(items: list[Item]) -> list[str]:
@@ -242,3 +244,38 @@ def test_pipes_and_dangling_links_are_inputs_that_fail(tmp_path: Path) -> None:
 def test_a_name_too_long_for_the_system_is_one_sentence() -> None:
     with pytest.raises(InputError, match=r"n cannot be looked at \(File name too long\)|exist"):
         find_items("n" * 300, None)
+
+
+def touch(folder: Path, name: str) -> None:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).touch()
+
+
+def results_in(folder: Path) -> None:
+    """An output folder with all kinds of pictures, without the pixels."""
+    results = ResultFolder(folder)
+    places = (results.restored, results.degraded, results.picture, results.uncertainty)
+    for place in (*places, results.preview, results.film_strip, results.preview_restored):
+        touch(folder, str(place("a").relative_to(folder)))
+    for file in (results.config, results.json("a")):
+        file.write_text("{}")
+
+
+@pytest.mark.parametrize("output", ["out", "of/last/year", "."])
+def test_results_inside_the_inputs_are_no_inputs(tmp_path: Path, output: str) -> None:
+    photos = ["a.jpg", "b/restored/c.jpg", "restored-by-hand/d.png"]
+    tmp_path /= "photos"
+    for name in photos:
+        touch(tmp_path, name)
+    results_in(tmp_path / output)
+    for inputs in (str(tmp_path), str(tmp_path / "**")):
+        found = find_items(inputs, None)
+        assert sorted(item.key for item in found) == photos
+    assert len(find_items(str(tmp_path / output / "restored"), None)) == 1
+
+
+def test_all_folders_of_results_are_known() -> None:
+    results = ResultFolder(Path())
+    pictures = [results.restored, results.degraded, results.picture, results.uncertainty]
+    pictures += [results.preview, results.film_strip, results.preview_restored, results.json]
+    assert {place("a").parts[0] for place in pictures} | {"tensorboard"} == RESULTS
