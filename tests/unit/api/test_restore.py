@@ -251,7 +251,7 @@ def test_a_wrong_argument_is_named(photo: Photo, arguments: dict[str, Any], mess
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("photo.jpg", r"photo.jpg must end in .png, .*: name it photo.png"),
+        ("photo.gif", r"photo.gif must end in .png, .*: name it photo.png"),
         ("missing/photo.png", "photo.png cannot be written .* choose a folder that exists"),
     ],
 )
