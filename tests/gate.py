@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from d2ir_pl.image_io import Photo
 from d2ir_pl.restoration import Observer, Step
 from d2ir_pl.restoration.construction import Settings
 from d2ir_pl.web import job
@@ -43,11 +44,17 @@ class Gate:
         self._opened.clear()
 
     def _restore_file(
-        self, file: Path, output: Path, model: Settings, page: PageSettings, observer: Observer
+        self,
+        file: Path,
+        photo: Photo,
+        output: Path,
+        model: Settings,
+        page: PageSettings,
+        observer: Observer,
     ) -> None:
         self.events.append(f"begin {file.name}")
         try:
-            restore_file(file, output, model, page, self._held(observer))
+            restore_file(file, photo, output, model, page, self._held(observer))
         finally:
             self.events.append(f"end {file.name}")
 

@@ -17,6 +17,12 @@ def serve_parser() -> PlainParser:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address; 0.0.0.0 for all networks")
     parser.add_argument("--port", type=int, default=7860)
+    parser.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        help="name under which others reach the page, such as photos.example.org; may be repeated",
+    )
     usual = PageSettings()
     parser.add_argument("--prior", default=usual.prior, help="as --model.prior of predict")
     parser.add_argument(
@@ -48,5 +54,5 @@ def serve(arguments: list[str]) -> int:
     settings = PageSettings(
         options.prior, options.precision, options.accelerator, options.max_pixels
     )
-    serve_page(settings, options.host, options.port, options.max_waiting)
+    serve_page(settings, options.host, options.port, options.max_waiting, options.name)
     return 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -43,11 +45,17 @@ class Sample:
         return Failure(self.item, reason, self.digest, trace)
 
 
-def read_sample(item: Item) -> Sample | Failure:
-    """Read an input and its reference."""
-    digest = ""
+def read_sample(item: Item, decoded: Mapping[Path, Photo] | None = None) -> Sample | Failure:
+    """Read an input and its reference.
+
+    Args:
+        item: the input.
+        decoded: photos whose files have been read before, by their paths.
+    """
+    digest, known = "", decoded or {}
     try:
-        photos = [read_image(path) for path in (item.path, *item.others)]
+        files = (item.path, *item.others)
+        photos = [known[path] if path in known else read_image(path) for path in files]
         first = photos[0]
         for path, other in zip(item.others, photos[1:], strict=True):
             if other.pixels.shape != first.pixels.shape:

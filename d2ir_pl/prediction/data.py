@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from d2ir_pl.errors import InputError, require
-from d2ir_pl.image_io import Format, Output
+from d2ir_pl.image_io import Format, Output, Photo
 from d2ir_pl.inputs.finding import find_items, group_by_size
 from d2ir_pl.inputs.items import Failure, Item
 from d2ir_pl.inputs.samples import Sample, read_sample
@@ -142,6 +142,8 @@ class RestorationDataModule(pl.LightningDataModule):
         self.items = find_items(inputs, references, scenes)[:limit]
         self.pending = self.items
         """The items still to do; the program takes out those that are complete."""
+        self.decoded: dict[Path, Photo] = {}
+        """Photos whose files have been read before, by their paths; the others are read."""
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         """This process's share of the batches."""
@@ -149,7 +151,7 @@ class RestorationDataModule(pl.LightningDataModule):
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         batches = group_by_size(self.pending, self.batch_size)
         noise = self.degrade_noise if self.degrade else None
-        dataset = _BatchDataset(batches[rank::world], noise)
+        dataset = _BatchDataset(batches[rank::world], noise, self.decoded)
         # Lightning would share out what is shared out already, were it not for such a sampler.
         whole: DistributedSampler[Batch] = DistributedSampler(
             dataset, num_replicas=1, rank=0, shuffle=False
@@ -160,12 +162,16 @@ class RestorationDataModule(pl.LightningDataModule):
 class _BatchDataset(Dataset[Batch]):
     """Whole batches as items, so that no sampler has to know about sizes or ranks."""
 
-    def __init__(self, batches: list[list[Item]], degrade_noise: float | None) -> None:
+    def __init__(
+        self, batches: list[list[Item]], degrade_noise: float | None, decoded: dict[Path, Photo]
+    ) -> None:
         self.batches = batches
         self.degrade_noise = degrade_noise
+        self.decoded = decoded
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __getitem__(self, index: int) -> Batch:
-        return Batch.of([read_sample(item) for item in self.batches[index]], self.degrade_noise)
+        read = [read_sample(item, self.decoded) for item in self.batches[index]]
+        return Batch.of(read, self.degrade_noise)

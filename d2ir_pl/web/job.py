@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import queue
 import shutil
@@ -139,6 +140,8 @@ class Job:
                 f"the server failed ({type(error).__name__}): try again later"
             )
         finally:
+            # The module with its network, the data and the trainer refer to each other.
+            gc.collect()
             self._views.put(None)
 
     def _restore(self) -> None:
@@ -151,7 +154,9 @@ class Job:
         copy = self.folder / "inputs" / self.order.photo.name
         copy.parent.mkdir()
         shutil.copyfile(self.order.photo, copy)
-        restore_file(copy, self.results.root, planned.model, self._page, self._observe)
+        restore_file(
+            copy, planned.photo, self.results.root, planned.model, self._page, self._observe
+        )
         self._require_going()
         record = self.result().record
         if record.status != "restored":

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from d2ir_pl.diagnosis.observed import observed_pixels
 from d2ir_pl.diagnosis.proposal import propose
-from d2ir_pl.image_io import read_image
+from d2ir_pl.image_io import Photo
 from d2ir_pl.restoration.configs import STANDARD, layered, shipped_model
 from d2ir_pl.restoration.construction import Settings
+from d2ir_pl.web.decoding import decoded
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,12 @@ class Plan:
     """How an order is carried out.
 
     Attributes:
+        photo: what the file holds.
         model: settings as a config has them under `model`, with those that the visitor chose.
         reasons: sentences that say why, where the program has looked at the photo and chosen.
     """
 
+    photo: Photo
     model: Settings
     reasons: tuple[str, ...] = ()
 
@@ -54,7 +57,7 @@ def plan(order: Order, max_pixels: int) -> Plan:
     Raises:
         ImageError: if the photo cannot be read, or is too large.
     """
-    photo = read_image(order.photo, max_pixels=max_pixels)
+    photo = decoded(order.photo, max_pixels)
     reasons: tuple[str, ...] = ()
     if order.task == "auto":
         observed = observed_pixels(photo, photo.pixels).mask
@@ -66,4 +69,5 @@ def plan(order: Order, max_pixels: int) -> Plan:
     if order.preset and model["method"]["class_path"] == STANDARD["method"]["class_path"]:
         # Presets change settings of D2IR, which the other methods do not have.
         model = layered(model, shipped_model(order.preset))
-    return Plan(layered(model, {"sigma_y": order.sigma_y, "seed": order.seed}), reasons)
+    model = layered(model, {"sigma_y": order.sigma_y, "seed": order.seed})
+    return Plan(photo, model, reasons)

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from d2ir_pl.console import quiet
 from d2ir_pl.errors import PriorError, UsageError
+from d2ir_pl.image_io import Photo
 from d2ir_pl.prediction.data import RestorationDataModule
 from d2ir_pl.prediction.module import RestorationModule
 from d2ir_pl.prediction.run import RunSettings, run
@@ -66,12 +67,18 @@ class PageSettings:
 
 
 def restore_file(
-    file: Path, output: Path, model: Settings, page: PageSettings, observer: Observer
+    file: Path,
+    photo: Photo,
+    output: Path,
+    model: Settings,
+    page: PageSettings,
+    observer: Observer,
 ) -> None:
     """Restore one photo, and write all results to a folder.
 
     Args:
-        file: the photo; its name decides what noise is drawn.
+        file: the file of the photo; its name decides what noise is drawn.
+        photo: what the file holds, which is not decoded again.
         output: the folder for the results.
         model: settings of `RestorationModule`; the prior is that of the page.
         page: what all restorations have in common.
@@ -82,10 +89,12 @@ def restore_file(
         UsageError: if a setting is wrong.
     """
     settings = completed(RestorationModule, {**model, "prior": page.prior})
+    data = RestorationDataModule(str(file))
+    data.decoded[file] = photo
     with quiet():
         run(
             _module(settings),
-            RestorationDataModule(str(file)),
+            data,
             page.trainer(),
             _run_settings(output, settings, page),
             [observer],

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import signal
 import socket
 import sys
+import threading
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from d2ir_pl.errors import UsageError
 from d2ir_pl.priors.memory import keep_freed_memory
+from d2ir_pl.web.decoding import prepare
+from d2ir_pl.web.guard import MAX_FILE, Guard
 from d2ir_pl.web.program import PageSettings
 from d2ir_pl.web.visitors import Visitors
 
 if TYPE_CHECKING:
     from gradio import Blocks
 
-MAX_FILE_SIZE = "50mb"
-"""Largest size of an uploaded photo."""
+SESSIONS = 100
+"""Number of visitors of whom the server remembers what their page looks like."""
 
 
-def serve_page(settings: PageSettings, host: str, port: int, max_waiting: int) -> None:
+def serve_page(
+    settings: PageSettings, host: str, port: int, max_waiting: int, names: Iterable[str] = ()
+) -> None:
     """Serve the page until it is stopped by Ctrl-C or SIGTERM.
 
     Args:
@@ -28,6 +36,7 @@ def serve_page(settings: PageSettings, host: str, port: int, max_waiting: int) -
         host: address to listen on.
         port: port to listen on.
         max_waiting: largest number of visitors in the queue.
+        names: names under which others reach the page, beside its address.
 
     Raises:
         PriorError: if the prior cannot be loaded.
@@ -35,7 +44,7 @@ def serve_page(settings: PageSettings, host: str, port: int, max_waiting: int) -
     """
     visitors = Visitors(settings)
     try:
-        blocks, address = _opened(visitors, settings, host, port, max_waiting)
+        blocks, address = _opened(visitors, settings, host, port, max_waiting, names)
         signal.signal(signal.SIGTERM, _end)
         try:
             print(f"Open {address} in a browser; Ctrl-C ends it.", flush=True)
@@ -49,7 +58,12 @@ def serve_page(settings: PageSettings, host: str, port: int, max_waiting: int) -
 
 
 def _opened(
-    visitors: Visitors, settings: PageSettings, host: str, port: int, max_waiting: int
+    visitors: Visitors,
+    settings: PageSettings,
+    host: str,
+    port: int,
+    max_waiting: int,
+    names: Iterable[str],
 ) -> tuple[Blocks, str]:
     """The page, which is being served, and its address."""
     try:
@@ -59,29 +73,42 @@ def _opened(
             f"the page needs Gradio ({error}): install it with pip install 'd2ir_pl[demo]'"
         ) from None
     keep_freed_memory()
+    # Beside the check, as both take seconds.
+    threading.Thread(target=prepare, daemon=True).start()
     settings.check()
-    blocks = page(visitors).queue(max_size=max_waiting)
+    # No request goes past the queue to what is queued.
+    blocks = page(visitors).queue(max_size=max_waiting, api_open=False)
     try:
-        return blocks, launch(blocks, host, port)
+        return blocks, launch(blocks, host, port, names)
     except OSError as error:
         raise UsageError(
             f"{host}:{port} cannot be served ({error}): choose another --host or --port"
         ) from None
 
 
-def launch(blocks: Blocks, host: str, port: int) -> str:
+def launch(blocks: Blocks, host: str, port: int, names: Iterable[str] = ()) -> str:
     """Serve the page in a thread of its own, and return its address.
 
     Args:
         blocks: the page.
         host: address to listen on.
         port: port to listen on; 0 for any that is free.
+        names: names under which others reach the page, beside its address.
 
     Raises:
         OSError: if the address cannot be used.
     """
     # Gradio is an extra, and is imported only after `Visitors` has chosen its folder.
     from gradio.themes import Default
+    from starlette.middleware import Middleware
+
+    machine = socket.gethostname()
+    guard = Middleware(
+        Guard,
+        own=["localhost", host, machine, f"{machine}.local"],
+        names=list(names),
+        files=Path(os.environ["GRADIO_TEMP_DIR"]),
+    )
 
     with socket.socket() as probe:  # Gradio's own message is about an environment variable
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -93,7 +120,9 @@ def launch(blocks: Blocks, host: str, port: int) -> str:
         share=False,
         quiet=True,
         prevent_thread_lock=True,
-        max_file_size=MAX_FILE_SIZE,
+        max_file_size=MAX_FILE,
+        state_session_capacity=SESSIONS,
+        app_kwargs={"middleware": [guard]},
         footer_links=[],
         ssr_mode=False,
         # The visitor's own fonts, so that nothing is fetched from other servers.
