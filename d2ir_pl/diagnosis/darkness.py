@@ -21,10 +21,15 @@ SURELY_DARK = 0.95
 
 
 def darkness(light: Exposure) -> Finding:
-    """Judge the exposure: no part of the photo is bright, or most of it is dark."""
+    """Judge the exposure: no part of the photo is bright, or most of it is dark.
+
+    A night sky is dark although nothing is wrong with it.
+    """
     middle = 1 / (1 + math.exp((light.middle - DARK_MIDDLE) / SCATTER))
     confidence = max(middle, SURELY_DARK if light.brightest < DARK else 0.0)
     half = f"half of it is darker than {light.median:.0%} of white"
+    if light.starry:
+        return Finding(f"not too dark: {half}, but it shows points of light, as a night sky does")
     if confidence <= 0.5:
         return Finding(f"not too dark: {half}, and {USUAL:.0%} is usual")
     lamps = "" if light.brightest < DARK else ", although it has bright spots"

@@ -25,6 +25,13 @@ BLACK = 1e-4
 # darkness of the middle, in logarithms, and a constant: their sum is above 0 where the light was
 # scaled and below 0 where its encoded values were. Fitted to 400 photographs darkened both ways.
 LIGHT_WEIGHTS = (0.66, 1.47, 0.83, -4.25)
+# What an even ground with points of light on it has: the logarithm of the 90th over the 10th
+# percentile of the medians of its blocks at most, and that of its brightest thousandth over the
+# former at least (docs/experiments.md).
+EVEN, POINTS = 0.6, 1.5
+BLOCK = 16
+# Least intensity that is told from black: a third of a level of 8 bits.
+DARKEST = 1 / 765
 # Pixels that are looked at, at most, evenly spread.
 MAX_PIXELS = 1 << 18
 
@@ -41,6 +48,7 @@ class Exposure:
             is stored; positive where it is.
         median: intensity, as it is stored, that half of the pixels stay below.
         brightest: intensity, as it is stored, at which the brightest hundredth begins.
+        starry: whether it shows points of light on an even ground, as a night sky does.
     """
 
     log_gain: float
@@ -48,6 +56,7 @@ class Exposure:
     on_light: float
     median: float
     brightest: float
+    starry: bool = False
 
 
 def exposure(y: Tensor, observed: Tensor | None = None) -> Exposure:
@@ -71,7 +80,25 @@ def exposure(y: Tensor, observed: Tensor | None = None) -> Exposure:
         on_light=sum(w * e for w, e in zip(LIGHT_WEIGHTS, evidence, strict=True)),
         median=float(torch.quantile(stored.mean(0), 0.5)),
         brightest=float(kth_smallest(values, max(1, round(0.99 * len(values))), 0)),
+        starry=_starry(y),
     )
+
+
+def _starry(y: Tensor) -> bool:
+    """Whether nearly all blocks of a photo are alike, and its brightest pixels far above them.
+
+    A scene that got little light keeps its differences, and lamps light what is around them.
+    """
+    grey = ((y.detach().float() + 1) / 2).clamp(DARKEST, 1).mean(0)
+    if min(grey.shape) < 4 * BLOCK:
+        return False
+    step = max(1, math.isqrt(grey.numel() // MAX_PIXELS))
+    rows = grey.unfold(0, BLOCK, step * BLOCK).unfold(1, BLOCK, step * BLOCK)
+    ground = rows.flatten(2).median(2).values.flatten().log()
+    low, high = torch.quantile(ground, ground.new_tensor([0.1, 0.9])).tolist()
+    pixels = rows.flatten()
+    points = kth_smallest(pixels, max(1, round(0.999 * len(pixels))), 0).log()
+    return bool(high - low < EVEN and float(points) - high > POINTS)
 
 
 def light_tint(y: Tensor) -> Tensor:

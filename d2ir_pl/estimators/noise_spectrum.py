@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Denoise = Callable[[Tensor, float], Tensor]
-"""Removes white noise of a standard deviation from images `(1, 3, h, w)` in [-1, 1]."""
+from d2ir_pl.estimators.cosine_threshold import thresholded
 
 BLOCK = 16
 """Side in pixels of the blocks whose cosine transforms show the noise by frequency."""
@@ -30,6 +28,14 @@ TONES = 6
 """Number of groups of blocks of like brightness: bright and dark areas differ in noise."""
 BELIEVED = 1.2
 """Noise found, in units of what was removed to find it, below which it is believed."""
+THRESHOLD = 1.2
+"""Threshold on the coefficients of the guide at half the size, in units of what is removed: about
+twice the noise, which has half of its amplitude there."""
+DARKER = 0.3
+"""Noise is stronger in dark tones: its amplitude goes with the intensity to minus this power."""
+ENDS = 0.15
+"""Distance from black and white, in intensities, within which the tone curves of cameras take
+contrast away, and noise with it."""
 FALL = 2.2
 """Fall of the amplitude from the middle to the high frequencies above which noise is coloured."""
 STEEPEST = 16.0
@@ -144,20 +150,19 @@ def enlarge(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, size=like.shape[-2:], mode="bicubic", align_corners=False)
 
 
-def read_spectrum(y: Tensor, denoise: Denoise, white: Tensor) -> NoiseSpectrum | None:
+def read_spectrum(y: Tensor) -> NoiseSpectrum | None:
     """Estimate the noise of a photo by frequency.
 
-    A guide without noise and fine detail is made at half the photo's size: white noise is added
-    there and removed by the prior, so that noise of any colour below its level goes with it. What
-    the guide lacks is noise, and texture where there is any. Of the blocks of like brightness,
-    those with the least of it hold noise alone: a low quantile of their powers, corrected for what
-    it is among blocks of equal noise, is the noise of that brightness. More is removed until the
-    noise that is found is about what was removed.
+    A guide without noise and fine detail is made at half the photo's size, by thresholds that
+    noise of any colour stays below. What the guide lacks is noise, and texture where there is any.
+    Of the blocks of like brightness, those with the least of it hold noise alone: a low quantile
+    of their powers, corrected for what it is among blocks of equal noise, is the noise of that
+    brightness, or more than it where all blocks hold texture. More is removed until the noise that
+    is found is about what was removed. From one tone to another the noise of a camera changes
+    little, so that the tone with the least of it limits that of the others.
 
     Args:
         y: `(1, 3, h, w)` photo in [-1, 1].
-        denoise: removes white noise.
-        white: `(1, 3, h', w')` standard normal noise of the size of `reduce_half(y)`.
 
     Returns:
         The spectrum, or None for a photo that is too small to show one.
@@ -169,17 +174,25 @@ def read_spectrum(y: Tensor, denoise: Denoise, white: Tensor) -> NoiseSpectrum |
     if int(seen.sum()) < MIN_BLOCKS:
         return None
     order = tones[seen].argsort()
+    tones = tones[seen][order]
     small, removed = reduce_half(y), _FIRST
+    opponent = to_opponent(small)
     while True:
-        with_noise, opposite = (small + sign * removed * white for sign in (1, -1))
-        guide = (denoise(with_noise, removed) + denoise(opposite, removed)) / 2
+        guide = from_opponent(thresholded(opponent, THRESHOLD * removed))
         rest = y - enlarge(guide, y)
         powers = _blocks(to_opponent(rest)[0]).square()[seen][order]
-        level = _amplitude(powers, _MIDDLE)
+        level = _root_mean_square(_amplitudes(powers, _MIDDLE, torch.ones_like(tones)))
         if level < BELIEVED * removed or removed >= _LAST:
             break
         removed *= _FACTOR
-    finest = math.sqrt(max(_amplitude(powers, _FINEST) ** 2 - ROUNDING**2, LEAST_FINE**2))
+    # Texture adds to what is found, and never takes from it: no tone has more noise than the least
+    # of all tones allows.
+    shape = _shape(tones)
+    level, finest = (
+        _root_mean_square(shape) * float(_amplitudes(powers, band, shape).min())
+        for band in (_MIDDLE, _FINEST)
+    )
+    finest = math.sqrt(max(finest**2 - ROUNDING**2, LEAST_FINE**2))
     return _spectrum(powers, min(level, STEEPEST * finest))
 
 
@@ -205,18 +218,33 @@ def _spectrum(powers: Tensor, level: float) -> NoiseSpectrum:
     return NoiseSpectrum(torch.cat([luminance, power[1:]]).clamp_max(level**2))
 
 
-def _amplitude(powers: Tensor, band: tuple[int, int]) -> float:
-    """Root mean square over the tones of the noise of the luminance in a band of radii.
+def _amplitudes(powers: Tensor, band: tuple[int, int], expected: Tensor) -> Tensor:
+    """`(TONES,)` amplitudes of the noise of the luminance in a band of radii, for each tone.
 
     Args:
         powers: `(M, 3, BLOCK, BLOCK)` squared coefficients of blocks, in the order of their tones.
         band: first radius, and the one after the last.
+        expected: `(M,)` noise of each block, in whose units the result is.
     """
     inside = _within(_radius(powers), band)
-    blocks = powers[:, 0][:, inside].mean(1)
-    expected = _quantile_of_mean_square(int(_REDUNDANCY * int(inside.sum())))
+    blocks = powers[:, 0][:, inside].mean(1) / expected.square()
     lowest = torch.stack([tone.quantile(QUANTILE) for tone in blocks.tensor_split(TONES)])
-    return math.sqrt(float(lowest.mean()) / expected)
+    return (lowest / _quantile_of_mean_square(int(_REDUNDANCY * int(inside.sum())))).sqrt()
+
+
+def _root_mean_square(x: Tensor) -> float:
+    return math.sqrt(float(x.square().mean()))
+
+
+def _shape(tones: Tensor) -> Tensor:
+    """Noise of a camera at mean intensities of blocks in [-1, 1], in units of its own.
+
+    That of light goes with the intensity to the power -0.1 after a gamma of 2.2, and that of
+    electronics faster. Toward black and white it may be less.
+    """
+    bright = (tones + 1) / 2
+    curve = (torch.minimum(bright, 1 - bright) / ENDS).clamp(0.2, 1)
+    return bright.clamp_min(ENDS) ** -DARKER * curve
 
 
 def _quantile_of_mean_square(count: int) -> float:

@@ -58,12 +58,10 @@ class BlindDenoising(PosteriorMean):
     """
 
     def mean_of(self, problem: Problem, prior: Prior, grey: bool) -> tuple[Tensor, Tensor, int]:
-        meter = _Meter(prior, problem.y)
-        spectrum = _noise_of(problem, meter) if problem.estimated else None
+        spectrum = _noise_of(problem) if problem.estimated else None
         if spectrum is None:
-            x, sigma_y, nfe = super().mean_of(problem, prior, grey)
-            return x, sigma_y, nfe + meter.nfe
-        x = problem.y
+            return super().mean_of(problem, prior, grey)
+        meter, x = _Meter(prior, problem.y), problem.y
         small, coarse = reduce_half(x), spectrum.halved()
         power = coarse.on_grid(*small.shape[-2:])
         restored = _mean_of_draws(small, power, COARSE * spectrum.level, problem, meter)
@@ -77,10 +75,10 @@ class BlindDenoising(PosteriorMean):
         return x, torch.maximum(problem.sigma_y, sigma_y), meter.nfe
 
 
-def _noise_of(problem: Problem, meter: _Meter) -> NoiseSpectrum | None:
+def _noise_of(problem: Problem) -> NoiseSpectrum | None:
     """The spectrum of a photo's noise where it is not white, or where a JPEG hides its level."""
     y, sigma = problem.y, float(problem.sigma_y)
-    spectrum = read_spectrum(y, meter, problem.normal(reduce_half(y).shape[-2:]))
+    spectrum = read_spectrum(y)
     if spectrum is None or spectrum.coloured:
         return spectrum
     quality = estimate_quality(y[0])

@@ -8,6 +8,8 @@ from repository import EXAMPLES
 
 from d2ir_pl.degradations import Light, Phi
 from d2ir_pl.degradations.light import Scales
+from d2ir_pl.diagnosis.darkness import darkness
+from d2ir_pl.estimators.exposure import exposure
 from d2ir_pl.image_io import read_image
 
 
@@ -90,6 +92,25 @@ def test_the_exposure_of_a_photo_that_has_lamps_is_found(gain: float) -> None:
     assert float(start["linear"]) == 1
     assert float(start["log_gain"] - usual["log_gain"]) == pytest.approx(math.log(gain), abs=0.35)
     assert light.describe(start)[0]["scales"] == "light"
+
+
+@pytest.mark.parametrize("gain", [0.2, 1.0])
+def test_stars_on_an_even_ground_are_a_night_sky(gain: float) -> None:
+    """A day scene in little light keeps differences between its parts; a sky has none."""
+    g = torch.Generator().manual_seed(0)
+    sky = 0.05 + 0.005 * torch.randn(3, 128, 128, generator=g)
+    at = torch.randint(0, 128, (2, 60), generator=g)
+    sky[:, at[0], at[1]] = 0.8
+    dark = 2 * gain * sky - 1
+    light = Light(map_size=0, scales="auto")
+    assert exposure(dark).starry
+    assert not darkness(exposure(dark)).config
+    assert float(light.init(dark[None], torch.zeros(1))["linear"]) == 0
+    day = read_image(EXAMPLES / "clean" / "coffee.png").pixels
+    scene = light(day[None], Phi(log_gain=torch.tensor([[-3.0]]), linear=torch.ones(1)))[0]
+    scene[:, at[0], at[1]] = 1.0
+    assert not exposure(scene).starry
+    assert darkness(exposure(scene)).config == "low_light"
 
 
 def test_what_is_brighter_than_white_is_explained_by_white() -> None:

@@ -31,15 +31,6 @@ def shaped(spectrum: NoiseSpectrum, height: int, width: int, seed: int = 0) -> T
     return complement(-spectrum.on_grid(height, width), 0.0, normal(1, 3, height, width, seed=seed))
 
 
-def flat(y: Tensor, sigma: float) -> Tensor:
-    """What a perfect prior makes of a photo of one grey."""
-    return torch.full_like(y, 0.1)
-
-
-def read(y: Tensor) -> NoiseSpectrum | None:
-    return read_spectrum(y, flat, normal(*reduce_half(y).shape))
-
-
 def test_the_opponent_channels_are_orthonormal() -> None:
     x = normal(2, 3, 5, 7)
     assert torch.allclose(from_opponent(to_opponent(x)), x, atol=1e-6)
@@ -72,7 +63,7 @@ def test_noise_and_its_complement_are_white(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("factor", [0.3, 1.0])
 def test_coloured_noise_is_found(size: tuple[int, int], factor: float) -> None:
     truth = FALLING.scaled(factor)
-    found = read((0.1 + shaped(truth, *size)).clamp(-1, 1))
+    found = read_spectrum((0.1 + shaped(truth, *size)).clamp(-1, 1))
     assert found is not None
     assert found.coloured
     assert found.level == pytest.approx(truth.level, rel=0.2)
@@ -81,25 +72,40 @@ def test_coloured_noise_is_found(size: tuple[int, int], factor: float) -> None:
 
 @pytest.mark.parametrize("sigma", [0.03, 0.2])
 def test_white_noise_is_white(sigma: float) -> None:
-    found = read(0.1 + sigma * normal(1, 3, 160, 200))
+    found = read_spectrum(0.1 + sigma * normal(1, 3, 160, 200))
     assert found is not None
     assert not found.coloured
     assert found.level == pytest.approx(sigma, rel=0.15)
 
 
+def halves(dark: float, bright: float) -> Tensor:
+    """An image that is dark on the left, with a value of its own on the right."""
+    return torch.where(torch.arange(192) < 96, dark, bright).expand(1, 3, 160, 192)
+
+
 def test_noise_that_depends_on_the_brightness_is_found_in_the_mean() -> None:
-    """The noise of a dark half says nothing about that of a bright one."""
-    brightness = torch.where(torch.arange(192) < 96, -0.6, 0.6).expand(1, 3, 160, 192)
-    strength = torch.where(torch.arange(192) < 96, 0.2, 1.0)
-    noise = strength * shaped(FALLING, 160, 192)
-
-    def known(y: Tensor, sigma: float) -> Tensor:
-        return torch.nn.functional.interpolate(brightness, y.shape[-2:], mode="nearest")
-
-    found = read_spectrum(brightness + noise, known, normal(1, 3, 80, 96))
+    """As that of a camera, it is a little less where there is more light."""
+    noise = halves(1.2, 0.8) * shaped(FALLING, 160, 192)
+    found = read_spectrum(halves(-0.6, 0.6) + noise)
     assert found is not None
-    expected = math.sqrt((0.2**2 + 1) / 2) * FALLING.level
-    assert found.level == pytest.approx(expected, rel=0.25)
+    expected = math.sqrt((1.2**2 + 0.8**2) / 2) * FALLING.level
+    assert found.level == pytest.approx(expected, rel=0.3)
+
+
+def test_shadows_without_noise_say_nothing_about_it() -> None:
+    """A tone curve that is flat near black takes the noise away there."""
+    noise = halves(0.2, 1.0) * shaped(FALLING, 160, 192)
+    found = read_spectrum(halves(-0.94, 0.2) + noise)
+    assert found is not None
+    assert found.level > 0.4 * FALLING.level
+
+
+def test_texture_of_one_brightness_is_no_noise() -> None:
+    truth = FALLING.scaled(0.2)
+    texture = halves(0.0, 5.0) * shaped(truth, 160, 192, seed=1)
+    found = read_spectrum(halves(-0.5, 0.5) + shaped(truth, 160, 192) + texture)
+    assert found is not None
+    assert found.level < 1.5 * truth.level
 
 
 def test_half_the_size_has_the_spectrum_of_the_lower_frequencies() -> None:
@@ -110,9 +116,9 @@ def test_half_the_size_has_the_spectrum_of_the_lower_frequencies() -> None:
 
 
 def test_a_small_photo_shows_no_spectrum() -> None:
-    assert read(normal(1, 3, 40, 40)) is None
-    assert read(normal(1, 3, 5, 90)) is None
+    assert read_spectrum(normal(1, 3, 40, 40)) is None
+    assert read_spectrum(normal(1, 3, 5, 90)) is None
 
 
 def test_a_clipped_photo_shows_no_spectrum() -> None:
-    assert read(torch.ones(1, 3, 160, 160)) is None
+    assert read_spectrum(torch.ones(1, 3, 160, 160)) is None
