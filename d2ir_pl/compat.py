@@ -38,6 +38,14 @@ def cpu_computes_in_bfloat16() -> bool:
         return False
 
 
+def changes(tensor: Tensor) -> int:
+    """How often a tensor was changed in place, which those of inference mode do not tell.
+
+    Known to hold for PyTorch 2.13.
+    """
+    return tensor._version
+
+
 @contextmanager
 def watching_operations(watch: Callable[[list[Tensor], list[Tensor]], None]) -> Iterator[None]:
     """Call a function after every operation on tensors inside, those of backward passes too.

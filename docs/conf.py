@@ -45,7 +45,7 @@ autodoc_default_options = {"members": True}  # those with a docstring of their o
 autodoc_inherit_docstrings = False
 nitpick_ignore_regex = [
     (r"py:.*", r"(torch|nn|numpy|PIL|os|pathlib|collections|datetime|typing)\..*"),
-    (r"py:.*", r"Console|Path|Tensor|UNetModel|timedelta"),
+    (r"py:.*", r"Console|Path|Tensor|FastUNet|UNetModel|timedelta"),
     (r"py:.*", r"(.*\.)?(ResultFolder|Schedule|Photo|UNetFlags)"),
     (r"py:.*", r"(.*\.)?(Image|Input|Prior|Terminated|Usage)Error"),
 ]

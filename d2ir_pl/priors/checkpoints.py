@@ -10,7 +10,8 @@ from safetensors import SafetensorError, safe_open
 
 from d2ir_pl.errors import PriorError
 from d2ir_pl.priors.architecture import ScheduleConfig, check_unet
-from d2ir_pl.priors.guided_diffusion import UNetFlags, UNetPrior, empty_prior, meta_unet
+from d2ir_pl.priors.flags import UNetFlags
+from d2ir_pl.priors.guided_diffusion import UNetPrior, empty_prior, meta_unet
 from d2ir_pl.priors.network import Tile
 from d2ir_pl.priors.state_dict import (
     UnusableWeightsError,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from d2ir_pl.diffusion import Prior, Schedule
 from d2ir_pl.errors import PriorError
 from d2ir_pl.priors.memory import AllocationCounter, total_memory
+from d2ir_pl.priors.unet import Enlarging
 
 Tile = int | Literal["auto"]
 """Largest side in pixels that a prior sees at once; `auto` is its own choice."""
@@ -97,11 +98,7 @@ class NetworkPrior(Prior):
         not depend on the batch, which is predicted in parts where it has to be.
         """
         device = next(self.unet.parameters()).device
-        if device.type == "cpu":
-            order = torch.contiguous_format if gradient else torch.channels_last
-            for kernel in self.unet.parameters():
-                if kernel.ndim == 4:
-                    kernel.data = kernel.data.contiguous(memory_format=order)
+        self._order_weights(device)
         weights = sum(p.nbytes for p in self.unet.parameters())
         share = _CPU_SHARE if device.type == "cpu" else _GPU_SHARE
         memory = share * max(0, total_memory(device) - weights)
@@ -112,6 +109,22 @@ class NetworkPrior(Prior):
         if self._largest_tile is not None:
             side = min(self._largest_tile, math.isqrt(self.pixels))
             self.use_tiles(max(self.smallest_tile, side))
+
+    def _order_weights(self, device: torch.device) -> None:
+        """Put the weights of convolutions into the order that is fastest on a device.
+
+        Channels-last is that of CPUs, and of the tensor cores of a GPU in half precision; features
+        then have it too.
+        """
+        half = self.compute_dtype != torch.float32
+        last = device.type == "cpu" or (device.type == "cuda" and half)
+        order = torch.channels_last if last else torch.contiguous_format
+        for kernel in self.unet.parameters():
+            if kernel.ndim == 4:
+                kernel.data = kernel.data.contiguous(memory_format=order)
+        for layer in self.unet.modules():
+            if isinstance(layer, Enlarging):
+                layer.kernel()  # now, as it is kept, so that no evaluation is charged for it
 
     def bytes_per_pixel(self, gradient: bool) -> float:
         """Memory that an evaluation takes for each pixel of an image, as counted in a small one.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from d2ir_pl.priors.download import RemoteFile
-from d2ir_pl.priors.guided_diffusion import UNetFlags
+from d2ir_pl.priors.flags import UNetFlags
 
 
 @dataclass(frozen=True)

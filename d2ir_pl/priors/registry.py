@@ -12,7 +12,7 @@ from d2ir_pl.errors import PriorError
 from d2ir_pl.priors.checkpoints import checkpoint_problem, load_checkpoint, load_safetensors
 from d2ir_pl.priors.diffusers import folder_files, load_folder
 from d2ir_pl.priors.download import cache_dir, download
-from d2ir_pl.priors.guided_diffusion import UNetFlags
+from d2ir_pl.priors.flags import UNetFlags
 from d2ir_pl.priors.network import NetworkPrior, Tile
 from d2ir_pl.priors.published import PUBLISHED, PublishedPrior
 from d2ir_pl.priors.state_dict import foreign_file

@@ -48,6 +48,14 @@ def test_torch_tells_whether_the_cpu_has_bfloat16() -> None:
         assert compat.cpu_computes_in_bfloat16() in (True, False)
 
 
+def test_torch_tells_how_often_a_tensor_was_changed() -> None:
+    with reaching("torch", "Tensor._version", "compat.changes"):
+        weight = torch.ones(3)
+        before = compat.changes(weight)
+        weight.mul_(2)
+        assert compat.changes(weight) > before
+
+
 def test_torch_tells_of_operations_and_their_backward_passes() -> None:
     weight = torch.ones(3, requires_grad=True)
     seen: list[tuple[list[torch.Tensor], list[torch.Tensor]]] = []
@@ -224,14 +232,25 @@ def test_classes_that_jsonargparse_derives_are_known() -> None:
 
 
 def test_guided_diffusion_has_the_parts_that_are_replaced() -> None:
-    what = "the attention of its U-Net under these names"
-    with reaching("guided-diffusion-sdk", what, "d2ir_pl/priors/guided_diffusion.py"):
-        from guided_diffusion.unet import AttentionBlock, QKVAttention, QKVAttentionLegacy
+    what = "the parts of its U-Net under these names"
+    with reaching("guided-diffusion-sdk", what, "d2ir_pl/priors/unet.py"):
+        from guided_diffusion.unet import (
+            AttentionBlock,
+            QKVAttention,
+            QKVAttentionLegacy,
+            ResBlock,
+            Upsample,
+        )
 
         for new, kind in ((False, QKVAttentionLegacy), (True, QKVAttention)):
             block = AttentionBlock(32, num_heads=4, use_new_attention_order=new)
             assert isinstance(block.attention, kind)
             assert block.num_heads == 4
+        enlarging = ResBlock(32, 32, 0.0, up=True)
+        assert isinstance(enlarging.x_upd, Upsample)
+        assert len(enlarging.in_layers) == 3
+        assert len(enlarging.out_layers) == 4
+        assert Upsample(32, True).conv.kernel_size == (3, 3)
 
 
 def private(name: str) -> bool:

@@ -58,13 +58,13 @@ def test_descriptions_of_anything_are_refused_before_anything_is_built(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built: list[dict[str, Any]] = []
-    usual: Any = vars(guided_diffusion)["UNetModel"]
+    usual: Any = vars(guided_diffusion)["FastUNet"]
 
     def watched(**arguments: Any) -> Any:
         built.append(arguments)
         return usual(**arguments)
 
-    monkeypatch.setattr(guided_diffusion, "UNetModel", watched)
+    monkeypatch.setattr(guided_diffusion, "FastUNet", watched)
     path = tmp_path / "p.safetensors"
     cases = [(CONFIG | {key: value}, SCHEDULE) for key in CONFIG for value in WRONG]
     cases += [(CONFIG, SCHEDULE | {key: value}) for key in SCHEDULE for value in WRONG]
