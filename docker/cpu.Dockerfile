@@ -18,7 +18,7 @@ RUN pip install ${TORCH}
 
 WORKDIR /src
 COPY . .
-RUN pip install -c constraints.txt ".[demo]" \
+RUN pip install -c constraints.txt ".[demo,photos]" \
     && install --directory --mode 1777 /cache
 
 # Published priors are kept in /cache; give it a volume to keep them for the next container.

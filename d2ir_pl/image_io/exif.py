@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from PIL import ExifTags, Image
-from PIL.TiffImagePlugin import TiffImageFile
 
 ORIENTATION_TAG = 274
 """Number of the EXIF and TIFF tag that says how the stored pixels are turned."""
@@ -80,16 +79,15 @@ def upright(block: bytes) -> bytes | None:
     return bytes(data)
 
 
-def of_tiff(image: TiffImageFile, left_out: Collection[int]) -> bytes | None:
+def without(exif: Image.Exif, left_out: Collection[int]) -> bytes | None:
     """The EXIF data of a TIFF file, whose first directory they share with the pixels.
 
     Args:
-        image: file as Pillow has opened it.
+        exif: data as Pillow has read them.
         left_out: tags of the first directory that are of the pixels.
     """
     try:
-        exif, kept = image.getexif(), Image.Exif()
-        inner = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
+        kept, inner = Image.Exif(), (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
         for tag in set(exif) - set(left_out) - set(inner):
             kept[tag] = exif[tag]
         for tag in inner:

@@ -2,7 +2,7 @@
 
 PNG goes through imagecodecs and TIFF through tifffile, because Pillow reduces most 16-bit files to
 8 bits (and its libtiff writes to the terminal); Pillow reads the other formats and all headers but
-those of TIFF files.
+those of TIFF files. HEIC photos and the raw files of cameras need libraries of an extra.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import imagecodecs
 from PIL import (
@@ -33,16 +33,22 @@ from PIL import (
 )
 
 from d2ir_pl.errors import ImageError
+from d2ir_pl.image_io.forgiving import decoded
+from d2ir_pl.image_io.heif import HEIF, heif_size, read_heif
 from d2ir_pl.image_io.jpeg import file_tables
+from d2ir_pl.image_io.jpeg_xl import JPEG_XL, jpeg_xl_size, read_jpeg_xl
 from d2ir_pl.image_io.metadata import COLOUR_CHUNKS, Metadata
 from d2ir_pl.image_io.photo import Photo, Raster, RefusedError, check_size, to_photo
 from d2ir_pl.image_io.pillow import orientation, pillow_raster, stored
+from d2ir_pl.image_io.pnm import PNM, pnm_size, read_pnm
+from d2ir_pl.image_io.raw import RAW, RAW_EXTENSIONS, raw_size, read_raw
 from d2ir_pl.image_io.tiff import TIFF, read_tiff, tiff_size
 from d2ir_pl.schema import MAX_PIXELS
 
 EXTENSIONS: frozenset[str] = frozenset(
     {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".webp", ".avif"}
-    | {".gif", ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm"}
+    | {".gif", ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm", ".pam", ".pfm"}
+    | {".heic", ".heif", ".hif", ".jxl", *RAW_EXTENSIONS}
 )
 """Suffixes of the files that are taken for images in a folder."""
 
@@ -52,7 +58,6 @@ PALETTE = 16
 _MOST_EXIF, _MOST_COLOUR = 2**24, 64
 """Bytes of a chunk with EXIF data, and of one that tells of colours, at most."""
 
-_PNM_SIXTEEN_BITS = re.compile(rb"P[2356]" + 3 * rb"(?:\s|#[^\n]*\n)+(\d+)")
 # Openers are called directly: Image.open would enforce Pillow's process-wide pixel limit, and would
 # also try formats that run other programs.
 _OPENERS: dict[re.Pattern[bytes], Callable[[BinaryIO], ImageFile.ImageFile]] = {
@@ -72,9 +77,10 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     Raises:
         ImageError: if the file is missing, unreadable or no image.
     """
-    with _opened(Path(path)) as stream:
-        if TIFF.match(_head(stream)):
-            height, width, rotation = tiff_size(stream)
+    path = Path(path)
+    with _opened(path) as stream:
+        if (reader := _reader(stream, path)) is not None:
+            height, width, rotation = reader.size(stream)
         else:
             image = _open_header(stream)
             (width, height), rotation = image.size, orientation(image)
@@ -96,15 +102,11 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
         ImageError: if the file is missing, unreadable, damaged, too large, or of an unsupported
             kind.
     """
-    with _opened(Path(path)) as stream:
-        head = _head(stream)
-        pnm = _PNM_SIXTEEN_BITS.match(head)
-        if TIFF.match(head):
-            raster = read_tiff(stream, max_pixels)
-        elif pnm and int(pnm[3]) > 255:
-            raise RefusedError("is a 16-bit PNM file; convert it to a 16-bit PNG or TIFF file")
-        else:
-            raster = _read_other(stream, max_pixels)
+    path = Path(path)
+    with _opened(path) as stream:
+        reader = _reader(stream, path)
+        read = _read_other if reader is None else reader.read
+        raster = read(stream, max_pixels)
         stream.seek(0)
         return to_photo(raster, hashlib.file_digest(stream, "sha256").hexdigest())
 
@@ -154,12 +156,44 @@ def _head(stream: BinaryIO) -> bytes:
     return head
 
 
+class _Reader(NamedTuple):
+    """Reads a kind of file that Pillow does not read, or not in full.
+
+    Attributes:
+        start: first bytes of such a file.
+        size: reads the height and width as stored, and the EXIF orientation, from the header.
+        read: reads the photo, unless it has more pixels than are allowed.
+    """
+
+    start: re.Pattern[bytes]
+    size: Callable[[BinaryIO], tuple[int, int, int]]
+    read: Callable[[BinaryIO, int], Raster]
+
+
+_RAW = _Reader(RAW, raw_size, read_raw)
+_READERS = (
+    _RAW,
+    _Reader(TIFF, tiff_size, read_tiff),
+    _Reader(HEIF, heif_size, read_heif),
+    _Reader(JPEG_XL, jpeg_xl_size, read_jpeg_xl),
+    _Reader(PNM, pnm_size, read_pnm),
+)
+
+
+def _reader(stream: BinaryIO, path: Path) -> _Reader | None:
+    """What reads a file; None for Pillow. Only the suffix tells most raw files from TIFF."""
+    head = _head(stream)
+    if path.suffix.lower() in RAW_EXTENSIONS and TIFF.match(head):
+        return _RAW
+    return next((reader for reader in _READERS if reader.start.match(head)), None)
+
+
 def _open_header(stream: BinaryIO) -> ImageFile.ImageFile:
     """A file that is not TIFF as a Pillow image whose pixels are not decoded yet."""
     head = _head(stream)
     opener = next((opener for start, opener in _OPENERS.items() if start.match(head)), None)
     if opener is None:
-        known = "PNG, JPEG, TIFF, WebP, AVIF, GIF, BMP or PNM"
+        known = "PNG, JPEG, TIFF, HEIC, RAW, WebP, AVIF, JPEG XL, GIF, BMP or PNM"
         raise RefusedError(f"is not a {known} image; convert it to one of these")
     image = opener(stream)
     is_png = isinstance(image, PngImagePlugin.PngImageFile)
@@ -204,7 +238,8 @@ def _read_other(stream: BinaryIO, max_pixels: int) -> Raster:
         if colours >= PALETTE:
             notes.append(f"a palette of {colours} colours: their dither passes for noise")
     if not isinstance(image, PngImagePlugin.PngImageFile):
-        raster = pillow_raster(image, profile, rotation, tables)
+        whole = decoded(image, stream)
+        raster = pillow_raster(whole, profile, rotation, tables)
         lossless = raster.codec == "WebP" and _is_lossless(stream)
         codec = "" if lossless else raster.codec
         as_stored = replace(raster.stored, lossless=raster.stored.lossless or lossless)

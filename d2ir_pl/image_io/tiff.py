@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import re
 import struct
@@ -16,7 +17,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
 
-from d2ir_pl.image_io.exif import ORIENTATION_TAG, of_tiff
+from d2ir_pl.image_io.exif import ORIENTATION_TAG, without
 from d2ir_pl.image_io.metadata import Metadata, iptc_of
 from d2ir_pl.image_io.photo import Raster, RefusedError, Stored, check_size
 from d2ir_pl.image_io.pillow import cmyk_to_srgb
@@ -34,6 +35,7 @@ _SMALL = 2**22
 """Pixels that may be decoded of any page: a small one may lie in a tile of usual size."""
 
 _JPEG_HEADER = 2**16
+_MOST_PAGES = 16
 
 # The number of samples of a pixel in each colour space that is read, without alpha.
 _TIFF_COLOURS = {
@@ -49,7 +51,7 @@ _TIFF_COLOURS = {
 def tiff_size(stream: BinaryIO) -> tuple[int, int, int]:
     """The height and width as stored, and the orientation, from the header only."""
     with tifffile.TiffFile(stream) as tiff:
-        page = tiff.pages.first
+        page = _photo(tiff)
         return page.imagelength, page.imagewidth, _orientation(page)
 
 
@@ -75,7 +77,7 @@ def _metadata(stream: BinaryIO) -> Metadata:
     image = TiffImageFile(stream)
     tags = image.tag_v2
     iptc = iptc_of(_bytes(tags.get(33723))) or iptc_of(_bytes(tags.get(34377)))
-    exif = of_tiff(image, OF_PIXELS)
+    exif = without(image.getexif(), OF_PIXELS)
     return Metadata.of(exif, _bytes(tags.get(700)), iptc, image.info.get("dpi"))
 
 
@@ -89,17 +91,19 @@ def _bytes(value: object) -> bytes | None:
 def _read(stream: BinaryIO, max_pixels: int) -> Raster:
     """The pixels of the first page."""
     with tifffile.TiffFile(stream) as tiff:
-        page = tiff.pages.first
+        page = _photo(tiff)
         check_size(page.imagelength, page.imagewidth, max_pixels)
         _check_segments(page, stream, max_pixels)
         samples = _samples(page, file_size=tiff.filehandle.size)
-        pages, profile, orientation = len(tiff.pages), page.iccprofile, _orientation(page)
+        profile, orientation = page.iccprofile, _orientation(page)
+        pages = len(tiff.pages) if page is tiff.pages.first else 1
     notes = [f"multi-page: the first of {pages} pages is used"] if pages > 1 else []
     bits = page.bitspersample
     white = 1 if samples.dtype.kind == "f" else 2**bits - 1
     if page.photometric == PHOTOMETRIC.PALETTE:
-        # Palettes hold 16 bits an entry, by convention made from 8.
-        palette = np.asarray(page.colormap) >> 8
+        # Palettes hold 16 bits an entry, by convention made from 8; some programs write these 8.
+        palette = np.asarray(page.colormap)
+        palette = palette >> 8 if palette.max(initial=0) > 255 else palette
         if palette.shape != (3, 2**bits):
             raise RefusedError("has a damaged palette; export it again as a PNG file")
         return Raster(palette.T[samples[..., 0]], 255, 8, orientation, profile, tuple(notes))
@@ -117,6 +121,25 @@ def _read(stream: BinaryIO, max_pixels: int) -> Raster:
         notes += more
     depth = 8 if bits <= 8 else 16
     return Raster(samples, white, depth, orientation, profile, tuple(notes))
+
+
+def _photo(tiff: tifffile.TiffFile) -> Any:
+    """The page of the photo: the first one, unless that is a small copy of another."""
+    first: Any = tiff.pages.first
+    others: list[Any] = [*itertools.islice(tiff.pages, 1, _MOST_PAGES)]
+    for page in (first, *others):
+        others += [*itertools.islice(page.pages or (), _MOST_PAGES)]
+    larger = [page for page in others if _is_small_copy(first, page)]
+    return max(larger, key=lambda page: page.imagelength, default=first)
+
+
+def _is_small_copy(first: Any, page: Any) -> bool:
+    """Whether a page shows the photo of another one, in fewer pixels."""
+    height, width = page.imagelength, page.imagewidth
+    if height <= first.imagelength or width <= first.imagewidth or page.is_reduced:
+        return False
+    ratio = first.imagewidth * height / max(1, first.imagelength * width)
+    return bool(first.is_reduced) or (0.95 < ratio < 1.05 and height >= 2 * first.imagelength)
 
 
 def _orientation(page: tifffile.TiffPage) -> int:

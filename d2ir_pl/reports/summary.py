@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 
 from d2ir_pl.console import say
 from d2ir_pl.results.folder import ResultFolder
-from d2ir_pl.results.record import means
+from d2ir_pl.results.record import Record, means
 
 _NAMED = 3
 """Images without a result, of which there is no other word, that are named at most."""
@@ -46,8 +46,8 @@ def report_summary(
             console,
             f"mean{which} " + ", ".join(f"{name} {value:.2f}" for name, value in scores.items()),
         )
-    for record in failed:
-        say(console, f"failed: {record.name}: {record.reason}")
+    for line in _failures(failed):
+        say(console, f"failed: {line}")
     if missing:
         images = "1 image has" if len(missing) == 1 else f"{len(missing)} images have"
         shown = ", ".join([*missing[:_NAMED], *(["..."] if len(missing) > _NAMED else [])])
@@ -55,3 +55,30 @@ def report_summary(
     if limit:
         say(console, limit)
     return 1 if failed or missing else 0
+
+
+def _failures(failed: Sequence[Record]) -> Iterator[str]:
+    """A line for each image that failed, and one for all that failed for the same reason."""
+    groups: dict[str, list[tuple[str, Record]]] = {}
+    for record in failed:
+        file, reason = _parted(record)
+        groups.setdefault(reason, []).append((file, record))
+    for reason, members in groups.items():
+        if len(members) == 1:
+            record = members[0][1]
+            yield f"{record.name}: {record.reason}"
+            continue
+        files = [file for file, _ in members]
+        named = ", ".join([*files[:_NAMED], *(["..."] if len(files) > _NAMED else [])])
+        each = "each " if reason.startswith(("is ", "has ", "cannot ", "does ")) else ""
+        yield f"{len(files)} photos ({named}): {each}{reason}"
+
+
+def _parted(record: Record) -> tuple[str, str]:
+    """The name of the file that failed, and what is said of it."""
+    name = record.name.rpartition("/")[2]
+    at = record.reason.find(name)
+    file, space, reason = record.reason[max(at, 0) :].partition(" ")
+    if at < 0 or " " in name or not space:
+        return record.name, record.reason
+    return file, reason

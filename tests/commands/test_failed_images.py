@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -235,3 +236,17 @@ def test_a_process_that_waits_for_a_dead_one_says_so_in_a_sentence(
     error = capsys.readouterr().err.strip()
     assert error.startswith("d2ir: another process has died: the run stops;")
     assert "GLHF" not in error
+
+
+def test_photos_that_fail_for_the_same_reason_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (tmp_path / "in").mkdir()
+    for number in range(5):
+        (tmp_path / "in" / f"IMG_{number}.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    assert predict(tmp_path / "in", tmp_path / "out") == 1
+    lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith("failed")]
+    assert len(lines) == 1
+    assert "5 photos (IMG_0.HEIC, IMG_1.HEIC, IMG_2.HEIC, ...): each is a HEIC photo" in lines[0]
+    assert "pip install 'd2ir_pl[photos]'" in lines[0]

@@ -22,7 +22,7 @@ from image_files import (
 )
 from PIL import Image
 
-from d2ir_pl.image_io import EXTENSIONS, ImageError, image_size, read_image, write_png
+from d2ir_pl.image_io import EXTENSIONS, image_size, read_image, write_png
 
 # ---- Eight bits ----
 
@@ -211,12 +211,20 @@ def test_every_sixteen_bit_value_survives(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("plain", [False, True])
-def test_sixteen_bit_pnm_is_refused_rather_than_reduced(tmp_path: Path, plain: bool) -> None:
+@pytest.mark.parametrize("white", [300, 1023, 65535])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_sixteen_bit_pnm_is_read_in_full(
+    tmp_path: Path, plain: bool, white: int, channels: int
+) -> None:
+    samples = noise(5, 7, channels, dtype=np.uint16).astype(int) % (white + 1)
+    number = {(True, 1): 2, (True, 3): 3, (False, 1): 5, (False, 3): 6}[plain, channels]
+    body = b" ".join(b"%d" % v for v in samples.flat) if plain else samples.astype(">u2").tobytes()
     path = tmp_path / "deep.ppm"
-    body = b"1 2 3\n" if plain else bytes(6)
-    path.write_bytes(b"P%d\n# 65 bytes\n1 1\n65535\n" % (3 if plain else 6) + body)
-    with pytest.raises(ImageError, match=r"deep\.ppm .*16-bit"):
-        read_image(path)
+    path.write_bytes(b"P%d\n# 65 bytes\n7 5\n%d\n" % (number, white) + body)
+    assert image_size(path) == (5, 7)
+    photo = read_image(path)
+    assert photo.bit_depth == 16
+    np.testing.assert_array_equal(levels(photo, white), np.broadcast_to(samples, (5, 7, 3)))
 
 
 # ---- Several frames, orientation, shape ----
