@@ -124,8 +124,10 @@ def restore(
             images have; it is taken as known. With the degradation `auto`, its kind is too.
         observer: a function that is told of every step, with the positions of its images.
         second_opinion: whether a result that is likely to be further from the truth than its image
-            is replaced by that of a gentler hypothesis, or by the image itself; None is true where
-            the degradation is `auto`. A degradation that is known from `start` is not doubted.
+            is replaced by that of a gentler hypothesis, or by the image itself, and whether an
+            image to be enlarged is restored as if made smaller with and without anti-aliasing;
+            None is what the config says, and true for `auto`. A degradation that is known from
+            `start` is not doubted.
 
     Returns:
         A `Restored`; a list of them where several images are given.
@@ -165,9 +167,7 @@ def restore(
                 seed=seed,
                 sigma_y=sigma_y,
                 num_samples=task.num_samples,
-                second_opinion=task.degradation is None
-                if second_opinion is None
-                else second_opinion,
+                second_opinion=task.second_opinion if second_opinion is None else second_opinion,
             )
             for n, attempted in outcome.restored.items():
                 own = outcome.plans.get(n, plan)

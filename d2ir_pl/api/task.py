@@ -28,12 +28,14 @@ class Task:
         method: how they are restored; None for what suits the chosen degradation.
         num_samples: number of restorations of each image.
         start: parameters that are known from an earlier restoration; None if they are not.
+        second_opinion: whether other hypotheses are tried, where nothing else is said.
     """
 
     degradation: Degradation | None
     method: RestorationMethod | None
     num_samples: int = 1
     start: SavedPhi | None = None
+    second_opinion: bool = False
 
     def started(self, start: str | os.PathLike[str] | None) -> Task:
         """The same with the parameters known that the `.json` of a photo holds.
@@ -70,11 +72,13 @@ class Task:
         """
         if method is not None and not isinstance(method, RestorationMethod):
             raise UsageError(f"method must be a method such as D2IR(), not {_kind(method)}")
-        samples = 1
+        samples, opinion = 1, False
         if isinstance(degradation, str):
             model = configs.shipped_model(degradation)
             samples = int(model.get("num_samples", 1))
-            if model.get("degradation") == "auto":
+            chosen = model.get("degradation") == "auto"
+            opinion = bool(model.get("second_opinion", chosen))
+            if chosen:
                 degradation = None
             else:
                 setup = configs.load(degradation)
@@ -94,7 +98,7 @@ class Task:
             )
         samples = samples if num_samples is None else num_samples
         require("num_samples", samples, 1)
-        return cls(degradation, method, samples)
+        return cls(degradation, method, samples, second_opinion=opinion)
 
     def check(self, samples: Sequence[Sample], prior: Prior) -> None:
         """Refuse what can be refused before the first image is restored.

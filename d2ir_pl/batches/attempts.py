@@ -68,13 +68,20 @@ class Outcome:
         restored: images that were restored.
         failed: reasons for the others.
         traces: tracebacks of what was raised for them, for whoever looks for the fault.
-        plans: how images were restored that a second opinion has made other plans for.
+        plans: how images were restored for which other plans were made than for the batch.
     """
 
     restored: dict[int, Attempted] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
     traces: dict[int, str] = field(default_factory=dict)
     plans: dict[int, Plan] = field(default_factory=dict)
+
+    def join(self, other: Outcome) -> None:
+        """Add what became of other images of the batch."""
+        self.restored |= other.restored
+        self.failed |= other.failed
+        self.traces |= other.traces
+        self.plans |= other.plans
 
 
 class Attempts:

@@ -11,6 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from d2ir_pl.batches.aliased import as_sampled
 from d2ir_pl.batches.attempts import Attempted, Attempts, Outcome
 from d2ir_pl.batches.plan import Observation, Plan
 from d2ir_pl.batches.second_opinion import reconsidered
@@ -59,19 +60,12 @@ def restore_batch(
         sigma_y: standard deviation of the photos' noise in [0, 1]; estimated if None.
         num_samples: number of restorations of each photo, whose mean is the result.
         second_opinion: whether a gentler hypothesis takes the place of a result that is likely to
-            be further from the truth than its photo.
+            be further from the truth than its photo, and photos that look aliased are restored as
+            such.
     """
 
     def restore(images: Sequence[int], method: RestorationMethod) -> Restoration:
-        def tell(step: Step) -> None:
-            step = replace(step, images=[images[i] for i in step.images])
-            try:
-                for observer in observers:
-                    observer(step)
-            except Exception as error:
-                raise _ObserverError(error) from error
-
-        part = [observations[b] for b in images]
+        part, told = [observations[b] for b in images], _telling(observers, images)
         problem = Problem.of(
             torch.cat([o.y for o in part]),
             Observation.together(part, plan),
@@ -83,34 +77,50 @@ def restore_batch(
         first = [o.first for o in part if o.first is not None]
         if len(first) == len(part):
             problem = replace(problem, first=torch.cat(first))
-        restored = restore_samples(method, num_samples, problem, attempts.prior, tell)
+        restored = restore_samples(method, num_samples, problem, attempts.prior, told)
         return replace(restored, x0=_with_kept(part, restored.x0))
+
+    once_more = partial(
+        restore_batch, attempts, observers=observers, seed=seed, num_samples=num_samples
+    )
 
     def again(b: int, own: Observation, other: Plan, sigma: float | None) -> Attempted | None:
         sigma = sigma_y if sigma is None else sigma
-        found = restore_batch(
-            attempts,
-            {b: own},
-            other,
-            observers,
-            seed=seed,
-            sigma_y=sigma,
-            num_samples=num_samples,
-        )
-        return found.restored.get(b)
+        return once_more({b: own}, other, sigma_y=sigma).restored.get(b)
 
     if not observations:
         return Outcome()
     size = size_of(next(iter(observations.values())).y)
     pixels = math.prod(plan.degradation.frame.output_size(size))
+    plans = {b: as_sampled(o, plan, second_opinion) for b, o in observations.items()}
+    together = [b for b, own in plans.items() if own.degradation is plan.degradation]
     try:
-        outcome = attempts(restore, plan.method, list(observations), pixels)
+        outcome = attempts(restore, plan.method, together, pixels)
     except _ObserverError as failed:
         raise failed.error from failed.error.__cause__
+    outcome.plans |= {b: plans[b] for b in together}
     for b, first in outcome.restored.items() if second_opinion else ():
-        result = reconsidered(first, observations[b], plan, partial(again, b))
+        result = reconsidered(first, observations[b], plans[b], partial(again, b))
         outcome.restored[b], outcome.plans[b] = result
+    for b, own in plans.items():
+        if b not in together:
+            alone = replace(observations[b], degradation=own.degradation)
+            outcome.join(once_more({b: alone}, own, sigma_y=sigma_y))
     return outcome
+
+
+def _telling(observers: Sequence[Observer], images: Sequence[int]) -> Observer:
+    """An observer of some images that tells others, which know them by their positions."""
+
+    def tell(step: Step) -> None:
+        step = replace(step, images=[images[i] for i in step.images])
+        try:
+            for observer in observers:
+                observer(step)
+        except Exception as error:
+            raise _ObserverError(error) from error
+
+    return tell
 
 
 def _with_kept(observations: Sequence[Observation], x0: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
@@ -11,14 +10,12 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from d2ir_pl.degradations.base import Degradation, LinearDegradation
+from d2ir_pl.degradations.base import LinearDegradation
 from d2ir_pl.degradations.frame import Frame
 from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.degradations.ranges import require_range
 from d2ir_pl.errors import require
-from d2ir_pl.estimators.aliasing import aliasing_evidence
 from d2ir_pl.estimators.spectrum import gaussian_covariance
-from d2ir_pl.image_io import Photo
 from d2ir_pl.operators.constants import kept
 from d2ir_pl.operators.convolution import Border, require_border
 from d2ir_pl.operators.interpolation import cubic, cubic_interpolation
@@ -38,9 +35,6 @@ LEAST_WIDTH, GREATEST_WIDTH = 0.3, 1.5
 # Scatter of the logarithm of a width that is read off the spectrum of a small photograph, with its
 # bias.
 SMALL_LOG_WIDTH_SCATTER = 0.1
-# Evidence from which a photo is said to look aliased: on training photographs, 7 % of those that
-# are not, and three quarters of those that are (docs/experiments.md).
-ALIASED = 0.0
 
 
 class Downsampling(LinearDegradation):
@@ -106,24 +100,6 @@ class Downsampling(LinearDegradation):
             self._tell(Phi(none=torch.empty(1, 0)))
         elif width is not None:
             self._tell(Phi(log_width=torch.tensor([[math.log(width)]])))
-
-    def for_images(
-        self,
-        photos: Sequence[Photo],
-        keys: Sequence[str],  # noqa: ARG002
-        degraded: bool = True,
-    ) -> Degradation:
-        """The same, with a sentence if a photo looks aliased where that is not expected."""
-        if not degraded or self.kernel != "bicubic":
-            return self
-        if not any(aliasing_evidence(p.pixels, self.factor) > ALIASED for p in photos):
-            return self
-        warned = copy.copy(self)
-        warned.reasons = (
-            "it looks as if it was made smaller without anti-aliasing, as cv2.resize and web pages "
-            "do, for which this is worse than enlarging: try --config super_resolution_aliased",
-        )
-        return warned
 
     def taps(self, phi: Phi) -> Tensor:
         """`(B, k)` weights with sum 1 along one axis; `(1, k)` where all images share them."""

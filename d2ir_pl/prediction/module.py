@@ -63,8 +63,8 @@ class RestorationModule(SavesItsSettings):
             the degradation must be the same, or `auto`, which takes that from there too.
         second_opinion: whether a result that is likely to be further from the truth than its photo
             is replaced by that of a gentler hypothesis, or by the photo itself, and a note says so;
-            null is true where the degradation is `auto`. Phi that is known from `start` is not
-            doubted.
+            and whether photos that look aliased are enlarged as such. Null is true where the
+            degradation is `auto`. Phi that is known from `start` is not doubted.
     """
 
     rename: Callable[[Batch], Batch] | None = None

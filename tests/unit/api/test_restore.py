@@ -338,9 +338,11 @@ def test_a_jpeg_file_is_restored_by_its_own_tables(
 @pytest.mark.parametrize("name", [name for name in CONFIGS if name != "hdr"])
 def test_every_shipped_config_is_taken_by_its_name(name: str) -> None:
     model = contents(name)["model"]
-    assert model.keys() <= {"prior", "degradation", "method", "num_samples"}
+    known = {"prior", "degradation", "method", "num_samples", "second_opinion"}
+    assert model.keys() <= known
     assert model.get("prior", "natural-small") == "natural-small"
     task = Task.of(name, None, None)
+    assert task.second_opinion == model.get("second_opinion", name == "auto")
     if name == "auto":
         assert (task.degradation, task.method) == (None, None)
         return

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from d2ir_pl import restore
 from d2ir_pl.degradations import Downsampling
-from d2ir_pl.degradations.downsampling import ALIASED
+from d2ir_pl.diagnosis.aliased import DOUBTFUL
 from d2ir_pl.estimators.aliasing import aliasing_evidence
-from d2ir_pl.image_io import Photo, read_image
+from d2ir_pl.image_io import read_image
+from d2ir_pl.restoration import D2IR, DegradationEstimation
 from d2ir_pl.results.metrics import psnr
 
 EXAMPLES = ("astronaut", "chelsea", "coffee")
@@ -36,23 +37,22 @@ def test_aliasing_is_told_by_the_spectrum() -> None:
             for antialias in (True, False)
         )
         assert smooth < -20
-        assert aliased > 0
+        assert aliased > DOUBTFUL
 
 
 def test_what_says_nothing_is_not_called_aliased() -> None:
     noise = torch.randn(3, 48, 48, generator=torch.Generator().manual_seed(0))
     for y in (torch.zeros(3, 48, 48), 0.05 * noise, torch.zeros(3, 9, 60)):
-        assert aliasing_evidence(y, 4) <= ALIASED
+        assert aliasing_evidence(y, 4) <= DOUBTFUL
 
 
-def test_an_aliased_photo_is_told_where_none_is_expected() -> None:
-    photos = [Photo(2 * smaller(clean("coffee"), antialias) - 1) for antialias in (True, False)]
-    degradation = Downsampling(4)
-    assert [len(degradation.for_images([p], ["a"]).reasons) for p in photos] == [0, 1]
-    assert "super_resolution_aliased" in degradation.for_images(photos, ["a", "b"]).reasons[0]
-    assert degradation.for_images(photos[1:], ["a"], degraded=False).reasons == ()
-    assert Downsampling(4, "nearest").for_images(photos[1:], ["a"]).reasons == ()
-    assert degradation.reasons == ()
+def test_an_aliased_photo_is_told_where_it_is_not_restored_otherwise() -> None:
+    photos = [smaller(clean("coffee"), antialias) for antialias in (True, False)]
+    quick = D2IR(DegradationEstimation(start=100, steps=1, cg_iterations=1), stages="estimation")
+    told = [restore(y, Downsampling(4), quick).reasons for y in photos]
+    assert [any("super_resolution_aliased" in reason for reason in own) for own in told] == [0, 1]
+    again = restore(photos[1], Downsampling(4, "nearest"), quick)
+    assert not any("super_resolution_aliased" in reason for reason in again.reasons)
 
 
 @pytest.mark.slow
@@ -62,3 +62,15 @@ def test_an_aliased_photo_is_restored_better_than_enlarged() -> None:
     restored = restore(y, "super_resolution_aliased").restoration.x0
     enlarged = F.interpolate(2 * y[None] - 1, scale_factor=4, mode="bicubic").clamp(-1, 1)
     assert float(psnr(restored, x)) > float(psnr(enlarged, x))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("antialias", [True, False])
+def test_the_config_finds_how_a_photo_was_made_smaller(antialias: bool) -> None:
+    x = clean("astronaut")
+    y = smaller(x, antialias)
+    result = restore(y, "super_resolution_x4")
+    enlarged = F.interpolate(2 * y[None] - 1, scale_factor=4, mode="bicubic").clamp(-1, 1)
+    assert float(psnr(result.restoration.x0, x)) > float(psnr(enlarged, x))
+    assert any("without anti-aliasing" in reason for reason in result.reasons) != antialias
+    assert f"kernel {'bicubic' if antialias else 'bilinear_aliased'}" in repr(result)

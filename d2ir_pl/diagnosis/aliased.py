@@ -1,0 +1,47 @@
+"""Whether a small photo is taken for made without anti-aliasing."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from d2ir_pl.degradations import Downsampling
+from d2ir_pl.estimators.aliasing import aliasing_evidence
+
+DOUBTFUL, ALIASED = 0.0, 9.0
+"""Evidence in its spectrum from which a photo is said to look aliased, and from which it is taken
+for that: on training photographs, 8 % of those that are not, and 70 % of those that are
+(docs/experiments.md)."""
+
+WARNING = (
+    "it looks as if it was made smaller without anti-aliasing, as cv2.resize and web pages do, for "
+    "which this is worse than enlarging: try --config super_resolution_aliased"
+)
+FOUND = (
+    "taken for made smaller without anti-aliasing, as cv2.resize and web pages do, by its "
+    "spectrum: restored as with --config super_resolution_aliased (--model.second_opinion false "
+    "does not)"
+)
+
+
+def sampled(y: Tensor, family: Downsampling, may_change: bool) -> tuple[Downsampling, str]:
+    """The kernel that a photo was made smaller with, where that was taken for `bicubic`.
+
+    Undoing a smoothing that never took place amplifies every edge, and the result explains the
+    photo all the same.
+
+    Args:
+        y: `(3, h, w)` photo in [-1, 1].
+        family: what it is taken for.
+        may_change: whether it may be taken for another one.
+
+    Returns:
+        The family itself or the one for aliased photos, and a sentence where it looks aliased.
+    """
+    if family.kernel != "bicubic":
+        return family, ""
+    evidence = aliasing_evidence(y, family.factor)
+    if evidence <= DOUBTFUL:
+        return family, ""
+    if evidence <= ALIASED or not may_change:
+        return family, WARNING
+    return Downsampling(family.factor, "bilinear_aliased", family.border), FOUND
