@@ -20,11 +20,11 @@ from d2ir_pl.estimators.widths import SHARP_WIDTH
 from d2ir_pl.operators.kernels import gaussian_kernel, kernel_covariance, principal_widths
 
 # Settings were chosen on photographs with synthetic shakes (docs/experiments.md).
-SIZES = (15, 25, 41, 65, 101)
-"""Sides of the kernels that are looked for, as far as the photo is three of them wide."""
+SIZES = (15, 21, 29, 41, 65, 101)
+"""Sides of the kernels that are looked for, as far as the photo is four of them wide."""
 SPACING = 1.4
 """Ratio of the largest side to the next one, at least."""
-SETTINGS = ((6.4e-2, 0.0), (3.2e-2, 0.1))
+SETTINGS = ((3.2e-2, 0.1), (1.6e-2, 0.1))
 """Edge weights, each with the threshold of the minimal pixels."""
 PARAMETRIC_SIZE = 41
 """Largest side of a straight motion or a disk, whose search takes the square of its time."""
@@ -36,6 +36,8 @@ SPECTRUM_WEIGHT, SPECTRUM_LIMIT = 2.0, 0.25
 it counts: noise that is not white has a spectrum of its own."""
 QUICK_DOUBT = 0.1
 """What speaks against every guess but the Gaussian where a quick deconvolution decides."""
+SIMPLE = ("motion", "disk")
+"""Sources of guesses of which one is kept on a short list."""
 SAME = 0.97
 """Likeness above which two kernels are taken for one."""
 
@@ -76,15 +78,23 @@ def guesses(y: Tensor, sigma_y: Tensor, largest: int, seen: Tensor | None = None
     major = principal_widths(covariance[0])[0]
     gaussian = Guess("gaussian", gaussian_kernel(covariance, _odd(6 * major, largest))[0])
     grey = (image[0].mean(0) + 1) / 2
-    sizes = _sizes(min(largest, _odd_below(min(grey.shape) / 3)))
+    sizes = _sizes(min(largest, _odd_below(min(grey.shape) / WINDOW_KERNELS)))
     if not sizes or float(grey.std()) < 1e-3:
         return [gaussian]
-    side = max(WINDOW, WINDOW_KERNELS * sizes[-1])
-    windows = edge_windows(grey, side, WINDOWS, None if seen is None else seen.cpu()).tolist()
-    parts = torch.stack([grey[t : t + side, s : s + side] for t, s in windows])
-    hypotheses = [Hypothesis(size, w, m) for size in sizes for w, m in SETTINGS]
-    edges = [Guess("edges", trimmed(centred(k))) for k in kernels_of_edges(parts, hypotheses)]
+    edges = _of_edges(grey, sizes, None if seen is None else seen.cpu())
     return [gaussian, *_parametric(image, sigma, min(largest, PARAMETRIC_SIZE)), *edges]
+
+
+def _of_edges(grey: Tensor, sizes: Sequence[int], seen: Tensor | None) -> list[Guess]:
+    """Kernels of several sizes that the edges show, in windows that are some kernels wide."""
+    found = []
+    for size in sizes:
+        side = max(WINDOW, WINDOW_KERNELS * size)
+        windows = edge_windows(grey, side, WINDOWS, seen).tolist()
+        parts = torch.stack([grey[t : t + side, s : s + side] for t, s in windows])
+        hypotheses = [Hypothesis(size, w, m) for w, m in SETTINGS]
+        found += [Guess("edges", trimmed(centred(k))) for k in kernels_of_edges(parts, hypotheses)]
+    return found
 
 
 def _parametric(y: Tensor, sigma: Tensor, size: int) -> list[Guess]:
@@ -113,7 +123,8 @@ def likeliest(y: Tensor, sigma_y: Tensor, found: Sequence[Guess]) -> Guess:
 def shortlist(y: Tensor, found: Sequence[Guess], count: int) -> list[Guess]:
     """The first guess, and those that lead to the best images by a quick deconvolution.
 
-    Of guesses that are nearly the same kernel, the better one is kept.
+    Of guesses that are nearly the same kernel, the better one is kept, and of a straight motion and
+    a disk: narrow ones, which change the photo little, lead to images that this look finds good.
 
     Args:
         y: `(C, H, W)` photo in [-1, 1].
@@ -126,9 +137,10 @@ def shortlist(y: Tensor, found: Sequence[Guess], count: int) -> list[Guess]:
     if len(found) == 1:
         return list(found)
     kept = [0]
-    kernels = _stacked(found)
     for i in _quick_scores(y, found).argsort().tolist():
-        if len(kept) < count and all(_likeness(kernels[i], kernels[j]) < SAME for j in kept):
+        new = all(likeness(found[i].kernel, found[j].kernel) < SAME for j in kept)
+        simple = sum(found[j].source in SIMPLE for j in kept)
+        if len(kept) < count and new and not (simple and found[i].source in SIMPLE):
             kept.append(i)
     return [found[i] for i in kept]
 
@@ -157,6 +169,13 @@ def handicaps(y: Tensor, sigma_y: Tensor, found: Sequence[Guess], doubt: float) 
     return against + evidence.clamp(-SPECTRUM_LIMIT, SPECTRUM_LIMIT)
 
 
+def likeness(a: Tensor, b: Tensor) -> float:
+    """The cosine of two kernels, of any sides, at their best shift."""
+    size = (a.shape[-1] + b.shape[-1],) * 2
+    product = torch.fft.rfft2(a, s=size) * torch.fft.rfft2(b, s=size).conj()
+    return float(torch.fft.irfft2(product, s=size).max() / (a.norm() * b.norm()))
+
+
 def _quick_scores(y: Tensor, found: Sequence[Guess]) -> Tensor:
     """The unlikeliness `(n,)` of the images that a quick deconvolution leads to."""
     grey = (y.detach().cpu().float().mean(0) + 1) / 2
@@ -171,13 +190,6 @@ def _stacked(found: Sequence[Guess]) -> Tensor:
     """The kernels `(n, k, k)` of guesses, at the size of the largest."""
     largest = max(guess.size for guess in found)
     return torch.stack([padded(guess.kernel, largest) for guess in found])
-
-
-def _likeness(a: Tensor, b: Tensor) -> float:
-    """The cosine of two kernels at their best shift."""
-    size = (2 * a.shape[-1],) * 2
-    product = torch.fft.rfft2(a, s=size) * torch.fft.rfft2(b, s=size).conj()
-    return float(torch.fft.irfft2(product, s=size).max() / (a.norm() * b.norm()))
 
 
 def _sizes(largest: int) -> list[int]:

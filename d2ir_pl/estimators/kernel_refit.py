@@ -2,7 +2,7 @@
 
     k = argmin ||k * grad x - grad y||^2 + c ||k||^2    over k >= 0, sum k = 1
 
-on the part of the photo where the kernel stays inside x. The smaller half of the gradients of x is
+on the part of the photo where the kernel stays inside x. Weak gradients of x are
 set to zero: what is weak in a restoration is more often wrong than what is strong. Accelerated
 projected gradients solve it.
 
@@ -21,10 +21,10 @@ from torch import Tensor
 from d2ir_pl.operators.convolution import fast_size, wrapped
 
 # Settings were chosen on photographs with synthetic shakes (docs/experiments.md).
-WEAK = 0.5
+WEAK = 0.8
 """Share of the gradients of x that are set to zero."""
-KERNEL_WEIGHT = 20.0
-"""c for 256x256 pixels in [0, 1]: it grows with the number of pixels."""
+KERNEL_WEIGHT = 0.2
+"""c over the sum of the squared gradients of x that count, which is how much they tell of k."""
 ITERATIONS = 100
 
 
@@ -40,10 +40,12 @@ def refitted(x: Tensor, y: Tensor, kernel: Tensor) -> Tensor:
     r = side // 2
     size = (fast_size(x.shape[-2] + r), fast_size(x.shape[-1] + r))
     spectra, targets, inside = [], [], torch.zeros(2, *size, device=x.device)
+    energy = 0.0
     for i, axis in enumerate((-1, -2)):
         d_x, d_y = x.diff(dim=axis), y.diff(dim=axis)
         strong = d_x.abs() >= d_x.abs().flatten().quantile(WEAK)
         spectra.append(torch.fft.rfft2(strong * d_x, s=size))
+        energy += float((strong * d_x).square().sum())
         target = torch.zeros(size, device=x.device)
         target[: d_y.shape[-2], : d_y.shape[-1]] = d_y
         targets.append(target)
@@ -51,7 +53,7 @@ def refitted(x: Tensor, y: Tensor, kernel: Tensor) -> Tensor:
     s, target = torch.stack(spectra), inside * torch.stack(targets)
     place = torch.arange(side, device=x.device) - r
     rows, columns = place % size[0], place % size[1]
-    weight = KERNEL_WEIGHT * x.numel() / 256**2
+    weight = KERNEL_WEIGHT * energy
 
     def correlated(k: Tensor) -> Tensor:
         spectrum = torch.fft.rfft2(wrapped(k[None], size))

@@ -7,14 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
-from d2ir_pl.degradations import Blur, Degradation, Phi
-from d2ir_pl.degradations.blur_guesses import Guess, guesses, handicaps, shortlist
+from d2ir_pl.degradations import Blur, Compose, Degradation, Identity, Jpeg, Phi
+from d2ir_pl.degradations.blur_guesses import Guess, guesses, handicaps, likeness, shortlist
 from d2ir_pl.diffusion import Prior
 from d2ir_pl.estimators.kernel_worth import unlikeliness
-from d2ir_pl.restoration.kernel_rounds import grey_window, refined, short_walk
+from d2ir_pl.restoration.kernel_rounds import WALK, grey_window, refined, short_walk
 from d2ir_pl.restoration.problem import Problem
-from d2ir_pl.restoration.result import Restoration
+from d2ir_pl.restoration.result import KernelEvidence, Restoration
 from d2ir_pl.restoration.step import Observer
 
 # Settings were chosen on photographs with synthetic shakes (docs/experiments.md).
@@ -22,10 +23,16 @@ ERROR = 0.017
 """What a kernel leaves unexplained, in [0, 1]: enough that a wrong one is not believed."""
 DOUBT = 0.25
 """What speaks against every guess but the Gaussian, in the units of `unlikeliness`."""
-CANDIDATES = 4
+CANDIDATES = 5
 """Kernels that a walk is taken for."""
+RIVAL = 0.1
+"""Lead below which the rounds decide between two kernels of edges."""
 WINDOW = 192
 """Side in pixels of the part of a large photo that the contest looks at, at least."""
+SAME_SHAPE = 0.9
+"""Likeness above which two kernels are taken for one in what is said of how sure one is."""
+TEMPERATURE = 0.1
+"""Difference of scores that makes a guess e times less likely."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +48,41 @@ class Verdict:
     scores: list[float]
 
     @property
-    def winner(self) -> Guess:
-        """The kernel that leads to the best image."""
-        return self.guesses[self.scores.index(min(self.scores))]
+    def order(self) -> list[int]:
+        """The places of the guesses, best first."""
+        return sorted(range(len(self.guesses)), key=self.scores.__getitem__)
 
     @property
-    def lead(self) -> float:
-        """By how much the winner's score is less than the next one's; infinity if alone."""
-        ordered = sorted(self.scores)
-        return ordered[1] - ordered[0] if len(ordered) > 1 else math.inf
+    def winner(self) -> Guess:
+        """The kernel that leads to the best image."""
+        return self.guesses[self.order[0]]
+
+    @property
+    def contenders(self) -> list[Guess]:
+        """The winner, and the next kernel of edges where both are of edges and about as likely."""
+        if self.winner.source != "edges":
+            return [self.winner]
+        least = min(self.scores)
+        near = [i for i in self.order if self.scores[i] < least + RIVAL]
+        return [self.guesses[i] for i in near if self.guesses[i].source == "edges"][:2]
+
+    @property
+    def nfe(self) -> int:
+        """Number of network evaluations that the contest took."""
+        return WALK.steps * len(self.guesses) if len(self.guesses) > 1 else 0
+
+    def evidence(self) -> KernelEvidence:
+        """How sure the winner's shape is, as probabilities exp(-score / `TEMPERATURE`) have it."""
+        winner = self.winner
+        others = [
+            score
+            for guess, score in zip(self.guesses, self.scores, strict=True)
+            if guess is not winner and likeness(guess.kernel, winner.kernel) < SAME_SHAPE
+        ]
+        least = min(self.scores)
+        odds = math.fsum(math.exp((least - score) / TEMPERATURE) for score in others)
+        lead = min(others) - least if others else None
+        return KernelEvidence(winner.source, len(self.guesses), lead, 1 / (1 + odds))
 
 
 def contest(problem: Problem, prior: Prior) -> list[Verdict]:
@@ -60,10 +93,11 @@ def contest(problem: Problem, prior: Prior) -> list[Verdict]:
     gradients are (`unlikeliness`); a kernel, the less it explains the spectrum (`handicaps`).
 
     Args:
-        problem: blurred photos, whose degradation is a `Blur` with an unknown kernel.
+        problem: blurred photos, whose degradation has a contest.
         prior: diffusion prior.
     """
-    return [_verdict(problem.select([b]), prior) for b in range(len(problem))]
+    rows = (problem.select([b]) for b in range(len(problem)))
+    return [_verdict(_only_blurred(row), prior) for row in rows]
 
 
 Restore = Callable[[Problem, Phi, Prior, Observer, float | None], Restoration]
@@ -72,7 +106,11 @@ the channels, in [0, 1], if that is known."""
 
 
 def has_contest(degradation: Degradation) -> bool:
-    """Whether the kernel of a degradation is found by a contest."""
+    """Whether the kernel of a degradation, or of the first of several, is found by a contest."""
+    if isinstance(degradation, Compose):
+        later = degradation.parts[1:]
+        same_size = all(part.frame == Identity().frame for part in later)
+        return same_size and has_contest(degradation.parts[0])
     return isinstance(degradation, Blur) and degradation.estimated and degradation.start == "edges"
 
 
@@ -88,28 +126,69 @@ def each_with_its_kernel(
         restore: called with each photo as a batch of one, whose degradation has kernels as large as
             the photo's, with its parameters, and with the error that a refined kernel leaves.
     """
-    degradation = problem.degradation
-    assert isinstance(degradation, Blur)
 
     def told_of(b: int) -> Observer:
         return lambda step: observer(replace(step, images=[b]))
 
     parts = []
-    for b, verdict in enumerate(contest(problem, prior)):
+    for b in range(len(problem)):
         own = problem.select([b])
-        kernel, error = verdict.winner.kernel, None
+        blurred = _only_blurred(own)
+        verdict = _verdict(blurred, prior)
+        kernel, error, nfe = verdict.winner.kernel, None, verdict.nfe
         if len(verdict.guesses) > 1 and verdict.winner.source != "gaussian":
-            found = refined(own, kernel, prior)
-            kernel, error = found.kernel, found.error
-        kernel = kernel.to(problem.y)
-        phi = Phi(logits=kernel[None].clamp_min(1e-30).log())
-        own = replace(own, degradation=degradation.resized(kernel.shape[-1]))
-        part = restore(own, phi, prior, told_of(b), error)
-        parts.append(replace(part, phi=degradation.embedded(part.phi)))
+            found = refined(blurred, [guess.kernel for guess in verdict.contenders], prior)
+            kernel, error, nfe = found.kernel, found.error, nfe + found.nfe
+        family, phi = _with_kernel(own, kernel.to(problem.y))
+        part = restore(replace(own, degradation=family), phi, prior, told_of(b), error)
+        phi, nfe = _embedded(problem.degradation, part.phi), nfe + part.nfe[0]
+        parts.append(replace(part, phi=phi, nfe=[nfe], kernels=[verdict.evidence()]))
     return Restoration.join(parts)
 
 
+def _only_blurred(problem: Problem) -> Problem:
+    """A photo, a batch of one, with what happened to it after the blur undone as far as it goes.
+
+    What a compression has rounded off cannot be undone, and counts as noise.
+    """
+    degradation = problem.degradation
+    if not isinstance(degradation, Compose):
+        return problem
+    y, sigma = problem.y, problem.sigma_y
+    for part in reversed(degradation.parts[1:]):
+        lifted = part.lift(y, part.init(y, sigma))
+        # Brightness and colours take the noise with them.
+        gain = lifted.flatten(1).std(1) / y.flatten(1).std(1).clamp_min(1e-6)
+        y, sigma = lifted, sigma if isinstance(part, Jpeg) else sigma * gain
+    return replace(problem, y=y, sigma_y=sigma, degradation=degradation.parts[0], first=None)
+
+
+def _with_kernel(problem: Problem, kernel: Tensor) -> tuple[Degradation, Phi]:
+    """The family of a photo with kernels of the size of one, and its parameters with that one."""
+    degradation = problem.degradation
+    phi = Phi(logits=kernel[None].clamp_min(1e-30).log())
+    if isinstance(degradation, Compose):
+        blur = degradation.parts[0]
+        assert isinstance(blur, Blur)
+        told = blur.resized(kernel.shape[-1]).told(phi)
+        family = Compose([told, *degradation.parts[1:]])
+        return family, family.init(problem.y, problem.sigma_y)
+    assert isinstance(degradation, Blur)
+    return degradation.resized(kernel.shape[-1]), phi
+
+
+def _embedded(degradation: Degradation, phi: Phi) -> Phi:
+    """Parameters with a smaller kernel as those of a family."""
+    if isinstance(degradation, Compose):
+        blur, name = degradation.parts[0], "0.logits"
+        assert isinstance(blur, Blur)
+        return phi.replace(**{name: blur.embedded(Phi(logits=phi[name]))["logits"]})
+    assert isinstance(degradation, Blur)
+    return degradation.embedded(phi)
+
+
 def _verdict(problem: Problem, prior: Prior) -> Verdict:
+    """The verdict about a blurred photo, a batch of one."""
     degradation = problem.degradation
     assert isinstance(degradation, Blur)
     y, sigma = problem.y[0], problem.sigma_y[0]

@@ -6,18 +6,21 @@ is left unexplained gets less:
 
     s <- min(s, sqrt(sigma^2 + unexplained^2 (misfit - sigma^2))),    s^2 = sigma^2 + m^2,
 
-but never so little that a walk explains more of the photo than its noise allows, which is a misfit
-of less than (share sigma)^2 (`assumed_error.py`). The image of a kernel that is nearly right has
-the sharp edges that the prior knows, and those show the kernel better than edges that were made by
-a threshold do. The last m is what a restoration with the refined kernel should assume.
+but m shrinks slowly, by `SLOWNESS` at most, and never so far that a walk explains more of the photo
+than its noise allows, which is a misfit of less than (share sigma)^2 (`assumed_error.py`). The
+image of a kernel that is nearly right has the sharp edges that the prior knows, and those show the
+kernel better than edges that were made by a threshold do. The last m is what a restoration with the
+refined kernel should assume.
 
 A photo with few edges says little of its kernel, which then drifts. The refined kernel is kept only
-where its image is about as likely as that of the first one.
+where its image is about as likely as that of the first one. Where several kernels are about as
+likely, each takes the first rounds, and the one whose image is then the likeliest takes the others.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -38,14 +41,16 @@ from d2ir_pl.restoration.step import silent
 # Settings were chosen on photographs with synthetic shakes (docs/experiments.md).
 WALK = DegradationEstimation(phi_steps=0, steps=6)
 """The short walk that shows what a kernel leads to."""
-FIRST_ERROR = 0.017
+FIRST_ERROR = 0.015
 """What the kernel is taken to leave unexplained in the first round, in [0, 1]."""
 UNEXPLAINED = 1.7
 """Error that the next round assumes over what a round leaves unexplained beyond the noise."""
 RECOVERY = 1.5
 """Exponent by which the assumed error goes with what a walk leaves unexplained."""
-ROUNDS = 8
-"""Rounds at most."""
+SLOWNESS = 0.7
+"""Least share of the assumed error that the next round assumes."""
+ROUNDS, HEATS = 6, 2
+"""Rounds at most, and those after which one of several kernels is chosen."""
 GROWTH = 2
 """Pixels by which a kernel may grow to each side in a round."""
 WINDOW = 256
@@ -65,44 +70,72 @@ class Refined:
     Attributes:
         kernel: `(k, k)` of a correlation, centred.
         error: what it leaves unexplained beside the noise, of the mean of the channels, in [0, 1].
+        nfe: number of network evaluations that this took.
     """
 
     kernel: Tensor
     error: float
+    nfe: int
 
 
-def refined(problem: Problem, kernel: Tensor, prior: Prior) -> Refined:
-    """A better kernel than the given one, or the given one where none is found.
+def refined(problem: Problem, kernels: Sequence[Tensor], prior: Prior) -> Refined:
+    """A better kernel than the given ones, or the first of them where none is found.
 
     Args:
         problem: a blurred photo, a batch of one.
-        kernel: `(k, k)` of a correlation, centred.
+        kernels: `(k, k)` of correlations, centred, the likeliest first.
         prior: diffusion prior.
     """
-    window = grey_window(problem, WINDOW, kernel.shape[-1])
-    y = (window.y[0].mean(0) + 1) / 2
-    first = now = kernel.to(y)
-    start: float | None = None
-    error = FIRST_ERROR
-    seen = 1.0 if window.observed is None else float(window.observed.mean())
-    for _ in range(ROUNDS):
-        x, residual = short_walk(window, now[None], error, prior)
-        left = math.sqrt(float(residual.mean(1).square().mean()) / seen) / 2
-        error = next_error(error, left, float(window.sigma_y) / 2)
-        if start is None:
-            start = float(unlikeliness(x, residual))
-        image = (x[0].mean(0) + 1) / 2
-        wide = refitted(image, y, padded(now, now.shape[-1] + 2 * GROWTH))
-        before, now = now, centred(trimmed(wide, share=1e-3))
-        side = max(before.shape[-1], now.shape[-1])
-        change = (padded(now, side) - padded(before, side)).norm() / now.norm()
-        if float(change) < SETTLED:
-            break
-    x, residual = short_walk(window, now[None], FIRST_ERROR, prior)
-    assert start is not None
-    if float(unlikeliness(x, residual)) > start + SLACK:
-        return Refined(first, FIRST_ERROR)
-    return Refined(now, error)
+    window = grey_window(problem, WINDOW, max(kernel.shape[-1] for kernel in kernels))
+    paths = [_Path(window, kernel, prior) for kernel in kernels]
+    for path in paths if len(paths) > 1 else ():
+        path.advance(HEATS)
+    best = min(paths, key=lambda path: path.score)
+    best.advance(ROUNDS)
+    nfe = sum(path.nfe for path in paths) + WALK.steps
+    x, residual = short_walk(window, best.kernel[None], FIRST_ERROR, prior)
+    if float(unlikeliness(x, residual)) > best.start + SLACK:
+        return Refined(best.first, FIRST_ERROR, nfe)
+    return Refined(best.kernel, best.error, nfe)
+
+
+class _Path:
+    """What becomes of one kernel, round by round.
+
+    Attributes:
+        first, kernel: the given kernel, and the present one.
+        error: what it is assumed to leave unexplained.
+        start, score: how unlikely the image of the first round was, and that of the last one.
+        nfe: network evaluations that it took.
+    """
+
+    def __init__(self, window: Problem, kernel: Tensor, prior: Prior) -> None:
+        self._window, self._prior = window, prior
+        self._y = (window.y[0].mean(0) + 1) / 2
+        self._seen = 1.0 if window.observed is None else float(window.observed.mean())
+        self.first = self.kernel = kernel.to(self._y)
+        self.error, self.start, self.score = FIRST_ERROR, math.inf, math.inf
+        self.nfe, self._rounds, self._settled = 0, 0, False
+
+    def advance(self, rounds: int) -> None:
+        """Go on until there were so many rounds in all, or the kernel changes no more."""
+        while self._rounds < rounds and not self._settled:
+            self._round()
+
+    def _round(self) -> None:
+        now = self.kernel
+        x, residual = short_walk(self._window, now[None], self.error, self._prior)
+        self.score = float(unlikeliness(x, residual))
+        self.start = self.score if not self._rounds else self.start
+        left = math.sqrt(float(residual.mean(1).square().mean()) / self._seen) / 2
+        self.error = next_error(self.error, left, float(self._window.sigma_y) / 2)
+        wide = padded(now, now.shape[-1] + 2 * GROWTH)
+        found = refitted((x[0].mean(0) + 1) / 2, self._y, wide)
+        self.kernel = centred(trimmed(found, share=1e-3))
+        side = max(now.shape[-1], self.kernel.shape[-1])
+        change = (padded(self.kernel, side) - padded(now, side)).norm() / self.kernel.norm()
+        self._settled = float(change) < SETTLED
+        self._rounds, self.nfe = self._rounds + 1, self.nfe + WALK.steps
 
 
 def next_error(error: float, left: float, noise: float) -> float:
@@ -118,7 +151,8 @@ def next_error(error: float, left: float, noise: float) -> float:
     # What a walk leaves goes with a power of what it assumes.
     least = assumed * (SHARE * noise / max(left, 1e-9)) ** RECOVERY
     following = max(min(assumed, math.hypot(noise, beyond)), least)
-    return min(FIRST_ERROR, math.sqrt(max(following**2 - noise**2, 0.0)))
+    following = max(math.sqrt(max(following**2 - noise**2, 0.0)), SLOWNESS * error)
+    return min(FIRST_ERROR, following)
 
 
 def short_walk(

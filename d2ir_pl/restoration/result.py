@@ -16,6 +16,24 @@ Losses = dict[Stage, list[list[float]]]
 """The misfit at every step of every image of the batch, by stage."""
 
 
+@dataclass(frozen=True)
+class KernelEvidence:
+    """How sure a kernel is that was chosen among several guesses.
+
+    Attributes:
+        source: what the chosen one was read off: `gaussian`, `motion`, `disk` or `edges`.
+        guesses: number of guesses that a walk was taken for.
+        lead: by how much its score is better than that of the best guess of another shape; None
+            where there is no other.
+        sure: probability in [0, 1] of its shape among the guesses.
+    """
+
+    source: str
+    guesses: int
+    lead: float | None
+    sure: float
+
+
 @dataclass
 class Restoration:
     """A batch of restored images and what explains them.
@@ -34,6 +52,7 @@ class Restoration:
             the units of [-1, 1]; None for methods that assume nothing of the kind.
         std: `(B, 1, H, W)` standard deviation of several restorations in the units of x0; None
             where there is one.
+        kernels: for each image, how sure its kernel is; empty where no kernels were compared.
     """
 
     x0: Tensor
@@ -46,6 +65,7 @@ class Restoration:
     reblurred: Tensor | None = None
     std: Tensor | None = None
     model_error: Tensor | None = None
+    kernels: list[KernelEvidence] = field(default_factory=list)
 
     def select(self, images: Sequence[int]) -> Restoration:
         """The restoration of some images of the batch."""
@@ -62,6 +82,7 @@ class Restoration:
             reblurred=None if self.reblurred is None else rows_of(self.reblurred, rows),
             std=None if self.std is None else rows_of(self.std, rows),
             model_error=None if self.model_error is None else self.model_error[rows],
+            kernels=[self.kernels[b] for b in rows] if self.kernels else [],
         )
 
     @staticmethod
@@ -73,7 +94,8 @@ class Restoration:
         """
         first = parts[0]
         reblurred = [part.reblurred for part in parts if part.reblurred is not None]
-        std = [part.std for part in parts if part.std is not None]
+        several = any(part.std is not None for part in parts)
+        std = [torch.zeros_like(part.x0[:, :1]) if part.std is None else part.std for part in parts]
         errors = [part.model_error for part in parts if part.model_error is not None]
         return Restoration(
             x0=torch.cat([part.x0 for part in parts]),
@@ -87,8 +109,9 @@ class Restoration:
                 for stage in first.losses
             },
             reblurred=torch.cat(reblurred) if reblurred else None,
-            std=torch.cat(std) if std else None,
+            std=torch.cat(std) if several else None,
             model_error=torch.cat(errors) if errors else None,
+            kernels=[evidence for part in parts for evidence in part.kernels],
         )
 
     def to(self, device: torch.device | str) -> Restoration:

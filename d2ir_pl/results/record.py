@@ -38,6 +38,9 @@ class Record:
         sigma_y: standard deviation of the photo's noise.
         model_error: standard deviation of what the degradation was taken not to express, beside the
             noise.
+        kernel: how sure a kernel is that was chosen among several guesses: the `source` of the
+            chosen one, the number of `guesses` that were compared, its `lead` over the best guess
+            of another shape, and how `sure` it is, a probability; empty where none were.
         residual: mean square of what is left unexplained of the photo.
         stopped_by: what ended the restoration.
         nfe: number of network evaluations.
@@ -78,6 +81,7 @@ class Record:
     seed: Count | None = None
     sigma_y: Amount | None = None
     model_error: Amount | None = None
+    kernel: dict[str, Any] = field(default_factory=dict)
     residual: Amount | None = None
     stopped_by: StoppedBy | Literal[""] = ""
     nfe: Count | None = None

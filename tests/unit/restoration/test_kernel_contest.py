@@ -6,7 +6,7 @@ from gaussian_prior import GaussianPrior
 from shaken import blurred, corner, discs
 from torch import Tensor
 
-from d2ir_pl.degradations import Blur, GaussianBlur, Phi
+from d2ir_pl.degradations import Blur, Compose, Downsampling, GaussianBlur, Jpeg, Light, Phi
 from d2ir_pl.degradations.blur_guesses import Guess
 from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.priors import NetworkPrior
@@ -19,6 +19,7 @@ from d2ir_pl.restoration.kernel_rounds import (
     refined,
     short_walk,
 )
+from d2ir_pl.restoration.kernel_rounds import WALK as SHORT_WALK
 from d2ir_pl.restoration.step import Step
 from d2ir_pl.results.metrics import kernel_similarity
 
@@ -35,6 +36,9 @@ def test_only_an_unknown_free_kernel_has_a_contest() -> None:
     assert has_contest(Blur(21))
     for degradation in (known, Blur(21, start="spectrum"), GaussianBlur(21)):
         assert not has_contest(degradation)
+    assert has_contest(Compose([Blur(21), Light(), Jpeg()]))
+    assert not has_contest(Compose([Light(), Blur(21)]))
+    assert not has_contest(Compose([Blur(21), Downsampling(2)]))
 
 
 def test_the_kernel_of_a_shake_wins_and_gets_no_worse(
@@ -47,11 +51,16 @@ def test_the_kernel_of_a_shake_wins_and_gets_no_worse(
     assert verdict.winner.source == "edges"
     before = float(kernel_similarity(verdict.winner.kernel, corner()))
     assert before > 0.85
-    assert verdict.lead > 0
-    after = refined(shaken, verdict.winner.kernel, natural_small)
+    evidence = verdict.evidence()
+    assert (evidence.source, evidence.guesses) == ("edges", 2)
+    assert evidence.lead is not None
+    assert evidence.lead > 0
+    assert evidence.sure > 0.5
+    after = refined(shaken, [verdict.winner.kernel], natural_small)
+    assert after.nfe == 2 * SHORT_WALK.steps
     assert float(kernel_similarity(after.kernel, corner())) > before - 0.02
     assert float(after.kernel.sum()) == pytest.approx(1, abs=1e-4)
-    assert 0 <= after.error < FIRST_ERROR
+    assert 0 <= after.error <= FIRST_ERROR
 
 
 def test_a_photo_is_restored_as_if_alone_with_a_kernel_of_its_own_size() -> None:
@@ -66,6 +75,21 @@ def test_a_photo_is_restored_as_if_alone_with_a_kernel_of_its_own_size() -> None
     for b in range(2):
         alone = method.restore(problem(y).select([b]), GaussianPrior())
         assert torch.allclose(alone.x0[0], together.x0[b], atol=1e-4)
+
+
+def test_a_shake_is_found_below_what_happened_after_it() -> None:
+    """A photo that was darkened afterwards has the same shake."""
+    shaken = blurred(discs(), corner(), 0.01)
+    light = Light(0.7)
+    dark = light(shaken, light.draw([image_generator(0, "light")], shaken))
+    photo = Problem.of(dark, Compose([Blur(15), Light()]), [image_generator(0, "photo")])
+    result = D2IR(WALK, stages="estimation").restore(photo, GaussianPrior())
+    assert result.phi["0.logits"].shape == (1, 15, 15)
+    (evidence,) = result.kernels
+    assert evidence.source == "edges"
+    assert result.nfe[0] > evidence.guesses * WALK.steps
+    kernel = Blur(15).kernel(Phi(logits=result.phi["0.logits"]))[0]
+    assert float(kernel_similarity(kernel, corner())) > 0.8
 
 
 def test_a_sharp_photo_comes_back_as_it_was() -> None:
@@ -113,5 +137,28 @@ def test_the_least_score_wins() -> None:
     found = [Guess("gaussian", corner()), Guess("edges", corner().T), Guess("disk", corner())]
     verdict = Verdict(found, [0.5, -0.25, 0.0])
     assert verdict.winner is found[1]
-    assert verdict.lead == 0.25
+    assert verdict.contenders == [found[1]]
     assert Verdict(found[:1], [0.0]).winner is found[0]
+
+
+def test_how_sure_a_kernel_is_follows_its_lead_over_other_shapes() -> None:
+    """A guess of the same shape, here the disk, says nothing against the winner."""
+    found = [Guess("gaussian", corner().T), Guess("edges", corner()), Guess("disk", corner(15))]
+    sure = []
+    for score in (-0.2499, 0.0, 0.5):
+        evidence = Verdict(found, [score, -0.25, -0.24]).evidence()
+        assert evidence.lead == pytest.approx(score + 0.25)
+        sure.append(evidence.sure)
+    assert sure[0] == pytest.approx(0.5, abs=0.01)
+    assert sure == sorted(sure)
+    alone = Verdict(found[:1], [0.0])
+    assert (alone.evidence().lead, alone.evidence().sure, alone.nfe) == (None, 1.0, 0)
+
+
+def test_the_rounds_decide_between_kernels_of_edges_that_are_about_as_likely() -> None:
+    kinds = ("gaussian", "edges", "motion", "edges", "edges")
+    found = [Guess(kind, corner()) for kind in kinds]
+    close = Verdict(found, [0.01, 0.0, 0.02, 0.05, 0.06])
+    assert close.contenders == [found[1], found[3]]
+    assert Verdict(found, [0.01, 0.0, 0.02, 0.3, 0.4]).contenders == [found[1]]
+    assert Verdict(found, [-0.01, 0.0, 0.02, 0.05, 0.06]).contenders == [found[0]]
