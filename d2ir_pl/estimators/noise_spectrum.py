@@ -11,8 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from d2ir_pl.estimators.cosine_threshold import thresholded
+from d2ir_pl.operators.noise_shape import PER_CYCLE, on_grid
+from d2ir_pl.operators.opponent import from_opponent, to_opponent
 
-BLOCK = 16
+BLOCK = PER_CYCLE // 2
 """Side in pixels of the blocks whose cosine transforms show the noise by frequency."""
 STRIDE = 8
 RADII = 24
@@ -52,21 +54,6 @@ _REDUNDANCY = 0.6
 """Share of the coefficients of a band that count as independent: neighbouring ones are alike."""
 _FIRST, _LAST, _FACTOR = 0.02, 0.45, math.sqrt(2)
 
-_OPPONENT = ((1.0, 1.0, 1.0), (1.0, 0.0, -1.0), (1.0, -2.0, 1.0))
-
-
-def to_opponent(x: Tensor) -> Tensor:
-    """Luminance and two differences of colours of `(..., 3, h, w)`, by an orthonormal matrix.
-
-    Camera noise has most of its power in the first, and white noise is white in each.
-    """
-    return torch.einsum("ck,...khw->...chw", _opponent(x), x)
-
-
-def from_opponent(x: Tensor) -> Tensor:
-    """The inverse of `to_opponent`."""
-    return torch.einsum("ck,...chw->...khw", _opponent(x), x)
-
 
 @dataclass(frozen=True, eq=False)
 class NoiseSpectrum:
@@ -104,12 +91,7 @@ class NoiseSpectrum:
         It is that of a coefficient of an orthonormal transform, and sigma^2 everywhere for white
         noise.
         """
-        radius = 2 * BLOCK * torch.hypot(*_frequencies(height, width))
-        radius = radius.clamp_max(RADII - 1 - 1e-3)
-        below = radius.long()
-        share = (radius - below).to(self.power)
-        below = below.to(self.power.device)
-        return (1 - share) * self.power[:, below] + share * self.power[:, below + 1]
+        return on_grid(self.power, (height, width))
 
     def halved(self) -> NoiseSpectrum:
         """The spectrum of the photo at half its height and width."""
@@ -150,7 +132,7 @@ def enlarge(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, size=like.shape[-2:], mode="bicubic", align_corners=False)
 
 
-def read_spectrum(y: Tensor) -> NoiseSpectrum | None:
+def read_spectrum(y: Tensor, camera: bool = True) -> NoiseSpectrum | None:
     """Estimate the noise of a photo by frequency.
 
     A guide without noise and fine detail is made at half the photo's size, by thresholds that
@@ -163,6 +145,9 @@ def read_spectrum(y: Tensor) -> NoiseSpectrum | None:
 
     Args:
         y: `(1, 3, h, w)` photo in [-1, 1].
+        camera: whether it is a sharp photo with the noise of a camera, which falls toward the
+            finest frequencies by no more than `STEEPEST`, and is in all tones what the tone with
+            the least of it tells; if not, each tone tells its own.
 
     Returns:
         The spectrum, or None for a photo that is too small to show one.
@@ -185,6 +170,8 @@ def read_spectrum(y: Tensor) -> NoiseSpectrum | None:
         if level < BELIEVED * removed or removed >= _LAST:
             break
         removed *= _FACTOR
+    if not camera:
+        return _spectrum(powers, level)
     # Texture adds to what is found, and never takes from it: no tone has more noise than the least
     # of all tones allows.
     shape = _shape(tones)
@@ -276,16 +263,3 @@ def _radius(like: Tensor) -> Tensor:
 
 def _within(radius: Tensor, band: tuple[int, int]) -> Tensor:
     return (radius >= band[0]) & (radius < band[1])
-
-
-def _frequencies(height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Vertical and horizontal frequencies in cycles a pixel, as `torch.fft.rfft2` orders them."""
-    vertical, horizontal = torch.fft.fftfreq(height), torch.fft.rfftfreq(width)
-    grid = torch.meshgrid(vertical, horizontal, indexing="ij")
-    return grid[0], grid[1]
-
-
-def _opponent(like: Tensor) -> Tensor:
-    matrix = torch.tensor(_OPPONENT, dtype=like.dtype, device=like.device)
-    orthonormal: Tensor = matrix / matrix.norm(dim=1, keepdim=True)
-    return orthonormal

@@ -2,6 +2,7 @@
 
 from d2ir_pl.operators.convolution import Border, ConvolutionOperator
 from d2ir_pl.operators.linear import Jacobian, LinearOperator, Size, size_of
+from d2ir_pl.operators.noise_shape import NoiseShape
 from d2ir_pl.operators.pointwise import GrayscaleOperator, IdentityOperator, MaskOperator
 from d2ir_pl.operators.separable import SeparableOperator
 from d2ir_pl.operators.svd import SVD, Circulant, Diagonal, Grey, Separable
@@ -18,6 +19,7 @@ __all__ = [
     "Jacobian",
     "LinearOperator",
     "MaskOperator",
+    "NoiseShape",
     "Separable",
     "SeparableOperator",
     "Size",

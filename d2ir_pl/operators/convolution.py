@@ -10,6 +10,8 @@ from torch import Tensor
 
 from d2ir_pl.operators.constants import kept
 from d2ir_pl.operators.linear import Size
+from d2ir_pl.operators.noise_shape import NoiseShape
+from d2ir_pl.operators.opponent import from_opponent, to_opponent
 from d2ir_pl.operators.padding import PadMode, pad, pad_adjoint
 
 Border = Literal["extend", "reflect", "replicate", "circular"]
@@ -68,11 +70,21 @@ class ConvolutionOperator:
             return _trim(x, *self._pads)
         return pad_adjoint(x, *self._pads, self._mode)
 
-    def precondition(self, g: Tensor, rho: Tensor) -> Tensor:
-        """The inverse for periodic images, close to the exact one away from the borders."""
+    def precondition(self, g: Tensor, rho: Tensor, shape: NoiseShape | None = None) -> Tensor:
+        """The inverse for periodic images, close to the exact one away from the borders.
+
+        Args:
+            g: `(B, C, H, W)`.
+            rho: `(B, 1, 1, 1)`.
+            shape: that of the noise, by which A is whitened; A alone if None.
+        """
         if self._inverse is None or self._inverse[0] is not rho:
-            self._inverse = rho, 1 / (self._back.abs() ** 2 + rho)
-        return _trim(self._filter(_zero_pad(g, *self._pads), self._inverse[1]), *self._pads)
+            seen = self._back.abs() ** 2
+            seen = seen if shape is None else seen * shape.weight(self.circle)
+            self._inverse = rho, 1 / (seen + rho)
+        g = g if shape is None else to_opponent(g)
+        x = _trim(self._filter(_zero_pad(g, *self._pads), self._inverse[1]), *self._pads)
+        return x if shape is None else from_opponent(x)
 
     def _filter(self, x: Tensor, transfer: Tensor) -> Tensor:
         filtered: Tensor = torch.fft.irfft2(torch.fft.rfft2(x) * transfer, s=self.circle)

@@ -1,10 +1,12 @@
-"""A linear map of whose values some are not observed."""
+"""A linear map whose values are observed not at all, or with noise of some shape."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
+from d2ir_pl.operators.convolution import ConvolutionOperator
 from d2ir_pl.operators.linear import LinearOperator
+from d2ir_pl.operators.noise_shape import NoiseShape
 
 
 class WeightedOperator:
@@ -16,15 +18,42 @@ class WeightedOperator:
     """
 
     def __init__(self, operator: LinearOperator, weight: Tensor) -> None:
-        self._operator = operator
+        self.operator = operator
         self._weight = weight
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._weight * self._operator.forward(x)
+        return self._weight * self.operator.forward(x)
 
     def adjoint(self, r: Tensor) -> Tensor:
-        return self._operator.adjoint(self._weight * r)
+        return self.operator.adjoint(self._weight * r)
 
     def precondition(self, g: Tensor, rho: Tensor) -> Tensor:
         """That of A, as if everything were observed."""
-        return self._operator.precondition(g, rho)
+        return self.operator.precondition(g, rho)
+
+
+class WhitenedOperator:
+    """W A, where W makes the noise n of y = A x + n white (`NoiseShape.whiten`).
+
+    Args:
+        operator: A.
+        shape: that of the noise.
+    """
+
+    def __init__(self, operator: LinearOperator, shape: NoiseShape) -> None:
+        self._operator, self._shape = operator, shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._shape.whiten(self._operator.forward(x))
+
+    def adjoint(self, r: Tensor) -> Tensor:
+        return self._operator.adjoint(self._shape.whiten(r))
+
+    def precondition(self, g: Tensor, rho: Tensor) -> Tensor:
+        """About (A^T W W A + rho)^-1 g; without the W where A is no convolution."""
+        inner = self._operator
+        if isinstance(inner, WeightedOperator):
+            inner = inner.operator
+        if isinstance(inner, ConvolutionOperator):
+            return inner.precondition(g, rho, self._shape)
+        return inner.precondition(g, rho)

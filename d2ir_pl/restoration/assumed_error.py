@@ -10,6 +10,8 @@ one of at least the noise for which as much is left as the noise,
 Morozov's discrepancy principle, with a share a little below 1 because a right model explains some
 of the noise as well. The misfit grows with s, and is found by walks over a part of the photo.
 
+Where the noise is not white, the assumed error has its shape.
+
 Source: Morozov, On the solution of functional equations by the method of regularization, 1966;
 Engl, Hanke and Neubauer, Regularization of Inverse Problems, 1996, section 4.3.
 """

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from d2ir_pl.degradations import Degradation, Phi
 from d2ir_pl.diffusion import Prior
@@ -16,6 +16,7 @@ from d2ir_pl.restoration.base import GENTLER, RestorationMethod
 from d2ir_pl.restoration.degradation_estimation import DegradationEstimation
 from d2ir_pl.restoration.kernel_contest import each_with_its_kernel, has_contest
 from d2ir_pl.restoration.latent_optimization import LatentOptimization
+from d2ir_pl.restoration.noise_reading import with_noise_read
 from d2ir_pl.restoration.problem import Problem
 from d2ir_pl.restoration.result import Losses, Restoration
 from d2ir_pl.restoration.step import Observer
@@ -90,6 +91,7 @@ class D2IR(RestorationMethod):
     def solve(self, problem: Problem, prior: Prior, observer: Observer) -> Restoration:
         if has_contest(problem.degradation):
             return each_with_its_kernel(problem, prior, observer, self._restored)
+        problem = with_noise_read(problem)
         return self._restored(problem, problem.init(), prior, observer)
 
     def _restored(
@@ -111,8 +113,7 @@ class D2IR(RestorationMethod):
                 that is known already.
         """
         # What the degradation cannot express counts as noise, but is none of the photo's.
-        assumed, nfe = self._assumed(problem, phi, prior, kernel_error)
-        noisier = replace(problem, sigma_y=assumed)
+        noisier, nfe = self._noisier(problem, phi, prior, kernel_error)
         stopped_by: list[StoppedBy] = ["steps"] * len(problem)
         losses: Losses = {}
         if self.stages == "latent":
@@ -126,18 +127,19 @@ class D2IR(RestorationMethod):
             x, stopped_by, losses = latent.x, latent.stopped_by, {**losses, **latent.losses}
             nfe = [a + b for a, b in zip(nfe, latent.nfe, strict=True)]
         result = problem.result(x, phi, nfe=nfe, stopped_by=stopped_by, losses=losses)
-        unexplained = (assumed**2 - problem.sigma_y**2).clamp_min(0).sqrt()
+        unexplained = (noisier.sigma_y**2 - problem.sigma_y**2).clamp_min(0).sqrt()
         return replace(result, model_error=unexplained)
 
-    def _assumed(
+    def _noisier(
         self, problem: Problem, phi: Phi, prior: Prior, kernel_error: float | None
-    ) -> tuple[Tensor, list[int]]:
-        """`(B,)` noise and model error together, and network evaluations spent on finding it."""
+    ) -> tuple[Problem, list[int]]:
+        """The problem with noise and model error together, and evaluations spent on finding it."""
         none = [0] * len(problem)
         if self.model_error != "auto":
-            return (problem.sigma_y**2 + (2 * self.model_error) ** 2).sqrt(), none
-        if kernel_error is None:
-            return assumed_error(problem, phi, prior, self.estimation)
-        # Three channels that share an error tell of it once.
-        shared = torch.where(problem.grey, 1.0, 3.0)
-        return (problem.sigma_y**2 + shared * (2 * kernel_error) ** 2).sqrt(), none
+            error = torch.full_like(problem.sigma_y, 2 * self.model_error)
+        elif kernel_error is None:
+            assumed, nfe = assumed_error(problem, phi, prior, self.estimation)
+            return replace(problem, sigma_y=assumed), nfe
+        else:  # three channels that share an error tell of it once
+            error = torch.where(problem.grey, 1.0, math.sqrt(3)) * 2 * kernel_error
+        return problem.assuming((problem.sigma_y**2 + error**2).sqrt()), none

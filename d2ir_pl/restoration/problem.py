@@ -10,11 +10,12 @@ import torch
 from torch import Generator, Tensor
 
 from d2ir_pl.degradations import Degradation, LinearOperator, Phi
-from d2ir_pl.diffusion.randomness import normal_like
+from d2ir_pl.diffusion.randomness import normal_like, same_generator
 from d2ir_pl.estimators.noise_level import MIN_SIGMA, is_grey
 from d2ir_pl.estimators.observed_pixels import fill_unobserved, hide
-from d2ir_pl.operators.linear import Size, rows_of, size_of
-from d2ir_pl.operators.weighted import WeightedOperator
+from d2ir_pl.operators.linear import Size, per_image, rows_of, size_of
+from d2ir_pl.operators.noise_shape import NoiseShape
+from d2ir_pl.operators.weighted import WeightedOperator, WhitenedOperator
 from d2ir_pl.restoration.result import Losses, Restoration
 from d2ir_pl.stages import StoppedBy
 
@@ -38,6 +39,7 @@ class Problem:
         estimated: whether sigma_y was read off y, so that n may be no white noise; noise of a told
             sigma_y is white.
         finite: whether y is known to have finite values alone.
+        shape: what makes n differ from white noise of the level sigma_y; None for white noise.
 
     Raises:
         ValueError: for tensors of another shape or type, and for values that are not finite.
@@ -51,6 +53,7 @@ class Problem:
     first: Tensor | None = None
     estimated: bool = False
     finite: bool = False
+    shape: NoiseShape | None = None
 
     def __post_init__(self) -> None:
         y, count = self.y, len(self.y)
@@ -145,8 +148,27 @@ class Problem:
         return torch.where(self.grey, math.sqrt(3) * self.sigma_y, self.sigma_y)
 
     def init(self) -> Phi:
-        """The parameters that the degradation reads off y, or the known ones."""
-        return self.degradation.init(self.y, self.sigma_y)
+        """The parameters that the degradation reads off y, or the known ones.
+
+        It expects white noise: what other noise lacks to that is added first.
+        """
+        if self.shape is None:
+            return self.degradation.init(self.y, self.sigma_y)
+        drawn = normal_like(self.y, [same_generator(g) for g in self.generators])
+        missing, level = self.shape.complement(drawn)
+        y = self.y + per_image(self.sigma_y) * missing
+        return self.degradation.init(y, level * self.sigma_y)
+
+    def assuming(self, sigma_y: Tensor) -> Problem:
+        """The problem with more noise, white and independent of its own.
+
+        Args:
+            sigma_y: `(B,)` standard deviation of both together, of at least `sigma_y`.
+        """
+        shape = self.shape
+        if shape is not None:
+            shape = shape.with_white(((sigma_y / self.sigma_y) ** 2 - 1).clamp_min(0))
+        return replace(self, sigma_y=sigma_y, shape=shape)
 
     def lift(self, phi: Phi) -> Tensor:
         """A first guess of x, made of y."""
@@ -165,22 +187,25 @@ class Problem:
         return normal_like(self.y.new_empty(len(self), 3, *size), self.generators)
 
     def linearize(self, x: Tensor, phi: Phi) -> tuple[LinearOperator, Tensor]:
-        """The derivative of D_phi at x, and the residual y - D_phi(x)."""
+        """The derivative of D_phi at x, and the residual y - D_phi(x), both whitened."""
         operator, residual = self.degradation.linearize(self.y, x, phi)
-        weight = self._weight(residual)
-        if weight is None:
-            return operator, residual
-        return WeightedOperator(operator, weight), weight * residual
+        weight, shape = self._weight(residual), self._shape(residual)
+        if weight is not None:
+            operator, residual = WeightedOperator(operator, weight), weight * residual
+        if shape is not None:
+            operator, residual = WhitenedOperator(operator, shape), shape.whiten(residual)
+        return operator, residual
 
     def residual(self, x: Tensor, phi: Phi) -> Tensor:
-        """The residual y - D_phi(x); it is zero where y says nothing about x."""
+        """The residual y - D_phi(x), whitened; it is zero where y says nothing about x."""
         return self.residual_of(self.degradation(x, phi), phi)
 
     def residual_of(self, prediction: Tensor, phi: Phi) -> Tensor:
         """The residual y - D_phi(x) of a prediction D_phi(x) that is known already."""
         residual = self.degradation.residual(self.y, prediction, phi)
-        weight = self._weight(residual)
-        return residual if weight is None else weight * residual
+        weight, shape = self._weight(residual), self._shape(residual)
+        residual = residual if weight is None else weight * residual
+        return residual if shape is None else shape.whiten(residual)
 
     def misfit(self, x: Tensor, phi: Phi) -> Tensor:
         """`(B,)` mean square of y - D_phi(x) over the values of y that say something about x.
@@ -207,6 +232,10 @@ class Problem:
             return None
         return self.observed
 
+    def _shape(self, residual: Tensor) -> NoiseShape | None:
+        """The `shape` of a residual; None for coefficients, whose errors are known."""
+        return self.shape if residual.shape == self.y.shape else None
+
     def crop(self, x: Tensor) -> Tensor:
         """The part of x that the user asked for."""
         return self.degradation.frame.crop(x)
@@ -225,6 +254,7 @@ class Problem:
             generators=generators,
             observed=None if self.observed is None else rows_of(self.observed, rows),
             first=first,
+            shape=None if self.shape is None else self.shape.select(rows),
         )
 
     @torch.no_grad()

@@ -10,11 +10,10 @@ from d2ir_pl.estimators.noise_spectrum import (
     RADII,
     NoiseSpectrum,
     complement,
-    from_opponent,
     read_spectrum,
     reduce_half,
-    to_opponent,
 )
+from d2ir_pl.operators.opponent import from_opponent, to_opponent
 
 FALLING = NoiseSpectrum(
     torch.stack([0.1**2 * torch.exp(-((torch.arange(RADII) / 7) ** 2)) + 0.006**2] * 3)

@@ -1,0 +1,72 @@
+"""Whether the noise of a photo is white, by the frequencies at which it shows nothing else."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor
+
+from d2ir_pl.estimators.noise_level import MIN_SIGMA, is_grey
+from d2ir_pl.operators.constants import kept
+from d2ir_pl.operators.linear import size_of
+from d2ir_pl.operators.noise_shape import PER_CYCLE, radius
+from d2ir_pl.operators.opponent import to_opponent
+
+# Chosen on photographs of the training set with blurs and noise (docs/experiments.md).
+HINT = 1.2
+"""Unevenness of the finest frequencies, which may hold detail too, that white noise of 128x128
+pixels does not reach: it has 1.06."""
+COLOURED = 1.5
+"""Unevenness where the blur leaves nothing from which the noise counts as coloured."""
+NOTHING = 0.02
+"""Factor of a blur below which nothing is left of the detail of a photo."""
+FINEST = 13 / PER_CYCLE
+"""Lowest of the finest frequencies, in cycles a pixel."""
+
+_BANDS = (6, 8, 10, 13, 17, 24)
+_FEWEST = 60
+"""Fewer frequencies say nothing about the noise of a band."""
+
+
+def unevenness(y: Tensor, alone: Tensor | None = None) -> float:
+    """How much stronger the noise of a photo is at some frequencies, or in its luminance.
+
+    It is the ratio of the largest amplitude to the least one, among the luminance and the
+    differences of colours in bands of frequencies. It is 1 for white noise, but for chance.
+
+    Args:
+        y: `(1, 3, h, w)` photo in [-1, 1]. Amplitudes below `MIN_SIGMA` count as that.
+        alone: `(h, w // 2 + 1)`, whether a frequency of a real transform holds noise alone; those
+            from `FINEST` on if None.
+
+    Returns:
+        The ratio; 1 for photos without enough such frequencies.
+    """
+    power = torch.fft.rfft2(to_opponent(_tapered(y))[0]).abs().square()
+    # Both differences of colours have about the same noise. A grey photo has none.
+    colours = power[:0] if is_grey(y).item() else power[1:].mean(0, keepdim=True)
+    power = torch.cat([power[:1], colours])
+    place = radius(power, *size_of(y))
+    if alone is None:
+        alone = place >= FINEST * PER_CYCLE
+    bands = [alone & (place >= low) & (place < high) for low, high in itertools.pairwise(_BANDS)]
+    amplitudes = [power[:, band].mean(1).sqrt() for band in bands if int(band.sum()) >= _FEWEST]
+    if not amplitudes:
+        return 1.0
+    found = torch.cat(amplitudes).clamp_min(MIN_SIGMA)
+    return float(found.max() / found.min())
+
+
+def _tapered(y: Tensor) -> Tensor:
+    """The photo without its mean, fading toward its border; noise keeps its power."""
+    taper = _taper(y, *size_of(y))
+    mean = (y * taper).sum((2, 3), keepdim=True) / taper.sum()
+    tapered: Tensor = (y - mean) * taper / taper.square().sum().sqrt()
+    return tapered
+
+
+@kept
+def _taper(height: int, width: int) -> Tensor:
+    rows, columns = (torch.hann_window(n, dtype=torch.float64) for n in (height, width))
+    return torch.outer(rows, columns)
