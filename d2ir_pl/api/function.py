@@ -14,6 +14,7 @@ from torch import Tensor
 
 from d2ir_pl.api.restored import Restored
 from d2ir_pl.api.task import Task, loaded
+from d2ir_pl.batches.amount import Amount
 from d2ir_pl.batches.attempts import Attempted, Attempts, Outcome
 from d2ir_pl.batches.plan import Observation, Plan
 from d2ir_pl.batches.restoring import exact_gradients, restore_batch
@@ -40,6 +41,9 @@ class Options(TypedDict, total=False):
     start: str | os.PathLike[str] | None
     observer: Observer
     second_opinion: bool | None
+    strength: float
+    keep_grain: float
+    region: str | list[int] | None
 
 
 @overload
@@ -88,6 +92,9 @@ def restore(
     start: str | os.PathLike[str] | None = None,
     observer: Observer = silent,
     second_opinion: bool | None = None,
+    strength: float = 1.0,
+    keep_grain: float = 0.0,
+    region: str | list[int] | None = None,
 ) -> Restored[Any] | list[Restored[Any]]:
     """Restore one image, or several.
 
@@ -128,6 +135,11 @@ def restore(
             image to be enlarged is restored as if made smaller with and without anti-aliasing;
             None is what the config says, and true for `auto`. A degradation that is known from
             `start` is not doubted.
+        strength: how much of the restoration is kept, from 0 for the image itself to 1: less than 1
+            leaves a share of the blur and of the grain, see `d2ir_pl.batches.amount.Amount`.
+        keep_grain: share of what was taken for noise that comes back, in [0, 1].
+        region: where the restoration applies: a mask file whose bright pixels are restored, a
+            folder of these, or the box [top, left, height, width]; everywhere if None.
 
     Returns:
         A `Restored`; a list of them where several images are given.
@@ -146,6 +158,7 @@ def restore(
     if sigma_y is not None:
         require("sigma_y", sigma_y, 0, below=1)
     require("batch_size", batch_size, 1)
+    amount = Amount(strength, keep_grain, region)
     task = Task.of(degradation, method, num_samples).started(start)
     images = several(image)
     given = [image] if images is None else images
@@ -168,6 +181,7 @@ def restore(
                 sigma_y=sigma_y,
                 num_samples=task.num_samples,
                 second_opinion=task.second_opinion if second_opinion is None else second_opinion,
+                amount=amount,
             )
             for n, attempted in outcome.restored.items():
                 own = outcome.plans.get(n, plan)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.batches.aliased import as_sampled
+from d2ir_pl.batches.amount import Amount
 from d2ir_pl.batches.attempts import Attempted, Attempts, Outcome
 from d2ir_pl.batches.plan import Observation, Plan
 from d2ir_pl.batches.second_opinion import reconsidered
@@ -48,6 +49,7 @@ def restore_batch(
     sigma_y: float | None = None,
     num_samples: int = 1,
     second_opinion: bool = False,
+    amount: Amount | None = None,
 ) -> Outcome:
     """Restore the photos of a batch, together or apart.
 
@@ -62,6 +64,7 @@ def restore_batch(
         second_opinion: whether a gentler hypothesis takes the place of a result that is likely to
             be further from the truth than its photo, and photos that look aliased are restored as
             such.
+        amount: how much of the restorations is kept; all of them if None.
     """
 
     def restore(images: Sequence[int], method: RestorationMethod) -> Restoration:
@@ -106,6 +109,23 @@ def restore_batch(
         if b not in together:
             alone = replace(observations[b], degradation=own.degradation)
             outcome.join(once_more({b: alone}, own, sigma_y=sigma_y))
+    return outcome if amount is None else _kept(outcome, observations, plan, amount)
+
+
+def _kept(
+    outcome: Outcome, observations: Mapping[int, Observation], plan: Plan, amount: Amount
+) -> Outcome:
+    """The restorations with so much of them as is kept; a photo without its mask has failed."""
+    for b, attempted in list(outcome.restored.items()):
+        own = outcome.plans.get(b, plan)
+        if own.degradation is plan.degradation:  # with what the photo's file says of it
+            own = replace(own, degradation=observations[b].degradation)
+        try:
+            restoration = amount.applied(attempted.restoration, observations[b], own)
+            outcome.restored[b] = replace(attempted, restoration=restoration)
+        except ValueError as error:
+            del outcome.restored[b]
+            outcome.failed[b] = str(error)
     return outcome
 
 

@@ -18,7 +18,7 @@ from d2ir_pl.restoration import Problem, Restoration
 
 WEAKER, NOISIER = 0.7, 2.0
 """Share of a blur, and multiple of the noise, that the first of the gentler hypotheses assumes."""
-_SIZES = ("log_width", "log_radius", "log_length")
+SIZES = ("log_width", "log_radius", "log_length")
 """Parameters that are logarithms of the size of a blur."""
 
 TONES = (Light, Fading)
@@ -134,7 +134,7 @@ def _weaker(degradation: Degradation, phi: Phi) -> Phi:
     changed = {}
     for name, value in phi.items():
         last = name.rpartition(".")[2]
-        if last in _SIZES:
+        if last in SIZES:
             changed[name] = value + math.log(WEAKER)
         elif last == "noise":
             changed[name] = NOISIER * value

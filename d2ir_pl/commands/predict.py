@@ -36,6 +36,7 @@ class RestorationCLI(CommandCLI):
             "data.references",
             "model.prior",
             "model.start",
+            "model.region",
             "model.degradation.kernel",
             "model.degradation.source",
         }

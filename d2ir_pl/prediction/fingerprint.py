@@ -16,6 +16,9 @@ from d2ir_pl.priors.registry import prior_files
 _AS_WRITTEN = {"format": "png", "quality": None, "strip_metadata": False}
 """Options that decide how restored photos are written, and how they are where nobody has a say."""
 
+_WHOLE = {"strength": 1.0, "keep_grain": 0.0, "region": None}
+"""Options that keep a part of a restoration, and their values that keep all of it."""
+
 
 def settings_fingerprint(config: dict[str, Any]) -> str:
     """Digest of everything that decides what all restored images look like.
@@ -29,7 +32,11 @@ def settings_fingerprint(config: dict[str, Any]) -> str:
     data = config["data"]
     if "class_path" in data:  # of the user's own
         data = {"degrade": False, **(data.get("init_args") or {})}
-    model = {name: value for name, value in config["model"].items() if name != "start"}
+    model = {
+        name: value
+        for name, value in config["model"].items()
+        if name != "start" and not (name in _WHOLE and value == _WHOLE[name])
+    }
     if config["model"].get("start") is not None:
         model["start"] = True
     prior = config["model"].get(
@@ -46,7 +53,9 @@ def settings_fingerprint(config: dict[str, Any]) -> str:
     if written != _AS_WRITTEN:
         settings["written"] = written
     text = json.dumps(settings, sort_keys=True, default=str)
-    text += "".join(file_digest(path) for path in _files(settings["model"]))
+    region = model.get("region")
+    masks = _named(region) if isinstance(region, str) else []
+    text += "".join(file_digest(path) for path in [*_files(settings["model"]), *masks])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
+from d2ir_pl.batches.amount import Amount
 from d2ir_pl.batches.attempts import Attempts
 from d2ir_pl.batches.plan import Observation, Plan
 from d2ir_pl.batches.restoring import exact_gradients, restore_batch
@@ -65,6 +66,12 @@ class RestorationModule(SavesItsSettings):
             is replaced by that of a gentler hypothesis, or by the photo itself, and a note says so;
             and whether photos that look aliased are enlarged as such. Null is true where the
             degradation is `auto`. Phi that is known from `start` is not doubted.
+        strength: how much of the restoration is kept, from 0 for the photo itself to 1: less than 1
+            leaves a share of the blur and of the grain, see `Amount`.
+        keep_grain: share of what was taken for noise that comes back, in [0, 1].
+        region: where the restoration applies: a mask file whose bright pixels are restored, a
+            folder of these with the names of the photos, or the box [top, left, height, width];
+            everywhere if null.
     """
 
     rename: Callable[[Batch], Batch] | None = None
@@ -84,6 +91,9 @@ class RestorationModule(SavesItsSettings):
         compile: bool = False,  # noqa: A002
         start: str | None = None,
         second_opinion: bool | None = None,
+        strength: float = 1.0,
+        keep_grain: float = 0.0,
+        region: str | list[int] | None = None,
     ) -> None:
         super().__init__()
         _check(degradation, method, seed, sigma_y, num_samples)
@@ -108,6 +118,7 @@ class RestorationModule(SavesItsSettings):
                 self.method.check(Compose([GaussianBlur(), Light(), Jpeg()]), self.prior)
         if compile:
             self.prior.unet.compile()
+        self.amount = Amount(strength, keep_grain, region)
         self.seed = seed
         self.sigma_y = sigma_y
         self.num_samples = num_samples
@@ -125,6 +136,7 @@ class RestorationModule(SavesItsSettings):
         settings |= {"prior_flags": prior_flags, "seed": seed, "sigma_y": sigma_y}
         settings |= {"num_samples": num_samples, "compile": compile, "start": start}
         settings["second_opinion"] = second_opinion
+        settings |= {"strength": strength, "keep_grain": keep_grain, "region": region}
         settings["degradation"] = "auto" if self.chooses_degradation else self.degradation
         settings["method"] = "auto" if self.chooses_method else self.method
         self.save_hyperparameters(described(settings))
@@ -196,6 +208,7 @@ class RestorationModule(SavesItsSettings):
             sigma_y=self.sigma_y,
             num_samples=self.num_samples,
             second_opinion=self.asks,
+            amount=self.amount,
         )
         account = partial(
             image_result,
