@@ -99,11 +99,6 @@ class RestorationModule(SavesItsSettings):
         _check(degradation, method, seed, sigma_y, num_samples)
         self.chooses_degradation = degradation == "auto"
         self.chooses_method = method == "auto"
-        if self.chooses_method and not self.chooses_degradation:
-            raise ValueError(
-                "method auto chooses what suits a chosen degradation: set the degradation to auto "
-                "too, or name a method"
-            )
         self.start = None if start is None else EarlierRun(Path(start))
         # Where they are chosen, these only stand in for what is chosen photo by photo.
         self.degradation: Degradation = (
@@ -274,6 +269,11 @@ def _check(
 ) -> None:
     _check_kind("degradation", degradation, Degradation, "GaussianBlur()")
     _check_kind("method", method, RestorationMethod, "D2IR()")
+    if method == "auto" and degradation != "auto":
+        raise ValueError(
+            "method auto chooses what suits a chosen degradation: set the degradation to auto "
+            "too, or name a method"
+        )
     require("seed", seed, 0, remedy="as the same seed gives the same noise in every run")
     require("num_samples", num_samples, 1)
     if sigma_y is not None:
