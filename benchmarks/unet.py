@@ -140,9 +140,9 @@ def networks(
         "guided_diffusion": copy(UNetModel(**prior.config)),
         "here": copy(build_unet(prior.config)),
     }
-    if compiled:
+    if compiled and not training:
         found["here, compiled"] = copy(build_unet(prior.config))
-        found["here, compiled"].unet.compile()
+        found["here, compiled"].compile_network()
     return found
 
 

@@ -27,6 +27,7 @@ from d2ir_pl.prediction.earlier import EarlierRun
 from d2ir_pl.prediction.numbering import Numbering
 from d2ir_pl.prediction.outcome import BatchResult, image_result
 from d2ir_pl.priors import UNetFlags, load_prior
+from d2ir_pl.priors.compiling import obstacle
 from d2ir_pl.priors.network import Tile
 from d2ir_pl.priors.precision import compute_dtype
 from d2ir_pl.restoration import D2IR, Observer, PhiTrace, RestorationMethod
@@ -56,7 +57,8 @@ class RestorationModule(SavesItsSettings):
         num_samples: number of restorations of each photo; their mean is the result, and their
             standard deviation a map of where it is uncertain.
         compile: whether the prior's network is compiled by torch.compile, which takes minutes at
-            the start and for every new size of photos.
+            the start and for every new size of photos, and is kept for later runs. Where no
+            compiler is installed, or it fails, the network is evaluated as it is.
         label: class of every prediction, 0..999 for ImageNet, where the prior is
             class-conditional.
         start: output folder of an earlier run, in which every photo has the phi that was estimated
@@ -111,8 +113,7 @@ class RestorationModule(SavesItsSettings):
         if self.chooses_degradation and not self.chooses_method:
             with naming("degradation auto needs a method for all that it may choose"):
                 self.method.check(Compose([GaussianBlur(), Light(), Jpeg()]), self.prior)
-        if compile:
-            self.prior.unet.compile()
+        self.compiles = compile
         self.amount = Amount(strength, keep_grain, region)
         self.seed = seed
         self.sigma_y = sigma_y
@@ -160,6 +161,8 @@ class RestorationModule(SavesItsSettings):
             # What an earlier prediction has rounded is read again.
             weights = self._load_prior().cast(dtype).state_dict()
             self.prior.load_state_dict(weights)
+        if self.compiles and obstacle(self.trainer.strategy.root_device) is None:
+            self.prior.compile_network()
         self._precision = str(self.trainer.precision)
         self._numbering = Numbering(self.trainer)
 

@@ -29,6 +29,7 @@ from d2ir_pl.prediction.data import RestorationDataModule
 from d2ir_pl.prediction.fingerprint import settings_fingerprint
 from d2ir_pl.prediction.module import RestorationModule
 from d2ir_pl.prediction.photos import FoundPhotos, FreeNames, Photos, YieldedPhotos
+from d2ir_pl.priors.compiling import obstacle
 from d2ir_pl.priors.precision import slow_precision
 from d2ir_pl.reports.page import write_report
 from d2ir_pl.reports.session import write_session
@@ -113,7 +114,7 @@ def run(
             photos.make_room(settings.overwrite)
         if trainer.is_global_zero:
             folder.write_settings(settings.text)
-            _announce(photos, trainer, settings, console)
+            _announce(module, photos, trainer, settings, console)
             log_settings(trainer.loggers, folder.root)
         terminated = False
         curves = TrajectoryLogger(folder if settings.tensorboard else None)
@@ -154,6 +155,7 @@ def _log_means(loggers: Sequence[Logger], records: Iterable[Record], step: int) 
 
 
 def _announce(
+    module: RestorationModule,
     photos: Photos,
     trainer: pl.Trainer,
     settings: RunSettings,
@@ -164,6 +166,8 @@ def _announce(
     asked, device = settings.config["trainer"]["precision"], trainer.strategy.root_device
     if photos.pending and (warning := slow_precision(asked, str(trainer.precision), device)):
         say(console, warning)
+    if photos.pending and module.compiles and (reason := obstacle(device)) is not None:
+        say(console, reason)
 
 
 def _callbacks(

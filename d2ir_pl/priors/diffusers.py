@@ -65,8 +65,7 @@ class DiffusersPrior(NetworkPrior):
         self.prediction = prediction
 
     def unet_output(self, x_t: Tensor, steps: Tensor, labels: Tensor | None) -> Tensor:
-        output: Tensor = self.unet(x_t, steps, labels, return_dict=False)[0]
-        return output
+        return self.evaluate(x_t, steps, labels, return_dict=False)
 
     def predict_eps(self, x_t: Tensor, t: int) -> Tensor:
         output = super().predict_eps(x_t, t)

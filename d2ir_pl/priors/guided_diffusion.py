@@ -173,8 +173,7 @@ class UNetPrior(NetworkPrior):
         self.config, self.schedule_config = config, schedule
 
     def unet_output(self, x_t: Tensor, steps: Tensor, labels: Tensor | None) -> Tensor:
-        output: Tensor = self.unet(x_t, steps[:1], None if labels is None else labels[:1])
-        return output
+        return self.evaluate(x_t, steps[:1], None if labels is None else labels[:1])
 
 
 def empty_prior(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from d2ir_pl.diffusion import Prior, Schedule
 from d2ir_pl.errors import PriorError
+from d2ir_pl.priors.compiling import Compiled
 from d2ir_pl.priors.memory import AllocationCounter, total_memory
 from d2ir_pl.priors.unet import Enlarging
 
@@ -62,6 +63,9 @@ class NetworkPrior(Prior):
         self.unet = unet.eval().requires_grad_(False)
         self.label = label
         self._largest_tile = largest if tile == "auto" else None
+        self._compiled: Compiled | None = None
+        self._counts = False
+        """Whether operations are watched, for which torch.compile would give up for good."""
         self._footprints: dict[tuple[torch.device, torch.dtype, bool], float] = {}
 
     def cast(self, dtype: torch.dtype) -> Self:
@@ -90,6 +94,21 @@ class NetworkPrior(Prior):
             yield
         finally:
             self.cast(dtype)
+
+    def compile_network(self, backend: str | Callable[..., Any] = "inductor") -> None:
+        """Evaluate the U-Net as torch.compile makes it from now on.
+
+        Args:
+            backend: what compiles it, see `torch.compile`.
+        """
+        self._compiled = Compiled(self.unet, backend)
+
+    def evaluate(self, *arguments: Tensor | None, **options: bool) -> Tensor:
+        """The (first) output of the U-Net, compiled where that is asked for."""
+        call = self.unet if self._compiled is None or self._counts else self._compiled
+        found = call(*arguments, **options)
+        output: Tensor = found[0] if isinstance(found, tuple) else found
+        return output
 
     def prepare(self, gradient: bool) -> None:
         """Choose an automatic tile, how many images at once, and the order of the weights.
@@ -135,8 +154,12 @@ class NetworkPrior(Prior):
         device = next(self.unet.parameters()).device
         side = self.smallest_tile
         x_t = torch.zeros(1, 3, side, side, device=device, requires_grad=gradient)
-        with torch.set_grad_enabled(gradient), AllocationCounter() as counter:
-            self.predict_eps(x_t, 0)
+        self._counts = True
+        try:
+            with torch.set_grad_enabled(gradient), AllocationCounter() as counter:
+                self.predict_eps(x_t, 0)
+        finally:
+            self._counts = False
         return counter.peak / side**2
 
     @abstractmethod

@@ -137,7 +137,9 @@ class Enlarging(nn.Conv2d):
     def kernel(self) -> Tensor:
         """`enlarging_kernel` of the weights, which is kept while they are frozen."""
         weight = self.weight
-        if weight.requires_grad or weight.is_inference():
+        if torch.compiler.is_compiling() and len(self._kernel) and not weight.requires_grad:
+            return self._kernel  # which was made when the prior was prepared
+        if weight.requires_grad or weight.is_inference() or torch.compiler.is_compiling():
             return enlarging_kernel(weight)
         now = weight.data_ptr(), changes(weight), weight.dtype, weight.device, weight.stride()
         if now != self._made_of:
