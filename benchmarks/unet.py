@@ -8,7 +8,8 @@
 The published architecture is timed with random weights: nothing is downloaded. All networks have
 the same weights and are evaluated in turn; a ratio is the median of those of neighbours. The
 floor is the number of multiply-adds that are left divided by the rate at which the same threads
-multiply matrices in the same precision. Bytes are those that the operations read and write, as if
+multiply matrices in the same precision. On one thread of a CPU, seconds are those of the thread, so
+that other programs do not count. Bytes are those that the operations read and write, as if
 none of them was in a cache. Ratios can be compared between machines, seconds cannot.
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from typing import get_args
@@ -25,8 +27,7 @@ from guided_diffusion.unet import UNetModel
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import tables
-from benchmarks.speed import now
+from benchmarks import speed, tables
 from d2ir_pl.compat import watching_operations
 from d2ir_pl.priors import UNetFlags, load_prior
 from d2ir_pl.priors.guided_diffusion import UNetPrior, build_unet
@@ -38,6 +39,12 @@ _MATRIX = 2048
 
 _STEP = 100
 """The timestep of every evaluation."""
+
+
+def now() -> float:
+    """Seconds on a clock: on one thread of a CPU, those that it has computed."""
+    alone = torch.get_num_threads() == 1 and not torch.cuda.is_available()
+    return time.thread_time() if alone else speed.now()
 
 
 def rate(device: str, dtype: torch.dtype, runs: int = 5) -> float:
