@@ -13,7 +13,7 @@ import d2ir_pl
 from d2ir_pl.commands.pages import PAGES, asked_help, page
 from d2ir_pl.commands.program import program
 from d2ir_pl.console import ending_at_once, plain
-from d2ir_pl.errors import TerminatedError, UserError
+from d2ir_pl.errors import TerminatedError, UserError, of_the_system
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return COMMANDS[name](["--help"] if asked else rest)
     except UserError as error:
         return _fail(str(error))
+    except (OSError, MemoryError) as error:
+        sentence = of_the_system(error)
+        if sentence is None:
+            raise
+        return _fail(sentence)
     except (KeyboardInterrupt, TerminatedError) as error:
         status = 130 if isinstance(error, KeyboardInterrupt) else 143
         return _fail(f"stopped; {COMMANDS[name].remedy}", status)

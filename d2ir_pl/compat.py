@@ -11,7 +11,7 @@ All rooms may import this module, so it loads a library only when a function nee
 from __future__ import annotations
 
 import argparse
-import logging
+import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -158,25 +158,32 @@ def set_epoch(checkpoint: dict[str, Any], length: int, epochs: int, batches: int
     }
 
 
-def dying_processes() -> logging.Logger:
-    """The logger to which Lightning writes that a process it started has died.
+def started_processes(trainer: pl.Trainer) -> list[subprocess.Popen[bytes]]:
+    """The processes that a trainer has started until now, in the order of their ranks.
 
     Known to hold for Lightning 2.6.
     """
-    return logging.getLogger("lightning_fabric.strategies.launchers.subprocess_script")
+    from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+
+    launcher = trainer.strategy.launcher
+    return list(launcher.procs) if isinstance(launcher, _SubprocessScriptLauncher) else []
 
 
-def death_of_process(message: str) -> str | None:
-    """The sentence that says which process has died, or None if a message is about something else.
+@contextmanager
+def unobserved_processes() -> Iterator[None]:
+    """Keep Lightning inside from killing this process where one that it has started fails.
 
-    Known to hold for Lightning 2.6, which write `Child process with PID 1 terminated with
-    code 1. Forcefully terminating all other processes ...` at the level INFO.
-
-    Args:
-        message: one that was written to `dying_processes`.
+    Known to hold for Lightning 2.6, whose launcher starts a thread for that by a function of its
+    module.
     """
-    sentence, found, _ = message.partition(" Forcefully")
-    return sentence if found else None
+    from pytorch_lightning.strategies.launchers import subprocess_script
+
+    before = subprocess_script._launch_process_observer
+    subprocess_script._launch_process_observer = lambda child_processes: None  # noqa: ARG005
+    try:
+        yield
+    finally:
+        subprocess_script._launch_process_observer = before
 
 
 def lost_connection(error: RuntimeError) -> bool:

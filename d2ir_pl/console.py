@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from d2ir_pl.compat import death_of_process, dying_processes, quiet_event_writers
+from d2ir_pl.compat import quiet_event_writers
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,22 +80,7 @@ def quiet() -> Iterator[None]:
         logging.getLogger(library).setLevel(logging.WARNING)
     # What a profiler has measured is what the user has asked for.
     logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)
-    launcher = dying_processes()
-    launcher.setLevel(logging.INFO)
-    launcher.addFilter(_in_own_words)
     with warnings.catch_warnings(), quiet_event_writers():
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         warnings.filterwarnings("ignore", message=".*lightning_utilities.*")
         yield
-
-
-def _in_own_words(record: logging.LogRecord) -> bool:
-    """Reword what Lightning says when a process has died; as a filter it lets all lines pass."""
-    text = death_of_process(record.getMessage())
-    if text is not None:
-        record.msg, record.args = (
-            f"d2ir: {text} The run stops; finished images are kept, and the same command does the "
-            "rest",
-            (),
-        )
-    return True

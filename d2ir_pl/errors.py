@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -67,6 +68,33 @@ class TerminatedError(BaseException):
 
 class ProcessError(UserError):
     """Another process of the run has died."""
+
+
+_OF_THE_SYSTEM = frozenset(
+    getattr(errno, name, -1)
+    for name in (
+        *("ENOSPC", "EDQUOT", "EIO", "EROFS", "ESTALE", "EMFILE", "ENFILE", "ENOMEM", "EAGAIN"),
+        *("EACCES", "EPERM"),
+    )
+)
+"""Errors that come of the state of a computer, and not of what a program asks of it."""
+
+
+def of_the_system(error: BaseException) -> str | None:
+    """The sentence about an error that comes of the state of the computer; None for another one.
+
+    Args:
+        error: one that nothing in the program has expected at its place.
+    """
+    if isinstance(error, MemoryError):
+        return "memory ran out: close other programs, or make the photos or the batches smaller"
+    if not isinstance(error, OSError) or error.errno not in _OF_THE_SYSTEM:
+        return None
+    where = f" for {error.filename}" if error.filename is not None else ""
+    return (
+        f"the system has refused what is needed{where} ({error.strerror}): see to that, and run "
+        "the same command again"
+    )
 
 
 def in_words(error: BaseException) -> str:

@@ -8,6 +8,7 @@ from pytorch_lightning.cli import LightningArgumentParser
 from rich.console import Console
 
 from d2ir_pl.commands.parser import COMMON_TRAINER_OPTIONS, CommandCLI
+from d2ir_pl.commands.processes import together
 from d2ir_pl.compat import option_names
 from d2ir_pl.console import quiet
 from d2ir_pl.priors.memory import keep_freed_memory
@@ -102,6 +103,6 @@ def fit(arguments: list[str]) -> int:
     keep_freed_memory()
     with quiet():
         cli = parse_training_options(arguments)
-        return run(
-            cli.model, cli.datamodule, cli.trainer, cli.training_settings(), Console(stderr=True)
-        )
+        settings, console = cli.training_settings(), Console(stderr=True)
+        with together(cli.trainer, "the last checkpoint is kept, and --ckpt_path last goes on"):
+            return run(cli.model, cli.datamodule, cli.trainer, settings, console)

@@ -11,6 +11,7 @@ from pytorch_lightning.cli import LightningArgumentParser
 from rich.console import Console
 
 from d2ir_pl.commands.parser import COMMON_TRAINER_OPTIONS, CommandCLI
+from d2ir_pl.commands.processes import together
 from d2ir_pl.compat import option_names
 from d2ir_pl.console import quiet
 from d2ir_pl.degradations import GaussianBlur
@@ -116,6 +117,6 @@ def predict(arguments: list[str]) -> int:
     keep_freed_memory()
     with quiet():
         cli = parse_options(arguments)
-        return run(
-            cli.model, cli.datamodule, cli.trainer, cli.run_settings(), console=Console(stderr=True)
-        )
+        settings, console = cli.run_settings(), Console(stderr=True)
+        with together(cli.trainer, "finished images are kept, and the same command does the rest"):
+            return run(cli.model, cli.datamodule, cli.trainer, settings, console=console)

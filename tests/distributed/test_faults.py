@@ -152,7 +152,7 @@ def test_when_a_process_dies_the_run_stops_names_it_and_can_be_continued(
 ) -> None:
     first, second = two_processes
     os.kill(first.pid if victim == "rank 0" else second, signal.SIGKILL)
-    first.wait(PATIENT)
+    assert first.wait(PATIENT) == (-signal.SIGKILL if victim == "rank 0" else 2)
     deadline = time.monotonic() + PATIENT
     while alive(second):
         assert time.monotonic() < deadline

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -136,29 +136,30 @@ def test_lightning_hands_hyperparameters_to_loggers_unless_told_not_to(tmp_path:
         assert logged(module, "with")
 
 
-def test_lightning_says_that_a_process_has_died_where_and_as_expected(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+def test_lightning_starts_processes_and_an_observer_that_can_be_left_out(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    name = "the logger and the sentence of processes that die"
-    with reaching("pytorch-lightning", name, "compat.dying_processes, compat.death_of_process"):
-        from lightning_fabric.strategies.launchers import subprocess_script
+    name = "_SubprocessScriptLauncher.procs or _launch_process_observer"
+    reached = "compat.started_processes, compat.unobserved_processes"
+    with reaching("pytorch-lightning", name, reached):
+        from pytorch_lightning.strategies.launchers import subprocess_script
 
-        dead = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
-        dead.wait()
-        observer = subprocess_script._ChildProcessObserver(main_pid=0, child_processes=[dead])
-        monkeypatch.setattr(observer, "_terminate_all", lambda: None)
-        monkeypatch.setattr(compat.dying_processes(), "filters", [])  # those of other tests
-        with caplog.at_level("INFO", compat.dying_processes().name):
-            observer._run()
-        (message,) = [
-            record.getMessage()
-            for record in caplog.records
-            if record.name == compat.dying_processes().name
-        ]
-        sentence = compat.death_of_process(message)
-        assert sentence is not None
-        assert sentence.endswith(f"Child process with PID {dead.pid} terminated with code 3.")
-    assert compat.death_of_process("Starting 2 processes") is None
+        for variable in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE"):
+            monkeypatch.delenv(variable, raising=False)
+        command = [sys.executable, "-c", ""]
+        monkeypatch.setattr(subprocess_script, "_basic_subprocess_cmd", lambda: command)
+        for observed in (True, False):
+            observers: list[object] = []
+            monkeypatch.setattr(subprocess_script, "_launch_process_observer", observers.append)
+            trainer = pl.Trainer(accelerator="cpu", devices=3, logger=False)
+            assert compat.started_processes(trainer) == []
+            launcher: Any = trainer.strategy.launcher
+            with nullcontext() if observed else compat.unobserved_processes():
+                assert launcher.launch(lambda: 7) == 7
+            assert len(observers) == observed
+            started = compat.started_processes(trainer)
+            assert [process.wait() for process in started] == [0, 0]
+            monkeypatch.delenv("LOCAL_RANK")
 
 
 def test_tensorboard_gets_a_session_in_the_file_of_its_run(tmp_path: Path) -> None:
@@ -261,7 +262,7 @@ def defined(tree: ast.AST) -> set[str]:
     """The private names that a file gives to functions, classes, variables and attributes."""
     names: set[str] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.add(node.name)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             names.add(node.id)

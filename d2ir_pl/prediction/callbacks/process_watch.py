@@ -72,7 +72,12 @@ class ProcessWatch(pl.Callback):
         seen = {other: (0, time.monotonic()) for other in others}
         try:
             store.set(f"host{rank}", socket.gethostname())
+            looked = time.monotonic()
             while not self._stopped.wait(PULSE):
+                if time.monotonic() - looked > PATIENCE / 2:
+                    # This process was stopped itself, and with it perhaps all, as by Ctrl-Z.
+                    seen = {other: (count, time.monotonic()) for other, (count, _) in seen.items()}
+                looked = time.monotonic()
                 store.add(f"pulse{rank}", 1)
                 if rank and store.add("stopping", 0):
                     self._end(None)
@@ -113,4 +118,4 @@ class ProcessWatch(pl.Callback):
 def _exit(sentence: str | None) -> None:
     if sentence is not None:
         print(f"d2ir: {sentence}", file=sys.stderr, flush=True)
-    os._exit(1)  # the main thread may be waiting for the dead process
+    os._exit(2)  # the main thread may be waiting for the dead process
