@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import subprocess
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -159,10 +160,7 @@ def set_epoch(checkpoint: dict[str, Any], length: int, epochs: int, batches: int
 
 
 def started_processes(trainer: pl.Trainer) -> list[subprocess.Popen[bytes]]:
-    """The processes that a trainer has started until now, in the order of their ranks.
-
-    Known to hold for Lightning 2.6.
-    """
+    """The processes that a trainer of Lightning 2.6 has started until now, in their order."""
     from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
     launcher = trainer.strategy.launcher
@@ -191,9 +189,6 @@ def lost_connection(error: RuntimeError) -> bool:
 
     Known to hold for PyTorch 2.13, whose Gloo writes `Connection closed by peer` or
     `Connection reset by peer`, and whose NCCL and store raise `DistError`s.
-
-    Args:
-        error: one that a collective operation has raised.
     """
     from torch.distributed import DistError
 
@@ -226,8 +221,6 @@ def quiet_event_writers() -> Iterator[None]:
     What goes wrong in them, such as a full disk, is raised when the writer is flushed. Known to
     hold for TensorBoard 2.18 to 2.21, whose thread is of the class `_AsyncWriterThread`.
     """
-    import threading
-
     before = threading.excepthook
 
     def hook(arguments: Any) -> None:
