@@ -66,12 +66,17 @@ def _spectrum(y: Tensor) -> NoiseSpectrum | None:
 
 
 def _with(problem: Problem, spectra: list[NoiseSpectrum | None]) -> Problem:
-    """The problem with noise of these spectra, and white noise as before where there is None."""
+    """The problem with noise of these spectra, and white noise as before where there is None.
+
+    Where less is found than was assumed, as of files whose codec is known to hide its error in the
+    detail of a photo, the rest stays as white noise.
+    """
     sigma = problem.sigma_y.tolist()
     shapes: list[NoiseShape | None] = [None] * len(problem)
     for b, spectrum in enumerate(spectra):
         if spectrum is not None:
             sigma[b] = spectrum.sigma(*problem.observed_size)
             shapes[b] = NoiseShape(spectrum.power[None] / sigma[b] ** 2)
-    levels: Tensor = torch.tensor(sigma).to(problem.sigma_y)
-    return replace(problem, sigma_y=levels, shape=NoiseShape.join(shapes))
+    found: Tensor = torch.tensor(sigma).to(problem.sigma_y)
+    shaped = replace(problem, sigma_y=found, shape=NoiseShape.join(shapes))
+    return shaped.assuming(torch.maximum(found, problem.sigma_y))

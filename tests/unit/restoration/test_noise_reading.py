@@ -71,6 +71,19 @@ def slope(residual: Tensor) -> float:
     return float(power[..., :16].mean() / power[..., -16:].mean())
 
 
+def test_no_less_noise_is_assumed_than_before() -> None:
+    _, y = made(True)
+    least = torch.tensor([2 * 0.05])
+    given = Problem.of(y, KNOWN, [Generator()], least=least)
+    found = with_noise_read(given)
+    assert found.shape is not None
+    assert torch.allclose(found.sigma_y, least)
+    # What was not found counts as white noise.
+    lower = float(with_noise_read(problem(y, KNOWN)).sigma_y)
+    power = found.shape.power * least.square()
+    assert float(power.min()) >= float(least.square()) - lower**2
+
+
 def test_a_batch_is_read_photo_by_photo() -> None:
     y = torch.cat([made(False)[1], made(True)[1], made(False, 1)[1]])
     found = with_noise_read(problem(y, KNOWN))
