@@ -19,6 +19,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import Profiler
 
 from d2ir_pl.commands.classes import CLASSES
+from d2ir_pl.commands.configs import config_tree, tree_of
 from d2ir_pl.errors import UsageError
 
 BASES: dict[str, type] = {
@@ -48,41 +49,10 @@ def named_classes(arguments: Sequence[str]) -> list[tuple[str, str]]:
         if not equals:
             value = arguments[i + 1] if i + 1 < len(arguments) else ""
         if option == "config":
-            found += _in_tree(_read(value))
+            found += _in_tree(config_tree(value))
         elif option in BASES:
-            found += [(option, path) for path in _classes(_parsed(value))]
+            found += [(option, path) for path in _classes(tree_of(value))]
     return found
-
-
-def class_paths(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Every `class_path` in the configs among the arguments, with the option that it stands below.
-
-    The parser imports them all, also those of options that are none of `BASES`.
-
-    Args:
-        arguments: as the parser gets them: a config is a path, or a text of YAML.
-    """
-    for i, argument in enumerate(arguments):
-        name, equals, value = argument.partition("=")
-        if not equals:
-            value = arguments[i + 1] if i + 1 < len(arguments) else ""
-        option = name.removeprefix("--").removesuffix("+")
-        tree = (
-            _read(value) if option == "config" else _parsed(value) if "class_path" in value else 0
-        )
-        yield from _all_paths(tree, "" if option == "config" else option)
-
-
-def _all_paths(tree: Any, option: str) -> Iterator[tuple[str, str]]:
-    if isinstance(tree, Mapping):
-        if isinstance(tree.get("class_path"), str):
-            yield option, tree["class_path"]
-        for key, value in tree.items():
-            below = option if key == "init_args" else f"{option}.{key}".removeprefix(".")
-            yield from _all_paths(value, below)
-    elif isinstance(tree, list):
-        for value in tree:
-            yield from _all_paths(value, option)
 
 
 def require_known(option: str, path: str) -> None:
@@ -146,7 +116,7 @@ def without_module(arguments: Sequence[str]) -> tuple[list[str], str | None]:
                 words = words if equals else words[1:]
                 continue
         elif name == "--config" and equals:
-            tree = _read(value)
+            tree = config_tree(value)
             model = tree.get("model") if isinstance(tree, Mapping) else None
             model = {"class_path": model} if isinstance(model, str) else model
             if isinstance(model, Mapping) and isinstance(model.get("class_path"), str):
@@ -265,19 +235,3 @@ def _classes(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for part in value:
             yield from _classes(part)
-
-
-def _read(config: str) -> Any:
-    try:
-        text = Path(config).read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        text = config
-    return _parsed(text)
-
-
-def _parsed(text: str) -> Any:
-    """What YAML says; nothing where it cannot be read, of which the parser tells."""
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):
-        return None

@@ -14,10 +14,10 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 import d2ir_pl
-from d2ir_pl.commands.arguments import arranged, arranged_environment
+from d2ir_pl.commands.arguments import INPUTS, arranged, arranged_environment
 from d2ir_pl.commands.classes import early_option, require_classes_first
+from d2ir_pl.commands.configs import class_paths
 from d2ir_pl.commands.own import (
-    class_paths,
     module_of,
     named_classes,
     require_known,
@@ -107,14 +107,15 @@ class CommandCLI(LightningCLI):
             UserError: with one sentence that begins with the option, if one is wrong.
         """
         require_classes_first(arguments)
+        known_paths = cls.path_options | {INPUTS}
         # A class of the user's own may lie in the working directory, behind all that is installed.
         if (here := os.getcwd()) not in sys.path:
             sys.path.append(here)
         typed = arranged(arguments, cls.path_options)
+        for option, path in class_paths(typed, known_paths):
+            require_known(option, path)
         typed, own_module = without_module(typed)
         named = named_classes(typed)
-        for option, path in class_paths(typed):
-            require_known(option, path)
         for option, path in named:
             require_usable(option, path)
         return cls._made(typed, any(option == "data" for option, _ in named), own_module)

@@ -1,9 +1,11 @@
 """The examples of docs/own_degradation.md and docs/own_method.md, as their readers run them."""
 
 import json
+import os
 import re
 import shutil
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -125,5 +127,61 @@ def test_modules_that_are_not_ones_own_are_not_imported(
     (tmp_path / "c.yaml").write_text(config)
     assert main(["predict", str(tmp_path / "a.png"), "--config", "c.yaml"]) == 2
     assert re.search(r"d2ir: --\S+ \S+ is not imported, as it", capsys.readouterr().err)
+    # Nor are those that a file names which the config names.
+    for key in ("strategy", "plugins", "callbacks"):
+        (tmp_path / "d.yaml").write_text(f"class_path: {named[-1]}")
+        (tmp_path / "e.yaml").write_text(f"trainer: {{{key}: [d.yaml]}}")
+        for options in (["--config", "e.yaml"], [f"--trainer.{key}", "d.yaml"]):
+            assert main(["predict", str(tmp_path / "a.png"), *options]) == 2
+            assert re.search(r"d2ir: --\S+ \S+ (is not|cannot be) imp", capsys.readouterr().err)
     new = set(sys.modules) - before
     assert not [path for path in named if path.rpartition(".")[0] in new]
+
+
+BOMBS = {
+    "aliases": "a0: &a0 [x]\n"
+    + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 30)),
+    "merges": "a0: &a0 {x: 1}\nmodel: {<<: *a0}\n",
+    "number": "seed: " + "9" * 500,
+    "depth": "model: " + "[" * 1000 + "]" * 1000,
+    "size": "# " + "x" * 2**22,
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+@pytest.mark.parametrize("way", ["config", "config of a config", "value"])
+def test_configs_are_bounded(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    bomb: str,
+    way: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bomb.yaml").write_text(BOMBS[bomb])
+    (tmp_path / "outer.yaml").write_text("trainer: {strategy: bomb.yaml}")
+    options = {
+        "config": ["--config", "bomb.yaml"],
+        "config of a config": ["--config", "outer.yaml"],
+        "value": ["--trainer.strategy", "bomb.yaml"],
+    }
+    begun = time.monotonic()
+    assert main(["predict", str(save(tmp_path / "a.png")), *options[way]]) == 2
+    assert time.monotonic() - begun < 20
+    error = capsys.readouterr().err
+    assert re.fullmatch(
+        r"d2ir: --\S+ \S*bomb\.yaml [^\n]+: give a file of settings, [^\n]+\n", error
+    )
+
+
+@pytest.mark.parametrize("command", ["predict", "fit"])
+def test_a_pipe_is_no_config(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    assert main([command, "a.png", "--trainer.strategy", "pipe"]) == 2
+    assert "pipe is no regular file" in capsys.readouterr().err
