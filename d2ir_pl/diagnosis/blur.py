@@ -64,7 +64,11 @@ OUT_OF_FOCUS, SMALLEST_DISK = 0.7, 2.5
 """Probability from which a blur counts as that of a disk, and the radius in pixels below which it
 is hardly another one than a Gaussian."""
 LONG = 0.3
-"""Probability from which a blur that is wider in one direction may count as a shake."""
+"""Probability from which a blur that is wider in one direction may count as a shake, and another
+one is compared with one."""
+UNSURE_WIDTH = 0.8
+"""Width of edges in pixels above which kinds are compared by what they lead to: the shape of a
+narrower blur changes little."""
 WIDENED = 0.3
 """Pixels that are added to widths of edges before their ratios are taken."""
 
@@ -133,7 +137,8 @@ def blur(seen: Measurements) -> Finding:
     tells its width and direction where noise is white and nothing was compressed; that of a JPEG
     misses most of a blur, unless its quality is among the best. Its coefficients do not, but they
     show no direction. A width that stage 1 would not read off the spectrum again is handed on as
-    known.
+    known. Where the kind is unsure, a contest between kernels decides (`kernel_contest.py`), which
+    has Gaussians, disks and straight motions as well.
     """
     evidence = _Evidence.of(seen)
     confidence = evidence.confidence(seen)
@@ -157,6 +162,15 @@ def blur(seen: Measurements) -> Finding:
         )
     if not evidence.shown(seen) and evidence.edges < SURELY:
         return Finding("no blur to undo: it is a little soft, and its grain would be amplified")
+    likeliest = shaken > max(soft, defocus)
+    perhaps = shaken > LONG and (likeliest or seen.shape.elongated < ELONGATED)
+    if perhaps and seen.edges.typical > UNSURE_WIDTH:
+        return Finding(
+            "blur: shaken, out of focus or soft, which its edges do not tell; the shape that leads "
+            "to the best image is taken",
+            "blind_deblur_kernel",
+            confidence=confidence * max(soft, defocus, shaken),
+        )
     return _soft(seen, evidence, confidence)
 
 

@@ -12,11 +12,18 @@ from torch import Tensor
 from d2ir_pl.degradations import Blur, Compose, Degradation, Identity, Jpeg, Phi
 from d2ir_pl.degradations.blur_guesses import Guess, guesses, handicaps, likeness, shortlist
 from d2ir_pl.diffusion import Prior
+from d2ir_pl.diffusion.randomness import same_generator
 from d2ir_pl.estimators.kernel_worth import unlikeliness
-from d2ir_pl.restoration.kernel_rounds import WALK, grey_window, refined, short_walk
+from d2ir_pl.restoration.kernel_rounds import (
+    FIRST_ERROR,
+    WALK,
+    grey_window,
+    refined,
+    short_walk,
+)
 from d2ir_pl.restoration.problem import Problem
 from d2ir_pl.restoration.result import KernelEvidence, Restoration
-from d2ir_pl.restoration.step import Observer
+from d2ir_pl.restoration.step import Observer, silent
 
 # Settings were chosen on photographs with synthetic shakes (docs/experiments.md).
 ERROR = 0.017
@@ -33,6 +40,8 @@ SAME_SHAPE = 0.9
 """Likeness above which two kernels are taken for one in what is said of how sure one is."""
 TEMPERATURE = 0.1
 """Difference of scores that makes a guess e times less likely."""
+UNSURE = 0.3
+"""Weight of a guess of another shape beside the winner's from which its image counts as well."""
 
 
 @dataclass(frozen=True)
@@ -73,16 +82,31 @@ class Verdict:
 
     def evidence(self) -> KernelEvidence:
         """How sure the winner's shape is, as probabilities exp(-score / `TEMPERATURE`) have it."""
-        winner = self.winner
-        others = [
-            score
-            for guess, score in zip(self.guesses, self.scores, strict=True)
-            if guess is not winner and likeness(guess.kernel, winner.kernel) < SAME_SHAPE
-        ]
-        least = min(self.scores)
+        least, others = min(self.scores), [self.scores[i] for i in self._others()]
         odds = math.fsum(math.exp((least - score) / TEMPERATURE) for score in others)
-        lead = min(others) - least if others else None
-        return KernelEvidence(winner.source, len(self.guesses), lead, 1 / (1 + odds))
+        lead = others[0] - least if others else None
+        return KernelEvidence(self.winner.source, len(self.guesses), lead, 1 / (1 + odds))
+
+    def rival(self) -> tuple[Guess, float] | None:
+        """The best guess of another shape, and its weight beside the winner; None if it is small.
+
+        A guess that is one of `contenders` has lost against the winner in the rounds.
+        """
+        tried = self.contenders
+        for i in self._others():
+            weight = 1 / (1 + math.exp((self.scores[i] - min(self.scores)) / TEMPERATURE))
+            if all(self.guesses[i] is not guess for guess in tried):
+                return (self.guesses[i], weight) if weight >= UNSURE else None
+        return None
+
+    def _others(self) -> list[int]:
+        """The places of the guesses of other shapes than the winner's, best first."""
+        winner, kernel = self.order[0], self.winner.kernel
+        return [
+            i
+            for i in self.order
+            if i != winner and likeness(self.guesses[i].kernel, kernel) < SAME_SHAPE
+        ]
 
 
 def contest(problem: Problem, prior: Prior) -> list[Verdict]:
@@ -133,6 +157,7 @@ def each_with_its_kernel(
     parts = []
     for b in range(len(problem)):
         own = problem.select([b])
+        start = [same_generator(g) for g in own.generators]
         blurred = _only_blurred(own)
         verdict = _verdict(blurred, prior)
         kernel, error, nfe = verdict.winner.kernel, None, verdict.nfe
@@ -140,10 +165,42 @@ def each_with_its_kernel(
             found = refined(blurred, [guess.kernel for guess in verdict.contenders], prior)
             kernel, error, nfe = found.kernel, found.error, nfe + found.nfe
         family, phi = _with_kernel(own, kernel.to(problem.y))
-        part = restore(replace(own, degradation=family), phi, prior, told_of(b), error)
+        fitting = replace(own, degradation=family)
+        part = restore(fitting, phi, prior, told_of(b), error)
+        if (rival := verdict.rival()) is not None:
+            other, weight = rival
+            family, phi = _with_kernel(own, other.kernel.to(problem.y))
+            error = None if other.source == "gaussian" else FIRST_ERROR
+            same = replace(own, generators=[same_generator(g) for g in start], degradation=family)
+            part = _mean(fitting, part, restore(same, phi, prior, silent, error), weight)
         phi, nfe = _embedded(problem.degradation, part.phi), nfe + part.nfe[0]
         parts.append(replace(part, phi=phi, nfe=[nfe], kernels=[verdict.evidence()]))
     return Restoration.join(parts)
+
+
+def _mean(problem: Problem, first: Restoration, second: Restoration, weight: float) -> Restoration:
+    """The mean of restorations with two kernels, and how far they differ.
+
+    Where the photo does not tell which is right, an artefact of either is halved.
+
+    Args:
+        problem: the photo, with the degradation of the first.
+        first: a batch of one, whose kernel the result has.
+        second: another one.
+        weight: that of the second.
+    """
+    assert first.reblurred is not None
+    assert second.reblurred is not None
+    reblurred = (1 - weight) * first.reblurred + weight * second.reblurred
+    spread = (weight * (1 - weight)) ** 0.5 * (first.x0 - second.x0)
+    return replace(
+        first,
+        x0=(1 - weight) * first.x0 + weight * second.x0,
+        std=spread.square().mean(1, keepdim=True).sqrt(),
+        reblurred=reblurred,
+        residual=problem.misfit_of(problem.residual_of(reblurred, first.phi), first.phi),
+        nfe=[first.nfe[0] + second.nfe[0]],
+    )
 
 
 def _only_blurred(problem: Problem) -> Problem:

@@ -14,6 +14,7 @@ from d2ir_pl.restoration import D2IR, DegradationEstimation, Problem
 from d2ir_pl.restoration.kernel_contest import Verdict, contest, has_contest
 from d2ir_pl.restoration.kernel_rounds import (
     FIRST_ERROR,
+    Refined,
     grey_window,
     next_error,
     refined,
@@ -23,6 +24,7 @@ from d2ir_pl.restoration.kernel_rounds import WALK as SHORT_WALK
 from d2ir_pl.restoration.step import Step
 from d2ir_pl.results.metrics import kernel_similarity
 
+CONTEST = "d2ir_pl.restoration.kernel_contest"
 WALK = DegradationEstimation(phi_steps=0, steps=2, start=60)
 
 
@@ -153,6 +155,31 @@ def test_how_sure_a_kernel_is_follows_its_lead_over_other_shapes() -> None:
     assert sure == sorted(sure)
     alone = Verdict(found[:1], [0.0])
     assert (alone.evidence().lead, alone.evidence().sure, alone.nfe) == (None, 1.0, 0)
+
+
+def test_where_two_shapes_are_as_likely_both_images_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And where they differ, the restoration says so."""
+    y = blurred(discs(84), corner(), 0.01)
+    guess = [Guess("gaussian", corner(15)), Guess("disk", corner(15).flip(1))]
+    results = []
+    for scores in ([0.0, 9.0], [9.0, 0.0], [0.0, 0.0]):
+        verdict = Verdict(guess, scores)
+        monkeypatch.setattr(f"{CONTEST}._verdict", lambda *_, v=verdict: v)
+        monkeypatch.setattr(f"{CONTEST}.refined", unrefined)
+        results.append(D2IR(WALK, stages="estimation").restore(problem(y), GaussianPrior()))
+    one, other, both = results
+    assert torch.allclose(both.x0, (one.x0 + other.x0) / 2, atol=1e-4)
+    assert both.std is not None
+    expected = (one.x0 - other.x0).square().mean(1, keepdim=True).sqrt() / 2
+    assert torch.allclose(both.std, expected, atol=1e-4)
+    assert one.std is None
+    assert both.nfe[0] > one.nfe[0]
+
+
+def unrefined(_: Problem, kernels: list[Tensor], prior: GaussianPrior) -> Refined:
+    return Refined(kernels[0], 0.0, 0)
 
 
 def test_the_rounds_decide_between_kernels_of_edges_that_are_about_as_likely() -> None:
