@@ -161,8 +161,10 @@ def each_with_its_kernel(
         blurred = _only_blurred(own)
         verdict = _verdict(blurred, prior)
         kernel, error, nfe = verdict.winner.kernel, None, verdict.nfe
+        evidence = verdict.evidence()
         if len(verdict.guesses) > 1 and verdict.winner.source != "gaussian":
-            found = refined(blurred, [guess.kernel for guess in verdict.contenders], prior)
+            kernels = [guess.kernel for guess in verdict.contenders]
+            found = refined(blurred, kernels, prior, 1 - evidence.sure)
             kernel, error, nfe = found.kernel, found.error, nfe + found.nfe
         family, phi = _with_kernel(own, kernel.to(problem.y))
         fitting = replace(own, degradation=family)
@@ -174,7 +176,7 @@ def each_with_its_kernel(
             same = replace(own, generators=[same_generator(g) for g in start], degradation=family)
             part = _mean(fitting, part, restore(same, phi, prior, silent, error), weight)
         phi, nfe = _embedded(problem.degradation, part.phi), nfe + part.nfe[0]
-        parts.append(replace(part, phi=phi, nfe=[nfe], kernels=[verdict.evidence()]))
+        parts.append(replace(part, phi=phi, nfe=[nfe], kernels=[evidence]))
     return Restoration.join(parts)
 
 

@@ -78,16 +78,21 @@ class Refined:
     nfe: int
 
 
-def refined(problem: Problem, kernels: Sequence[Tensor], prior: Prior) -> Refined:
+def refined(
+    problem: Problem, kernels: Sequence[Tensor], prior: Prior, doubt: float = 0.0
+) -> Refined:
     """A better kernel than the given ones, or the first of them where none is found.
 
     Args:
         problem: a blurred photo, a batch of one.
         kernels: `(k, k)` of correlations, centred, the likeliest first.
         prior: diffusion prior.
+        doubt: probability in [0, 1] that the kernel has another shape. The error of such a one is
+            that of the first round, so no less than sqrt(doubt) of that is assumed in any.
     """
+    least = math.sqrt(doubt) * FIRST_ERROR
     window = grey_window(problem, WINDOW, max(kernel.shape[-1] for kernel in kernels))
-    paths = [_Path(window, kernel, prior) for kernel in kernels]
+    paths = [_Path(window, kernel, prior, least) for kernel in kernels]
     for path in paths if len(paths) > 1 else ():
         path.advance(HEATS)
     best = min(paths, key=lambda path: path.score)
@@ -109,8 +114,8 @@ class _Path:
         nfe: network evaluations that it took.
     """
 
-    def __init__(self, window: Problem, kernel: Tensor, prior: Prior) -> None:
-        self._window, self._prior = window, prior
+    def __init__(self, window: Problem, kernel: Tensor, prior: Prior, least: float) -> None:
+        self._window, self._prior, self._least = window, prior, least
         self._y = (window.y[0].mean(0) + 1) / 2
         self._seen = 1.0 if window.observed is None else float(window.observed.mean())
         self.first = self.kernel = kernel.to(self._y)
@@ -128,7 +133,8 @@ class _Path:
         self.score = float(unlikeliness(x, residual))
         self.start = self.score if not self._rounds else self.start
         left = math.sqrt(float(residual.mean(1).square().mean()) / self._seen) / 2
-        self.error = next_error(self.error, left, float(self._window.sigma_y) / 2)
+        error = next_error(self.error, left, float(self._window.sigma_y) / 2)
+        self.error = max(error, self._least)
         wide = padded(now, now.shape[-1] + 2 * GROWTH)
         found = refitted((x[0].mean(0) + 1) / 2, self._y, wide)
         self.kernel = centred(trimmed(found, share=1e-3))

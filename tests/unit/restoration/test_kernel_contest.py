@@ -79,6 +79,14 @@ def test_a_photo_is_restored_as_if_alone_with_a_kernel_of_its_own_size() -> None
         assert torch.allclose(alone.x0[0], together.x0[b], atol=1e-4)
 
 
+def test_a_doubtful_kernel_is_believed_less() -> None:
+    y = blurred(discs(84), corner(), 0.002)
+    one = Problem.of(y, Blur(15), [image_generator(0, "0")], torch.tensor([0.002]))
+    for doubt in (0.25, 1.0):
+        error = refined(one, [corner(15)], GaussianPrior(), doubt).error
+        assert error >= doubt**0.5 * FIRST_ERROR
+
+
 def test_a_shake_is_found_below_what_happened_after_it() -> None:
     """A photo that was darkened afterwards has the same shake."""
     shaken = blurred(discs(), corner(), 0.01)
@@ -178,7 +186,7 @@ def test_where_two_shapes_are_as_likely_both_images_count(
     assert both.nfe[0] > one.nfe[0]
 
 
-def unrefined(_: Problem, kernels: list[Tensor], prior: GaussianPrior) -> Refined:
+def unrefined(_: Problem, kernels: list[Tensor], *__: object) -> Refined:
     return Refined(kernels[0], 0.0, 0)
 
 
