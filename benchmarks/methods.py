@@ -9,7 +9,18 @@ from typing import Literal
 from benchmarks.tasks import Task
 from d2ir_pl.degradations import Blur, Degradation
 from d2ir_pl.restoration import D2IR, RestorationMethod
-from d2ir_pl.restoration.baselines import BIRD, DDRM, DPS, GDP, DiffPIR, FastDiffusionEM
+from d2ir_pl.restoration.baselines import (
+    BIRD,
+    DAPS,
+    DDNM,
+    DDRM,
+    DPS,
+    GDP,
+    DiffPIR,
+    FastDiffusionEM,
+    PiGDM,
+    REDDiff,
+)
 from d2ir_pl.restoration.configs import load
 
 LIGHT = ("low_light", "hdr")
@@ -111,6 +122,10 @@ ENTRIES: dict[str, Entry] = {
     "bird": Entry("BIRD, degradation known", _bird, slow=True),
     "ddrm": Entry("DDRM, degradation known", lambda _: DDRM()),
     "diffpir": Entry("DiffPIR, degradation known", lambda _: DiffPIR()),
+    "ddnm": Entry("DDNM+, degradation known", lambda _: DDNM()),
+    "pigdm": Entry("PiGDM, degradation known", lambda _: PiGDM(), slow=True),
+    "red_diff": Entry("RED-diff, degradation known", lambda _: REDDiff(), slow=True),
+    "daps": Entry("DAPS, degradation known", lambda _: DAPS(), slow=True),
     "fast_em": Entry(
         "Fast Diffusion EM",
         lambda task: FastDiffusionEM() if task.name.startswith("blur") else None,

@@ -106,7 +106,10 @@ def test_evaluations_are_those_of_the_defaults(cls: type[RestorationMethod]) -> 
     if cls.__name__ == "FastDiffusionEM":
         degradation = degradations.Blur(5)
     sigma = torch.full((1,), 0.5)  # enough for stage 2 to have nothing to do
-    found = cls().restore(
+    method = cls()
+    if isinstance(method, baselines.DAPS):
+        method.langevin_steps = 1  # which evaluate nothing
+    found = method.restore(
         Problem.of(y, degradation, [image_generator(0, "")], sigma), GaussianPrior()
     )
     assert found.nfe == [int(row[1])]

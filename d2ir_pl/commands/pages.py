@@ -58,7 +58,7 @@ PAGES = {
             ("--model.num_samples N", "restorations of each photo, whose mean is the result (1)"),
             ("--model.start FOLDER", "an earlier run, whose estimates of the damage are kept"),
             ("--model.prior NAME", "another prior: a name of 'download', or a file"),
-            ("--model.method NAME", "another method: GDP, DPS, DDRM, DiffPIR, BIRD ..."),
+            ("--model.method NAME", "another method: GDP, DPS, DDNM, PiGDM, DAPS ..."),
             ("--trainer.devices N", "number of GPUs or processes; auto takes what there is"),
             ("--seed N", "the same seed gives the same files (0)"),
             ("--overwrite true", "restore again what is in the output folder"),

@@ -76,12 +76,12 @@ def test_an_unknown_motion_has_an_unknown_direction(parse: Any) -> None:
     assert parse("--model.degradation", "MotionBlur").model.degradation.angle is None
 
 
-@pytest.mark.parametrize("method", ["DDRM", "DiffPIR"])
+@pytest.mark.parametrize("method", ["DDRM", "DiffPIR", "DDNM", "PiGDM"])
 @pytest.mark.parametrize("name", ["low_light", "jpeg", "hdr", "deblur_motion"])
 def test_methods_for_linear_operators_refuse_others_with_a_remedy(
     name: str, method: str, parse: Any
 ) -> None:
-    if (name, method) == ("deblur_motion", "DiffPIR"):
+    if name == "deblur_motion" and method in ("DiffPIR", "PiGDM"):
         parse("--model.method", method, config=name)
         return
     with pytest.raises(UsageError, match=r"^[^\n]*(use|set) [^\n]*$"):

@@ -14,6 +14,7 @@ from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
 from d2ir_pl.diffusion import Prior
 from d2ir_pl.errors import naming, require
 from d2ir_pl.operators.linear import per_image
+from d2ir_pl.operators.svd import SVD
 from d2ir_pl.restoration.base import RestorationMethod
 from d2ir_pl.restoration.problem import Problem
 from d2ir_pl.restoration.result import Restoration
@@ -65,16 +66,10 @@ class DDRM(RestorationMethod):
         phi = problem.init()
         assert isinstance(problem.degradation, LinearDegradation)
         svd = problem.degradation.svd(phi, problem.image_size)
-        largest = svd.s.amax((1, 2, 3), keepdim=True)
         # The residual of a black image is y without the offset, and 0 where y says nothing.
         black = problem.y.new_zeros(len(problem), 3, *problem.image_size)
-        spectrum = Spectrum(
-            d=svd.ut(problem.residual(black, phi)),
-            s=torch.where(svd.s < self.threshold * largest, 0, svd.s),
-            sigma_y=per_image(problem.sigma_y),
-            eta=self.eta,
-            eta_b=self.eta_b,
-        )
+        d = svd.ut(problem.residual(black, phi))
+        spectrum = Spectrum.of(svd, d, problem.sigma_y, self.threshold, self.eta, self.eta_b)
         timesteps = prior.schedule.timesteps(self.steps)
         c = spectrum.start(prior.schedule.sigma(timesteps[0]), svd.vt(problem.noise()))
         steps = Steps(observer, "estimation", self.steps, problem)
@@ -121,6 +116,24 @@ class Spectrum:
     sigma_y: Tensor
     eta: float
     eta_b: float
+
+    @classmethod
+    def of(
+        cls, svd: SVD, d: Tensor, sigma_y: Tensor, threshold: float, eta: float, eta_b: float
+    ) -> Spectrum:
+        """The spectrum without the singular values that say next to nothing.
+
+        Args:
+            svd: decomposition of the degradation.
+            d: U^T y.
+            sigma_y: `(B,)` noise of y.
+            threshold: share of the largest singular value, below which one counts as 0.
+            eta: see `DDRM`.
+            eta_b: see `DDRM`.
+        """
+        largest = svd.s.amax((1, 2, 3), keepdim=True)
+        s = torch.where(svd.s < threshold * largest, 0, svd.s)
+        return cls(d, s, per_image(sigma_y), eta, eta_b)
 
     def start(self, sigma: float, noise: Tensor) -> Tensor:
         """Coefficients at the first level: d / s and the noise that it lacks, or noise alone.

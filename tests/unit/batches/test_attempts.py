@@ -12,7 +12,17 @@ from d2ir_pl.errors import DeviceError, OutputError
 from d2ir_pl.priors import NetworkPrior, load_prior
 from d2ir_pl.restoration import D2IR, DegradationEstimation, LatentOptimization, Restoration
 from d2ir_pl.restoration.base import RestorationMethod
-from d2ir_pl.restoration.baselines import BIRD, DDRM, DPS, GDP, FastDiffusionEM
+from d2ir_pl.restoration.baselines import (
+    BIRD,
+    DAPS,
+    DDNM,
+    DDRM,
+    DPS,
+    GDP,
+    FastDiffusionEM,
+    PiGDM,
+    REDDiff,
+)
 
 
 def restored(images: Sequence[int], value: float = 0.0, residual: float = 0.1) -> Restoration:
@@ -237,6 +247,9 @@ def test_errors_of_memory_are_told_from_others(error: Exception, expected: bool)
         (BIRD(), lambda m: m.lr),
         (BIRD(), lambda m: m.kernel_lr),
         (FastDiffusionEM(), lambda m: m.scale),
+        (PiGDM(), lambda m: m.scale),
+        (REDDiff(), lambda m: m.lr),
+        (DAPS(), lambda m: m.step_size),
     ],
 )
 def test_a_gentler_method_takes_a_tenth_of_the_steps(
@@ -259,6 +272,10 @@ def test_a_gentler_method_takes_a_tenth_of_the_steps(
         (D2IR(DegradationEstimation(consistency="guidance"), stages="latent"), False),
         (DPS(), True),
         (FastDiffusionEM(), True),
+        (PiGDM(), True),
+        (REDDiff(), False),
+        (DAPS(), False),
+        (DDNM(), False),
         (GDP(), False),
         (BIRD(), False),
         (DDRM(), False),

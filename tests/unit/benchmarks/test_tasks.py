@@ -23,6 +23,9 @@ FAST = {
     "denoising": [],  # one evaluation as it is
     **{name: ["--model.method.steps", "2"] for name in ("dps_deblur", "gdp_deblur", "ddrm_deblur")},
     **{name: ["--model.method.steps", "2"] for name in ("diffpir_deblur", "fast_em_deblur")},
+    **{name: ["--model.method.steps", "2"] for name in ("ddnm_deblur", "pigdm_deblur")},
+    "red_diff_deblur": ["--model.method.steps", "2"],
+    "daps_deblur": ["--model.method.annealing_steps", "2", "--model.method.langevin_steps", "2"],
 }
 TASKS = sorted(p.stem for p in configs_folder().glob("*.yaml") if not p.stem.startswith("train"))
 TASKS.remove("auto")  # which has nothing to degrade with: see test_proposal.py
