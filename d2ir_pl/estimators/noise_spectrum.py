@@ -132,7 +132,9 @@ def enlarge(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, size=like.shape[-2:], mode="bicubic", align_corners=False)
 
 
-def read_spectrum(y: Tensor, camera: bool = True) -> NoiseSpectrum | None:
+def read_spectrum(
+    y: Tensor, camera: bool = True, observed: Tensor | None = None
+) -> NoiseSpectrum | None:
     """Estimate the noise of a photo by frequency.
 
     A guide without noise and fine detail is made at half the photo's size, by thresholds that
@@ -147,7 +149,9 @@ def read_spectrum(y: Tensor, camera: bool = True) -> NoiseSpectrum | None:
         y: `(1, 3, h, w)` photo in [-1, 1].
         camera: whether it is a sharp photo with the noise of a camera, which falls toward the
             finest frequencies by no more than `STEEPEST`, and is in all tones what the tone with
-            the least of it tells; if not, each tone tells its own.
+            the least of it tells. If not, as in a blurred photo, each tone tells its own, and half
+            of `MIN_BLOCKS` are enough, because most hold little texture.
+        observed: `(1, 1, h, w)`, 0 where a pixel is no part of the photo; None where all are.
 
     Returns:
         The spectrum, or None for a photo that is too small to show one.
@@ -156,7 +160,9 @@ def read_spectrum(y: Tensor, camera: bool = True) -> NoiseSpectrum | None:
         return None
     tones = _blocks(to_opponent(y)[0])[:, 0, 0, 0] / BLOCK / math.sqrt(3)
     seen = tones.abs() < 0.95
-    if int(seen.sum()) < MIN_BLOCKS:
+    if observed is not None:
+        seen &= _unfolded(observed[0]).amin((-1, -2))[0] == 1
+    if int(seen.sum()) < (MIN_BLOCKS if camera else MIN_BLOCKS // 2):
         return None
     order = tones[seen].argsort()
     tones = tones[seen][order]
@@ -250,9 +256,14 @@ def _blocks(x: Tensor) -> Tensor:
     basis = torch.cos((n + 0.5) * n[:, None] * math.pi / BLOCK) * math.sqrt(2 / BLOCK)
     basis[0] /= math.sqrt(2)
     basis = basis.to(x)
-    blocks = x.unfold(-2, BLOCK, STRIDE).unfold(-2, BLOCK, STRIDE).flatten(1, 2).transpose(0, 1)
+    blocks = _unfolded(x).transpose(0, 1)
     transformed: Tensor = basis @ blocks @ basis.mT
     return transformed
+
+
+def _unfolded(x: Tensor) -> Tensor:
+    """Overlapping blocks `(C, M, BLOCK, BLOCK)` of `(C, h, w)`."""
+    return x.unfold(-2, BLOCK, STRIDE).unfold(-2, BLOCK, STRIDE).flatten(1, 2)
 
 
 def _radius(like: Tensor) -> Tensor:

@@ -38,10 +38,14 @@ def with_noise_read(problem: Problem) -> Problem:
     """
     degradation = problem.degradation
     blurred = isinstance(degradation, ConvolutionalBlur) and problem.y.ndim == 4
-    if not (blurred and problem.estimated) or problem.observed is not None:
+    if not (blurred and problem.estimated):
         return problem
     photos = problem.y.split(1)
-    suspects = [_spectrum(y) if unevenness(y) >= HINT else None for y in photos]
+    seen = [None] * len(problem) if problem.observed is None else problem.observed.split(1)
+    suspects = [
+        _spectrum(y, observed) if unevenness(y) >= HINT else None
+        for y, observed in zip(photos, seen, strict=True)
+    ]
     if all(spectrum is None for spectrum in suspects):
         return problem
     assert isinstance(degradation, ConvolutionalBlur)
@@ -54,9 +58,9 @@ def with_noise_read(problem: Problem) -> Problem:
     return problem if all(s is None for s in suspects) else _with(problem, suspects)
 
 
-def _spectrum(y: Tensor) -> NoiseSpectrum | None:
+def _spectrum(y: Tensor, observed: Tensor | None) -> NoiseSpectrum | None:
     """The spectrum of the noise of one photo."""
-    spectrum = read_spectrum(y, camera=False)
+    spectrum = read_spectrum(y, camera=False, observed=observed)
     if spectrum is None:
         return None
     power = spectrum.power.clamp_min(MIN_SIGMA**2)

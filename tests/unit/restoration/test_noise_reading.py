@@ -84,6 +84,19 @@ def test_no_less_noise_is_assumed_than_before() -> None:
     assert float(power.min()) >= float(least.square()) - lower**2
 
 
+def test_pixels_that_are_not_observed_tell_nothing() -> None:
+    _, y = made(True)
+    observed = torch.ones(1, 1, SIZE, SIZE)
+    observed[..., :40, :60] = 0
+    black = torch.where(observed == 1, y, torch.tensor(-1.0))
+    levels = []
+    for hidden in (y, black):
+        found = with_noise_read(Problem.of(hidden, KNOWN, [Generator()], observed=observed))
+        assert found.shape is not None
+        levels.append(float(found.sigma_y))
+    assert levels[0] == levels[1] == pytest.approx(SIGMA, rel=0.4)
+
+
 def test_a_batch_is_read_photo_by_photo() -> None:
     y = torch.cat([made(False)[1], made(True)[1], made(False, 1)[1]])
     found = with_noise_read(problem(y, KNOWN))
