@@ -13,6 +13,8 @@ from d2ir_pl.operators.linear import Size
 from d2ir_pl.operators.noise_shape import NoiseShape
 from d2ir_pl.operators.opponent import from_opponent, to_opponent
 from d2ir_pl.operators.padding import PadMode, pad, pad_adjoint
+from d2ir_pl.operators.spectral import OnSpectra
+from d2ir_pl.operators.spectral import trimmed as _trim
 
 Border = Literal["extend", "reflect", "replicate", "circular"]
 """What is assumed about the surroundings of an image; see `ConvolutionOperator`."""
@@ -86,6 +88,12 @@ class ConvolutionOperator:
         x = _trim(self._filter(_zero_pad(g, *self._pads), self._inverse[1]), *self._pads)
         return x if shape is None else from_opponent(x)
 
+    def on_spectra(self) -> OnSpectra | None:
+        """The same for spectra on the circle; None where x is continued past its border."""
+        if self._mode is not None:
+            return None
+        return OnSpectra(self._transfer, self.circle, self._pads, self._margins)
+
     def _filter(self, x: Tensor, transfer: Tensor) -> Tensor:
         filtered: Tensor = torch.fft.irfft2(torch.fft.rfft2(x) * transfer, s=self.circle)
         return filtered
@@ -121,12 +129,6 @@ def _margins(outer: Size, inner: Size, before: int) -> tuple[tuple[int, int], tu
 
 def _zero_pad(x: Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
     return F.pad(x, (*columns, *rows)) if rows != (0, 0) or columns != (0, 0) else x
-
-
-def _trim(x: Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
-    """Cut the margins off: the transpose of `_zero_pad`."""
-    h, w = x.shape[-2:]
-    return x[..., rows[0] : h - rows[1], columns[0] : w - columns[1]]
 
 
 def fast_size(n: int) -> int:

@@ -7,6 +7,7 @@ from torch import Tensor
 from d2ir_pl.operators.convolution import ConvolutionOperator
 from d2ir_pl.operators.linear import LinearOperator
 from d2ir_pl.operators.noise_shape import NoiseShape
+from d2ir_pl.operators.spectral import OnSpectra
 
 
 class WeightedOperator:
@@ -30,6 +31,11 @@ class WeightedOperator:
     def precondition(self, g: Tensor, rho: Tensor) -> Tensor:
         """That of A, as if everything were observed."""
         return self.operator.precondition(g, rho)
+
+    def on_spectra(self) -> OnSpectra | None:
+        """The same for spectra, where A is a convolution that has such a form."""
+        inner = on_spectra(self.operator)
+        return None if inner is None else inner.followed(self._weight.mul)
 
 
 class WhitenedOperator:
@@ -57,3 +63,17 @@ class WhitenedOperator:
         if isinstance(inner, ConvolutionOperator):
             return inner.precondition(g, rho, self._shape)
         return inner.precondition(g, rho)
+
+    def on_spectra(self) -> OnSpectra | None:
+        """The same for spectra, where A is a convolution that has such a form."""
+        inner, shape = on_spectra(self._operator), self._shape
+        if inner is None:
+            return None
+        return inner.followed(shape.whiten, shape.weight(inner.circle))
+
+
+def on_spectra(operator: LinearOperator) -> OnSpectra | None:
+    """The form of an operator for spectra; None if it has none."""
+    found = getattr(operator, "on_spectra", None)
+    form: OnSpectra | None = None if found is None else found()
+    return form

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from d2ir_pl.degradations import LinearOperator
 from d2ir_pl.operators.constants import kept
+from d2ir_pl.operators.spectral import OnSpectra
+from d2ir_pl.operators.weighted import on_spectra
 
 
 def data_step(
@@ -32,31 +34,47 @@ def data_step(
     Source: Venkatakrishnan et al., Plug-and-play priors, 2013, eq. 9; preconditioned conjugate
     gradients: Hestenes and Stiefel, 1952; Saad, Iterative Methods, 2003, algorithm 9.1.
     """
-    x = z
     iterations = min(iterations, getattr(operator, "enough", iterations))
+    spectral = on_spectra(operator)
+    if spectral is None:
+        change, residual = _solved(operator, residual, rho, iterations)
+        return z + change, residual
+    # Of the three pairs of FFTs of an iteration one is left.
+    change, residual = _solved(spectral, residual, rho, iterations)
+    return z + spectral.to_image(change), residual
+
+
+def _solved(
+    operator: LinearOperator | OnSpectra, residual: Tensor, rho: Tensor, iterations: int
+) -> tuple[Tensor, Tensor]:
+    """The d of `data_step`, as an image or as its spectrum, and the residual that it leaves."""
     r = operator.adjoint(residual)
     p = h = operator.precondition(r, rho)
-    rh = _dot(r, h)
+    x, rh = torch.zeros_like(p), _dot(r, h)
+    weight = _for(rho[:, 0, 0, 0], p)
     for i in range(iterations):
         a_p = operator.forward(p)
-        normal_p = torch.addcmul(operator.adjoint(a_p), rho, p)
+        normal_p = torch.addcmul(operator.adjoint(a_p), weight, p)
         step = rh / _dot(p, normal_p)
-        x = torch.addcmul(x, step, p)
-        # Several photos of a scene have one dimension more than x.
-        lengths = step.view(-1, *(1,) * (residual.ndim - 1))
-        residual = torch.addcmul(residual, lengths, a_p, value=-1)
+        x = torch.addcmul(x, _for(step, p), p)
+        residual = torch.addcmul(residual, _for(step, residual), a_p, value=-1)
         if i + 1 == iterations:
             break
-        r = torch.addcmul(r, step, normal_p, value=-1)
+        r = torch.addcmul(r, _for(step, r), normal_p, value=-1)
         h = operator.precondition(r, rho)
         rh, rh_before = _dot(r, h), rh
-        p = torch.addcmul(h, rh / rh_before, p)
+        p = torch.addcmul(h, _for(rh / rh_before, p), p)
     return x, residual
 
 
+def _for(values: Tensor, like: Tensor) -> Tensor:
+    """Values `(B,)` of images, with as many dimensions as something else of these images has."""
+    return values.view(-1, *(1,) * (like.ndim - 1))
+
+
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Inner products `(B, 1, 1, 1)`, and a trifle: once an image has converged both are 0."""
-    return torch.addcmul(_trifle(a), a, b).sum((1, 2, 3), keepdim=True)
+    """Inner products `(B,)`, and a trifle: once an image has converged both are 0."""
+    return torch.addcmul(_trifle(a), a, b).flatten(1).sum(1)
 
 
 @kept

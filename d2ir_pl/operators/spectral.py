@@ -1,0 +1,111 @@
+"""Convolutions of images that are known by their spectra: half a pair of FFTs each way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import copy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from d2ir_pl.operators.constants import kept
+from d2ir_pl.operators.linear import Size
+from d2ir_pl.operators.opponent import from_opponent, to_opponent
+
+Margins = tuple[tuple[int, int], tuple[int, int]]
+"""(top, bottom) and (left, right)."""
+
+Map = Callable[[Tensor], Tensor]
+
+
+class OnSpectra:
+    """A correlation A of images on a circle, as a map of their spectra, and what is close to it.
+
+    A spectrum is the orthonormal FFT of a real image on the circle as `(B, C, H, W // 2 + 1, 2)`
+    real numbers, those that stand for two frequencies times sqrt 2: inner products of spectra are
+    those of images. With x on the whole circle, more pixels are free than in an image that lies in
+    it; A does not see them, so that (A^T A + rho)^-1 A^T r is zero there and the same elsewhere.
+
+    Args:
+        transfer: `(B, 1, H, W // 2 + 1)` factors of A.
+        circle: (H, W).
+        image: where the image lies on the circle.
+        seen: where y lies on it.
+    """
+
+    def __init__(self, transfer: Tensor, circle: Size, image: Margins, seen: Margins) -> None:
+        self.circle = circle
+        self._image, self._seen = image, seen
+        self._power = transfer.abs() ** 2
+        twice = _roots(self._power, circle[1])
+        self._single = 1 / twice
+        self._forward, self._adjoint = transfer * self._single, transfer.conj() * twice
+        self._after: list[Map] = []
+        self._weight: Tensor | None = None
+        self._inverse: tuple[Tensor, Tensor] | None = None
+
+    def followed(self, symmetric: Map, weight: Tensor | None = None) -> OnSpectra:
+        """The same with a map done to A x.
+
+        Args:
+            symmetric: a map that is its own transpose.
+            weight: `(B, 3, H, W // 2 + 1)` factors of luminance and differences of colours, by
+                which the map multiplies the power of A's spectrum; None for 1.
+        """
+        other = copy(self)
+        other._after = [*self._after, symmetric]
+        other._weight = self._weight if weight is None else weight
+        return other
+
+    def forward(self, spectrum: Tensor) -> Tensor:
+        """A x, `(B, C, h, w)`, from the spectrum of x."""
+        y = trimmed(self._values(spectrum, self._forward), *self._seen)
+        for change in self._after:
+            y = change(y)
+        return y
+
+    def adjoint(self, r: Tensor) -> Tensor:
+        """The spectrum of A^T r."""
+        for change in reversed(self._after):
+            r = change(r)
+        rows, columns = self._seen
+        spectrum = torch.fft.rfft2(F.pad(r, (*columns, *rows)), norm="ortho")
+        return torch.view_as_real(spectrum * self._adjoint)
+
+    def precondition(self, g: Tensor, rho: Tensor) -> Tensor:
+        """About (A^T A + rho)^-1 of a spectrum, as if all of the circle were seen."""
+        if self._inverse is None or self._inverse[0] is not rho:
+            seen = self._power if self._weight is None else self._power * self._weight
+            self._inverse = rho, (1 / (seen + rho))[..., None]
+        inverse = self._inverse[1]
+        if self._weight is None:
+            return g * inverse
+        # Matrices of the three colours: the last two dimensions are no others for them.
+        colours = to_opponent(g.flatten(-2)).view_as(g) * inverse
+        return from_opponent(colours.flatten(-2)).view_as(g)
+
+    def to_image(self, spectrum: Tensor) -> Tensor:
+        """The image that has a spectrum, cut out of the circle."""
+        return trimmed(self._values(spectrum, self._single), *self._image)
+
+    def _values(self, spectrum: Tensor, factor: Tensor) -> Tensor:
+        product = torch.view_as_complex(spectrum) * factor
+        values: Tensor = torch.fft.irfft2(product, s=self.circle, norm="ortho")
+        return values
+
+
+def trimmed(x: Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
+    """Cut margins off."""
+    h, w = x.shape[-2:]
+    return x[..., rows[0] : h - rows[1], columns[0] : w - columns[1]]
+
+
+@kept
+def _roots(width: int) -> Tensor:
+    """Roots of how many of the frequencies of a row each of its real transform stands for."""
+    roots = torch.full((width // 2 + 1,), 2.0, dtype=torch.float64).sqrt()
+    roots[0] = 1
+    if width % 2 == 0:
+        roots[-1] = 1
+    return roots
