@@ -12,12 +12,15 @@ from d2ir_pl.batches.attempts import Attempted
 from d2ir_pl.batches.plan import Observation, Plan
 from d2ir_pl.degradations import Compose, Degradation, Fading, Identity, Jpeg, Light, Phi
 from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
+from d2ir_pl.diagnosis.codecs import is_jpeg
 from d2ir_pl.diagnosis.methods import suiting
 from d2ir_pl.diagnosis.opinion import objection
-from d2ir_pl.restoration import Problem, Restoration
+from d2ir_pl.restoration import BlindDenoising, Problem, Restoration
 
 WEAKER, NOISIER = 0.7, 2.0
 """Share of a blur, and multiple of the noise, that the first of the gentler hypotheses assumes."""
+LESS = 0.5
+"""Share of the noise that is removed where all of it was perhaps texture."""
 SIZES = ("log_width", "log_radius", "log_length")
 """Parameters that are logarithms of the size of a blur."""
 
@@ -51,8 +54,9 @@ def reconsidered(
     """A restored photo itself where nothing is against it, and otherwise what is gentler.
 
     What is against it is judged without the truth, see `objection`. Then a weaker blur with more
-    noise is undone, then no blur, and in the end nothing: each is judged in its turn, and the last
-    one is the photo itself, with the brightness and the colours that were found for it.
+    noise is undone, then no blur; where noise alone was removed, half of it, and then the rounding
+    of a JPEG alone. Each is judged in its turn, and the last one is the photo itself, with the
+    brightness and the colours that were found for it.
 
     Args:
         first: the restored photo.
@@ -104,15 +108,15 @@ def _objection(attempted: Attempted, observation: Observation, plan: Plan) -> st
     image = r.x0.to(shown)
     if observation.observed is not None:  # nothing is known of the other pixels
         image = torch.where(observation.observed == 1, image, shown)
-    photo = observation.sample.photo
-    compressed = photo.codec or photo.tables is not None
-    noise_alone = isinstance(plan.degradation, Identity) and not compressed
+    noise_alone = isinstance(plan.degradation, Identity) and not observation.sample.photo.codec
     return objection(shown.clamp(-1, 1), image, float(r.sigma_y), noise_alone)
 
 
 def _gentler(first: Restoration, observation: Observation, plan: Plan) -> Iterator[Hypothesis]:
     """Gentler hypotheses about a photo, in their order."""
     parts = _parts(plan.degradation)
+    if isinstance(plan.method, BlindDenoising):
+        yield from _less_noise(observation, plan)
     rest = [part for part in parts if not isinstance(part, ConvolutionalBlur)]
     if len(rest) == len(parts):
         return
@@ -127,6 +131,17 @@ def _gentler(first: Restoration, observation: Observation, plan: Plan) -> Iterat
     left = Identity() if not rest else rest[0] if len(rest) == 1 else Compose(rest)
     words = "no blur was undone" if rest else "only noise was removed"
     yield Hypothesis("no blur", words, replace(plan, degradation=left, method=suiting(left)), None)
+
+
+def _less_noise(observation: Observation, plan: Plan) -> Iterator[Hypothesis]:
+    """Hypotheses after one that all there is to a photo is its noise."""
+    words = f"{LESS:.0%} of the noise was removed instead"
+    yield Hypothesis("less noise", words, replace(plan, method=BlindDenoising(LESS)), None)
+    photo = observation.sample.photo
+    if is_jpeg(observation.y[0], photo):
+        jpeg = Jpeg()
+        words = "only the rounding of its JPEG was undone"
+        yield Hypothesis("JPEG", words, replace(plan, degradation=jpeg, method=suiting(jpeg)), None)
 
 
 def _weaker(degradation: Degradation, phi: Phi) -> Phi:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Generator, Tensor
 
 from d2ir_pl.degradations.base import LinearDegradation
 from d2ir_pl.degradations.phi import Phi
-from d2ir_pl.estimators.noise_level import flat_sigma
+from d2ir_pl.estimators.noise_level import sigma_without_texture
 from d2ir_pl.operators.linear import Size
 from d2ir_pl.operators.pointwise import IdentityOperator
 from d2ir_pl.operators.svd import SVD, Diagonal
@@ -21,8 +20,8 @@ class Identity(LinearDegradation):
 
     There is nothing to estimate. phi: `none` `(B, 0)`, an empty row per image.
 
-    The noise is taken to be no stronger than in the flattest tenth of the photo: what is more than
-    that elsewhere is texture.
+    The noise is taken to be no stronger than in the flattest tenth of the photo, and in the
+    differences of its colours: what is more than that elsewhere is texture.
     """
 
     estimated = False
@@ -34,7 +33,7 @@ class Identity(LinearDegradation):
         return Phi(none=like.new_empty(len(generators), 0))
 
     def estimate_sigma(self, y: Tensor) -> Tensor:
-        return torch.minimum(super().estimate_sigma(y), flat_sigma(y))
+        return sigma_without_texture(y)
 
     def operator(self, phi: Phi, image_size: Size) -> IdentityOperator:  # noqa: ARG002
         return IdentityOperator()

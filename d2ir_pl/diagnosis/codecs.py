@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from d2ir_pl.degradations import Degradation
 from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
+from d2ir_pl.estimators.jpeg_tables import estimate_quality
 from d2ir_pl.estimators.noise_level import MIN_SIGMA
 from d2ir_pl.image_io import Photo
 
@@ -33,3 +36,13 @@ def least_noise(photo: Photo, degradation: Degradation) -> float:
     """
     hidden = photo.codec and isinstance(degradation, ConvolutionalBlur)
     return CODEC_ERROR if hidden else MIN_SIGMA
+
+
+def is_jpeg(y: Tensor, photo: Photo) -> bool:
+    """Whether a photo's file or its pixels show that it was compressed by JPEG.
+
+    Args:
+        y: `(3, H, W)` its pixels in [-1, 1].
+        photo: contents of its file.
+    """
+    return not photo.codec and (photo.tables is not None or estimate_quality(y) < 100)

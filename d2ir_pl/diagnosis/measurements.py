@@ -17,6 +17,7 @@ from d2ir_pl.estimators.jpeg_blur import BeforeJpeg, before_jpeg
 from d2ir_pl.estimators.jpeg_tables import estimate_quality
 from d2ir_pl.estimators.kernel_search import spectral_misfit
 from d2ir_pl.estimators.noise_level import MIN_SIGMA, estimate_sigma
+from d2ir_pl.estimators.noise_spectrum import NoiseSpectrum, read_spectrum
 from d2ir_pl.estimators.observed_pixels import fill_unobserved, hide
 from d2ir_pl.estimators.spectrum import gaussian_covariance
 from d2ir_pl.estimators.tones import Tones, tones
@@ -31,6 +32,8 @@ KERNEL_SIZE = 21
 ELONGATED = -0.2
 """Value of `BlurShape.elongated` above which a shake has to be confirmed by the kernel of the
 edges, because a Gaussian that is wider in one direction looks much like it."""
+MIDDLE = 1024
+"""Side in pixels of the middle of a photo that its noise by frequency is read off."""
 SHARP_EDGES = 0.3
 """Width in pixels that the edges of sharp photos stay below."""
 
@@ -59,6 +62,7 @@ class Measurements:
         shape: what its spectrum says of the shape of a blur.
         tones: ends of its tones.
         codec: lossy format of the file whose compression is unknown; empty for others.
+        noise: its noise by frequency; None where it is told, or the photo is too small to show it.
     """
 
     sigma_y: float
@@ -75,6 +79,7 @@ class Measurements:
     shape: BlurShape = field(default_factory=BlurShape)
     tones: Tones = field(default_factory=Tones)
     codec: str = ""
+    noise: NoiseSpectrum | None = None
 
 
 def measure(
@@ -137,7 +142,14 @@ def measure(
         shape=shape,
         tones=tones(y, observed),
         codec=codec,
+        noise=read_spectrum(_middle(y)[None]) if sigma_y is None else None,
     )
+
+
+def _middle(y: Tensor) -> Tensor:
+    """The middle of a photo, in which a pattern of JPEG blocks is where it was."""
+    top, left = (8 * (max(0, n - MIDDLE) // 16) for n in y.shape[-2:])
+    return y[..., top : top + MIDDLE, left : left + MIDDLE]
 
 
 def _shaken(y: Tensor, sigma: Tensor, covariance: Tensor) -> float:

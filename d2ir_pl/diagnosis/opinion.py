@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from d2ir_pl.estimators.noise_spectrum import read_spectrum
+
 BLOCK = 16
 """Side in pixels of the blocks among which the flattest are looked for."""
 SMALLEST = 4 * BLOCK
@@ -77,6 +79,10 @@ WEIGHTS: dict[type, dict[str, float]] = {
 """Weights of logistic regressions on whether an image is further from the truth than its photo,
 and under the empty name their constants, in doubt against the image (docs/experiments.md)."""
 
+COLOURED = 1.0
+"""Odds from which the removal of coloured noise is doubted: it is less even than that of white
+noise, to which the weights were fitted (docs/experiments.md)."""
+
 HELPFUL = {"clipped": -6.5, "aside": -0.57, "dense": -0.09, "texture": 0.09}
 """Evidence about sharpened images that are nearer to the truth than their photos, in the mean."""
 
@@ -139,16 +145,21 @@ def objection(photo: Tensor, image: Tensor, sigma_y: float, noise_alone: bool) -
         photo: `(1, 3, H, W)` in [-1, 1].
         image: `(1, 3, H, W)` in [-1, 1], restored from it.
         sigma_y: standard deviation of the photo's noise that was assumed, in [-1, 1].
-        noise_alone: whether noise is all that was undone, of a photo that no codec has changed.
-            What else removes detail, such as the rounding of a JPEG that is undone, is not judged.
+        noise_alone: whether noise is all that was undone. What else removes detail, such as the
+            rounding of a JPEG that is undone, is not judged.
     """
     if noise_alone and 0 < _rms(image - photo) < LEVEL:
         return UNSEEN
     found = evidence(photo, image, sigma_y)
-    if found is None or log_odds(found) <= 0:
+    if found is None:
         return ""
+    odds = log_odds(found)
     if isinstance(found, Smoothing):
-        return REMOVED if noise_alone else ""
+        spectrum = read_spectrum(photo.float()) if noise_alone and odds > 0 else None
+        coloured = spectrum is not None and spectrum.coloured
+        return REMOVED if noise_alone and odds > (COLOURED if coloured else 0) else ""
+    if odds <= 0:
+        return ""
     weights = WEIGHTS[Sharpening]
     parts = {name: weights[name] * (value - HELPFUL[name]) for name, value in asdict(found).items()}
     return WORDS[max(parts, key=parts.__getitem__)]

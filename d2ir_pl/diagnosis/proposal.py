@@ -14,6 +14,7 @@ from d2ir_pl.diagnosis.fading import fading
 from d2ir_pl.diagnosis.finding import Finding
 from d2ir_pl.diagnosis.measurements import Measurements, measure
 from d2ir_pl.diagnosis.methods import FULL_SIZE_JPEG
+from d2ir_pl.diagnosis.noise import noise
 from d2ir_pl.image_io import FileTables
 from d2ir_pl.restoration import RestorationMethod
 from d2ir_pl.restoration.configs import Setup, load, setup_settings
@@ -94,11 +95,17 @@ def explain(seen: Measurements) -> Proposal:
     """The proposal that measurements lead to."""
     blurred, dark, jpeg = blur(seen), darkness(seen.light), _compression(seen)
     faded = fading(seen.tones)
-    noise = f"noise: about {seen.sigma_y:.3f} of the range"
-    if jpeg.config:
-        noise = f"noise: about {seen.jpeg_noise:.1f} grey levels before the compression"
-    sentences = (blurred.told, dark.told, *([faded.told] if faded.config else []), jpeg.told, noise)
+    noisy = noise(seen, blurred)
     damage = [finding for finding in (blurred, dark, faded, jpeg) if finding.config]
+    if noisy.config and not dark.config and not faded.config:
+        damage = [noisy]
+        if blurred.config:
+            blurred = Finding("no blur to undo: its noise is about as soft as the photo")
+    sentences = tuple(
+        finding.told
+        for finding in (blurred, dark, faded, jpeg, noisy)
+        if finding is not faded or faded.config
+    )
     names = tuple(finding.config for finding in damage)
     config, overrides = _chained(damage)
     return Proposal(sentences, config, overrides, names)

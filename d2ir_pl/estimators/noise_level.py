@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from d2ir_pl.estimators.noise_spectrum import read_spectrum, to_opponent
 from d2ir_pl.operators.order import nanmedian
 
 # High-pass filter of the Daubechies wavelet with two vanishing moments (db2).
@@ -16,6 +17,9 @@ BLOCK = 16
 """Side in pixels of the blocks among which the flattest are looked for."""
 MARGIN = 0.06
 """Distance from black and white, in [-1, 1], within which the mean of a block counts as clipped."""
+COMMON = 0.7
+"""Noise of the differences of colours, in units of that of the brightness, below which most of the
+latter is texture, or noise that the channels share."""
 NORMAL_MAD = 0.6744897501960817
 """Median of the absolute value of a standard normal variable."""
 
@@ -72,6 +76,32 @@ def flat_sigma(y: Tensor) -> Tensor:
         rows.append(_deviation(own[None, :, order].flatten(2)))
     found = torch.cat(rows)
     return torch.where(found > 0, found, math.inf)
+
+
+def sigma_without_texture(y: Tensor) -> Tensor:
+    """Noise of a photo that nothing else was done to, however little of it is flat.
+
+    It is that of the flattest tenth, and no more than that of the whole. White noise of channels
+    of their own is as strong in the differences of colours as in the brightness, while texture is
+    hardly seen in the former. Where they have less, the brightness counts only if its noise is
+    white to the finest frequencies, as that of film that the channels share.
+
+    Args:
+        y: `(B, C, H, W)` in [-1, 1], NaN where a pixel is not observed.
+
+    Returns:
+        `(B,)` standard deviations of the noise of a channel.
+    """
+    found = torch.minimum(estimate_sigma(y), flat_sigma(y))
+    if y.shape[1] != 3 or bool(y.isnan().any()):
+        return found
+    opponent = to_opponent(y)
+    colour = torch.minimum(flat_sigma(opponent[:, 1:2]), flat_sigma(opponent[:, 2:]))
+    for b in torch.nonzero((colour < COMMON * found) & ~is_grey(y)).flatten().tolist():
+        spectrum = read_spectrum(y[b : b + 1])
+        if spectrum is None or not (spectrum.even or spectrum.coloured):
+            found[b] = colour[b]
+    return torch.minimum(found, torch.where(colour < COMMON * found, found, colour))
 
 
 def _finest_band(y: Tensor) -> Tensor:

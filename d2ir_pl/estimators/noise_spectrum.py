@@ -40,6 +40,9 @@ ENDS = 0.15
 contrast away, and noise with it."""
 FALL = 2.2
 """Fall of the amplitude from the middle to the high frequencies above which noise is coloured."""
+EVEN = 1.4
+"""Fall of the amplitude from the middle to the finest frequencies below which it is that of noise:
+texture falls more."""
 STEEPEST = 16.0
 """Largest fall from the middle to the finest frequencies that a camera leaves: what falls more, in
 an enlarged photo for example, is texture."""
@@ -75,6 +78,23 @@ class NoiseSpectrum:
     def coloured(self) -> bool:
         """Whether the noise is not white: its luminance falls toward high frequencies."""
         return self.level > FALL * math.sqrt(float(self.power[0, slice(*_HIGH)].mean()))
+
+    @property
+    def even(self) -> bool:
+        """Whether the noise of the luminance is white to its finest frequencies, as no texture."""
+        finest = math.sqrt(float(self.power[0, slice(*_FINEST)].mean()))
+        return self.level < EVEN * finest
+
+    @property
+    def width(self) -> float:
+        """Standard deviation in pixels of the Gaussian that would leave this fall of white noise.
+
+        It is that of the luminance from the middle to the high frequencies.
+        """
+        low, high = (float(self.power[0, slice(*band)].mean()) for band in (_MIDDLE, _HIGH))
+        far, near = (sum(band) / (4 * BLOCK) for band in (_HIGH, _MIDDLE))
+        fall = math.log(max(low, 1e-12) / max(high, 1e-12))
+        return math.sqrt(max(0.0, fall) / (far**2 - near**2)) / (2 * math.pi)
 
     def sigma(self, height: int, width: int) -> float:
         """Standard deviation of a channel, the mean of all, in an image of this size."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from d2ir_pl.diffusion import Prior
+from d2ir_pl.errors import require
 from d2ir_pl.estimators.jpeg_blur import before_jpeg
 from d2ir_pl.estimators.jpeg_tables import estimate_quality
 from d2ir_pl.estimators.noise_level import is_grey
@@ -54,13 +56,26 @@ class BlindDenoising(PosteriorMean):
 
     Where P is flat, or the noise is told (`sigma_y`), it is white, and this is `PosteriorMean`.
 
+    Args:
+        share: amplitude of the noise that is removed, in units of what the photo shows; less than 1
+            where texture may have been taken for noise. Told noise is removed as told.
+
+    Raises:
+        ValueError: if the share is not positive, or above 1.
+
     Source: Lebrun, Colom and Morel, Multiscale image blind denoising, 2015, for the scales.
     """
+
+    def __init__(self, share: float = 1.0) -> None:
+        require("share", share, high=1, above=0, remedy="such as 0.5")
+        self.share = share
 
     def mean_of(self, problem: Problem, prior: Prior, grey: bool) -> tuple[Tensor, Tensor, int]:
         spectrum = _noise_of(problem) if problem.estimated else None
         if spectrum is None:
-            return super().mean_of(problem, prior, grey)
+            share = self.share if problem.estimated else 1.0
+            return super().mean_of(replace(problem, sigma_y=share * problem.sigma_y), prior, grey)
+        spectrum = spectrum.scaled(self.share)
         meter, x = _Meter(prior, problem.y), problem.y
         small, coarse = reduce_half(x), spectrum.halved()
         power = coarse.on_grid(*small.shape[-2:])
@@ -72,7 +87,7 @@ class BlindDenoising(PosteriorMean):
         if grey:
             x = x.mean(1, keepdim=True).expand_as(x)
         sigma_y = torch.full_like(problem.sigma_y, spectrum.sigma(*x.shape[-2:]))
-        return x, torch.maximum(problem.sigma_y, sigma_y), meter.nfe
+        return x, torch.maximum(self.share * problem.sigma_y, sigma_y), meter.nfe
 
 
 def _noise_of(problem: Problem) -> NoiseSpectrum | None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from d2ir_pl.batches.attempts import Attempted
 from d2ir_pl.batches.plan import Observation, Plan
-from d2ir_pl.batches.second_opinion import NOISIER, WEAKER, is_judged, reconsidered
+from d2ir_pl.batches.second_opinion import LESS, NOISIER, WEAKER, is_judged, reconsidered
 from d2ir_pl.degradations import (
     Compose,
     Degradation,
@@ -26,7 +26,7 @@ from d2ir_pl.diagnosis.methods import suiting
 from d2ir_pl.image_io import Photo, read_image
 from d2ir_pl.inputs.items import Item
 from d2ir_pl.inputs.samples import Sample
-from d2ir_pl.restoration import Problem
+from d2ir_pl.restoration import BlindDenoising, Problem
 
 Y = read_image(EXAMPLES / "blurred" / "coffee.png").pixels[None, :, 32:128, 32:128]
 MAZE = (Y + 0.4 * torch.randn(Y.shape, generator=torch.Generator().manual_seed(0))).clamp(-1, 1)
@@ -153,3 +153,38 @@ def test_what_the_photo_lacks_is_not_judged_by_it() -> None:
     assert is_judged(*observed(Identity()))
     assert is_judged(*observed(Compose([GaussianBlur(), Jpeg()])))
     assert not is_judged(*observed(Mask([1, 2, 3, 4])))
+
+
+@pytest.mark.parametrize("quality", [None, 90])
+def test_less_noise_is_removed_and_then_the_rounding_of_a_jpeg_alone(quality: int | None) -> None:
+    sharp = read_image(EXAMPLES / "clean" / "coffee.png").pixels[None, :, 32:160, 32:160]
+    if quality is not None:
+        rounded = Jpeg(quality)
+        phi = rounded.init(sharp, torch.zeros(1))
+        sharp = ((rounded(sharp, phi).clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+    smooth = sharp + 0.6 * (torch.nn.functional.avg_pool2d(sharp, 3, 1, 1) - sharp)
+    observation, plan = observed(Identity(), sharp)
+    tried: list[Plan] = []
+
+    def restore(own: Observation, other: Plan, sigma: float | None) -> Attempted:
+        tried.append(other)
+        assert sigma is None
+        return doubtful(own)
+
+    def doubtful(own: Observation) -> Attempted:
+        """All detail was taken for strong noise."""
+        found = result(own, smooth)
+        restoration = replace(found.restoration, sigma_y=torch.full((1,), 0.1))
+        return replace(found, restoration=restoration)
+
+    again, _ = reconsidered(doubtful(observation), observation, plan, restore)
+    assert isinstance(tried[0].method, BlindDenoising)
+    assert tried[0].method.share == LESS
+    if quality is None:
+        assert len(tried) == 1
+        assert again.opinion == "the photo"
+        assert torch.equal(again.restoration.x0, sharp)
+    else:
+        assert isinstance(tried[1].degradation, Jpeg)
+        assert again.opinion == "JPEG"
+    assert len(again.notes) == 1

@@ -8,7 +8,7 @@ from photos import photo
 from torch import Tensor
 
 from d2ir_pl.degradations import Identity
-from d2ir_pl.estimators.noise_level import estimate_sigma, flat_sigma
+from d2ir_pl.estimators.noise_level import estimate_sigma, flat_sigma, sigma_without_texture
 
 
 def noise(sigma: float, size: tuple[int, int] = (128, 160)) -> Tensor:
@@ -59,3 +59,28 @@ def test_every_size_has_an_estimate(size: tuple[int, int]) -> None:
     found = Identity().estimate_sigma(y)
     assert found.shape == (1,)
     assert bool(torch.isfinite(found).all())
+
+
+def textured(channels: int) -> Tensor:
+    """Texture that falls with the frequency, everywhere, without a flat part."""
+    g = torch.Generator().manual_seed(3)
+    fine = torch.randn(1, channels, 160, 160, generator=g)
+    mean = torch.nn.functional.avg_pool2d(fine, 3, 1, 1)
+    return 0.1 * fine + 0.3 * mean
+
+
+@pytest.mark.parametrize("sigma", [0.01, 0.05])
+def test_grey_texture_is_told_from_noise_of_the_colours(sigma: float) -> None:
+    y = textured(1) + noise(sigma, (160, 160))
+    assert float(flat_sigma(y)) > 1.5 * sigma
+    assert float(sigma_without_texture(y)) == pytest.approx(sigma, rel=0.15)
+
+
+def test_white_noise_that_the_channels_share_is_noise() -> None:
+    y = 0.1 * noise(1.0, (160, 160))[:, :1].expand(-1, 3, -1, -1) + noise(0.004, (160, 160))
+    assert float(sigma_without_texture(y)) == pytest.approx(0.1, rel=0.15)
+
+
+def test_a_grey_photo_has_the_noise_of_its_brightness() -> None:
+    y = 0.1 * noise(1.0, (160, 160))[:, :1].expand(-1, 3, -1, -1)
+    assert float(sigma_without_texture(y)) == pytest.approx(0.1, rel=0.1)

@@ -81,3 +81,20 @@ def test_a_grey_photo_stays_grey(natural_small: NetworkPrior) -> None:
     found = BlindDenoising().restore(Problem.of(y, Identity(), generators(1)), natural_small)
     assert torch.equal(found.x0, found.x0[:, :1].expand_as(found.x0))
     assert float(psnr(found.x0, x.expand_as(y))) > float(psnr(y, x.expand_as(y)))
+
+
+@pytest.mark.parametrize("coloured", [False, True])
+def test_a_share_of_the_noise_is_removed(coloured: bool, natural_small: NetworkPrior) -> None:
+    y = clean(1) + noise(1, coloured)
+    whole, part = (
+        BlindDenoising(share).restore(Problem.of(y, Identity(), generators(1)), natural_small)
+        for share in (1.0, 0.5)
+    )
+    assert float(part.sigma_y) == pytest.approx(0.5 * float(whole.sigma_y), rel=0.1)
+    assert float((part.x0 - y).std()) < 0.8 * float((whole.x0 - y).std())
+
+
+@pytest.mark.parametrize("share", [0.0, -1.0, 1.5, float("nan")])
+def test_a_share_is_above_0_and_at_most_1(share: float) -> None:
+    with pytest.raises(ValueError, match="share"):
+        BlindDenoising(share)

@@ -1,0 +1,51 @@
+"""Whether the noise of a photo is that of a camera, and what that means for its blur."""
+
+from __future__ import annotations
+
+import math
+
+from d2ir_pl.diagnosis.finding import Finding
+from d2ir_pl.diagnosis.measurements import Measurements
+from d2ir_pl.estimators.widths import SHARP_WIDTH
+
+# Chosen on simulated camera photos and on JPEGs of photographs with white noise
+# (docs/experiments.md).
+BEYOND_ROUNDING = 1.5
+"""Noise of the luminance at middle frequencies, in units of the white noise that the coefficients
+of a JPEG show, from which it is coloured: rounding alone takes the finest part of white noise."""
+SIMPLE = ("blind_deblur", "")
+"""Configs for blurs that may be no more than what the camera did to its noise as well."""
+
+
+def noise(seen: Measurements, blurred: Finding) -> Finding:
+    """Judge the noise: white, or as demosaicing, smoothing and compression leave it.
+
+    A camera smooths what its sensor saw, noise included. A photo that is no softer than its noise
+    was in focus: undoing the smoothing would bring the noise back. Its blur is believed as far as
+    it is wider than that.
+
+    Args:
+        seen: what the photo shows.
+        blurred: what was found of its blur.
+
+    Returns:
+        A finding whose config removes the noise in place of undoing a slight blur or a JPEG; one
+        without a config where the noise is white, or the blur is more than that.
+    """
+    spectrum = seen.noise
+    if seen.quality < 100:
+        usual = f"noise: about {seen.jpeg_noise:.1f} grey levels before the compression"
+    else:
+        usual = f"noise: about {seen.sigma_y:.3f} of the range"
+    if spectrum is None or not spectrum.coloured or seen.codec or blurred.config not in SIMPLE:
+        return Finding(usual)
+    level, rounded = spectrum.level / 2 * 255, seen.jpeg_noise * math.sqrt(3)
+    own = spectrum.width
+    left = math.sqrt(max(0.0, max(seen.width, seen.jpeg_width) ** 2 - own**2))
+    if level < BEYOND_ROUNDING * rounded or (blurred.config and left > SHARP_WIDTH):
+        return Finding(usual)
+    return Finding(
+        f"noise: coarse, about {level / 255:.3f} of the range at an eighth to a quarter of a cycle "
+        f"a pixel; the camera has smoothed it by about {own:.1f} pixels",
+        "denoising",
+    )
