@@ -17,7 +17,8 @@ from d2ir_pl.estimators.jpeg_blur import BeforeJpeg, before_jpeg
 from d2ir_pl.estimators.jpeg_tables import estimate_quality
 from d2ir_pl.estimators.kernel_search import spectral_misfit
 from d2ir_pl.estimators.noise_level import MIN_SIGMA, estimate_sigma
-from d2ir_pl.estimators.noise_spectrum import NoiseSpectrum, read_spectrum
+from d2ir_pl.estimators.noise_reading import read_spectrum
+from d2ir_pl.estimators.noise_spectrum import NoiseSpectrum
 from d2ir_pl.estimators.observed_pixels import fill_unobserved, hide
 from d2ir_pl.estimators.spectrum import gaussian_covariance
 from d2ir_pl.estimators.tones import Tones, tones

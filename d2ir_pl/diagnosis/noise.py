@@ -10,9 +10,10 @@ from d2ir_pl.estimators.widths import SHARP_WIDTH
 
 # Chosen on simulated camera photos and on JPEGs of photographs with white noise
 # (docs/experiments.md).
-BEYOND_ROUNDING = 1.5
-"""Noise of the luminance at middle frequencies, in units of the white noise that the coefficients
-of a JPEG show, from which it is coloured: rounding alone takes the finest part of white noise."""
+SOFT = 0.5
+"""Width of the edges, in units of that by which the noise was smoothed, from which a camera has
+smoothed both: where edges are sharper, what seems to be coarse noise is texture, or what a JPEG has
+left of finer noise."""
 SIMPLE = ("blind_deblur", "")
 """Configs for blurs that may be no more than what the camera did to its noise as well."""
 
@@ -39,13 +40,13 @@ def noise(seen: Measurements, blurred: Finding) -> Finding:
         usual = f"noise: about {seen.sigma_y:.3f} of the range"
     if spectrum is None or not spectrum.coloured or seen.codec or blurred.config not in SIMPLE:
         return Finding(usual)
-    level, rounded = spectrum.level / 2 * 255, seen.jpeg_noise * math.sqrt(3)
     own = spectrum.width
     left = math.sqrt(max(0.0, max(seen.width, seen.jpeg_width) ** 2 - own**2))
-    if level < BEYOND_ROUNDING * rounded or (blurred.config and left > SHARP_WIDTH):
+    sharp = seen.edges.typical < SOFT * own
+    if sharp or (blurred.config and left > SHARP_WIDTH):
         return Finding(usual)
     return Finding(
-        f"noise: coarse, about {level / 255:.3f} of the range at an eighth to a quarter of a cycle "
-        f"a pixel; the camera has smoothed it by about {own:.1f} pixels",
+        f"noise: coarse, about {spectrum.level / 2:.3f} of the range at an eighth to a quarter of "
+        f"a cycle a pixel; the camera has smoothed it by about {own:.1f} pixels",
         "denoising",
     )

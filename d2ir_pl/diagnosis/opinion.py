@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from d2ir_pl.estimators.noise_spectrum import read_spectrum
+from d2ir_pl.estimators.noise_reading import read_spectrum
 
 BLOCK = 16
 """Side in pixels of the blocks among which the flattest are looked for."""
@@ -79,7 +79,7 @@ WEIGHTS: dict[type, dict[str, float]] = {
 """Weights of logistic regressions on whether an image is further from the truth than its photo,
 and under the empty name their constants, in doubt against the image (docs/experiments.md)."""
 
-COLOURED = 1.0
+COLOURED = 0.8
 """Odds from which the removal of coloured noise is doubted: it is less even than that of white
 noise, to which the weights were fitted (docs/experiments.md)."""
 

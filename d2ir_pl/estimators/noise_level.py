@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from d2ir_pl.estimators.noise_spectrum import read_spectrum, to_opponent
+from d2ir_pl.estimators.noise_reading import read_spectrum
+from d2ir_pl.operators.opponent import to_opponent
 from d2ir_pl.operators.order import nanmedian
 
 # High-pass filter of the Daubechies wavelet with two vanishing moments (db2).

@@ -13,11 +13,11 @@ from d2ir_pl.errors import require
 from d2ir_pl.estimators.jpeg_blur import before_jpeg
 from d2ir_pl.estimators.jpeg_tables import estimate_quality
 from d2ir_pl.estimators.noise_level import is_grey
+from d2ir_pl.estimators.noise_reading import read_spectrum
 from d2ir_pl.estimators.noise_spectrum import (
     NoiseSpectrum,
     complement,
     enlarge,
-    read_spectrum,
     reduce_half,
 )
 from d2ir_pl.operators.jpeg_transform import standard_tables

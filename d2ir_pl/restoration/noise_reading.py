@@ -14,7 +14,8 @@ from torch import Tensor
 
 from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
 from d2ir_pl.estimators.noise_level import MIN_SIGMA, is_grey
-from d2ir_pl.estimators.noise_spectrum import NoiseSpectrum, read_spectrum
+from d2ir_pl.estimators.noise_reading import read_spectrum
+from d2ir_pl.estimators.noise_spectrum import NoiseSpectrum
 from d2ir_pl.estimators.noise_whiteness import COLOURED, HINT, NOTHING, unevenness
 from d2ir_pl.operators.convolution import transfer_function
 from d2ir_pl.operators.noise_shape import NoiseShape

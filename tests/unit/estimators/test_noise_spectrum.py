@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from d2ir_pl.estimators.noise_reading import read_spectrum
 from d2ir_pl.estimators.noise_spectrum import (
     RADII,
     NoiseSpectrum,
     complement,
-    read_spectrum,
     reduce_half,
 )
 from d2ir_pl.operators.opponent import from_opponent, to_opponent
