@@ -14,6 +14,8 @@ SOFT = 0.5
 """Width of the edges, in units of that by which the noise was smoothed, from which a camera has
 smoothed both: where edges are sharper, what seems to be coarse noise is texture, or what a JPEG has
 left of finer noise."""
+POOR = 70
+"""Quality of a JPEG below which its rounding is a larger damage than such noise."""
 SIMPLE = ("blind_deblur", "")
 """Configs for blurs that may be no more than what the camera did to its noise as well."""
 
@@ -39,6 +41,8 @@ def noise(seen: Measurements, blurred: Finding) -> Finding:
     else:
         usual = f"noise: about {seen.sigma_y:.3f} of the range"
     if spectrum is None or not spectrum.coloured or seen.codec or blurred.config not in SIMPLE:
+        return Finding(usual)
+    if seen.quality < POOR:
         return Finding(usual)
     own = spectrum.width
     left = math.sqrt(max(0.0, max(seen.width, seen.jpeg_width) ** 2 - own**2))

@@ -100,6 +100,10 @@ def read_spectrum(
         removed *= _FACTOR
     if not camera:
         return _spectrum(powers, level)
+    # A block that a codec has emptied holds the rounding to 8 bits, and says nothing of the noise.
+    full = powers[:, 0][:, _within(_radius(powers), MIDDLE)].mean(1) > 2 * ROUNDING**2
+    if int(full.sum()) >= MIN_BLOCKS:
+        powers, tones = powers[full], tones[full]
     level, finest = (_amplitude(powers, band, tones) for band in (MIDDLE, FINEST))
     finest = math.sqrt(max(finest**2 - ROUNDING**2, LEAST_FINE**2))
     return _spectrum(powers, min(level, STEEPEST * finest))

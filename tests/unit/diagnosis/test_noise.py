@@ -63,6 +63,10 @@ def test_a_jpeg_with_white_noise_stays_one(sigma: float) -> None:
     assert proposal.kinds == "Jpeg"
 
 
+def test_a_poor_jpeg_stays_one() -> None:
+    assert "Jpeg" in propose(jpeg(soft("coffee", WIDTH) + noise(0.1, WIDTH), 40)).kinds
+
+
 def test_a_blur_that_is_wider_than_the_noise_is_smooth_is_believed() -> None:
     proposal = propose(jpeg(soft("coffee", 2.0) + noise(0.08, WIDTH), 95))
     assert "Blur" in proposal.kinds
