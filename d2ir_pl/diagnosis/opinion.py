@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from d2ir_pl.estimators.edge_width import edge_widths
 from d2ir_pl.estimators.noise_reading import read_spectrum
 
 BLOCK = 16
@@ -82,6 +83,9 @@ and under the empty name their constants, in doubt against the image (docs/exper
 COLOURED = 0.8
 """Odds from which the removal of coloured noise is doubted: it is less even than that of white
 noise, to which the weights were fitted (docs/experiments.md)."""
+AS_SOFT, COLOURED_AND_SOFT = 0.9, 3.0
+"""Width of a photo's edges, in units of that by which its noise was smoothed, from which a camera
+has smoothed both, and the odds from which such noise is doubted: its rounded rest is uneven."""
 
 HELPFUL = {"clipped": -6.5, "aside": -0.57, "dense": -0.09, "texture": 0.09}
 """Evidence about sharpened images that are nearer to the truth than their photos, in the mean."""
@@ -155,14 +159,21 @@ def objection(photo: Tensor, image: Tensor, sigma_y: float, noise_alone: bool) -
         return ""
     odds = log_odds(found)
     if isinstance(found, Smoothing):
-        spectrum = read_spectrum(photo.float()) if noise_alone and odds > 0 else None
-        coloured = spectrum is not None and spectrum.coloured
-        return REMOVED if noise_alone and odds > (COLOURED if coloured else 0) else ""
+        return REMOVED if noise_alone and odds > _allowed(photo.float(), odds) else ""
     if odds <= 0:
         return ""
     weights = WEIGHTS[Sharpening]
     parts = {name: weights[name] * (value - HELPFUL[name]) for name, value in asdict(found).items()}
     return WORDS[max(parts, key=parts.__getitem__)]
+
+
+def _allowed(photo: Tensor, odds: float) -> float:
+    """Odds up to which the removal of a photo's noise is not doubted, looked at if they are bad."""
+    spectrum = read_spectrum(photo) if odds > 0 else None
+    if spectrum is None or not spectrum.coloured:
+        return 0.0
+    soft = edge_widths(photo[0].cpu()).typical >= AS_SOFT * spectrum.width
+    return COLOURED_AND_SOFT if soft else COLOURED
 
 
 def _bands(image: Tensor) -> list[Tensor]:
