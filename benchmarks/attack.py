@@ -4,8 +4,9 @@
     python -m benchmarks.attack --count 1000 --kills 50 --seed 1
 
 Seeded: damaged pictures and kernels, records and settings of wrong types, weights that claim
-anything, names that lead elsewhere; and runs of `predict` that are killed at random moments, or
-whose files may not grow, after which the same command has to finish the work. Prints how many of
+anything, names that lead elsewhere; and runs of `predict` and `fit` that are killed at random
+moments, or whose files may not grow, after which the same command has to finish the work to the
+same bytes. Prints how many of
 each kind were tried and survived, and what went wrong with the others; the exit status is 1 then.
 An attack that takes longer than `LIMIT` seconds is not survived.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -160,6 +162,93 @@ def attacked(attack: Attack, seed: int, number: int) -> str:
     return ""
 
 
+class Training:
+    """Trainings of a tiny network, one of which is undisturbed.
+
+    Args:
+        folder: an empty folder.
+    """
+
+    STEPS = 12
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        rng = np.random.default_rng(0)
+        (folder / "photos").mkdir()
+        for name in "abcd":
+            pixels = rng.integers(0, 255, (40, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "photos" / f"{name}.png")
+        # What an attacker has put between them is left out.
+        (folder / "photos" / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+        (folder / "photos" / "gone.png").symlink_to(folder / "nowhere")
+        os.mkfifo(folder / "photos" / "pipe.png")
+        start = time.monotonic()
+        done = self.start("sound")
+        _, said = done.communicate(timeout=10 * LIMIT)
+        self.seconds = time.monotonic() - start
+        assert not done.returncode, f"the undisturbed training has failed: {said[-200:]}"
+        self.sound = self.weights("sound")
+
+    def start(
+        self, output: str, most_bytes: int | None = None, *options: str
+    ) -> subprocess.Popen[str]:
+        """Begin a training, whose files may have so many bytes at most."""
+        network = "image_size=16 num_channels=32 num_res_blocks=1 channel_mult=1,1"
+        settings = [f"--model.unet.{text}" for text in network.split()]
+        settings += ["--model.unet.diffusion_steps=100", "--model.decay_steps=0"]
+        settings += [f"--data.{n}=16" for n in ("patch_size", "val_patch_size")]
+        settings += ["--data.batch_size=2", "--data.num_workers=0", "--trainer.accelerator=cpu"]
+        settings += ["--trainer.precision=32-true", "--trainer.enable_progress_bar=false"]
+        settings += [f"--trainer.max_steps={self.STEPS}", "--trainer.val_check_interval=50"]
+        where = ["--data.inputs", str(self.folder / "photos")]
+        where += ["--output", str(self.folder / output), "--checkpoint_minutes=1e-9"]
+        return subprocess.Popen(
+            [sys.executable, "-m", "d2ir_pl", "fit", *where, *settings, *options],
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: _limit_files(most_bytes),
+        )
+
+    def weights(self, output: str) -> dict[str, torch.Tensor]:
+        """The state at the last step, which has to be a whole file."""
+        kept = torch.load(self.folder / output / "last.ckpt", weights_only=True)
+        assert kept["global_step"] == self.STEPS, f"it stands at step {kept['global_step']}"
+        found: dict[str, torch.Tensor] = kept["state_dict"]
+        return found
+
+    def disturbed(self, kind: str, rng: np.random.Generator, number: int) -> str:
+        """What went wrong in a training that was disturbed and then gone on from."""
+        output = f"{kind} {number}"
+        if kind.endswith("disk full"):
+            process = self.start(output, int(10 ** rng.uniform(1, 6)))
+            allowed = {0, 2}
+        else:
+            status = signal.SIGTERM if kind.endswith("terminated") else signal.SIGKILL
+            process = self.start(output)
+            time.sleep(rng.uniform(0, self.seconds))
+            process.send_signal(status)
+            allowed = {0, -status, 128 + status}
+        _, said = process.communicate(timeout=10 * LIMIT)
+        if process.returncode not in allowed:
+            return f"number {number}: it ended with {process.returncode}: {said[-200:]}"
+        if "Traceback" in said:
+            return f"number {number}: {said[-300:]}"
+        whole = (self.folder / output / "last.ckpt").exists()
+        again = self.start(output, None, *(["--ckpt_path", "last"] if whole else []))
+        _, said = again.communicate(timeout=10 * LIMIT)
+        if again.returncode:
+            return f"number {number}: it is not continued: {said[-200:]}"
+        found = self.weights(output)
+        if not all(torch.equal(value, found[name]) for name, value in self.sound.items()):
+            return f"number {number}: it has learned something else"
+        return ""
+
+
+def _limit_files(most_bytes: int | None) -> None:
+    if most_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
+
+
 class Run:
     """Runs of `predict` on three small photos, one of which is undisturbed.
 
@@ -183,11 +272,6 @@ class Run:
 
     def start(self, output: str, most_bytes: int | None = None) -> subprocess.Popen[str]:
         """Begin a run, whose files may have so many bytes at most."""
-
-        def limit() -> None:
-            if most_bytes is not None:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
-
         options = "--model.method.stages estimation --model.method.estimation.steps 2"
         options += " --trainer.accelerator cpu --trainer.precision 32-true"
         where = ["--data.inputs", str(self.folder / "in"), "--output", str(self.folder / output)]
@@ -195,7 +279,7 @@ class Run:
             [sys.executable, "-m", "d2ir_pl", "predict", *where, *options.split()],
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=limit,
+            preexec_fn=lambda: _limit_files(most_bytes),
         )
 
     def restored(self, output: str) -> dict[str, bytes]:
@@ -242,9 +326,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.kills:
         with TemporaryDirectory() as folder:
             run = Run(Path(folder))
-            for i, kind in enumerate(("killed", "terminated", "disk full")):
+            (Path(folder) / "fit").mkdir()
+            training = Training(Path(folder) / "fit")
+            kinds = ("killed", "terminated", "disk full")
+            for i, kind in enumerate((*kinds, *(f"fit {kind}" for kind in kinds))):
                 rng = np.random.default_rng([options.seed, i])
-                found = [run.disturbed(kind, rng, number) for number in range(options.kills)]
+                disturbed = (training if i >= len(kinds) else run).disturbed
+                found = [disturbed(kind, rng, number) for number in range(options.kills)]
                 tried[kind], wrong[kind] = len(found), [what for what in found if what]
     print(tables.head("kind", "tried", "survived"))
     for kind, count in tried.items():

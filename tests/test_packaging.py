@@ -1,7 +1,9 @@
 """Versions and names that stand in several files agree."""
 
 import re
+import shutil
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +25,7 @@ OPTIONAL = [Requirement(text) for texts in EXTRAS.values() for text in texts]
 
 def pinned(file: str) -> dict[str, Version]:
     lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
-    pairs = (line.split("==") for line in lines if not line.startswith("#"))
+    pairs = (line.split(" --hash")[0].split("==") for line in lines if not line.startswith("#"))
     return {canonicalize_name(name): Version(version) for name, version in pairs}
 
 
@@ -79,3 +81,37 @@ def test_addresses_are_the_same_everywhere() -> None:
     assert all(address.startswith(home) for address in PROJECT["urls"].values())
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["repository-code"] == home
+
+
+def test_the_pinned_files_are_those_of_the_known_good_environment() -> None:
+    text = (ROOT / "constraints-hashed.txt").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"\S+==\S+ --hash=sha256:[0-9a-f]{64}", line) for line in lines)
+    assert "://" not in text, "an address of a server"
+    hashed, known = pinned("constraints-hashed.txt"), pinned("constraints.txt")
+    assert hashed.items() <= known.items()
+    needed = [*NEEDED, *(Requirement(t) for name in ("demo", "photos") for t in EXTRAS[name])]
+    assert {canonicalize_name(r.name) for r in needed} - {"torch"} <= hashed.keys()
+
+
+@pytest.mark.slow
+def test_a_wheel_that_is_built_twice_is_the_same_to_the_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builder = pytest.importorskip("hatchling.builders.wheel").WheelBuilder
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    built = []
+    for name in ("one", "two"):
+        tree = tmp_path / name / "tree"
+        ignored = shutil.ignore_patterns(".git", "__pycache__", ".*_cache", "results", "build")
+        for part in ("d2ir_pl", "configs"):
+            shutil.copytree(ROOT / part, tree / part, ignore=ignored)
+        for file in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copyfile(ROOT / file, tree / file)  # with another time
+        if name == "two":  # by someone with other habits
+            for path in tree.rglob("*"):
+                path.chmod(0o700 if path.is_dir() else 0o600)
+        (wheel,) = builder(str(tree)).build(directory=str(tmp_path / name / "dist"))
+        built.append(Path(wheel))
+    assert built[0].name == built[1].name
+    assert built[0].read_bytes() == built[1].read_bytes()
