@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from d2ir_pl.image_io import Photo
+from d2ir_pl.image_io import Output, Photo
 from d2ir_pl.restoration import Observer, Step
 from d2ir_pl.restoration.construction import Settings
 from d2ir_pl.web import job
@@ -51,10 +51,11 @@ class Gate:
         model: Settings,
         page: PageSettings,
         observer: Observer,
+        form: Output | None = None,
     ) -> None:
         self.events.append(f"begin {file.name}")
         try:
-            restore_file(file, photo, output, model, page, self._held(observer))
+            restore_file(file, photo, output, model, page, self._held(observer), form)
         finally:
             self.events.append(f"end {file.name}")
 

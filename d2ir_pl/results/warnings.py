@@ -22,16 +22,19 @@ def warnings(record: Record) -> list[str]:
     ratio = record.residual_over_sigma
     if ratio is not None and ratio > UNEXPLAINED:
         found.append(
-            f"{ratio:.1f} times the noise is left unexplained: this kind of degradation may not be "
-            "the photo's"
+            "what was undone does not explain the whole photo: it may be damaged in another way "
+            f"(what is left over is {ratio:.1f} times its noise)"
         )
     if record.stopped_by == "iterations":
-        found.append("stage 2 ended before the photo was explained to its noise")
+        found.append(
+            "it was stopped at its last step, and more steps may come closer to the photo (stage 2 "
+            "ended before the photo was explained to its noise)"
+        )
     last = [change for change in record.phi_change[-2:] if change is not None]
     if last and min(last) > UNSETTLED:
         found.append(
-            f"the degradation did not settle: it still changed by {100 * last[-1]:.0f}% in the "
-            "last step of stage 1, and more steps may find another"
+            "the blur that was found is uncertain, and more steps may find another (it still "
+            f"changed by {100 * last[-1]:.0f}% in the last step of stage 1)"
         )
     for name in ("width_major_px", "width_px"):
         width = record.phi.get(name)

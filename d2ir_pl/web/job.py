@@ -15,6 +15,8 @@ from pathlib import Path
 from PIL import Image
 
 from d2ir_pl.errors import ImageError, UsageError
+from d2ir_pl.image_io import Photo
+from d2ir_pl.prediction.callbacks.progress import fraction_done, in_time
 from d2ir_pl.restoration import Step
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.web.order import Order, plan
@@ -66,6 +68,9 @@ class Job:
         self.reasons: tuple[str, ...] = ()
         self.begun = time.monotonic()
         self._page = page
+        self._original: Photo | None = None
+        self._first_step: float | None = None
+        self._done = 0.0
         self._secret = (order.photo, folder / "-", Path(page.prior))
         self._views: queue.SimpleQueue[View | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -118,7 +123,8 @@ class Job:
 
     def result(self) -> Result:
         """What became of the photo, once the restoration has ended."""
-        return Result(self.order.photo.name, self.results, self.reasons, self._secret)
+        name = self.order.photo.name
+        return Result(name, self.results, self.reasons, self._secret, self._original)
 
     def downloads(self) -> list[Path]:
         """Write the files for the visitor, and return their paths."""
@@ -149,13 +155,19 @@ class Job:
         if not self.order.photo.is_file():
             raise ImageError("the photo is no longer here: drop it again")
         planned = plan(self.order, self._page.max_pixels)
-        self.reasons = planned.reasons
+        self.reasons, self._original = planned.reasons, planned.photo
         # The noise depends on the name, so the copy has that of the photo.
         copy = self.folder / "inputs" / self.order.photo.name
         copy.parent.mkdir()
         shutil.copyfile(self.order.photo, copy)
         restore_file(
-            copy, planned.photo, self.results.root, planned.model, self._page, self._observe
+            copy,
+            planned.photo,
+            self.results.root,
+            planned.model,
+            self._page,
+            self._observe,
+            self.order.output,
         )
         self._require_going()
         record = self.result().record
@@ -174,18 +186,22 @@ class Job:
         picture = step.degradation.picture(step.phi)
         self._views.put(
             View(
-                _line(step),
+                self._line(step),
                 step_picture(step),
                 None if picture is None else degradation_picture(picture[0]),
             )
         )
 
-
-def _line(step: Step) -> str:
-    """A line about a step."""
-    noises = float(step.residual_over_sigma[0])
-    text = f"{step.stage}, step {step.index + 1} of {step.total}: "
-    text += f"{noises:.2f} times the noise is unexplained"
-    if step.num_samples == 1:
-        return text
-    return f"sample {step.sample + 1} of {step.num_samples}, {text}"
+    def _line(self, step: Step) -> str:
+        """A line about a step, and how long the rest may take."""
+        now, done = time.monotonic(), fraction_done(step)
+        text = f"Restoring: step {step.index + 1} of {step.total}"
+        if step.num_samples > 1:
+            text += f", restoration {step.sample + 1} of {step.num_samples}"
+        if self._first_step is None:
+            self._first_step, self._done = now, done
+            return f"{text}."
+        if done <= self._done:
+            return f"{text}."
+        left = (now - self._first_step) / (done - self._done) * (1 - done)
+        return f"{text}, about {in_time(left)} left."

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from d2ir_pl.diagnosis.observed import observed_pixels
 from d2ir_pl.diagnosis.proposal import propose
-from d2ir_pl.image_io import Photo
+from d2ir_pl.image_io import Output, Photo
 from d2ir_pl.restoration.configs import STANDARD, layered, shipped_model
 from d2ir_pl.restoration.construction import Settings
 from d2ir_pl.web.decoding import decoded
@@ -23,6 +23,8 @@ class Order:
         preset: the name of a shipped config that goes on top of it, such as `fast`; empty for none.
         sigma_y: standard deviation of the noise in [0, 1]; estimated if None.
         seed: seed of the noise that is drawn.
+        strength: how much is restored, from 0 to 1.
+        output: how the result is written.
     """
 
     photo: Path
@@ -30,6 +32,8 @@ class Order:
     preset: str = ""
     sigma_y: float | None = None
     seed: int = 0
+    strength: float = 1.0
+    output: Output = Output()
 
 
 @dataclass(frozen=True)
@@ -70,4 +74,6 @@ def plan(order: Order, max_pixels: int) -> Plan:
         # Presets change settings of D2IR, which the other methods do not have.
         model = layered(model, shipped_model(order.preset))
     model = layered(model, {"sigma_y": order.sigma_y, "seed": order.seed})
+    if order.strength != 1:
+        model = layered(model, {"strength": order.strength})
     return Plan(photo, model, reasons)

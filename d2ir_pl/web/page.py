@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import gradio as gr
 
-from d2ir_pl.image_io import EXTENSIONS
+from d2ir_pl.errors import ImageError
+from d2ir_pl.image_io import EXTENSIONS, Output
+from d2ir_pl.web.bundle import Bundle
 from d2ir_pl.web.job import Job, RefusedError, StoppedError
 from d2ir_pl.web.order import Order
+from d2ir_pl.web.result import without_folders
 from d2ir_pl.web.visitors import CACHE_SECONDS, Visitors
 
 TASKS = {
@@ -35,6 +39,15 @@ TASKS = {
 }
 """The shipped configs that need one photo and nothing else, and what is wrong with that photo."""
 
+FORMATS = {
+    "the kind of file that the photo is": "same",
+    "JPEG": "jpeg",
+    "PNG, which loses nothing": "png",
+    "WebP": "webp",
+    "TIFF": "tiff",
+}
+"""The choices of a kind of file, as `Output` calls them."""
+
 PRESETS = {"usual": "", "fast": "fast", "best: mean of four restorations": "best"}
 """The choices of effort, and the shipped configs behind them."""
 
@@ -55,24 +68,30 @@ class Fields:
     preset: gr.Dropdown
     sigma_y: gr.Textbox
     seed: gr.Number
+    strength: gr.Slider
+    form: gr.Dropdown
+    strip: gr.Checkbox
     restore: gr.Button
     stop: gr.Button
     status: gr.Textbox
     reasons: gr.Textbox
     files: gr.File
     slider: gr.ImageSlider
+    detail: gr.ImageSlider
     live: gr.Image
     picture: gr.Image
 
     @property
     def inputs(self) -> list[gr.components.Component]:
         """What an order is made of."""
-        return [self.photo, self.task, self.preset, self.sigma_y, self.seed]
+        chosen = [self.task, self.preset, self.sigma_y, self.seed]
+        return [self.photo, *chosen, self.strength, self.form, self.strip]
 
     @property
     def outputs(self) -> list[gr.components.Component]:
         """What a restoration changes."""
-        return [self.status, self.reasons, self.files, self.slider, self.live, self.picture]
+        pictures = [self.slider, self.detail, self.live, self.picture]
+        return [self.status, self.reasons, self.files, *pictures]
 
 
 def page(visitors: Visitors) -> gr.Blocks:
@@ -85,7 +104,7 @@ def page(visitors: Visitors) -> gr.Blocks:
     )
     with blocks:
         gr.Markdown(
-            "# Blind image restoration\nDrop a photo, say what is wrong with it, restore it."
+            "# Blind image restoration\nDrop photos, say what is wrong with them, restore them."
         )
         with gr.Row():
             with gr.Column(scale=1):
@@ -100,10 +119,28 @@ def _order_fields() -> dict[str, Any]:
     """The column in which a visitor orders a restoration, and reads what became of it."""
     tasks = [(about, name) for name, about in TASKS.items()]
     fields: dict[str, Any] = {
-        "photo": gr.File(label="Photo", file_types=sorted(EXTENSIONS), elem_id="photo", height=140),
+        "photo": gr.File(
+            label="Photos",
+            file_count="multiple",
+            file_types=sorted(EXTENSIONS),
+            elem_id="photo",
+            height=140,
+        ),
         "task": gr.Dropdown(tasks, value="auto", label="What is wrong with it", elem_id="task"),
         "preset": gr.Dropdown(list(PRESETS), value="usual", label="Effort", elem_id="preset"),
     }
+    fields["strength"] = gr.Slider(
+        0,
+        1,
+        1,
+        step=0.05,
+        label="Strength: 1 restores all, less leaves some blur and grain",
+        elem_id="strength",
+    )
+    fields["form"] = gr.Dropdown(
+        list(FORMATS), value=next(iter(FORMATS)), label="Save as", elem_id="format"
+    )
+    fields["strip"] = gr.Checkbox(label="Leave out place and names from the file", elem_id="strip")
     with gr.Accordion("More", open=False):
         # A field for numbers would turn an empty one into 0.
         fields["sigma_y"] = gr.Textbox(
@@ -137,6 +174,13 @@ def _picture_fields() -> dict[str, Any]:
             elem_id="slider",
             max_height=640,
         ),
+        "detail": gr.ImageSlider(
+            label="A part of it, pixel for pixel",
+            interactive=False,
+            visible=False,
+            elem_id="detail",
+            max_height=660,
+        ),
         "live": gr.Image(
             label="The image now",
             interactive=False,
@@ -158,14 +202,17 @@ def _connect(blocks: gr.Blocks, fields: Fields, visitors: Visitors) -> None:
     """Let the buttons do something, and a visitor who leaves make way."""
 
     def run(
-        photo: str | None,
+        photos: list[str] | None,
         task: str,
         preset: str,
         noise: str | None,
         seed: float | None,
+        strength: float,
+        form: str,
+        strip: bool,
         request: gr.Request,
     ) -> Iterator[Shown]:
-        if photo is None:
+        if not photos:
             yield _message("Drop a photo first.")
             return
         try:
@@ -173,8 +220,23 @@ def _connect(blocks: gr.Blocks, fields: Fields, visitors: Visitors) -> None:
         except ValueError:
             yield _message(f"The noise {noise!r} is no number: give one from 0 to 1, or none.")
             return
-        order = Order(Path(photo), task, PRESETS[preset], sigma_y, int(seed or 0))
-        yield from _restoration(visitors.begin(str(request.session_hash), order))
+        output = Output(FORMATS[form], strip_metadata=strip)  # type: ignore[arg-type]
+        chosen = PRESETS[preset], sigma_y, int(seed or 0), float(strength), output
+        orders = [Order(Path(photo), task, *chosen) for photo in photos]
+        begin = partial(visitors.begin, str(request.session_hash))
+        if len(orders) == 1:
+            yield from _restoration(begin(orders[0]))
+        else:
+            yield from _restorations(orders, begin)
+
+    def look(photos: list[str] | None) -> Any:
+        try:
+            found = visitors.preview(Path(photos[0])) if photos else None
+        except ImageError as error:
+            text = without_folders(str(error), [Path(photos[0])] if photos else [])
+            return text, gr.update(value=None)
+        ready = f"{len(photos or ())} photos are ready." if photos and photos[1:] else "Ready."
+        return (ready if photos else ""), gr.update(value=found, visible=True)
 
     def halt(request: gr.Request) -> Any:
         stopped = visitors.stop(str(request.session_hash))
@@ -187,6 +249,15 @@ def _connect(blocks: gr.Blocks, fields: Fields, visitors: Visitors) -> None:
         leave(request)
         return "Waiting for your turn."
 
+    fields.photo.change(
+        look,
+        fields.photo,
+        [fields.status, fields.live],
+        concurrency_limit=1,
+        concurrency_id="preview",
+        show_progress="hidden",
+        api_visibility="private",
+    )
     wait = fields.restore.click(
         enter,
         None,
@@ -218,8 +289,7 @@ def _restoration(job: Job) -> Iterator[Shown]:
             yield (
                 view.text,
                 gr.update(value="\n".join(job.reasons), visible=bool(job.reasons)),
-                gr.update(visible=False),
-                gr.update(visible=False),
+                *[gr.update(visible=False)] * 3,
                 gr.update(value=view.image, visible=True),
                 gr.update(value=view.picture, visible=view.picture is not None),
             )
@@ -229,13 +299,47 @@ def _restoration(job: Job) -> Iterator[Shown]:
     except RefusedError as error:
         yield _message(str(error))
         return
+    yield _end(job, job.result().summary(), job.downloads())
+
+
+def _restorations(orders: Sequence[Order], begin: Callable[[Order], Job]) -> Iterator[Shown]:
+    """The same for several photos, one after the other, with one file to download."""
+    failed: list[str] = []
+    with Bundle() as bundle:
+        for number, order in enumerate(orders, 1):
+            job = begin(order)
+            head = f"Photo {number} of {len(orders)}, {order.photo.name}"
+            yield _message(f"{head}: looking at it.")
+            try:
+                for view in job.watch():
+                    live = gr.update(value=view.image, visible=True)
+                    yield f"{head}. {view.text}", *[gr.skip()] * 4, live, gr.skip()
+            except StoppedError:
+                yield _message("Stopped.")
+                return
+            except RefusedError as error:
+                failed.append(str(error))
+                continue
+            bundle.add(job.downloads())
+            done = job
+        count = len(orders) - len(failed)
+        text = " ".join([f"{count} of {len(orders)} photos are restored.", *failed])
+        if not count:
+            yield _message(text)
+            return
+        yield _end(done, text, [bundle.written(done.folder / "download")])
+
+
+def _end(job: Job, text: str, files: Sequence[Path]) -> Shown:
+    """What the page shows of a restored photo."""
     result = job.result()
-    picture = result.degradation()
-    yield (
-        result.summary(),
+    picture, detail = result.degradation(), result.detail()
+    return (
+        text,
         gr.update(value="\n".join(job.reasons), visible=bool(job.reasons)),
-        gr.update(value=[str(path) for path in job.downloads()], visible=True),
+        gr.update(value=[str(path) for path in files], visible=True),
         gr.update(value=result.before_and_after(), visible=True),
+        gr.update(value=detail, visible=detail is not None),
         gr.update(visible=False),
         gr.update(value=picture, visible=picture is not None),
     )
@@ -243,5 +347,5 @@ def _restoration(job: Job) -> Iterator[Shown]:
 
 def _message(text: str) -> Shown:
     """A line of text, and nothing else."""
-    hidden = gr.update(visible=False)
-    return text, hidden, hidden, hidden, gr.update(value=None), gr.update(value=None)
+    empty = gr.update(value=None)
+    return text, *[gr.update(visible=False)] * 4, empty, empty

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from d2ir_pl.console import quiet
 from d2ir_pl.errors import PriorError, UsageError
-from d2ir_pl.image_io import Photo
+from d2ir_pl.image_io import Output, Photo
 from d2ir_pl.prediction.data import RestorationDataModule
 from d2ir_pl.prediction.module import RestorationModule
 from d2ir_pl.prediction.run import RunSettings, run
@@ -37,7 +37,7 @@ class PageSettings:
     prior: str = "natural-small"
     precision: str = "auto"
     accelerator: str = "auto"
-    max_pixels: int = 4_000_000
+    max_pixels: int = 50_000_000
 
     def check(self) -> None:
         """Raise what is wrong with the settings, before anyone comes.
@@ -73,6 +73,7 @@ def restore_file(
     model: Settings,
     page: PageSettings,
     observer: Observer,
+    form: Output | None = None,
 ) -> None:
     """Restore one photo, and write all results to a folder.
 
@@ -83,20 +84,22 @@ def restore_file(
         model: settings of `RestorationModule`; the prior is that of the page.
         page: what all restorations have in common.
         observer: a function that is told of every step.
+        form: how the restored photo is written; as PNG if None.
 
     Raises:
         PriorError: if the prior cannot be loaded.
         UsageError: if a setting is wrong.
     """
+    form = form or Output()
     settings = completed(RestorationModule, {**model, "prior": page.prior})
-    data = RestorationDataModule(str(file))
+    data = RestorationDataModule(str(file), format=form.format, strip_metadata=form.strip_metadata)
     data.decoded[file] = photo
     with quiet():
         run(
             _module(settings),
             data,
             page.trainer(),
-            _run_settings(output, settings, page),
+            _run_settings(output, settings, page, form),
             [observer],
             Console(file=io.StringIO()),
         )
@@ -111,12 +114,16 @@ def _module(settings: Settings) -> RestorationModule:
         raise UsageError(str(error)) from None
 
 
-def _run_settings(output: Path, model: Settings, page: PageSettings) -> RunSettings:
+def _run_settings(output: Path, model: Settings, page: PageSettings, form: Output) -> RunSettings:
     config = {
         "seed": model["seed"],
         # As on the command line, where the seed of the model is that of the run.
         "model": {key: value for key, value in model.items() if key != "seed"},
-        "data": {"degrade": False},
+        "data": {
+            "degrade": False,
+            "format": form.format,
+            "strip_metadata": form.strip_metadata,
+        },
         "trainer": {"precision": page.precision},
     }
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)

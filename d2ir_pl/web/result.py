@@ -6,11 +6,12 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import torch.nn.functional as F
 import yaml
 from PIL import Image
 from torch import Tensor
 
-from d2ir_pl.image_io import as_picture, enlarged, read_image, resized, srgb_picture
+from d2ir_pl.image_io import Photo, as_picture, enlarged, read_image, resized, srgb_picture
 from d2ir_pl.restoration import Step
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.record import Record
@@ -18,6 +19,10 @@ from d2ir_pl.results.warnings import warnings
 
 SHOWN = 512
 """Longest side in pixels of the image that is shown at a step."""
+DETAIL = 640
+"""Side in pixels of the part that is shown pixel for pixel."""
+_WRITTEN = ("format", "strip_metadata")
+"""Options of the data that say how the restored photo is written."""
 SMALL = 210
 """Longest side in pixels to which a kernel or map is enlarged."""
 
@@ -30,23 +35,28 @@ class Result:
         results: what the run has written.
         reasons: sentences that say why the photo was restored so.
         secret: files of the server, whose folders the visitor is not told.
+        original: what the uploaded file holds; None if there is to be no detail of it.
     """
 
     def __init__(
-        self, photo: str, results: ResultFolder, reasons: Sequence[str], secret: Sequence[Path]
+        self,
+        photo: str,
+        results: ResultFolder,
+        reasons: Sequence[str],
+        secret: Sequence[Path],
+        original: Photo | None = None,
     ) -> None:
         self.record: Record = results.records(results.names())[0]
         self._photo = photo
         self._results = results
         self._reasons = reasons
         self._secret = secret
+        self._original = original
 
     def summary(self) -> str:
-        """A line about the size, the time, what is unexplained, and all warnings."""
+        """A line about the size and the time, and all warnings."""
         record = self.record
         text = f"Restored {record.width}x{record.height} pixels in {record.seconds:.0f} s."
-        if record.residual_over_sigma is not None:
-            text += f" {record.residual_over_sigma:.2f} times the noise is left unexplained."
         found = (f"{warning[:1].upper()}{warning[1:]}." for warning in warnings(record))
         return " ".join([text, *found])
 
@@ -56,6 +66,25 @@ class Result:
         restored = read_image(self._results.restored(self.record.name))
         shown = resized(restored.pixels, (before.height, before.width))
         return before, srgb_picture(shown, restored)
+
+    def detail(self) -> tuple[Image.Image, Image.Image] | None:
+        """The liveliest part, before and after, pixel for pixel; None for small photos.
+
+        Where the photo was enlarged, so is its part.
+        """
+        restored = read_image(self._results.restored(self.record.name))
+        size = restored.pixels.shape[-2:]
+        if self._original is None or max(size) <= DETAIL:
+            return None
+        height, width = (min(DETAIL, side) for side in size)
+        top, left = _liveliest(restored.pixels, (height, width))
+        after = restored.pixels[:, top : top + height, left : left + width]
+        before = self._original.pixels
+        rows, columns = (a / b for a, b in zip(before.shape[-2:], size, strict=True))
+        across = slice(round(left * columns), round((left + width) * columns))
+        before = before[:, round(top * rows) : round((top + height) * rows), across]
+        before = resized(before, (height, width))
+        return srgb_picture(before, restored), srgb_picture(after, restored)
 
     def degradation(self) -> Image.Image | None:
         """What the degradation looks like; None if it has no picture."""
@@ -82,6 +111,8 @@ class Result:
         written = self._results.root / "config.yaml"
         config = yaml.safe_load(written.read_text(encoding="utf-8"))
         kept = {key: config[key] for key in ("seed", "model")}
+        written_as = {k: v for k, v in config.get("data", {}).items() if k in _WRITTEN and v}
+        kept |= {"data": written_as} if written_as else {}
         kept["trainer"] = {"precision": self.record.precision}
         lines = [f"# How the photo {self._photo!r} was restored; its noise depends on that name."]
         lines += [f"#   {reason}" for reason in self._reasons]
@@ -98,6 +129,19 @@ def without_folders(text: str, files: Iterable[Path]) -> str:
     for folder in sorted(folders, key=len, reverse=True):  # one may lie in another
         text = text.replace(f"{folder}/", "")
     return text
+
+
+def _liveliest(pixels: Tensor, size: tuple[int, int]) -> tuple[int, int]:
+    """The corner of the part of a size that differs most from its own surroundings."""
+    height, width = pixels.shape[-2:]
+    grey = pixels.mean(0, keepdim=True)[None]
+    scale = 8
+    fine = (grey - F.avg_pool2d(grey, 3, 1, 1)).abs()
+    small = F.avg_pool2d(fine, scale)
+    window = tuple(max(1, min(s // scale, n)) for s, n in zip(size, small.shape[-2:], strict=True))
+    sums = F.avg_pool2d(small, window, 1)[0, 0]
+    row, column = divmod(int(sums.argmax()), sums.shape[1])
+    return min(row * scale, height - size[0]), min(column * scale, width - size[1])
 
 
 def step_picture(step: Step) -> Image.Image:

@@ -8,9 +8,14 @@ import threading
 import time
 from pathlib import Path
 
+from PIL import Image
+
+from d2ir_pl.image_io import resized, srgb_picture
+from d2ir_pl.web.decoding import decoded
 from d2ir_pl.web.job import Job
 from d2ir_pl.web.order import Order
 from d2ir_pl.web.program import PageSettings
+from d2ir_pl.web.result import SHOWN
 
 CACHE_SECONDS = (600, 3600)
 """Seconds between two looks at what was uploaded and shown, and the age at which it is deleted."""
@@ -41,6 +46,18 @@ class Visitors:
             os.environ.pop("GRADIO_TEMP_DIR", None)
         else:
             os.environ["GRADIO_TEMP_DIR"] = self._gradio_before
+
+    def preview(self, photo: Path) -> Image.Image:
+        """An uploaded photo as a small picture.
+
+        Raises:
+            ImageError: if it cannot be read, or is too large.
+        """
+        found = decoded(photo, self._page.max_pixels)
+        height, width = found.pixels.shape[-2:]
+        scale = min(1.0, SHOWN / max(height, width))
+        size = max(1, round(scale * height)), max(1, round(scale * width))
+        return srgb_picture(resized(found.pixels, size), found)
 
     def begin(self, visitor: str, order: Order) -> Job:
         """Make a new restoration in place of a visitor's old one."""

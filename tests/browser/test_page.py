@@ -1,5 +1,6 @@
 """The page in the browser, from the drop of a photo to the file that repeats it."""
 
+import io
 import os
 import shutil
 import signal
@@ -7,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -247,3 +249,35 @@ def test_options_that_make_no_sense_are_refused(capsys: pytest.CaptureFixture[st
         error = capsys.readouterr().err.strip()
         assert message in error
         assert "\n" not in error
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_several_photos_are_one_download_with_what_they_carried(
+    browser: Any, address: str, tmp_path: Path, width: int
+) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 844})
+    page = visit(context, address)
+    data = Image.Exif()
+    data[271] = "a camera"
+    for name in ("a.jpg", "b.jpg"):
+        with Image.open(save(tmp_path / "photo.png", 1, 48, 40)) as image:
+            image.convert("RGB").save(tmp_path / name, exif=data, quality=92)
+    page.set_input_files("#photo input[type=file]", [str(tmp_path / n) for n in ("a.jpg", "b.jpg")])
+    page.wait_for_selector("#live img")  # before anything is pressed
+    status(page, "2 photos are ready.")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.fill("#strength input[type=number]", "0.5")
+    page.keyboard.press("Tab")
+    page.focus("#restore")
+    page.keyboard.press("Enter")
+    status(page, "2 of 2 photos are restored.")
+    with page.expect_download() as download:
+        page.locator("#files a").first.click()
+    download.value.save_as(tmp_path / "all.zip")
+    with zipfile.ZipFile(tmp_path / "all.zip") as bundle:
+        assert {"a-restored.jpg", "b-restored.jpg", "a.yaml"} <= set(bundle.namelist())
+        with Image.open(io.BytesIO(bundle.read("b-restored.jpg"))) as image:
+            assert (image.format, image.getexif()[271]) == ("JPEG", "a camera")
+        assert "strength: 0.5" in bundle.read("a.yaml").decode()
+    context.close()
+    assert page.wrong == []

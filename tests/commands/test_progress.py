@@ -1,6 +1,7 @@
 """What a run says in a terminal and elsewhere."""
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +71,13 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     return drawn
 
 
-def test_a_terminal_shows_image_stage_step_and_loss(tmp_path: Path, screen: io.StringIO) -> None:
+def test_a_terminal_shows_image_and_step(tmp_path: Path, screen: io.StringIO) -> None:
     inputs = save_all(tmp_path / "in", ["a.png", "b.png"])
     assert predict(inputs, tmp_path / "out") == 0
     shown = screen.getvalue()
     for name in ("image 1 of 2 (a)", "image 2 of 2 (b)"):
         for step in ("1/2", "2/2"):
-            assert f"{name}, estimation {step}, loss " in shown
+            assert f"{name}, step {step}" in shown
     assert shown.endswith(f"results in {tmp_path / 'out'}\n")
 
 
@@ -84,4 +85,27 @@ def test_a_terminal_counts_samples(tmp_path: Path, screen: io.StringIO) -> None:
     inputs = save_all(tmp_path / "in", ["a.png"])
     assert predict(inputs, tmp_path / "out", "--model.num_samples", "2") == 0
     for sample in ("1/2", "2/2"):
-        assert f"image 1 of 1 (a), sample {sample}, estimation " in screen.getvalue()
+        assert f"image 1 of 1 (a), restoration {sample}, step " in screen.getvalue()
+
+
+def test_a_line_a_minute_says_what_is_left_where_there_is_no_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("d2ir_pl.prediction.callbacks.progress.EVERY", 0.0)
+    inputs = save_all(tmp_path / "in", ["a.png", "b.png"])
+    assert predict(inputs, tmp_path / "out") == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.endswith(" left")]
+    shares = [int(line.partition("%")[0]) for line in lines]
+    assert len(lines) >= 4
+    assert shares == sorted(shares)
+    assert all(re.fullmatch(r"\d+% done, about \d+ (s|min) left", line) for line in lines)
+
+
+def test_a_large_photo_is_announced_with_the_time_that_it_takes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("d2ir_pl.prediction.callbacks.progress.LARGE", 24 * 32)
+    inputs = save_all(tmp_path / "in", ["a.png"])
+    assert predict(inputs, tmp_path / "out") == 0
+    first = capsys.readouterr().err.splitlines()[0]
+    assert re.fullmatch(r"a has 0 megapixels: about \d+ s on this computer", first)

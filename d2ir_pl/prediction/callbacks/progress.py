@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import time
+
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.combined_loader import CombinedLoader
 from rich.console import Console
@@ -17,8 +20,38 @@ SHARES = {"estimation": (0.0, 0.9), "latent": (0.9, 0.1)}
 is given the last tenth."""
 
 
+STAGES_IN_WORDS = {"estimation": "step", "latent": "refining"}
+"""What the stages are called in the bar."""
+
+EVERY = 60.0
+"""Seconds between two lines about the time left, where there is no terminal."""
+
+LARGE = 6_000_000
+"""Pixels from which a photo is announced with the time that it will take."""
+
+SECONDS_A_PIXEL = 1e-4
+"""Seconds a pixel on two CPU cores: 20 minutes for 12 megapixels."""
+
+
+def fraction_done(step: Step) -> float:
+    """The share of a photo's restoration that is done with a step."""
+    begun, share = SHARES.get(step.stage, (0.0, 1.0))
+    done = step.sample + begun + share * (step.index + 1) / step.total
+    return done / step.num_samples
+
+
+def in_time(seconds: float) -> str:
+    """A time in the largest unit that says it well, such as `40 s`, `5 min` or `2 h`."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
 class RestorationProgress(SparingCallback):
-    """A line that names image, stage, step, loss and time left; one plain line an image elsewhere.
+    """A bar with the image, its step and the time left; where there is no terminal, plain lines.
+
+    There is one line an image then, and one a minute about the time left. A large photo on a CPU is
+    announced with the time that it will take.
 
     Images that failed are named in the summary of the run.
 
@@ -40,10 +73,13 @@ class RestorationProgress(SparingCallback):
         self._silent = False
         self._bar: Progress | None = None
         self._task: TaskID | None = None
+        self._begun = self._said = time.monotonic()
+        self._seconds, self._pixels, self._on_cpu = 0.0, 0, False
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_predict_start(trainer, pl_module)
         self._silent = trainer.global_rank > 0
+        self._on_cpu = trainer.strategy.root_device.type == "cpu"
         loader = trainer.predict_dataloaders
         if self.total is None:
             self.total = _images(trainer)
@@ -59,30 +95,59 @@ class RestorationProgress(SparingCallback):
             )
             self._task = self._bar.add_task("starting", total=self.total)
             self._bar.start()
+        self._begun = self._said = time.monotonic()
+
+    def begin(self) -> None:
+        for item in self.items:
+            height, width = self.photos[item.name].pixels.shape[-2:]
+            with self.sparing([]):
+                if height * width >= LARGE and self._on_cpu:
+                    seconds = height * width * self._pace(height * width)
+                    self._line(
+                        f"{item.name} has {height * width / 1e6:.0f} megapixels: about "
+                        f"{in_time(seconds)} on this computer"
+                    )
+
+    def _pace(self, pixels: int) -> float:
+        """Seconds that a pixel takes: of the photos that are done, or on a usual computer."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        usual = SECONDS_A_PIXEL * 2 / max(1, cores or 1)
+        return self._seconds / self._pixels if self._pixels >= pixels / 10 else usual
 
     def observe(self, step: Step) -> None:
         with self.sparing([]):
             self._draw(step)
 
     def _draw(self, step: Step) -> None:
-        if self._bar is None or self._task is None:
-            return
         count = len(self.items)
+        if self._bar is None or self._task is None:
+            self._say_what_is_left(self.done + fraction_done(step) * count)
+            return
         name = self.names(step)[0] + (f" +{count - 1}" if count > 1 else "")
         number = self.done + 1 if self.total is None else min(self.done + 1, self.total)
-        loss = float(step.loss.mean()) / 4
-        begun, share = SHARES.get(step.stage, (0.0, 1.0))
-        fraction = step.sample + begun + share * (step.index + 1) / step.total
-        fraction /= step.num_samples
-        sample = f"sample {step.sample + 1}/{step.num_samples}, " if step.num_samples > 1 else ""
+        sample = (
+            f"restoration {step.sample + 1}/{step.num_samples}, " if step.num_samples > 1 else ""
+        )
         self._bar.update(
             self._task,
-            completed=self.done + fraction * count,
-            description=f"image {number}{self._of(' of ')} ({name}), {sample}{step.stage} "
-            f"{step.index + 1}/{step.total}, loss {loss:.2e}",
+            completed=self.done + fraction_done(step) * count,
+            description=f"image {number}{self._of(' of ')} ({name}), {sample}"
+            f"{STAGES_IN_WORDS.get(step.stage, step.stage)} {step.index + 1}/{step.total}",
         )
 
+    def _say_what_is_left(self, done: float) -> None:
+        """A line where the last one is a minute old."""
+        now = time.monotonic()
+        if self.total is None or done <= 0 or now - self._said < EVERY:
+            return
+        self._said = now
+        left = (now - self._begun) / done * (self.total - done)
+        self._line(f"{done / self.total:.0%} done, about {in_time(left)} left")
+
     def finish(self, result: BatchResult) -> None:
+        for image in result.results:
+            self._seconds += image.seconds
+            self._pixels += image.x0.shape[-2] * image.x0.shape[-1]
         for number, image in enumerate(result.results, self.done + 1):
             with self.sparing([]):
                 self._line(f"restored {number}{self._of('/')}: {_account(image)}")

@@ -48,7 +48,8 @@ def test_the_settings_repeat_the_result_from_the_command_line(
     views = list(restoration.watch())
     assert views
     assert views[0].image.size == (40, 48)
-    assert all("times the noise" in view.text for view in views)
+    assert all(view.text.startswith("Restoring: step ") for view in views)
+    assert len(views) == 1 or any(view.text.endswith(" left.") for view in views)
     picture, settings, report = restoration.downloads()
     assert (picture.name, settings.name) == ("photo-restored.png", "photo.yaml")
     assert str(tmp_path) not in settings.read_text()
