@@ -3,95 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import gradio as gr
 
 from d2ir_pl.errors import ImageError
-from d2ir_pl.image_io import EXTENSIONS, Output
+from d2ir_pl.image_io import Output
 from d2ir_pl.web.bundle import Bundle
+from d2ir_pl.web.fields import FORMATS, PRESETS, Fields, order_fields, picture_fields
 from d2ir_pl.web.job import Job, RefusedError, StoppedError
 from d2ir_pl.web.order import Order
 from d2ir_pl.web.result import without_folders
 from d2ir_pl.web.visitors import CACHE_SECONDS, Visitors
 
-TASKS = {
-    "auto": "not known: look at the photo and choose",
-    "blind_deblur": "blurred",
-    "blind_deblur_anisotropic": "blurred, more in one direction",
-    "blind_deblur_kernel": "shaken, or blurred in any way",
-    "deblur_motion": "blurred by a straight motion",
-    "deblur_defocus": "out of focus",
-    "denoising": "noisy",
-    "jpeg": "a poor JPEG",
-    "low_light": "too dark",
-    "faded": "faded, as an old print",
-    "old_photo": "a small, soft, compressed copy: twice as large",
-    "super_resolution_x4": "too small: four times as large",
-    "super_resolution_aliased": "too small, with steps along its edges: four times as large",
-    "super_resolution_blind": "too small and blurred",
-    "inpainting": "damaged: black pixels are missing",
-    "inpainting_sparse": "mostly missing: few pixels are not black",
-    "colorization": "grey, to be coloured",
-}
-"""The shipped configs that need one photo and nothing else, and what is wrong with that photo."""
-
-FORMATS = {
-    "the kind of file that the photo is": "same",
-    "JPEG": "jpeg",
-    "PNG, which loses nothing": "png",
-    "WebP": "webp",
-    "TIFF": "tiff",
-}
-"""The choices of a kind of file, as `Output` calls them."""
-
-PRESETS = {"usual": "", "fast": "fast", "best: mean of four restorations": "best"}
-"""The choices of effort, and the shipped configs behind them."""
-
-Buttons = list[Literal["download", "share", "fullscreen"] | gr.Button]
-BUTTONS: Buttons = ["download", "fullscreen"]
-"""Buttons of a picture. The one that is left out would upload it to another server."""
-
 Shown = tuple[Any, ...]
 """New values of `Fields.outputs`, in their order."""
-
-
-@dataclass(frozen=True)
-class Fields:
-    """What a visitor sees and presses."""
-
-    photo: gr.File
-    task: gr.Dropdown
-    preset: gr.Dropdown
-    sigma_y: gr.Textbox
-    seed: gr.Number
-    strength: gr.Slider
-    form: gr.Dropdown
-    strip: gr.Checkbox
-    restore: gr.Button
-    stop: gr.Button
-    status: gr.Textbox
-    reasons: gr.Textbox
-    files: gr.File
-    slider: gr.ImageSlider
-    detail: gr.ImageSlider
-    live: gr.Image
-    picture: gr.Image
-
-    @property
-    def inputs(self) -> list[gr.components.Component]:
-        """What an order is made of."""
-        chosen = [self.task, self.preset, self.sigma_y, self.seed]
-        return [self.photo, *chosen, self.strength, self.form, self.strip]
-
-    @property
-    def outputs(self) -> list[gr.components.Component]:
-        """What a restoration changes."""
-        pictures = [self.slider, self.detail, self.live, self.picture]
-        return [self.status, self.reasons, self.files, *pictures]
 
 
 def page(visitors: Visitors) -> gr.Blocks:
@@ -108,94 +36,11 @@ def page(visitors: Visitors) -> gr.Blocks:
         )
         with gr.Row():
             with gr.Column(scale=1):
-                asked = _order_fields()
+                asked = order_fields()
             with gr.Column(scale=2):
-                fields = Fields(**asked, **_picture_fields())
+                fields = Fields(**asked, **picture_fields())
         _connect(blocks, fields, visitors)
     return blocks
-
-
-def _order_fields() -> dict[str, Any]:
-    """The column in which a visitor orders a restoration, and reads what became of it."""
-    tasks = [(about, name) for name, about in TASKS.items()]
-    fields: dict[str, Any] = {
-        "photo": gr.File(
-            label="Photos",
-            file_count="multiple",
-            file_types=sorted(EXTENSIONS),
-            elem_id="photo",
-            height=140,
-        ),
-        "task": gr.Dropdown(tasks, value="auto", label="What is wrong with it", elem_id="task"),
-        "preset": gr.Dropdown(list(PRESETS), value="usual", label="Effort", elem_id="preset"),
-    }
-    fields["strength"] = gr.Slider(
-        0,
-        1,
-        1,
-        step=0.05,
-        label="Strength: 1 restores all, less leaves some blur and grain",
-        elem_id="strength",
-    )
-    fields["form"] = gr.Dropdown(
-        list(FORMATS), value=next(iter(FORMATS)), label="Save as", elem_id="format"
-    )
-    fields["strip"] = gr.Checkbox(label="Leave out place and names from the file", elem_id="strip")
-    with gr.Accordion("More", open=False):
-        # A field for numbers would turn an empty one into 0.
-        fields["sigma_y"] = gr.Textbox(
-            label="Noise, 0 to 1 (empty: estimated)", max_lines=1, elem_id="noise"
-        )
-        fields["seed"] = gr.Number(label="Seed", value=0, precision=0)
-    with gr.Row():
-        fields["restore"] = gr.Button("Restore", variant="primary", elem_id="restore")
-        fields["stop"] = gr.Button("Stop", variant="stop", elem_id="stop")
-    fields["status"] = gr.Textbox(label="Status", lines=2, interactive=False, elem_id="status")
-    fields["reasons"] = gr.Textbox(
-        label="What was found", lines=4, interactive=False, visible=False, elem_id="why"
-    )
-    fields["files"] = gr.File(
-        label="Download",
-        file_count="multiple",
-        interactive=False,
-        visible=False,
-        elem_id="files",
-    )
-    return fields
-
-
-def _picture_fields() -> dict[str, Any]:
-    """The column of pictures."""
-    return {
-        "slider": gr.ImageSlider(
-            label="Before and after",
-            interactive=False,
-            visible=False,
-            elem_id="slider",
-            max_height=640,
-        ),
-        "detail": gr.ImageSlider(
-            label="A part of it, pixel for pixel",
-            interactive=False,
-            visible=False,
-            elem_id="detail",
-            max_height=660,
-        ),
-        "live": gr.Image(
-            label="The image now",
-            interactive=False,
-            elem_id="live",
-            height=420,
-            buttons=BUTTONS,
-        ),
-        "picture": gr.Image(
-            label="The blur, or another degradation",
-            interactive=False,
-            elem_id="degradation",
-            buttons=BUTTONS,
-            height=240,
-        ),
-    }
 
 
 def _connect(blocks: gr.Blocks, fields: Fields, visitors: Visitors) -> None:
@@ -212,31 +57,11 @@ def _connect(blocks: gr.Blocks, fields: Fields, visitors: Visitors) -> None:
         strip: bool,
         request: gr.Request,
     ) -> Iterator[Shown]:
-        if not photos:
-            yield _message("Drop a photo first.")
-            return
-        try:
-            sigma_y = float(noise.replace(",", ".")) if noise else None
-        except ValueError:
-            yield _message(f"The noise {noise!r} is no number: give one from 0 to 1, or none.")
-            return
-        output = Output(FORMATS[form], strip_metadata=strip)  # type: ignore[arg-type]
-        chosen = PRESETS[preset], sigma_y, int(seed or 0), float(strength), output
-        orders = [Order(Path(photo), task, *chosen) for photo in photos]
+        output = Output(FORMATS[form], strip_metadata=strip)
+        chosen: dict[str, Any] = {"task": task, "preset": PRESETS[preset], "seed": int(seed or 0)}
+        chosen |= {"strength": float(strength), "output": output}
         begin = partial(visitors.begin, str(request.session_hash))
-        if len(orders) == 1:
-            yield from _restoration(begin(orders[0]))
-        else:
-            yield from _restorations(orders, begin)
-
-    def look(photos: list[str] | None) -> Any:
-        try:
-            found = visitors.preview(Path(photos[0])) if photos else None
-        except ImageError as error:
-            text = without_folders(str(error), [Path(photos[0])] if photos else [])
-            return text, gr.update(value=None)
-        ready = f"{len(photos or ())} photos are ready." if photos and photos[1:] else "Ready."
-        return (ready if photos else ""), gr.update(value=found, visible=True)
+        yield from _ordered(photos or [], noise or "", chosen, begin)
 
     def halt(request: gr.Request) -> Any:
         stopped = visitors.stop(str(request.session_hash))
@@ -250,7 +75,7 @@ def _connect(blocks: gr.Blocks, fields: Fields, visitors: Visitors) -> None:
         return "Waiting for your turn."
 
     fields.photo.change(
-        look,
+        partial(_looked_at, visitors),
         fields.photo,
         [fields.status, fields.live],
         concurrency_limit=1,
@@ -279,6 +104,40 @@ def _connect(blocks: gr.Blocks, fields: Fields, visitors: Visitors) -> None:
         halt, None, fields.status, queue=False, cancels=[event], api_visibility="private"
     )
     blocks.unload(leave)
+
+
+def _looked_at(visitors: Visitors, photos: list[str] | None) -> tuple[str, Any]:
+    """What the page shows of photos that were dropped: a line, and the first of them."""
+    if not photos:
+        return "", gr.update(value=None)
+    try:
+        found = visitors.preview(Path(photos[0]))
+    except ImageError as error:
+        return without_folders(str(error), [Path(photos[0])]), gr.update(value=None)
+    ready = f"{len(photos)} photos are ready." if photos[1:] else "Ready."
+    return ready, gr.update(value=found, visible=True)
+
+
+def _ordered(
+    photos: Sequence[str],
+    noise: str,
+    chosen: dict[str, Any],
+    begin: Callable[[Order], Job],
+) -> Iterator[Shown]:
+    """What the page shows of photos that are to be restored as was chosen."""
+    if not photos:
+        yield _message("Drop a photo first.")
+        return
+    try:
+        sigma_y = float(noise.replace(",", ".")) if noise else None
+    except ValueError:
+        yield _message(f"The noise {noise!r} is no number: give one from 0 to 1, or none.")
+        return
+    orders = [Order(Path(photo), sigma_y=sigma_y, **chosen) for photo in photos]
+    if len(orders) == 1:
+        yield from _restoration(begin(orders[0]))
+    else:
+        yield from _restorations(orders, begin)
 
 
 def _restoration(job: Job) -> Iterator[Shown]:
