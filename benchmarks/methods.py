@@ -18,6 +18,7 @@ from d2ir_pl.restoration.baselines import (
     GDP,
     DiffPIR,
     FastDiffusionEM,
+    GibbsDDRM,
     PiGDM,
     REDDiff,
 )
@@ -53,7 +54,7 @@ def shipped(task: Task) -> RestorationMethod:
 
 def asked(task: Task, name: str = "d2ir") -> Degradation:
     """The family of degradations as a method has to find it, with nothing known of phi."""
-    if name in ("paper", "fast_em") and task.name.startswith("blur"):
+    if name in ("paper", "fast_em", "gibbs_ddrm") and task.name.startswith("blur"):
         return Blur(border="reflect" if name == "paper" else "extend", start="spectrum")
     return load(task.config).degradation
 
@@ -123,9 +124,15 @@ ENTRIES: dict[str, Entry] = {
     "ddrm": Entry("DDRM, degradation known", lambda _: DDRM()),
     "diffpir": Entry("DiffPIR, degradation known", lambda _: DiffPIR()),
     "ddnm": Entry("DDNM+, degradation known", lambda _: DDNM()),
-    "pigdm": Entry("PiGDM, degradation known", lambda _: PiGDM(), slow=True),
-    "red_diff": Entry("RED-diff, degradation known", lambda _: REDDiff(), slow=True),
-    "daps": Entry("DAPS, degradation known", lambda _: DAPS(), slow=True),
+    "pigdm": Entry("PiGDM, degradation known", lambda _: PiGDM()),
+    "red_diff": Entry("RED-diff, 100 steps, degradation known", lambda _: REDDiff(100)),
+    "daps": Entry("DAPS-100, degradation known", lambda _: DAPS(50, 2)),
+    "gibbs_ddrm": Entry(
+        "GibbsDDRM",
+        lambda task: GibbsDDRM() if task.name.startswith("blur") else None,
+        knows=False,
+        slow=True,
+    ),
     "fast_em": Entry(
         "Fast Diffusion EM",
         lambda task: FastDiffusionEM() if task.name.startswith("blur") else None,

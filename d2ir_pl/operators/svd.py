@@ -118,10 +118,13 @@ class Circulant:
     Args:
         kernel: `(B, k, k)`, k odd.
         size: (H, W) of the image.
+
+    Attributes:
+        transfer: h, `(B, 1, H, W)`.
     """
 
     def __init__(self, kernel: Tensor, size: Size) -> None:
-        transfer = torch.fft.fft2(wrapped(kernel, size)).conj()[:, None]
+        self.transfer = transfer = torch.fft.fft2(wrapped(kernel, size)).conj()[:, None]
         self.s = transfer.abs()
         self._phase = torch.where(self.s > 0, transfer.conj() / self.s.clamp_min(1e-30), 1)
 

@@ -8,6 +8,7 @@ from d2ir_pl.restoration.baselines.diffpir import DiffPIR
 from d2ir_pl.restoration.baselines.dps import DPS
 from d2ir_pl.restoration.baselines.em import FastDiffusionEM
 from d2ir_pl.restoration.baselines.gdp import GDP
+from d2ir_pl.restoration.baselines.gibbs_ddrm import GibbsDDRM
 from d2ir_pl.restoration.baselines.pigdm import PiGDM
 from d2ir_pl.restoration.baselines.red_diff import REDDiff
 
@@ -20,6 +21,7 @@ __all__ = [
     "GDP",
     "DiffPIR",
     "FastDiffusionEM",
+    "GibbsDDRM",
     "PiGDM",
     "REDDiff",
 ]

@@ -20,6 +20,7 @@ from d2ir_pl.restoration.baselines import (
     DPS,
     GDP,
     FastDiffusionEM,
+    GibbsDDRM,
     PiGDM,
     REDDiff,
 )
@@ -247,6 +248,7 @@ def test_errors_of_memory_are_told_from_others(error: Exception, expected: bool)
         (BIRD(), lambda m: m.lr),
         (BIRD(), lambda m: m.kernel_lr),
         (FastDiffusionEM(), lambda m: m.scale),
+        (GibbsDDRM(), lambda m: m.step_size),
         (PiGDM(), lambda m: m.scale),
         (REDDiff(), lambda m: m.lr),
         (DAPS(), lambda m: m.step_size),
@@ -273,6 +275,7 @@ def test_a_gentler_method_takes_a_tenth_of_the_steps(
         (DPS(), True),
         (FastDiffusionEM(), True),
         (PiGDM(), True),
+        (GibbsDDRM(), False),
         (REDDiff(), False),
         (DAPS(), False),
         (DDNM(), False),

@@ -24,6 +24,10 @@ FAST = {
     **{name: ["--model.method.steps", "2"] for name in ("dps_deblur", "gdp_deblur", "ddrm_deblur")},
     **{name: ["--model.method.steps", "2"] for name in ("diffpir_deblur", "fast_em_deblur")},
     **{name: ["--model.method.steps", "2"] for name in ("ddnm_deblur", "pigdm_deblur")},
+    "gibbs_ddrm_deblur": [
+        *("--model.method.steps", "2", "--model.method.rounds", "1"),
+        *("--model.method.kernel_iterations", "2"),
+    ],
     "red_diff_deblur": ["--model.method.steps", "2"],
     "daps_deblur": ["--model.method.annealing_steps", "2", "--model.method.langevin_steps", "2"],
 }
