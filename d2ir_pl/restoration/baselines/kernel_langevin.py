@@ -109,8 +109,8 @@ class _Normal:
             length = direction.flatten(1).norm(dim=1)[:, None, None]
             direction = _balanced(self.curvature(direction / length.clamp_min(1e-30)))
         # An image without any detail says nothing of a kernel.
-        length = direction.flatten(1).norm(dim=1)[:, None, None]
-        return length.clamp_min(1e-6)
+        largest: Tensor = direction.flatten(1).norm(dim=1)[:, None, None]
+        return largest.clamp_min(1e-6)
 
 
 def _at(values: Tensor, lags: Tensor) -> Tensor:
