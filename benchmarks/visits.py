@@ -95,8 +95,8 @@ class Visitor:
         name = path.rpartition("/")[2]
         file = {"path": path, "meta": {"_type": "gradio.FileData"}, "orig_name": name}
         return {
-            "data": [file, task, effort, "", 0],
-            "fn_index": self.function(5),
+            "data": [[file], task, effort, "", 0, 1, "PNG, which loses nothing", False],
+            "fn_index": self.function(8),
             "session_hash": self.session,
         }
 

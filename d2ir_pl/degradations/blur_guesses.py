@@ -15,6 +15,7 @@ from d2ir_pl.estimators.kernel_hypotheses import Hypothesis, kernels_of_edges
 from d2ir_pl.estimators.kernel_search import spectral_misfit
 from d2ir_pl.estimators.kernel_shapes import centred, padded, trimmed
 from d2ir_pl.estimators.kernel_worth import deconvolved, unlikeliness
+from d2ir_pl.estimators.noise_level import grey_variance
 from d2ir_pl.estimators.spectrum import gaussian_covariance
 from d2ir_pl.estimators.widths import SHARP_WIDTH
 from d2ir_pl.operators.kernels import gaussian_kernel, kernel_covariance, principal_widths
@@ -26,6 +27,8 @@ SPACING = 1.4
 """Ratio of the largest side to the next one, at least."""
 SETTINGS = ((3.2e-2, 0.1), (1.6e-2, 0.1))
 """Edge weights, each with the threshold of the minimal pixels."""
+NOISY, NOISY_SETTINGS = 0.005, ((6.4e-2, 0.0), (3.2e-2, 0.1))
+"""Noise of the grey photo in [0, 1] from which weak edges are its own, and what is taken then."""
 PARAMETRIC_SIZE = 41
 """Largest side of a straight motion or a disk, whose search takes the square of its time."""
 WINDOW, WINDOW_KERNELS, WINDOWS = 256, 4, 2
@@ -81,18 +84,25 @@ def guesses(y: Tensor, sigma_y: Tensor, largest: int, seen: Tensor | None = None
     sizes = _sizes(min(largest, _odd_below(min(grey.shape) / WINDOW_KERNELS)))
     if not sizes or float(grey.std()) < 1e-3:
         return [gaussian]
-    edges = _of_edges(grey, sizes, None if seen is None else seen.cpu())
+    noisy = float(grey_variance(image, sigma).sqrt()) / 2 > NOISY
+    settings = NOISY_SETTINGS if noisy else SETTINGS
+    edges = _of_edges(grey, sizes, settings, None if seen is None else seen.cpu())
     return [gaussian, *_parametric(image, sigma, min(largest, PARAMETRIC_SIZE)), *edges]
 
 
-def _of_edges(grey: Tensor, sizes: Sequence[int], seen: Tensor | None) -> list[Guess]:
+def _of_edges(
+    grey: Tensor,
+    sizes: Sequence[int],
+    settings: Sequence[tuple[float, float]],
+    seen: Tensor | None,
+) -> list[Guess]:
     """Kernels of several sizes that the edges show, in windows that are some kernels wide."""
     found = []
     for size in sizes:
         side = max(WINDOW, WINDOW_KERNELS * size)
         windows = edge_windows(grey, side, WINDOWS, seen).tolist()
         parts = torch.stack([grey[t : t + side, s : s + side] for t, s in windows])
-        hypotheses = [Hypothesis(size, w, m) for w, m in SETTINGS]
+        hypotheses = [Hypothesis(size, w, m) for w, m in settings]
         found += [Guess("edges", trimmed(centred(k))) for k in kernels_of_edges(parts, hypotheses)]
     return found
 

@@ -2,7 +2,7 @@
 
     k = argmin ||k * grad x - grad y||^2 + c ||k||^2    over k >= 0, sum k = 1
 
-on the part of the photo where the kernel stays inside x. Weak gradients of x are
+on the part of the photo where the kernel stays inside x. The smaller half of the gradients of x is
 set to zero: what is weak in a restoration is more often wrong than what is strong. Accelerated
 projected gradients solve it.
 
@@ -21,20 +21,24 @@ from torch import Tensor
 from d2ir_pl.operators.convolution import fast_size, wrapped
 
 # Settings were chosen on photographs with synthetic shakes (docs/experiments.md).
-WEAK = 0.8
+WEAK = 0.5
 """Share of the gradients of x that are set to zero."""
-KERNEL_WEIGHT = 0.2
-"""c over the sum of the squared gradients of x that count, which is how much they tell of k."""
+KERNEL_WEIGHT = 20.0
+"""c for 256x256 pixels in [0, 1]: it grows with the number of pixels."""
+DOUBT_WEIGHT = 0.2
+"""What c grows by where x is doubtful, over the sum of the squared gradients of x that count."""
 ITERATIONS = 100
 
 
-def refitted(x: Tensor, y: Tensor, kernel: Tensor) -> Tensor:
+def refitted(x: Tensor, y: Tensor, kernel: Tensor, doubt: float = 0.0) -> Tensor:
     """The kernel `(k, k)` that explains a photo by a restoration of it.
 
     Args:
         x: `(h, w)` restored grey image in [0, 1], of the part of the scene that y shows.
         y: `(h, w)` grey photo in [0, 1].
         kernel: `(k, k)` of a correlation, where the search starts; k odd.
+        doubt: how doubtful x is, in [0, 1]. Errors of its gradients count as errors of the
+            variables do in a regression, which make a fit too sure: c grows in proportion.
     """
     side = kernel.shape[-1]
     r = side // 2
@@ -53,7 +57,7 @@ def refitted(x: Tensor, y: Tensor, kernel: Tensor) -> Tensor:
     s, target = torch.stack(spectra), inside * torch.stack(targets)
     place = torch.arange(side, device=x.device) - r
     rows, columns = place % size[0], place % size[1]
-    weight = KERNEL_WEIGHT * energy
+    weight = KERNEL_WEIGHT * x.numel() / 256**2 + doubt * DOUBT_WEIGHT * energy
 
     def correlated(k: Tensor) -> Tensor:
         spectrum = torch.fft.rfft2(wrapped(k[None], size))

@@ -128,7 +128,7 @@ class _Path:
             self._round()
 
     def _round(self) -> None:
-        now = self.kernel
+        now, doubt = self.kernel, (self.error / FIRST_ERROR) ** 2
         x, residual = short_walk(self._window, now[None], self.error, self._prior)
         self.score = float(unlikeliness(x, residual))
         self.start = self.score if not self._rounds else self.start
@@ -136,7 +136,7 @@ class _Path:
         error = next_error(self.error, left, float(self._window.sigma_y) / 2)
         self.error = max(error, self._least)
         wide = padded(now, now.shape[-1] + 2 * GROWTH)
-        found = refitted((x[0].mean(0) + 1) / 2, self._y, wide)
+        found = refitted((x[0].mean(0) + 1) / 2, self._y, wide, doubt)
         self.kernel = centred(trimmed(found, share=1e-3))
         side = max(now.shape[-1], self.kernel.shape[-1])
         change = (padded(self.kernel, side) - padded(now, side)).norm() / self.kernel.norm()
