@@ -125,7 +125,9 @@ class _Evidence:
     def confidence(self, seen: Measurements) -> float:
         """Probability that the photo is blurred, by everything; 0 if it counts as sharp."""
         shown = self.shown(seen)
-        if self.edges > BLURRED or (shown and (self.edges > SHARP or not seen.edges.count)):
+        # Rounding by WebP, AVIF or HEIC looks like a blur to the spectrum, and not to the edges.
+        told = shown and not seen.codec and (self.edges > SHARP or not seen.edges.count)
+        if self.edges > BLURRED or told:
             return max(self.edges, BLURRED) if shown else self.edges
         return 0.0
 
@@ -164,7 +166,7 @@ def blur(seen: Measurements) -> Finding:
         return Finding("no blur to undo: it is a little soft, and its grain would be amplified")
     likeliest = shaken > max(soft, defocus)
     perhaps = shaken > LONG and (likeliest or seen.shape.elongated < ELONGATED)
-    if perhaps and seen.edges.typical > UNSURE_WIDTH:
+    if perhaps and seen.edges.typical > UNSURE_WIDTH and not seen.codec:
         return Finding(
             "blur: shaken, out of focus or soft, which its edges do not tell; the shape that leads "
             "to the best image is taken",

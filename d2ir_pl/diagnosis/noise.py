@@ -40,7 +40,7 @@ def noise(seen: Measurements, blurred: Finding) -> Finding:
         usual = f"noise: about {seen.jpeg_noise:.1f} grey levels before the compression"
     else:
         usual = f"noise: about {seen.sigma_y:.3f} of the range"
-    if spectrum is None or not spectrum.coloured or seen.codec or blurred.config not in SIMPLE:
+    if spectrum is None or not spectrum.coloured or blurred.config not in SIMPLE:
         return Finding(usual)
     if seen.quality < POOR:
         return Finding(usual)

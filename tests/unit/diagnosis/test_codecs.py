@@ -1,5 +1,6 @@
 """Photos from files of WebP and AVIF: what is seen of a blur before them, and assumed of them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,9 @@ import torch
 from repository import EXAMPLES
 
 from d2ir_pl.degradations import GaussianBlur, Identity
+from d2ir_pl.diagnosis.blur import BLURRED, SHARP, blur, blurred_by_edges
 from d2ir_pl.diagnosis.codecs import CODEC_ERROR, least_noise
-from d2ir_pl.diagnosis.measurements import measure
+from d2ir_pl.diagnosis.measurements import Measurements, measure
 from d2ir_pl.diagnosis.proposal import propose
 from d2ir_pl.estimators.noise_level import MIN_SIGMA
 from d2ir_pl.image_io import Photo, as_picture, read_image
@@ -43,6 +45,24 @@ def test_a_sharp_photo_is_not_taken_for_blurred(tmp_path: Path) -> None:
     proposal = propose(photo.pixels, codec=photo.codec)
     assert proposal.kinds == "noise alone"
     assert any("WebP: compressed" in sentence for sentence in proposal.sentences)
+
+
+def test_a_spectrum_that_a_codec_has_rounded_shows_no_blur_by_itself() -> None:
+    """Its finest bands are empty, as after a blur, and its edges are not wide."""
+    seen = measure(read_image(PHOTO).pixels)
+    wide = replace(seen, width=1.0, widths=(1.0, 1.0), quality=100, jpeg_width=0.0)
+    assert SHARP < blurred_by_edges(narrow := _with_edges(wide)) < BLURRED
+    assert blur(narrow).config
+    assert not blur(replace(narrow, codec="WebP")).config
+
+
+def _with_edges(seen: Measurements) -> Measurements:
+    """The same with edges that leave it open whether the photo is blurred."""
+    for share in torch.linspace(0, 3, 61).tolist():
+        edges = replace(seen.edges, typical=share, sharpest=share / 2)
+        if 0.2 < blurred_by_edges(found := replace(seen, edges=edges)) < 0.7:
+            return found
+    raise AssertionError("no width of the edges leaves it open")
 
 
 def test_more_noise_is_assumed_where_a_blur_is_undone() -> None:
