@@ -89,8 +89,8 @@ class Amount:
             plan: how it was restored.
 
         Raises:
-            ValueError: if there is no mask for the photo, or it has another shape, or the photo is
-                a scene of several exposures.
+            ValueError: if there is no mask for the photo, or the region holds none of its pixels or
+                has another shape, or the photo is a scene of several exposures.
         """
         if self.whole:
             return restoration
@@ -144,6 +144,11 @@ class Amount:
             if size_of(inside) != (height, width):
                 theirs = "{}x{}".format(*size_of(inside))
                 raise ValueError(f"region {path} is {theirs}, not {height}x{width} as the photo")
+        if not bool(inside.any()):
+            raise ValueError(
+                f"region {region} holds no pixel of this photo of {height}x{width}: nothing would "
+                "be restored"
+            )
         inside = F.interpolate(inside, size, mode="bilinear")
         radius = max(1, round(_FEATHER * max(size)))
         for _ in range(2):  # two boxes are a triangle

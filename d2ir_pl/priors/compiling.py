@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import nn
 
 from d2ir_pl.priors.download import cache_dir
 
+_CACHE = "TORCHINDUCTOR_CACHE_DIR"
 _COMPILERS = ("g++", "c++", "clang++")
 _logger = logging.getLogger(__name__)
 
@@ -45,7 +47,9 @@ class Compiled:
     """
 
     def __init__(self, network: nn.Module, backend: str | Callable[..., Any] = "inductor") -> None:
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "compiled"))
+        # PyTorch sets a folder for temporary files by itself when parts of it are imported.
+        if Path(os.environ.get(_CACHE, "torchinductor_")).name.startswith("torchinductor_"):
+            os.environ[_CACHE] = str(cache_dir() / "compiled")
         self.network = network
         self.failure = ""
         self._call = torch.compile(network.forward, dynamic=False, backend=backend)
@@ -60,5 +64,9 @@ class Compiled:
                 if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                     raise
                 self.failure = " ".join(str(error).partition("\n\n")[0].split())
-                _logger.warning("the network is not compiled: %s", self.failure)
+                _logger.warning(
+                    "the network is not compiled: %s (if it was before, remove %s and try again)",
+                    self.failure,
+                    os.environ[_CACHE],
+                )
         return self.network(*arguments, **options)

@@ -119,6 +119,12 @@ def test_outside_the_region_the_photo_is_as_it_was(tmp_path: Path) -> None:
     assert difference(found[0], found[1]) < 1e-6
 
 
+def test_a_region_beside_the_photo_is_refused() -> None:
+    restoration, observation, plan = case(GaussianBlur(width=1.5))
+    with pytest.raises(ValueError, match="holds no pixel"):
+        Amount(region=[500, 0, 10, 10]).applied(restoration, observation, plan)
+
+
 def test_what_was_missing_stays_filled_in() -> None:
     y = photo(3, 32, 32)[None]
     y[..., 8:16, 8:16] = -1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from d2ir_pl.priors import load_prior
 from d2ir_pl.priors.compiling import Compiled, obstacle
+from d2ir_pl.priors.download import cache_dir
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +77,19 @@ def test_where_compiling_fails_the_network_is_called_as_it_is(
         assert torch.equal(compiled(x), network(x))
     assert "no such compiler" in compiled.failure
     assert len([r for r in caplog.records if r.name == "d2ir_pl.priors.compiling"]) == 1
+
+
+@pytest.mark.parametrize("before", [None, "/tmp/torchinductor_root", "/somewhere/mine"])
+def test_what_was_compiled_is_kept(before: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's own folder does not outlast the machine's restart; that of a user is kept."""
+    name = "TORCHINDUCTOR_CACHE_DIR"
+    if before is None:
+        monkeypatch.delenv(name)
+    else:
+        monkeypatch.setenv(name, before)
+    Compiled(nn.Linear(3, 2), Counting())
+    own = before is not None and "mine" in before
+    assert os.environ[name] == (before if own else str(cache_dir() / "compiled"))
 
 
 def test_errors_of_the_network_itself_stay_what_they_are() -> None:
