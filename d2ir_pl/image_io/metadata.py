@@ -110,7 +110,7 @@ class Metadata:
 
     @property
     def impersonal(self) -> Metadata:
-        """The same without place and person: camera, exposure, time, resolution and colours."""
+        """The same without place and person; camera, exposure, time and colours stay."""
         exif = None if self.exif is None else exif_data.impersonal(self.exif)
         return Metadata(exif=exif, dpi=self.dpi, colour=self.colour)
 
