@@ -18,6 +18,7 @@ from d2ir_pl.estimators.noise_spectrum import (
     enlarge,
     reduce_half,
 )
+from d2ir_pl.estimators.remembered import remembered
 from d2ir_pl.operators.opponent import from_opponent, to_opponent
 
 # Chosen on simulated camera photos with known noise and on sound ones (docs/experiments.md).
@@ -54,6 +55,7 @@ _REDUNDANCY = 0.6
 _FIRST, _LAST, _FACTOR = 0.02, 0.45, math.sqrt(2)
 
 
+@remembered
 def read_spectrum(
     y: Tensor, camera: bool = True, observed: Tensor | None = None
 ) -> NoiseSpectrum | None:
