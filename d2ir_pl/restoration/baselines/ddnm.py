@@ -7,11 +7,11 @@ from itertools import pairwise
 
 import torch
 
-from d2ir_pl.degradations import Degradation, LinearDegradation
+from d2ir_pl.degradations import Degradation
 from d2ir_pl.diffusion import Prior
 from d2ir_pl.errors import naming, require
 from d2ir_pl.restoration.base import RestorationMethod
-from d2ir_pl.restoration.baselines.ddrm import Spectrum, require_svd
+from d2ir_pl.restoration.baselines.ddrm import Spectrum, decomposed, require_svd
 from d2ir_pl.restoration.problem import Problem
 from d2ir_pl.restoration.result import Restoration
 from d2ir_pl.restoration.step import Observer, Steps
@@ -78,11 +78,7 @@ class DDNM(RestorationMethod):
     @torch.no_grad()
     def solve(self, problem: Problem, prior: Prior, observer: Observer) -> Restoration:
         phi, schedule = problem.init(), prior.schedule
-        assert isinstance(problem.degradation, LinearDegradation)
-        svd = problem.degradation.svd(phi, problem.image_size)
-        # The residual of a black image is y without the offset, and 0 where y says nothing.
-        black = problem.y.new_zeros(len(problem), 3, *problem.image_size)
-        d = svd.ut(problem.residual(black, phi))
+        svd, d = decomposed(problem, phi)
         spectrum = Spectrum.of(svd, d, problem.sigma_y, self.threshold, self.eta, eta_b=1.0)
         timesteps = [*schedule.timesteps(self.steps)[::-1], -1]  # whose index -1 is the clean image
         path = travel(self.steps, self.travel_length, self.travel_repeat)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from d2ir_pl.degradations import Degradation, LinearDegradation
+from d2ir_pl.degradations import Degradation, LinearDegradation, Phi
 from d2ir_pl.degradations.base import no_svd
 from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
 from d2ir_pl.diffusion import Prior
@@ -64,11 +64,7 @@ class DDRM(RestorationMethod):
     @torch.no_grad()
     def solve(self, problem: Problem, prior: Prior, observer: Observer) -> Restoration:
         phi = problem.init()
-        assert isinstance(problem.degradation, LinearDegradation)
-        svd = problem.degradation.svd(phi, problem.image_size)
-        # The residual of a black image is y without the offset, and 0 where y says nothing.
-        black = problem.y.new_zeros(len(problem), 3, *problem.image_size)
-        d = svd.ut(problem.residual(black, phi))
+        svd, d = decomposed(problem, phi)
         spectrum = Spectrum.of(svd, d, problem.sigma_y, self.threshold, self.eta, self.eta_b)
         timesteps = prior.schedule.timesteps(self.steps)
         c = spectrum.start(prior.schedule.sigma(timesteps[0]), svd.vt(problem.noise()))
@@ -97,6 +93,20 @@ def require_svd(degradation: Degradation) -> None:
         degradation.svd(phi, degradation.frame.image_size((8, 8)))
     elif type(degradation).svd is LinearDegradation.svd:
         raise no_svd(degradation)
+
+
+def decomposed(problem: Problem, phi: Phi) -> tuple[SVD, Tensor]:
+    """The decomposition of a linear degradation, and U^T y.
+
+    Args:
+        problem: degraded images.
+        phi: parameters.
+    """
+    assert isinstance(problem.degradation, LinearDegradation)
+    svd = problem.degradation.svd(phi, problem.image_size)
+    # The residual of a black image is y without the offset, and 0 where y says nothing.
+    black = problem.y.new_zeros(len(problem), 3, *problem.image_size)
+    return svd, svd.ut(problem.residual(black, phi))
 
 
 @dataclass(frozen=True, eq=False)
