@@ -184,7 +184,7 @@ def restore(
                 amount=amount,
             )
             for n, attempted in outcome.restored.items():
-                own = outcome.plans.get(n, plan)
+                own = outcome.plans[n]
                 results[n] = _restored(given[n], observations[n], own, attempted)
             failures.failed |= outcome.failed
             failures.traces |= outcome.traces

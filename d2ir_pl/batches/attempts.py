@@ -68,7 +68,7 @@ class Outcome:
         restored: images that were restored.
         failed: reasons for the others.
         traces: tracebacks of what was raised for them, for whoever looks for the fault.
-        plans: how images were restored for which other plans were made than for the batch.
+        plans: how each image was restored, which `restore_batch` says.
     """
 
     restored: dict[int, Attempted] = field(default_factory=dict)

@@ -117,7 +117,7 @@ def _kept(
 ) -> Outcome:
     """The restorations with so much of them as is kept; a photo without its mask has failed."""
     for b, attempted in list(outcome.restored.items()):
-        own = outcome.plans.get(b, plan)
+        own = outcome.plans[b]
         if own.degradation is plan.degradation:  # with what the photo's file says of it
             own = replace(own, degradation=observations[b].degradation)
         try:

@@ -222,7 +222,7 @@ class RestorationModule(SavesItsSettings):
         ]
         for b, restored in sorted(outcome.restored.items()):
             try:
-                own, change = outcome.plans.get(b, plan), phi_trace.changes(b)
+                own, change = outcome.plans[b], phi_trace.changes(b)
                 results.append(account(observations[b], restored, own, phi_change=change))
             except Exception as error:  # whatever one photo does, the others are kept
                 reason = f"no account of its restoration could be made ({in_words(error)})"
