@@ -228,11 +228,8 @@ class Training:
             time.sleep(rng.uniform(0, self.seconds))
             process.send_signal(status)
             allowed = {0, -status, 128 + status}
-        _, said = process.communicate(timeout=10 * LIMIT)
-        if process.returncode not in allowed:
-            return f"number {number}: it ended with {process.returncode}: {said[-200:]}"
-        if "Traceback" in said:
-            return f"number {number}: {said[-300:]}"
+        if wrong := _ended(process, allowed):
+            return f"number {number}: {wrong}"
         whole = (self.folder / output / "last.ckpt").exists()
         again = self.start(output, None, *(["--ckpt_path", "last"] if whole else []))
         _, said = again.communicate(timeout=10 * LIMIT)
@@ -242,6 +239,14 @@ class Training:
         if not all(torch.equal(value, found[name]) for name, value in self.sound.items()):
             return f"number {number}: it has learned something else"
         return ""
+
+
+def _ended(process: subprocess.Popen[str], allowed: set[int]) -> str:
+    """What was wrong with the end of a process that was disturbed; empty if nothing."""
+    _, said = process.communicate(timeout=10 * LIMIT)
+    if process.returncode not in allowed:
+        return f"it ended with {process.returncode}: {said[-200:]}"
+    return said[-300:] if "Traceback" in said else ""
 
 
 def _limit_files(most_bytes: int | None) -> None:
@@ -298,11 +303,8 @@ class Run:
             time.sleep(rng.uniform(0, self.seconds))
             process.send_signal(status)
             allowed = {0, -status, 128 + status}
-        _, said = process.communicate(timeout=10 * LIMIT)
-        if process.returncode not in allowed:
-            return f"number {number}: it ended with {process.returncode}: {said[-200:]}"
-        if "Traceback" in said:
-            return f"number {number}: {said[-300:]}"
+        if wrong := _ended(process, allowed):
+            return f"number {number}: {wrong}"
         again = self.start(output)
         _, said = again.communicate(timeout=10 * LIMIT)
         if again.returncode or self.restored(output) != self.sound:
