@@ -1,16 +1,16 @@
 """A gate that holds restorations of the page, so that no test depends on how long they take."""
 
+import inspect
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from d2ir_pl.image_io import Output, Photo
 from d2ir_pl.restoration import Observer, Step
-from d2ir_pl.restoration.construction import Settings
 from d2ir_pl.web import job
-from d2ir_pl.web.program import PageSettings, restore_file
+from d2ir_pl.web.program import restore_file
 
 LIMIT = 300.0
 """Seconds after which something hangs; nothing that a test waits for takes nearly as long."""
@@ -43,19 +43,12 @@ class Gate:
         """Hold restorations from now on."""
         self._opened.clear()
 
-    def _restore_file(
-        self,
-        file: Path,
-        photo: Photo,
-        output: Path,
-        model: Settings,
-        page: PageSettings,
-        observer: Observer,
-        form: Output | None = None,
-    ) -> None:
+    def _restore_file(self, file: Path, *arguments: Any, **named: Any) -> None:
+        call = inspect.signature(restore_file).bind(file, *arguments, **named)
+        call.arguments["observer"] = self._held(call.arguments["observer"])
         self.events.append(f"begin {file.name}")
         try:
-            restore_file(file, photo, output, model, page, self._held(observer), form)
+            restore_file(*call.args, **call.kwargs)
         finally:
             self.events.append(f"end {file.name}")
 

@@ -1,4 +1,4 @@
-"""A prior whose every prediction is known in closed form: independent Gaussian pixels."""
+"""Priors whose every prediction is known: of independent Gaussian pixels, or of given images."""
 
 import math
 
@@ -30,3 +30,15 @@ class CurvedPrior(GaussianPrior):
     def predict_eps(self, x_t: Tensor, t: int) -> Tensor:
         mixed = x_t + 0.3 * torch.roll(x_t, 1, -1) - 0.2 * torch.roll(x_t, 1, -2)
         return torch.tanh(super().predict_eps(mixed, t))
+
+
+class KnownImages(Prior):
+    """A prior that knows the clean images: x_0|t is the truth whatever x_t."""
+
+    def __init__(self, truth: Tensor) -> None:
+        super().__init__(Schedule.linear())
+        self.truth = truth
+
+    def predict_eps(self, x_t: Tensor, t: int) -> Tensor:
+        ab = self.schedule.level(t)
+        return (x_t - math.sqrt(ab) * self.truth) / math.sqrt(1 - ab)

@@ -5,13 +5,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from gaussian_prior import GaussianPrior
+from gaussian_prior import GaussianPrior, KnownImages
 from torch import Tensor
 
 from d2ir_pl.degradations import Blur, Degradation, GaussianBlur, Phi
-from d2ir_pl.diffusion import Schedule
 from d2ir_pl.diffusion.randomness import image_generator, normal_like
-from d2ir_pl.priors import Prior
 from d2ir_pl.restoration import Problem, Step
 from d2ir_pl.restoration.baselines import DDRM, GibbsDDRM
 from d2ir_pl.restoration.baselines.gibbs_ddrm import _Torus, start
@@ -31,18 +29,6 @@ def drawn(
     phi = blur.draw(generators(count, 4), x)
     y = blur(x, phi)
     return x, phi, y + noise * normal_like(y, generators(count, 7))
-
-
-class KnownImages(Prior):
-    """A prior that knows the clean images: x_0|t is the truth whatever x_t."""
-
-    def __init__(self, truth: Tensor) -> None:
-        super().__init__(Schedule.linear())
-        self.truth = truth
-
-    def predict_eps(self, x_t: Tensor, t: int) -> Tensor:
-        ab = self.schedule.level(t)
-        return (x_t - math.sqrt(ab) * self.truth) / math.sqrt(1 - ab)
 
 
 @pytest.mark.parametrize("size", [24, 6])

@@ -9,16 +9,14 @@ from typing import Any, Literal, cast
 import numpy as np
 import pytest
 import torch
-from gaussian_prior import GaussianPrior
+from gaussian_prior import GaussianPrior, KnownImages
 from photos import save
 from torch import Tensor
 
 from d2ir_pl.commands.predict import parse_options
 from d2ir_pl.degradations import Blur, Degradation, Frame, GaussianBlur, LinearDegradation, Phi
-from d2ir_pl.diffusion import Schedule
 from d2ir_pl.diffusion.randomness import image_generator, normal_like
 from d2ir_pl.operators.linear import Jacobian, size_of
-from d2ir_pl.priors import Prior
 from d2ir_pl.restoration import D2IR, DegradationEstimation, Problem, RestorationMethod, Stage
 from d2ir_pl.restoration.baselines import BIRD, DPS, GDP
 from d2ir_pl.restoration.step import Step
@@ -83,18 +81,6 @@ class Light(Degradation):
 
     def describe(self, phi: Phi) -> list[dict[str, object]]:
         return [{"gain": float(g)} for g in phi["gain"]]
-
-
-class KnownImages(Prior):
-    """A prior that knows the clean images: x_0|t is the truth whatever x_t."""
-
-    def __init__(self, truth: Tensor) -> None:
-        super().__init__(Schedule.linear())
-        self.truth = truth
-
-    def predict_eps(self, x_t: Tensor, t: int) -> Tensor:
-        ab = self.schedule.level(t)
-        return (x_t - math.sqrt(ab) * self.truth) / math.sqrt(1 - ab)
 
 
 def images(count: int, size: int = 24) -> Tensor:
