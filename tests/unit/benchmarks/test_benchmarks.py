@@ -53,12 +53,15 @@ def test_there_are_commands() -> None:
 
 @pytest.mark.slow
 def test_auto_is_tried_on_files_of_every_format(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = ["png", "jpeg90", "webp80", "gamma+offgrid90", "turned80"]
     cell = ["--formats", ",".join(names), "--blurs", "1.6", "--noises", "0.01"]
-    formats.main(["--limit", "1", "--size", str(2 * SMALL), *cell])
-    lines = rows(capsys.readouterr().out)[1:]
+    record = tmp_path / "outcomes.csv"
+    options = ["--limit", "1", "--size", str(2 * SMALL), "--record", str(record), *cell]
+    formats.main(options)
+    text = capsys.readouterr().out
+    lines = rows(text)[1:]
     assert [line[:3] for line in lines] == [[name, "1.6", "0.01"] for name in names]
     assert lines[1][-2] == "GaussianBlur + Jpeg (1)"
     # A clean image that is not cropped or turned as its photo is would be far from it.
@@ -66,6 +69,14 @@ def test_auto_is_tried_on_files_of_every_format(
     # Of one photograph, the gain is the difference of the means.
     for line in lines:
         assert float(line[5]) == pytest.approx(float(line[4]) - float(line[3]), abs=0.011)
+    # What is recorded is not done again.
+    monkeypatch.setattr(formats, "trial", None)
+    formats.main(options)
+    assert capsys.readouterr().out == text
+    formats.main([*options, "--gains"])
+    head, line = rows(capsys.readouterr().out)
+    assert head[2:] == names
+    assert line[2:] == [f"{row[5]} ({row[5]})" for row in lines]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
