@@ -1,9 +1,10 @@
-"""How `auto` does on what cameras and programs write: blurs and noise, stored in several formats.
+"""How `auto` does on what cameras and programs write: blurs and noise, in files of several formats.
 
     python -m benchmarks.formats
     python -m benchmarks.formats --limit 2 --formats png,jpeg90 --noises 0,0.01
     python -m benchmarks.formats --photographs FOLDER
     python -m benchmarks.formats --record FILE.csv --gains
+    python -m benchmarks.formats --config blind_deblur --formats correlated+png,bayer+png
 
 Each photograph, at half its size, is blurred by a Gaussian, gets white noise, is stored as a file,
 and restored from that file. A line of the table is the mean of the photographs: PSNR in dB of the
@@ -18,15 +19,15 @@ and `--limit 0` prints what is there. `--gains` prints gains alone, a column a f
 A format is a codec and its quality: `png`, `jpeg90`, `webp80`, `avif60`; `rgb90` and `cmyk90` are
 JPEGs of other colours, `twice90` one of quality 80 that was cropped and compressed again,
 `offgrid90` and `turned90` decoded JPEGs, cropped by (3, 5) or turned by 90 degrees and stored as
-PNG. `sharpened+jpeg90` is sharpened before it is stored; `enlarged` and `gamma` are the other words
-that may stand there.
+PNG. `sharpened+jpeg90` is sharpened before it is stored; `enlarged` and `gamma` are other words
+that may stand there. `correlated+jpeg90` has noise that is smooth, `bayer` that of a sensor that
+sees one colour a pixel, and `light` noise whose variance grows with the light.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import io
 import itertools
 import statistics
 import tempfile
@@ -36,17 +37,14 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from benchmarks import tables
 from benchmarks.kinds import RADIUS
-from benchmarks.tasks import PHOTOGRAPHS, SIZE, blurred, centre, photograph_file
+from benchmarks.tasks import SIZE
+from benchmarks.written import aligned, degrade, photographs, processed, store
 from d2ir_pl import restore
-from d2ir_pl.diffusion.randomness import image_generator, normal_like
-from d2ir_pl.image_io import as_picture, read_image
-from d2ir_pl.operators.kernels import gaussian_kernel
+from d2ir_pl.image_io import read_image
 from d2ir_pl.priors import Prior, load_prior
 from d2ir_pl.priors.memory import keep_freed_memory
 from d2ir_pl.priors.precision import DTYPES, resolve
@@ -54,8 +52,6 @@ from d2ir_pl.results.metrics import psnr
 
 FORMATS = ("png", "jpeg75", "jpeg85", "jpeg90", "jpeg93", "jpeg95", "jpeg97", "webp80")
 """The formats of the first table; the docstring of this module has more."""
-SUFFIXES = {"rgb": "jpeg", "cmyk": "jpeg", "twice": "jpeg", "offgrid": "png", "turned": "png"}
-"""The suffixes of files whose format has another name."""
 BLURS = (0.0, 1.0, 1.6, 2.5)
 NOISES = (0.0, 0.01, 0.03, 0.05)
 
@@ -86,81 +82,14 @@ class Outcome:
     opinion: str
 
 
-def degrade(wide: Tensor, width: float, noise: float, name: str) -> Tensor:
-    """Blur, noise and 8 bits.
-
-    Args:
-        wide: `(3, H, W)` in [-1, 1], with a margin of `RADIUS` pixels that is cut off.
-        width: standard deviation of the Gaussian in pixels.
-        noise: standard deviation in [0, 1].
-        name: name of the photograph, from which the noise is drawn.
-    """
-    y = wide[:, RADIUS:-RADIUS, RADIUS:-RADIUS]
-    if width:
-        kernel = gaussian_kernel(width**2 * torch.eye(2)[None], 2 * RADIUS + 1)[0]
-        y = blurred(wide, kernel, "cropped")
-    return (y + 2 * noise * normal_like(y[None], [image_generator(0, name)])[0]).clamp(-1, 1)
-
-
-def store(y: Tensor, form: str, folder: Path) -> Path:
-    """Write an image in a format that may have its quality at its end."""
-    kind = form.rstrip("0123456789")
-    path = folder / f"photo.{SUFFIXES.get(kind, kind)}"
-    picture = as_picture(y)
-    quality = int(form.removeprefix(kind) or 100)
-    if kind == "twice":
-        height, width = y.shape[-2:]
-        picture = decoded(picture, 80).crop((5, 3, width, height))
-    elif kind == "offgrid":
-        picture = decoded(picture, quality).crop((5, 3, *picture.size))
-    elif kind == "turned":
-        picture = decoded(picture, quality).transpose(Image.Transpose.ROTATE_90)
-    elif kind == "cmyk":
-        picture = picture.convert("CMYK")
-    if path.suffix == ".png":
-        picture.save(path)
-    elif kind == "rgb":
-        picture.save(path, quality=quality, keep_rgb=True)
-    else:
-        picture.save(path, quality=quality)
-    return path
-
-
-def decoded(picture: Image.Image, quality: int) -> Image.Image:
-    """What is left of a picture after JPEG."""
-    stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=quality)
-    return Image.open(stream).convert("RGB")
-
-
-def aligned(clean: Tensor, form: str) -> Tensor:
-    """The clean image as a file of a format shows it: cropped or turned."""
-    if form.startswith(("twice", "offgrid")):
-        return clean[:, 3:, 5:]
-    return torch.rot90(clean, 1, (1, 2)) if form.startswith("turned") else clean
-
-
-def processed(y: Tensor, clean: Tensor, process: str) -> tuple[Tensor, Tensor]:
-    """A photo as a program has changed it before it is stored, and the clean image beside it."""
-    if process == "sharpened":
-        mean = F.avg_pool2d(F.pad(y[None], (1, 1, 1, 1), mode="reflect"), 3, 1)[0]
-        return (y + 0.7 * (y - mean)).clamp(-1, 1), clean
-    if process == "gamma":
-        y, clean = (2 * ((image + 1) / 2).clamp(0, 1) ** 0.7 - 1 for image in (y, clean))
-    if process == "enlarged":
-        small = F.interpolate(y[None], scale_factor=2 / 3, mode="bicubic", antialias=True)
-        y = F.interpolate(small, y.shape[-2:], mode="bicubic")[0].clamp(-1, 1)
-    return y, clean
-
-
-def trial(path: Path, clean: Tensor, prior: Prior) -> Outcome:
-    """Restore a file by `auto`."""
-    restored = restore(path, "auto", prior=prior)
+def trial(path: Path, clean: Tensor, prior: Prior, config: str) -> Outcome:
+    """Restore a file by a shipped config."""
+    restored = restore(path, config, prior=prior)
     y = read_image(path).pixels[None]
     return Outcome(
         float(psnr(y, clean[None])),
         float(psnr(restored.restoration.x0, clean[None])),
-        restored.reasons[0].removeprefix("taken for: "),
+        restored.reasons[0].removeprefix("taken for: ") if restored.reasons else config,
         restored.opinion,
     )
 
@@ -204,17 +133,6 @@ def counted(names: Sequence[str]) -> str:
     return ", ".join(f"{name} ({n})" for name, n in Counter(names).most_common())
 
 
-def photographs(folder: Path | None, size: int, limit: int | None) -> dict[str, Tensor]:
-    """The centres of photographs with a margin of `RADIUS` pixels, by their names."""
-    files = (
-        [photograph_file(name) for name in PHOTOGRAPHS]
-        if folder is None
-        else sorted(p for p in folder.rglob("*") if p.suffix in Image.registered_extensions())
-    )
-    side = size + 2 * RADIUS
-    return {file.stem: centre(read_image(file).pixels, side) for file in files[:limit]}
-
-
 class Record:
     """The outcomes of a run, in a CSV file if one is given, so that it can be interrupted.
 
@@ -244,7 +162,9 @@ class Record:
         return {cell: outcomes for cell, outcomes in found.items() if outcomes}
 
 
-def run(cells: Sequence[Cell], clean: Mapping[str, Tensor], record: Record, prior: Prior) -> None:
+def run(
+    cells: Sequence[Cell], clean: Mapping[str, Tensor], record: Record, prior: Prior, config: str
+) -> None:
     """Restore each photograph in each of the files, but for those that the record holds."""
     names = list(clean)
     with tempfile.TemporaryDirectory() as folder:
@@ -256,9 +176,10 @@ def run(cells: Sequence[Cell], clean: Mapping[str, Tensor], record: Record, prio
             wide = clean[name]
             process, _, codec = cell.form.rpartition("+")
             inner = wide[:, RADIUS:-RADIUS, RADIUS:-RADIUS]
-            y, inner = processed(degrade(wide, cell.blur, cell.noise, name), inner, process)
+            y = degrade(wide, cell.blur, cell.noise, name, process)
+            y, inner = processed(y, inner, process)
             path = store(y, codec, Path(folder))
-            record.add(cell, name, trial(path, aligned(inner, codec), prior))
+            record.add(cell, name, trial(path, aligned(inner, codec), prior, config))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -270,6 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--formats", default=",".join(FORMATS), help="some, with commas between")
     parser.add_argument("--blurs", default=",".join(map(str, BLURS)), help="widths in pixels")
     parser.add_argument("--noises", default=",".join(map(str, NOISES)), help="in [0, 1]")
+    parser.add_argument("--config", default="auto", help="name of the shipped config")
     parser.add_argument("--record", type=Path, help="a CSV file that outcomes are kept in")
     parser.add_argument("--gains", action="store_true", help="print gains alone")
     options = parser.parse_args(arguments)
@@ -282,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for noise in map(float, options.noises.split(","))
     ]
     record = Record(options.record)
-    run(cells, clean, record, prior)
+    run(cells, clean, record, prior, options.config)
     outcomes = record.of(cells)
     print(gains(outcomes) if options.gains else table(outcomes))
 

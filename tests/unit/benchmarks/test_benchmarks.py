@@ -55,7 +55,7 @@ def test_there_are_commands() -> None:
 def test_auto_is_tried_on_files_of_every_format(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = ["png", "jpeg90", "webp80", "gamma+offgrid90", "turned80"]
+    names = ["png", "jpeg90", "webp80", "gamma+offgrid90", "bayer+turned80"]
     cell = ["--formats", ",".join(names), "--blurs", "1.6", "--noises", "0.01"]
     record = tmp_path / "outcomes.csv"
     options = ["--limit", "1", "--size", str(2 * SMALL), "--record", str(record), *cell]
