@@ -10,7 +10,7 @@ import torch
 
 from d2ir_pl.batches.attempts import Attempted
 from d2ir_pl.batches.plan import Observation, Plan
-from d2ir_pl.degradations import Compose, Degradation, Fading, Identity, Jpeg, Light, Phi
+from d2ir_pl.degradations import Blur, Compose, Degradation, Fading, Identity, Jpeg, Light, Phi
 from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
 from d2ir_pl.diagnosis.codecs import is_jpeg
 from d2ir_pl.diagnosis.methods import suiting
@@ -69,7 +69,8 @@ def reconsidered(
     """
     if not is_judged(observation, plan):
         return first, plan
-    against = _objection(first, observation, plan)
+    shaken = _is_shaken(first.restoration, plan)
+    against = _objection(first, observation, plan, shaken)
     if not against:
         return replace(first, opinion="agreed"), plan
     nfe, gentlest = first.restoration.nfe[0], first.restoration
@@ -79,7 +80,7 @@ def reconsidered(
             continue
         gentlest = again.restoration
         nfe += gentlest.nfe[0]
-        if not _objection(again, observation, other.plan):
+        if not _objection(again, observation, other.plan, shaken):
             break
     else:
         other, again = _nothing(first, gentlest, observation, plan)
@@ -101,7 +102,7 @@ def is_judged(observation: Observation, plan: Plan) -> bool:
 
 
 @torch.no_grad()
-def _objection(attempted: Attempted, observation: Observation, plan: Plan) -> str:
+def _objection(attempted: Attempted, observation: Observation, plan: Plan, shaken: bool) -> str:
     """What is against a restored photo, judged beside the photo with its brightness and colours."""
     r = attempted.restoration
     shown = plan.degradation.frame.crop(plan.degradation.lift(observation.y, r.phi))
@@ -109,7 +110,13 @@ def _objection(attempted: Attempted, observation: Observation, plan: Plan) -> st
     if observation.observed is not None:  # nothing is known of the other pixels
         image = torch.where(observation.observed == 1, image, shown)
     noise_alone = isinstance(plan.degradation, Identity) and not observation.sample.photo.codec
-    return objection(shown.clamp(-1, 1), image, float(r.sigma_y), noise_alone)
+    return objection(shown.clamp(-1, 1), image, float(r.sigma_y), noise_alone, shaken)
+
+
+def _is_shaken(first: Restoration, plan: Plan) -> bool:
+    """Whether a blur of any shape was undone, and is no Gaussian."""
+    free = any(isinstance(part, Blur) for part in _parts(plan.degradation))
+    return free and all(kernel.source != "gaussian" for kernel in first.kernels)
 
 
 def _gentler(first: Restoration, observation: Observation, plan: Plan) -> Iterator[Hypothesis]:
@@ -122,9 +129,10 @@ def _gentler(first: Restoration, observation: Observation, plan: Plan) -> Iterat
         return
     noise = None if any(isinstance(part, Jpeg) for part in parts) else NOISIER
     weaker = observation.degradation.told(_weaker(plan.degradation, first.phi))
+    size = "the same blur" if _is_shaken(first, plan) else f"a blur of {WEAKER:g} of that size"
     yield Hypothesis(
         "weaker",
-        f"a blur of {WEAKER:g} of that size was undone instead, with {NOISIER:g} times the noise",
+        f"{size} was undone instead, with {NOISIER:g} times the noise",
         replace(plan, degradation=weaker),
         None if noise is None else min(noise * float(first.sigma_y) / 2, 0.9),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -136,13 +136,23 @@ def evidence(photo: Tensor, image: Tensor, sigma_y: float) -> Sharpening | Smoot
     )
 
 
-def log_odds(found: Sharpening | Smoothing) -> float:
-    """The logarithm of the odds that an image is further from the truth than its photo."""
+def log_odds(found: Sharpening | Smoothing, moved: bool = False) -> float:
+    """The logarithm of the odds that an image is further from the truth than its photo.
+
+    Args:
+        found: evidence about the image.
+        moved: whether the blur that was undone has moved what is fine, as a shake does: what is
+            added then lies aside of the photo's own detail, right or wrong, and says nothing.
+    """
     weights = WEIGHTS[type(found)]
+    if moved and isinstance(found, Sharpening):
+        found = replace(found, aside=HELPFUL["aside"])
     return weights[""] + math.fsum(weights[name] * value for name, value in asdict(found).items())
 
 
-def objection(photo: Tensor, image: Tensor, sigma_y: float, noise_alone: bool) -> str:
+def objection(
+    photo: Tensor, image: Tensor, sigma_y: float, noise_alone: bool, moved: bool = False
+) -> str:
     """Why an image should not take the place of its photo; empty where it may.
 
     Args:
@@ -151,19 +161,22 @@ def objection(photo: Tensor, image: Tensor, sigma_y: float, noise_alone: bool) -
         sigma_y: standard deviation of the photo's noise that was assumed, in [-1, 1].
         noise_alone: whether noise is all that was undone. What else removes detail, such as the
             rounding of a JPEG that is undone, is not judged.
+        moved: whether a shake was undone, see `log_odds`.
     """
     if noise_alone and 0 < _rms(image - photo) < LEVEL:
         return UNSEEN
     found = evidence(photo, image, sigma_y)
     if found is None:
         return ""
-    odds = log_odds(found)
+    odds = log_odds(found, moved)
     if isinstance(found, Smoothing):
         return REMOVED if noise_alone and odds > _allowed(photo.float(), odds) else ""
     if odds <= 0:
         return ""
     weights = WEIGHTS[Sharpening]
     parts = {name: weights[name] * (value - HELPFUL[name]) for name, value in asdict(found).items()}
+    if moved:
+        parts.pop("aside")
     return WORDS[max(parts, key=parts.__getitem__)]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from repository import EXAMPLES
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from d2ir_pl.batches.attempts import Attempted
 from d2ir_pl.batches.plan import Observation, Plan
 from d2ir_pl.batches.second_opinion import LESS, NOISIER, WEAKER, is_judged, reconsidered
 from d2ir_pl.degradations import (
+    Blur,
     Compose,
     Degradation,
     Fading,
@@ -27,6 +29,7 @@ from d2ir_pl.image_io import Photo, read_image
 from d2ir_pl.inputs.items import Item
 from d2ir_pl.inputs.samples import Sample
 from d2ir_pl.restoration import BlindDenoising, Problem
+from d2ir_pl.restoration.result import KernelEvidence
 
 Y = read_image(EXAMPLES / "blurred" / "coffee.png").pixels[None, :, 32:128, 32:128]
 MAZE = (Y + 0.4 * torch.randn(Y.shape, generator=torch.Generator().manual_seed(0))).clamp(-1, 1)
@@ -121,6 +124,20 @@ def test_the_first_hypothesis_that_nothing_speaks_against_is_taken() -> None:
     again, own = reconsidered(first, observation, plan, lambda *_: None)
     assert again.opinion == "the photo"
     assert isinstance(own.degradation, Identity)
+
+
+def test_detail_aside_of_the_photos_own_is_allowed_to_shakes_alone() -> None:
+    # What is bright is moved by five pixels, as a kernel whose weight lies there does.
+    moved = Y + 0.3 * (torch.roll(Y, 5, -1) - F.avg_pool2d(Y, 5, 1, 2))
+    opinions = []
+    for source in ("edges", "gaussian"):
+        observation, plan = observed(Blur(9))
+        first = result(observation, moved.clamp(-1, 1))
+        evidence = KernelEvidence(source, 2, 0.3, 0.9)
+        first = replace(first, restoration=replace(first.restoration, kernels=[evidence]))
+        again, _ = reconsidered(first, observation, plan, lambda *_: None)
+        opinions.append(again.opinion)
+    assert opinions == ["agreed", "the photo"]
 
 
 def test_what_is_no_photo_is_filled_in_even_where_the_photo_is_left() -> None:

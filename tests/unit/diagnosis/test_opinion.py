@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from repository import EXAMPLES
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from d2ir_pl.diagnosis.opinion import (
     Sharpening,
     Smoothing,
     evidence,
+    log_odds,
     objection,
 )
 from d2ir_pl.image_io import read_image
@@ -46,10 +48,24 @@ def test_nothing_is_against_most_of_the_truth_behind_a_blur(name: str, width: fl
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_amplified_noise_is_seen(name: str) -> None:
+@pytest.mark.parametrize("shaken", [False, True])
+def test_amplified_noise_is_seen(name: str, shaken: bool) -> None:
     y = (blurred(clean(name), 1.6) + noise(clean(name), 0.01)).clamp(-1, 1)
     texture = noise(y, 0.15) - blurred(noise(y, 0.15), 1.0)
-    assert objection(y, (y + texture).clamp(-1, 1), 0.01, False)
+    assert objection(y, (y + texture).clamp(-1, 1), 0.01, False, shaken)
+
+
+@pytest.mark.parametrize("name", NAMES[:2])
+def test_detail_that_a_shake_has_moved_speaks_against_no_truth(name: str) -> None:
+    x = clean(name)
+    path = torch.zeros(1, 1, 21, 21)
+    path[..., 3, 3], path[..., 10, 10:18], path[..., 16, 5] = 0.4, 0.05, 0.2
+    y = F.conv2d(F.pad(x, (10,) * 4, mode="reflect").transpose(0, 1), path).transpose(0, 1)
+    image = y + 0.8 * (x - y)
+    found = evidence(y, image, 0.01)
+    assert isinstance(found, Sharpening)
+    assert log_odds(found, moved=True) < log_odds(found)
+    assert objection(y, image, 0.01, False, moved=True) == ""
 
 
 @pytest.mark.parametrize("name", NAMES)
