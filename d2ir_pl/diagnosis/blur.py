@@ -66,9 +66,9 @@ is hardly another one than a Gaussian."""
 LONG = 0.3
 """Probability from which a blur that is wider in one direction may count as a shake, and another
 one is compared with one."""
-ASKED = 0.25
-"""Probability of a shake from which a photo that is no JPEG is left to a contest between kernels,
-which has Gaussians as well: those of photos that no compression has changed win it."""
+ASKED = 0.2
+"""Probability of a shake from which a photo that is no JPEG is compared with one, where no direction
+of its spectrum shows a Gaussian of two widths: Gaussians win the contest between kernels."""
 UNSURE_WIDTH = 0.8
 """Width of edges in pixels above which kinds are compared by what they lead to: the shape of a
 narrower blur changes little."""
@@ -169,7 +169,8 @@ def blur(seen: Measurements) -> Finding:
         return Finding("no blur to undo: it is a little soft, and its grain would be amplified")
     likeliest = shaken > max(soft, defocus)
     perhaps = shaken > LONG and (likeliest or seen.shape.elongated < ELONGATED)
-    perhaps = perhaps or (shaken > ASKED and not evidence.is_jpeg)
+    round_ = seen.widths[0] <= MAX_RATIO * seen.widths[1] and not evidence.is_jpeg
+    perhaps = perhaps or (shaken > ASKED and round_)
     if perhaps and seen.edges.typical > UNSURE_WIDTH and not seen.codec:
         return Finding(
             "blur: shaken, out of focus or soft, which its edges do not tell; the shape that leads "

@@ -16,7 +16,7 @@ from torch import Tensor
 from d2ir_pl import restore
 from d2ir_pl.cli import main
 from d2ir_pl.commands.predict import parse_options
-from d2ir_pl.degradations import Compose, Degradation, GaussianBlur, Identity, Jpeg, Light
+from d2ir_pl.degradations import Blur, Compose, Degradation, GaussianBlur, Identity, Jpeg, Light
 from d2ir_pl.diagnosis.measurements import Measurements, measure
 from d2ir_pl.diagnosis.proposal import Proposal, explain, propose
 from d2ir_pl.estimators.blur_shape import BlurShape
@@ -98,8 +98,12 @@ SEARCHED = ("blur", "direction", "blur, dark", "all")
 def test_what_happened_to_a_photograph_is_found(damage: str, photograph: str) -> None:
     expected = DAMAGE[damage][2]
     proposal = proposed(damage, photograph)
-    assert kinds(proposal) == [kind.__name__ for kind in expected]
     assert all(len(reason.splitlines()) == 1 for reason in proposal.reasons)
+    if kinds(proposal)[:1] == ["Blur"]:  # a contest between kernels says which, in dark photos
+        assert damage == "blur, dark"
+        assert "the shape that leads to the best image is taken" in proposal.reasons[1]
+        expected = [Blur, *expected[1:]]
+    assert kinds(proposal) == [kind.__name__ for kind in expected]
     if expected[:1] == [GaussianBlur] and "jpeg" not in damage and damage != "all":
         isotropic = proposal.parts[0]["init_args"]["isotropic"]
         assert isotropic == (damage != "direction")
