@@ -67,8 +67,8 @@ LONG = 0.3
 """Probability from which a blur that is wider in one direction may count as a shake, and another
 one is compared with one."""
 ASKED = 0.2
-"""Probability of a shake from which a photo that is no JPEG is compared with one, where no direction
-of its spectrum shows a Gaussian of two widths: Gaussians win the contest between kernels."""
+"""Probability of a shake from which a photo that is no JPEG is compared with one, if its spectrum
+does not show a Gaussian of two widths: Gaussians win the contest between kernels."""
 UNSURE_WIDTH = 0.8
 """Width of edges in pixels above which kinds are compared by what they lead to: the shape of a
 narrower blur changes little."""
