@@ -33,6 +33,9 @@ from benchmarks import tables
 GROWTH = 0.03
 """Largest share by which memory may grow after the first tenth of the visits."""
 
+FILLED = "is filled in: scratches, stains, what should go"
+"""What the page is told that becomes of what is painted, of which there is nothing."""
+
 LIMIT = 300
 """Seconds that one visit may take."""
 
@@ -95,8 +98,8 @@ class Visitor:
         name = path.rpartition("/")[2]
         file = {"path": path, "meta": {"_type": "gradio.FileData"}, "orig_name": name}
         return {
-            "data": [[file], task, effort, "", 0, 1, "PNG, which loses nothing", False],
-            "fn_index": self.function(8),
+            "data": [[file], task, effort, "", 0, 1, "PNG, which loses nothing", False, "", FILLED],
+            "fn_index": self.function(10),
             "session_hash": self.session,
         }
 

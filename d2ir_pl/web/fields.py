@@ -10,7 +10,7 @@ import gradio as gr
 from d2ir_pl.image_io import EXTENSIONS, Format
 
 TASKS = {
-    "auto": "not known: look at the photo and choose",
+    "auto": "not known: find it out",
     "blind_deblur": "blurred",
     "blind_deblur_anisotropic": "blurred, more in one direction",
     "blind_deblur_kernel": "shaken, or blurred in any way",
@@ -42,6 +42,12 @@ FORMATS: dict[str, Format] = {
 PRESETS = {"usual": "", "fast": "fast", "best: mean of four restorations": "best"}
 """The choices of effort, and the shipped configs behind them."""
 
+PAINTED = {
+    "is filled in: scratches, stains, what should go": True,
+    "alone is restored, and all else stays as it is": False,
+}
+"""The choices of what becomes of what is painted, and whether that is filled in."""
+
 Buttons = list[Literal["download", "share", "fullscreen"] | gr.Button]
 BUTTONS: Buttons = ["download", "fullscreen"]
 """Buttons of a picture. The one that is left out would upload it to another server."""
@@ -59,13 +65,17 @@ class Fields:
     strength: gr.Slider
     form: gr.Dropdown
     strip: gr.Checkbox
+    strokes: gr.Textbox
+    fill: gr.Radio
     restore: gr.Button
+    attempt: gr.Button
     stop: gr.Button
     status: gr.Textbox
     reasons: gr.Textbox
     files: gr.File
-    slider: gr.ImageSlider
-    detail: gr.ImageSlider
+    slider: gr.HTML
+    detail: gr.HTML
+    paint: gr.HTML
     live: gr.Image
     picture: gr.Image
 
@@ -73,12 +83,19 @@ class Fields:
     def inputs(self) -> list[gr.components.Component]:
         """What an order is made of."""
         chosen = [self.task, self.preset, self.sigma_y, self.seed]
-        return [self.photo, *chosen, self.strength, self.form, self.strip]
+        written = [self.strength, self.form, self.strip]
+        return [self.photo, *chosen, *written, self.strokes, self.fill]
+
+    @property
+    def of_a_new_photo(self) -> list[gr.components.Component]:
+        """What changes when photos are dropped."""
+        results = [self.reasons, self.files, self.slider, self.detail]
+        return [self.status, self.paint, self.strokes, *results]
 
     @property
     def outputs(self) -> list[gr.components.Component]:
         """What a restoration changes."""
-        pictures = [self.slider, self.detail, self.live, self.picture]
+        pictures = [self.slider, self.detail, self.paint, self.live, self.picture]
         return [self.status, self.reasons, self.files, *pictures]
 
 
@@ -108,6 +125,14 @@ def order_fields() -> dict[str, Any]:
         list(FORMATS), value=next(iter(FORMATS)), label="Save as", elem_id="format"
     )
     fields["strip"] = gr.Checkbox(label="Leave out place and names from the file", elem_id="strip")
+    fields["fill"] = gr.Radio(
+        list(PAINTED),
+        value=next(iter(PAINTED)),
+        label="What you paint on the photo",
+        elem_id="fill",
+    )
+    # The page's script writes there what was painted.
+    fields["strokes"] = gr.Textbox(label="Strokes", visible="hidden", elem_id="strokes")
     with gr.Accordion("More", open=False):
         # A field for numbers would turn an empty one into 0.
         fields["sigma_y"] = gr.Textbox(
@@ -116,6 +141,7 @@ def order_fields() -> dict[str, Any]:
         fields["seed"] = gr.Number(label="Seed", value=0, precision=0)
     with gr.Row():
         fields["restore"] = gr.Button("Restore", variant="primary", elem_id="restore")
+        fields["attempt"] = gr.Button("Try a part first", elem_id="attempt")
         fields["stop"] = gr.Button("Stop", variant="stop", elem_id="stop")
     fields["status"] = gr.Textbox(label="Status", lines=2, interactive=False, elem_id="status")
     fields["reasons"] = gr.Textbox(
@@ -134,31 +160,22 @@ def order_fields() -> dict[str, Any]:
 def picture_fields() -> dict[str, Any]:
     """The column of pictures."""
     return {
-        "slider": gr.ImageSlider(
-            label="Before and after",
-            interactive=False,
-            visible=False,
-            elem_id="slider",
-            max_height=640,
-        ),
-        "detail": gr.ImageSlider(
-            label="A part of it, pixel for pixel",
-            interactive=False,
-            visible=False,
-            elem_id="detail",
-            max_height=660,
-        ),
+        "slider": gr.HTML(label="Before and after", visible=False, elem_id="slider"),
+        "detail": gr.HTML(label="A part of it, pixel for pixel", visible=False, elem_id="detail"),
+        "paint": gr.HTML(label="The photo", visible=False, elem_id="paint"),
         "live": gr.Image(
             label="The image now",
             interactive=False,
             elem_id="live",
             height=420,
+            visible=False,
             buttons=BUTTONS,
         ),
         "picture": gr.Image(
             label="The blur, or another degradation",
             interactive=False,
             elem_id="degradation",
+            visible=False,
             buttons=BUTTONS,
             height=240,
         ),

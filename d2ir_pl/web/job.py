@@ -72,6 +72,7 @@ class Job:
         self._first_step: float | None = None
         self._done = 0.0
         self._secret = (order.photo, folder / "-", Path(page.prior))
+        self._mask = folder / f"{order.photo.stem}-mask.png"
         self._views: queue.SimpleQueue[View | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._stopped = threading.Event()
@@ -128,7 +129,7 @@ class Job:
 
     def downloads(self) -> list[Path]:
         """Write the files for the visitor, and return their paths."""
-        return self.result().downloads(self.folder / "download")
+        return self.result().downloads(self.folder / "download", self._mask)
 
     def _run(self) -> None:
         try:
@@ -154,7 +155,9 @@ class Job:
         self._require_going()
         if not self.order.photo.is_file():
             raise ImageError("the photo is no longer here: drop it again")
-        planned = plan(self.order, self._page.max_pixels)
+        planned = plan(self.order, self._page.max_pixels, self._mask)
+        if planned.mask is not None:
+            planned.mask.save(self._mask)
         self.reasons, self._original = planned.reasons, planned.photo
         # The noise depends on the name, so the copy has that of the photo.
         copy = self.folder / "inputs" / self.order.photo.name
@@ -183,7 +186,7 @@ class Job:
         self._require_going()
         if not self._views.empty():  # the page has not shown the last one yet
             return
-        picture = step.degradation.picture(step.phi)
+        picture = None if self.order.fills else step.degradation.picture(step.phi)
         self._views.put(
             View(
                 self._line(step),
@@ -195,13 +198,13 @@ class Job:
     def _line(self, step: Step) -> str:
         """A line about a step, and how long the rest may take."""
         now, done = time.monotonic(), fraction_done(step)
-        text = f"Restoring: step {step.index + 1} of {step.total}"
+        where = f"step {step.index + 1} of {step.total}"
         if step.num_samples > 1:
-            text += f", restoration {step.sample + 1} of {step.num_samples}"
+            where += f", restoration {step.sample + 1} of {step.num_samples}"
+        text = f"Restoring: {done:.0%} done"
         if self._first_step is None:
             self._first_step, self._done = now, done
-            return f"{text}."
-        if done <= self._done:
-            return f"{text}."
-        left = (now - self._first_step) / (done - self._done) * (1 - done)
-        return f"{text}, about {in_time(left)} left."
+        elif done > self._done:
+            left = (now - self._first_step) / (done - self._done) * (1 - done)
+            text += f", about {in_time(left)} left"
+        return f"{text} ({where})."

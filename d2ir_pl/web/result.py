@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import torch.nn.functional as F
 import yaml
 from PIL import Image
 from torch import Tensor
@@ -16,6 +15,7 @@ from d2ir_pl.restoration import Step
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.record import Record
 from d2ir_pl.results.warnings import warnings
+from d2ir_pl.web.liveliest import liveliest
 
 SHOWN = 512
 """Longest side in pixels of the image that is shown at a step."""
@@ -77,7 +77,7 @@ class Result:
         if self._original is None or max(size) <= DETAIL:
             return None
         height, width = (min(DETAIL, side) for side in size)
-        top, left = _liveliest(restored.pixels, (height, width))
+        top, left = liveliest(restored.pixels, (height, width))
         after = restored.pixels[:, top : top + height, left : left + width]
         before = self._original.pixels
         rows, columns = (a / b for a, b in zip(before.shape[-2:], size, strict=True))
@@ -91,23 +91,35 @@ class Result:
         path = self._results.picture(self.record.name)
         return degradation_picture((read_image(path).pixels[0] + 1) / 2) if path.is_file() else None
 
-    def downloads(self, folder: Path) -> list[Path]:
-        """Write the restored picture, the settings that repeat it, and the report to a folder."""
+    def downloads(self, folder: Path, mask: Path) -> list[Path]:
+        """Write the restored picture, the settings that repeat it, and the report to a folder.
+
+        Args:
+            folder: the folder.
+            mask: the mask of what was painted, which is added if it is there.
+        """
         stem = Path(self._photo).stem
         folder.mkdir(exist_ok=True)
         restored = self._results.restored(self.record.name)
         picture = folder / f"{stem}-restored{restored.suffix}"
         settings = folder / f"{stem}.yaml"
         shutil.copyfile(restored, picture)
-        settings.write_text(self.settings(), encoding="utf-8")
+        settings.write_text(self.settings(mask), encoding="utf-8")
         # The report shows the settings, in which files of the server are named.
         page = self._results.report.read_text(encoding="utf-8")
         report = folder / f"{stem}-report.html"
         report.write_text(without_folders(page, self._secret), encoding="utf-8")
-        return [picture, settings, report]
+        if not mask.is_file():
+            return [picture, settings, report]
+        shutil.copyfile(mask, folder / mask.name)
+        return [picture, settings, report, folder / mask.name]
 
-    def settings(self) -> str:
-        """A config of `predict` that gives the same result for the same photo."""
+    def settings(self, mask: Path) -> str:
+        """A config of `predict` that gives the same result for the same photo.
+
+        Args:
+            mask: the mask of what was painted, which need not exist.
+        """
         written = self._results.root / "config.yaml"
         config = yaml.safe_load(written.read_text(encoding="utf-8"))
         kept = {key: config[key] for key in ("seed", "model")}
@@ -119,6 +131,8 @@ class Result:
         lines += [
             "#   python cli.py predict --config THIS_FILE --data.inputs PHOTO --output results"
         ]
+        if mask.is_file():
+            lines += [f"# in the folder in which {mask.name} lies."]
         text = yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
         return "\n".join(lines) + "\n" + without_folders(text, self._secret)
 
@@ -129,19 +143,6 @@ def without_folders(text: str, files: Iterable[Path]) -> str:
     for folder in sorted(folders, key=len, reverse=True):  # one may lie in another
         text = text.replace(f"{folder}/", "")
     return text
-
-
-def _liveliest(pixels: Tensor, size: tuple[int, int]) -> tuple[int, int]:
-    """The corner of the part of a size that differs most from its own surroundings."""
-    height, width = pixels.shape[-2:]
-    grey = pixels.mean(0, keepdim=True)[None]
-    scale = 8
-    fine = (grey - F.avg_pool2d(grey, 3, 1, 1)).abs()
-    small = F.avg_pool2d(fine, scale)
-    window = tuple(max(1, min(s // scale, n)) for s, n in zip(size, small.shape[-2:], strict=True))
-    sums = F.avg_pool2d(small, window, 1)[0, 0]
-    row, column = divmod(int(sums.argmax()), sums.shape[1])
-    return min(row * scale, height - size[0]), min(column * scale, width - size[1])
 
 
 def step_picture(step: Step) -> Image.Image:

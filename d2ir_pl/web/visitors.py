@@ -11,11 +11,15 @@ from pathlib import Path
 from PIL import Image
 
 from d2ir_pl.image_io import resized, srgb_picture
+from d2ir_pl.prediction.callbacks.progress import usual_seconds
+from d2ir_pl.priors.precision import device_type
 from d2ir_pl.web.decoding import decoded
 from d2ir_pl.web.job import Job
 from d2ir_pl.web.order import Order
 from d2ir_pl.web.program import PageSettings
-from d2ir_pl.web.result import SHOWN
+
+PREVIEW = 1280
+"""Longest side in pixels of the picture of an uploaded photo."""
 
 CACHE_SECONDS = (600, 3600)
 """Seconds between two looks at what was uploaded and shown, and the age at which it is deleted."""
@@ -47,17 +51,22 @@ class Visitors:
         else:
             os.environ["GRADIO_TEMP_DIR"] = self._gradio_before
 
-    def preview(self, photo: Path) -> Image.Image:
-        """An uploaded photo as a small picture.
+    def preview(self, photo: Path) -> tuple[Image.Image, tuple[int, int]]:
+        """An uploaded photo as a small picture, and its height and width.
 
         Raises:
             ImageError: if it cannot be read, or is too large.
         """
         found = decoded(photo, self._page.max_pixels)
         height, width = found.pixels.shape[-2:]
-        scale = min(1.0, SHOWN / max(height, width))
+        scale = min(1.0, PREVIEW / max(height, width))
         size = max(1, round(scale * height)), max(1, round(scale * width))
-        return srgb_picture(resized(found.pixels, size), found)
+        return srgb_picture(resized(found.pixels, size), found), (height, width)
+
+    def seconds(self, pixels: int) -> float | None:
+        """About how long so many pixels take to restore; None where that is not known."""
+        on_cpu = device_type(self._page.accelerator) == "cpu"
+        return usual_seconds(pixels) if on_cpu else None
 
     def begin(self, visitor: str, order: Order) -> Job:
         """Make a new restoration in place of a visitor's old one."""

@@ -115,15 +115,16 @@ def test_a_visitor_restores_a_photo(gate: Gate, page: Any, tmp_path: Path) -> No
     assert "noise: " in page.input_value("#why textarea")
     page.wait_for_selector("#slider img")
     assert page.locator("#slider img").count() == 2
-    # The slider moves.
-    after = page.locator("#slider img").last
-    assert "50%" in after.get_attribute("style")
-    handle = page.locator("#slider [data-testid=slider] .icon-wrap").bounding_box()
-    page.mouse.move(handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2)
-    page.mouse.down()
-    page.mouse.move(handle["x"] + 100, handle["y"])
-    page.mouse.up()
-    assert "50%" not in after.get_attribute("style")
+    # The slider moves, by the mouse and by keys.
+    at = "getComputedStyle(document.querySelector('#slider .stack')).getPropertyValue('--at')"
+    assert page.evaluate(at).strip() == "50%"
+    width = page.locator("#slider .stack").bounding_box()["width"]
+    page.locator("#slider input").click(position={"x": 0.8 * width, "y": 60})
+    assert 75 <= int(page.evaluate(at).strip().removesuffix("%")) <= 85
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(at).strip() == "1%"
+    assert "Restored" in page.locator("[role=status]").first.inner_text()
     # The downloads repeat the result.
     saved = {}
     for link in page.locator("#files a").all():
@@ -263,7 +264,7 @@ def test_several_photos_are_one_download_with_what_they_carried(
         with Image.open(save(tmp_path / "photo.png", 1, 48, 40)) as image:
             image.convert("RGB").save(tmp_path / name, exif=data, quality=92)
     page.set_input_files("#photo input[type=file]", [str(tmp_path / n) for n in ("a.jpg", "b.jpg")])
-    page.wait_for_selector("#live img")  # before anything is pressed
+    page.wait_for_selector("#paint img")  # before anything is pressed
     status(page, "2 photos are ready.")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.fill("#strength input[type=number]", "0.5")
@@ -281,3 +282,57 @@ def test_several_photos_are_one_download_with_what_they_carried(
         assert "strength: 0.5" in bundle.read("a.yaml").decode()
     context.close()
     assert page.wrong == []
+
+
+def test_a_visitor_paints_on_a_photo_and_tries_a_part(
+    browser: Any, address: str, tmp_path: Path
+) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
+    page = visit(context, address)
+    drop(page, save(tmp_path / "photo.png", 1, 64, 80))
+    page.wait_for_selector("#paint img")
+    assert "80x64 pixels" in status(page, "Ready")
+    page.click("#paint [data-do=paint]")
+    box = page.locator("#paint canvas").bounding_box()
+    page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 0.5 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + 0.5 * box["height"], steps=5)
+    page.mouse.up()
+    # The same by keys alone, and back.
+    page.keyboard.press("Space")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Space")
+    page.get_by_text("2 strokes").wait_for()
+    page.click("#paint [data-do=undo]")
+    page.get_by_text("1 stroke").wait_for()
+    page.click("#attempt")
+    status(page, "That is a part of the photo")
+    page.wait_for_selector("#detail img")
+    assert page.locator("#files").count() == 0 or not page.locator("#files").is_visible()
+    page.get_by_text("1 stroke").wait_for()  # what was painted is still there
+    page.click("#restore")
+    page.wait_for_selector("#files a")
+    with page.expect_download() as download:
+        page.locator("#files a").last.click()
+    assert download.value.suggested_filename == "photo-mask.png"
+    download.value.save_as(tmp_path / "mask.png")
+    with Image.open(tmp_path / "mask.png") as mask:
+        assert mask.size == (80, 64)
+        assert [mask.getpixel(at) for at in ((40, 32), (22, 32), (40, 5), (5, 32))] == [
+            255,
+            255,
+            0,
+            0,
+        ]
+    assert "filled in" in page.input_value("#why textarea")
+    context.close()
+    assert page.wrong == []
+
+
+def test_the_page_can_be_used_without_seeing_it(page: Any, tmp_path: Path) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    drop(page, save(tmp_path / "photo.png", 1, 64, 80))
+    status(page, "Ready")
+    wrong = axe.Axe().run(page).response["violations"]
+    # Gradio lays the button that opens files over another one.
+    assert [found["id"] for found in wrong if found["id"] != "nested-interactive"] == []

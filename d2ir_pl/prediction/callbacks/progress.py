@@ -47,6 +47,12 @@ def in_time(seconds: float) -> str:
     return f"{round(seconds / 60)} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
+def usual_seconds(pixels: int) -> float:
+    """About how long so many pixels take on the cores of this computer."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return pixels * SECONDS_A_PIXEL * 2 / max(1, cores or 1)
+
+
 class RestorationProgress(SparingCallback):
     """A bar with the image, its step and the time left; where there is no terminal, plain lines.
 
@@ -110,9 +116,7 @@ class RestorationProgress(SparingCallback):
 
     def _pace(self, pixels: int) -> float:
         """Seconds that a pixel takes: of the photos that are done, or on a usual computer."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        usual = SECONDS_A_PIXEL * 2 / max(1, cores or 1)
-        return self._seconds / self._pixels if self._pixels >= pixels / 10 else usual
+        return self._seconds / self._pixels if self._pixels >= pixels / 10 else usual_seconds(1)
 
     def observe(self, step: Step) -> None:
         with self.sparing([]):

@@ -1,5 +1,6 @@
 """Restorations of the page without a browser, and the files that repeat them."""
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from d2ir_pl.cli import main
 from d2ir_pl.errors import PriorError, UsageError
 from d2ir_pl.web.job import Job, RefusedError, StoppedError, View
 from d2ir_pl.web.order import Order, plan
+from d2ir_pl.web.painting import Stroke
 from d2ir_pl.web.program import PageSettings
 from d2ir_pl.web.serve import is_local
 from d2ir_pl.web.visitors import Visitors
@@ -38,19 +40,23 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
         ("auto", {"preset": "", "seed": 3}),
         ("denoising", {"sigma_y": 0.1, "preset": "best"}),
         ("blind_deblur_anisotropic", {"preset": "fast"}),
+        ("auto", {"painted": (Stroke(2000, ((4000, 4000), (6000, 5000))),)}),
+        ("denoising", {"painted": (Stroke(3000, ((5000, 5000),)),), "fill": False}),
     ],
 )
 def test_the_settings_repeat_the_result_from_the_command_line(
-    task: str, order: dict[str, Any], tmp_path: Path
+    task: str, order: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photo = save(tmp_path / "photo.png", 1, 48, 40)
     restoration = job(tmp_path / "job", photo, task, **order)
     views = list(restoration.watch())
     assert views
     assert views[0].image.size == (40, 48)
-    assert all(view.text.startswith("Restoring: step ") for view in views)
-    assert len(views) == 1 or any(view.text.endswith(" left.") for view in views)
-    picture, settings, report = restoration.downloads()
+    assert all(re.match(r"Restoring: \d+% done.* \(step \d+ of", view.text) for view in views)
+    assert len(views) == 1 or any(" left (" in view.text for view in views)
+    picture, settings, report, *masks = restoration.downloads()
+    assert [mask.name for mask in masks] == ["photo-mask.png"] * ("painted" in order)
+    monkeypatch.chdir(settings.parent)
     assert (picture.name, settings.name) == ("photo-restored.png", "photo.yaml")
     assert str(tmp_path) not in settings.read_text()
     assert str(restoration.folder) not in report.read_text()
