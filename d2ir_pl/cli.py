@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import d2ir_pl
-from d2ir_pl.commands.pages import PAGES, asked_help, page
+from d2ir_pl.commands.pages import PAGES, asked_help, configs_page, page
 from d2ir_pl.commands.program import program
 from d2ir_pl.console import ending_at_once, plain
 from d2ir_pl.errors import TerminatedError, UserError, of_the_system
@@ -83,8 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(COMMANDS)}"
         return _fail(f"{name!r} is not a command: {hint}")
     asked = asked_help(rest) if name in PAGES else None
-    if asked == "page":
-        return _show(page(name))
+    if asked in ("page", "configs"):
+        return _show(page(name) if asked == "page" else configs_page(name))
     try:
         return COMMANDS[name](["--help"] if asked else rest)
     except UserError as error:

@@ -27,6 +27,8 @@ class Page:
         examples: arguments of commands that can be typed as they are.
         options: options that people set, each with what it means.
         output: what the command writes.
+        configs: the configs that most people need, each with what is wrong with the photo; all of
+            the command if there are none.
     """
 
     usage: str
@@ -34,6 +36,7 @@ class Page:
     examples: tuple[str, ...]
     options: tuple[tuple[str, str], ...]
     output: str
+    configs: tuple[tuple[str, str], ...] = ()
 
 
 PAGES = {
@@ -41,30 +44,36 @@ PAGES = {
         "PHOTO... [--config NAME] [--output FOLDER] [OPTIONS]",
         "Restore blurred, noisy or otherwise degraded photos with a pretrained diffusion prior.",
         (
-            "photos/ --output results/photos",
-            "photo.jpg --config auto",
-            "photos/*.png --config super_resolution_x4 --output results/large",
+            "photos/ --config auto --data.format same --output results/photos",
+            "photo.jpg --config super_resolution_x4",
         ),
         (
-            ("PHOTO...", "files, folders (searched recursively) or patterns; --data.inputs"),
-            (
-                "--config NAME",
-                "one of the configs above or a YAML file; several lie over each other",
-            ),
+            ("PHOTO...", "files, folders or patterns"),
             ("--output FOLDER", "where results are written (results)"),
-            ("--data.references FOLDER", "clean images of the same names, for PSNR and SSIM"),
-            ("--data.batch_size N", "photos of equal size restored together (1)"),
-            ("--model.sigma_y S", "noise in [0, 1], where it is known; else it is estimated"),
-            ("--model.num_samples N", "restorations of each photo, whose mean is the result (1)"),
-            ("--model.start FOLDER", "an earlier run, whose estimates of the damage are kept"),
-            ("--model.prior NAME", "another prior: a name of 'download', or a file"),
-            ("--model.method NAME", "another method: GDP, DPS, DDNM, PiGDM, DAPS ..."),
-            ("--trainer.devices N", "number of GPUs or processes; auto takes what there is"),
-            ("--seed N", "the same seed gives the same files (0)"),
+            ("--data.format KIND", "png, jpeg, webp, tiff, or same as the photo (png)"),
+            ("--data.quality N", "quality of JPEG and WebP (that of the photo)"),
+            ("--data.strip_metadata true", "leave out place and person"),
+            ("--model.strength S", "1 restores all, less leaves blur and grain (1)"),
+            ("--model.keep_grain G", "share of the grain that stays, 0 to 1 (0)"),
+            ("--model.region MASK", "restore what is bright in a mask, or a box, alone"),
+            ("--model.sigma_y S", "noise in [0, 1] where it is known; else estimated"),
+            ("--model.prior NAME", "another network: a name of 'download', or a file"),
+            ("--trainer.devices N", "number of GPUs or processes (auto)"),
             ("--overwrite true", "restore again what is in the output folder"),
             ("--print_config", "print the settings as YAML, and restore nothing"),
         ),
-        "Restored photos, what was estimated and report.html lie in the output folder.",
+        "Restored photos and report.html lie in the output folder.",
+        (
+            ("auto", "not known: each photo is looked at"),
+            ("blind_deblur", "blurred; also deblur_defocus, deblur_motion"),
+            ("blind_deblur_kernel", "shaken, or blurred in any way"),
+            ("denoising", "noisy"),
+            ("jpeg, old_photo", "a poor JPEG; a small, soft and poor copy"),
+            ("low_light, faded", "too dark; an old print that has faded"),
+            ("super_resolution_x4", "too small: four times as large"),
+            ("inpainting", "pixels are missing: holes, scratches"),
+            ("colorization", "grey, to be coloured"),
+        ),
     ),
     "fit": Page(
         "PHOTO... [--config NAME] [--output FOLDER] [OPTIONS]",
@@ -96,12 +105,12 @@ PAGES = {
 
 
 def asked_help(arguments: Sequence[str]) -> str | None:
-    """Which help is asked for: `page`, `all`, or None if none is."""
+    """Which help is asked for: `page`, `configs`, `all`, or None if none is."""
     for i, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         if name in ("-h", "--help"):
             what = value if equals else " ".join(arguments[i + 1 : i + 2])
-            return "all" if what == "all" else "page"
+            return what if what in ("all", "configs") else "page"
     return None
 
 
@@ -118,11 +127,28 @@ def page(command: str, width: int | None = None) -> str:
     lines += ["", *textwrap.wrap(shown.about, width), "", "examples:"]
     # They are to be copied, so no line is broken.
     lines += [f"  {called} {example}" for example in shown.examples]
-    default = f" ({_DEFAULT} if none is named)" if command == "predict" else ""
-    lines += ["", f"configs{default}:", *_configs(command, width)]
+    if shown.configs:
+        head = f"--config, by what is wrong with the photo (else {_DEFAULT}):"
+        lines += ["", *textwrap.wrap(head, width)]
+        lines += _table(shown.configs, width)
+    else:
+        lines += ["", "configs:", *_configs(command, width)]
     lines += ["", "options:", *_table(shown.options, width), ""]
-    ways = f"{shown.output} '{called} --help all' lists every option with its default."
+    more = " '--help configs' lists all configs," if shown.configs else ""
+    ways = f"{shown.output}{more} '{called} --help all' every option with its default."
     return "\n".join([*lines, *textwrap.wrap(ways, width)])
+
+
+def configs_page(command: str, width: int | None = None) -> str:
+    """All configs of a command.
+
+    Args:
+        command: one of `PAGES`.
+        width: as that of `page`.
+    """
+    width = width or max(40, min(100, shutil.get_terminal_size().columns - 1))
+    about = "Each is a YAML file in configs/ of the program; several can be laid over each other."
+    return "\n".join([*textwrap.wrap(about, width), "", *_configs(command, width)])
 
 
 def _configs(command: str, width: int) -> Iterator[str]:
