@@ -59,6 +59,9 @@ class Job:
         order: what the visitor asks for.
         folder: an empty folder for everything about it.
         page: what all restorations have in common.
+
+    Attributes:
+        ended: whether it came to its end, with a result or a refusal, before it was stopped.
     """
 
     def __init__(self, order: Order, folder: Path, page: PageSettings) -> None:
@@ -76,6 +79,7 @@ class Job:
         self._views: queue.SimpleQueue[View | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._stopped = threading.Event()
+        self.ended = False
         self._unwanted = False
         self._error: Exception | None = None
 
@@ -84,15 +88,14 @@ class Job:
         """Whether the thread may still write to the folder."""
         return self._thread.is_alive()
 
-    @property
-    def ended(self) -> bool:
-        """Whether the restoration came to its own end, with a result or with a refusal."""
-        begun = self._thread.ident is not None
-        return begun and not self.running and not isinstance(self._error, StoppedError)
-
     def stop(self) -> None:
         """Let the restoration end at its next step."""
         self._stopped.set()
+
+    def wait(self, seconds: float) -> None:
+        """Wait until nothing writes to the folder any more, at most for a time."""
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
 
     def discard(self) -> None:
         """Stop, and delete everything about it as soon as nothing writes there any more."""
@@ -117,7 +120,7 @@ class Job:
             self._thread.join()
             if self._unwanted:
                 self.discard()
-        if self._unwanted:
+        if self._unwanted or not self.ended:
             raise StoppedError
         if self._error is not None:
             raise self._error
@@ -138,8 +141,8 @@ class Job:
         except (ImageError, UsageError) as error:
             # The visitor can help it: the photo or a setting is wrong.
             self._error = RefusedError(without_folders(str(error), self._secret))
-        except StoppedError as error:
-            self._error = error
+        except StoppedError:
+            pass
         except Exception as error:
             # The visitor cannot help it, and need not know what files there are.
             logger.exception("a restoration failed")
@@ -147,6 +150,7 @@ class Job:
                 f"the server failed ({type(error).__name__}): try again later"
             )
         finally:
+            self.ended = not self._stopped.is_set()
             # The module with its network, the data and the trainer refer to each other.
             gc.collect()
             self._views.put(None)

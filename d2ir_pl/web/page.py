@@ -48,11 +48,12 @@ def _connect(blocks: gr.Blocks, fields: Fields, visitors: Visitors) -> None:
         visitors.leave(str(request.session_hash))
 
     def enter(request: gr.Request) -> str:
-        leave(request)
+        visitors.clear(str(request.session_hash))
+        visitors.ask(str(request.session_hash))
         return "Waiting for your turn."
 
     fields.photo.change(
-        partial(looked_at, visitors),
+        _look(visitors),
         fields.photo,
         fields.of_a_new_photo,
         concurrency_limit=1,
@@ -79,14 +80,36 @@ def _connect(blocks: gr.Blocks, fields: Fields, visitors: Visitors) -> None:
         )
         for button, part in ((fields.restore, False), (fields.attempt, True))
     ]
+    # In the queue, so that its answer comes behind the last picture that is on its way.
     fields.stop.click(
-        halt, None, fields.status, queue=False, cancels=events, api_visibility="private"
+        halt,
+        None,
+        fields.status,
+        concurrency_limit=None,
+        show_progress="hidden",
+        cancels=events,
+        api_visibility="private",
     )
     # In the browser alone: people who do not see the page hear what the status says.
     fields.status.change(
         None, fields.status, None, js="(text) => window.readOut(text)", api_visibility="private"
     )
     blocks.unload(leave)
+
+
+def _look(visitors: Visitors) -> Callable[..., Shown]:
+    """What the page does when photos are dropped."""
+
+    def look(photos: list[str] | None, request: gr.Request) -> Shown:
+        visitor = str(request.session_hash)
+        asked = visitors.ask(visitor)
+        line, surface, *others = looked_at(visitors, photos)
+        if visitors.waits(visitor, asked):
+            return line, surface, *others
+        # What the visitor has asked for meanwhile is shown already.
+        return gr.skip(), surface, *[gr.skip() for _ in others]
+
+    return look
 
 
 def _run(visitors: Visitors, part: bool) -> Callable[..., Iterator[Shown]]:

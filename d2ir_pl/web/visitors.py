@@ -24,6 +24,9 @@ PREVIEW = 1280
 CACHE_SECONDS = (600, 3600)
 """Seconds between two looks at what was uploaded and shown, and the age at which it is deleted."""
 
+PATIENCE = 10.0
+"""Seconds that a stopped restoration has for the step that it is in."""
+
 
 class Visitors:
     """The restoration of each visitor, and the folder in which it lies.
@@ -39,17 +42,35 @@ class Visitors:
         self._gradio_before = os.environ.get("GRADIO_TEMP_DIR")
         os.environ["GRADIO_TEMP_DIR"] = str(Path(self._root.name) / "gradio")
         self._jobs: dict[str, Job] = {}
+        self._asked: dict[str, int] = {}
         self._lock = threading.Lock()
 
     def close(self) -> None:
         """Stop all restorations and delete what was uploaded."""
+        jobs = list(self._jobs.values())
         for visitor in list(self._jobs):
             self.leave(visitor)
+        for job in jobs:  # one that still writes would fill the folder again
+            job.wait(PATIENCE)
         self._root.cleanup()
         if self._gradio_before is None:
             os.environ.pop("GRADIO_TEMP_DIR", None)
         else:
             os.environ["GRADIO_TEMP_DIR"] = self._gradio_before
+
+    def ask(self, visitor: str) -> int:
+        """Note that a visitor asks for something, and return how often that was."""
+        with self._lock:
+            self._asked[visitor] = self._asked.get(visitor, 0) + 1
+            return self._asked[visitor]
+
+    def waits(self, visitor: str, asked: int) -> bool:
+        """Whether a visitor has asked for nothing else since what had this number.
+
+        What was asked for before must not be shown over what was asked for later.
+        """
+        with self._lock:
+            return self._asked.get(visitor) == asked
 
     def preview(self, photo: Path) -> tuple[Image.Image, tuple[int, int]]:
         """An uploaded photo as a small picture, and its height and width.
@@ -70,7 +91,7 @@ class Visitors:
 
     def begin(self, visitor: str, order: Order) -> Job:
         """Make a new restoration in place of a visitor's old one."""
-        self.leave(visitor)
+        self.clear(visitor)
         for name in self._forgotten():
             self.leave(name)
         job = Job(order, Path(tempfile.mkdtemp(dir=self._root.name)), self._page)
@@ -89,10 +110,17 @@ class Visitors:
         if job is None:
             return True
         job.stop()
+        job.wait(PATIENCE)
         return not job.ended
 
     def leave(self, visitor: str) -> None:
         """Forget a visitor."""
+        self.clear(visitor)
+        with self._lock:
+            self._asked.pop(visitor, None)
+
+    def clear(self, visitor: str) -> None:
+        """Stop a visitor's restoration, and delete it."""
         with self._lock:
             job = self._jobs.pop(visitor, None)
         if job is not None:

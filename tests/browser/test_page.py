@@ -208,6 +208,36 @@ def test_a_second_visitor_waits_until_the_first_stops(
     status(page, "Restored 96x96 pixels")
 
 
+def test_a_slow_look_at_a_photo_does_not_hide_that_it_was_stopped(
+    gate: Gate,
+    page: Any,
+    browser: Any,
+    address: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked = threading.Event()
+    look = Visitors.preview
+
+    def slow(visitors: Visitors, photo: Path) -> tuple[Image.Image, tuple[int, int]]:
+        looked.wait(LIMIT)
+        return look(visitors, photo)
+
+    monkeypatch.setattr(Visitors, "preview", slow)
+    drop(page, save(tmp_path / "photo.png", 1, 96, 96), "blurred")
+    page.click("#restore")
+    status(page, "step ")
+    page.click("#stop")
+    status(page, "Stopped.")
+    looked.set()
+    # Photos are looked at one after the other, so the first look has ended before this one.
+    other = visit(browser.new_context(), address)
+    drop(other, save(tmp_path / "other.png", 1, 32, 32))
+    status(other, "Ready")
+    other.context.close()
+    assert page.input_value("#status textarea") == "Stopped."
+
+
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_the_server_ends_and_leaves_nothing(ending: signal.Signals, tmp_path: Path) -> None:
     pytest.importorskip("gradio")

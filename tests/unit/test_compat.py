@@ -3,6 +3,7 @@
 import argparse
 import ast
 import inspect
+import os
 import socket
 import subprocess
 import sys
@@ -159,7 +160,7 @@ def test_lightning_starts_processes_and_an_observer_that_can_be_left_out(
             assert len(observers) == observed
             started = compat.started_processes(trainer)
             assert [process.wait() for process in started] == [0, 0]
-            monkeypatch.delenv("LOCAL_RANK")
+            del os.environ["LOCAL_RANK"]
 
 
 def test_tensorboard_gets_a_session_in_the_file_of_its_run(tmp_path: Path) -> None:

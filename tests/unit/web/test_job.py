@@ -193,3 +193,30 @@ def test_a_preset_goes_over_the_methods_that_it_is_for(tmp_path: Path) -> None:
     assert fast["method"]["init_args"]["estimation"] == estimation
     assert (fast["sigma_y"], fast["seed"]) == (0.1, 3)
     assert "num_samples" not in plan(Order(photo, "denoising", "best"), 10**6).model
+
+
+def test_whatever_ends_a_stopped_restoration_it_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restoration = job(tmp_path / "job", save(tmp_path / "photo.png", 1, 48, 40))
+
+    def fail(*arguments: Any) -> None:
+        restoration.stop()
+        raise RuntimeError("a thread has ended")
+
+    monkeypatch.setattr("d2ir_pl.web.job.restore_file", fail)
+    with pytest.raises(StoppedError):
+        list(restoration.watch())
+    assert not restoration.ended
+
+
+def test_what_was_asked_for_before_is_not_shown_over_what_was_asked_for_later() -> None:
+    visitors = Visitors(PAGE)
+    first, other = visitors.ask("a"), visitors.ask("b")
+    assert visitors.waits("a", first)
+    later = visitors.ask("a")
+    assert (visitors.waits("a", first), visitors.waits("a", later)) == (False, True)
+    assert visitors.waits("b", other)
+    visitors.leave("b")
+    assert not visitors.waits("b", other)
+    visitors.close()
