@@ -33,16 +33,22 @@ def noise(seen: Measurements, blurred: Finding) -> Finding:
 
     Returns:
         A finding whose config removes the noise in place of undoing a slight blur or a JPEG; one
-        without a config where the noise is white, or the blur is more than that.
+        without a config where the noise is white in all channels, or the blur is more than that.
     """
     spectrum = seen.noise
     if seen.quality < 100:
         usual = f"noise: about {seen.jpeg_noise:.1f} grey levels before the compression"
     else:
         usual = f"noise: about {seen.sigma_y:.3f} of the range"
-    if spectrum is None or not spectrum.coloured or blurred.config not in SIMPLE:
+    if spectrum is None or blurred.config not in SIMPLE or seen.quality < POOR:
         return Finding(usual)
-    if seen.quality < POOR:
+    if spectrum.shared and not blurred.config:
+        level = spectrum.level / 2 / math.sqrt(3)
+        return Finding(
+            f"noise: about {level:.3f} of the range, mostly the same in red, green and blue",
+            "denoising",
+        )
+    if not spectrum.coloured:
         return Finding(usual)
     own = spectrum.width
     left = math.sqrt(max(0.0, max(seen.width, seen.jpeg_width) ** 2 - own**2))

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from d2ir_pl.estimators.noise_reading import read_spectrum
+from d2ir_pl.estimators.noise_spectrum import COMMON
 from d2ir_pl.operators.opponent import to_opponent
 from d2ir_pl.operators.order import nanmedian
 
@@ -18,9 +19,6 @@ BLOCK = 16
 """Side in pixels of the blocks among which the flattest are looked for."""
 MARGIN = 0.06
 """Distance from black and white, in [-1, 1], within which the mean of a block counts as clipped."""
-COMMON = 0.7
-"""Noise of the differences of colours, in units of that of the brightness, below which most of the
-latter is texture, or noise that the channels share."""
 NORMAL_MAD = 0.6744897501960817
 """Median of the absolute value of a standard normal variable."""
 
@@ -103,6 +101,12 @@ def sigma_without_texture(y: Tensor) -> Tensor:
         if spectrum is None or not (spectrum.even or spectrum.coloured):
             found[b] = colour[b]
     return torch.minimum(found, torch.where(colour < COMMON * found, found, colour))
+
+
+def luminance_sigma(y: Tensor) -> Tensor:
+    """`(B,)` standard deviation of the luminance's noise, orthonormal: sqrt(3) of shared noise."""
+    luminance = to_opponent(y)[:, :1]
+    return torch.minimum(estimate_sigma(luminance), flat_sigma(luminance))
 
 
 def _finest_band(y: Tensor) -> Tensor:

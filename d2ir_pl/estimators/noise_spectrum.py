@@ -23,6 +23,9 @@ FALL = 2.2
 EVEN = 1.4
 """Fall of the amplitude from the middle to the finest frequencies below which it is that of noise:
 texture falls more."""
+COMMON = 0.7
+"""Noise of the differences of colours, in units of that of the luminance, below which the channels
+share most of theirs."""
 
 MIDDLE, HIGH, FINEST = (4, 8), (12, 16), (16, RADII)
 """Bands of radii: the first one, and the one after the last."""
@@ -54,6 +57,15 @@ class NoiseSpectrum:
         """Whether the noise of the luminance is white to its finest frequencies, as no texture."""
         finest = math.sqrt(float(self.power[0, slice(*FINEST)].mean()))
         return self.level < EVEN * finest
+
+    @property
+    def shared(self) -> bool:
+        """Whether it is white in the luminance, and the colours have less of it.
+
+        The channels share such noise, as that of film and of JPEGs, whose colours are coarse.
+        """
+        grey, *colours = (float(p.mean()) for p in self.power[:, FINEST[0] :])
+        return self.even and max(colours) < COMMON**2 * grey
 
     @property
     def width(self) -> float:

@@ -12,7 +12,7 @@ from d2ir_pl.diffusion import Prior
 from d2ir_pl.errors import require
 from d2ir_pl.estimators.jpeg_blur import before_jpeg
 from d2ir_pl.estimators.jpeg_tables import estimate_quality
-from d2ir_pl.estimators.noise_level import is_grey
+from d2ir_pl.estimators.noise_level import is_grey, luminance_sigma
 from d2ir_pl.estimators.noise_reading import read_spectrum
 from d2ir_pl.estimators.noise_spectrum import (
     NoiseSpectrum,
@@ -52,7 +52,9 @@ class BlindDenoising(PosteriorMean):
 
     where n_i comes in pairs of n and -n, whose errors cancel to first order, and each pair sees the
     photo turned another way. It is done at half the size first, where coarse noise is whiter and
-    its neighbourhood larger, and then at the full size for what is left.
+    its neighbourhood larger, and then at the full size for what is left. Where the luminance is
+    white and only the colours lack noise, because the channels share theirs, s is the level of the
+    former, and the full size alone is enough.
 
     Where P is flat, or the noise is told (`sigma_y`), it is white, and this is `PosteriorMean`.
 
@@ -77,13 +79,16 @@ class BlindDenoising(PosteriorMean):
             return super().mean_of(replace(problem, sigma_y=share * problem.sigma_y), prior, grey)
         spectrum = spectrum.scaled(self.share)
         meter, x = _Meter(prior, problem.y), problem.y
-        small, coarse = reduce_half(x), spectrum.halved()
-        power = coarse.on_grid(*small.shape[-2:])
-        restored = _mean_of_draws(small, power, COARSE * spectrum.level, problem, meter)
-        x = x + enlarge(restored - small, x)
         power = spectrum.on_grid(*x.shape[-2:])
-        left = 1 - CLEANED * _below(REACH, power, x)
-        x = _mean_of_draws(x, left * power, FINE * spectrum.level, problem, meter)
+        if spectrum.shared:
+            x = _mean_of_draws(x, power, spectrum.level, problem, meter)
+        else:
+            small, coarse = reduce_half(x), spectrum.halved()
+            own = coarse.on_grid(*small.shape[-2:])
+            restored = _mean_of_draws(small, own, COARSE * spectrum.level, problem, meter)
+            x = x + enlarge(restored - small, x)
+            left = 1 - CLEANED * _below(REACH, power, x)
+            x = _mean_of_draws(x, left * power, FINE * spectrum.level, problem, meter)
         if grey:
             x = x.mean(1, keepdim=True).expand_as(x)
         sigma_y = torch.full_like(problem.sigma_y, spectrum.sigma(*x.shape[-2:]))
@@ -96,6 +101,8 @@ def _noise_of(problem: Problem) -> NoiseSpectrum | None:
     spectrum = read_spectrum(y)
     if spectrum is None or spectrum.coloured:
         return spectrum
+    if spectrum.shared and not bool(is_grey(y)):
+        return spectrum.scaled(float(luminance_sigma(y)) / spectrum.level)
     quality = estimate_quality(y[0])
     if quality >= JPEG:
         return None

@@ -56,11 +56,18 @@ def test_coarse_noise_in_a_jpeg_is_removed_and_the_softness_of_the_camera_stays(
     assert any("the camera has smoothed it by about" in s for s in proposal.sentences)
 
 
-@pytest.mark.parametrize("sigma", [0.0, 0.03])
-def test_a_jpeg_with_white_noise_stays_one(sigma: float) -> None:
+@pytest.mark.parametrize("sigma", [0.0, 0.01])
+def test_a_jpeg_with_little_white_noise_stays_one(sigma: float) -> None:
     white = torch.randn(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     proposal = propose(jpeg(soft("coffee", 0.0) + 2 * sigma * white, 90))
     assert proposal.kinds == "Jpeg"
+
+
+def test_strong_white_noise_in_a_jpeg_is_that_of_its_brightness() -> None:
+    white = torch.randn(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    proposal = propose(jpeg(soft("coffee", 0.0) + 0.1 * white, 92))
+    assert proposal.config == "denoising"
+    assert any("the same in red, green and blue" in s for s in proposal.sentences)
 
 
 def test_a_poor_jpeg_stays_one() -> None:

@@ -48,6 +48,18 @@ def test_coloured_noise_is_removed(natural_small: NetworkPrior) -> None:
     assert found.nfe[0] < 16
 
 
+def test_noise_that_the_channels_share_is_removed(natural_small: NetworkPrior) -> None:
+    x = clean(7)
+    y = x + noise(7, coloured=False)[:, :1]
+    found = BlindDenoising().restore(Problem.of(y, Identity(), generators(1)), natural_small)
+    # A prior that is told the noise of a channel expects a third of it in the luminance.
+    white = PosteriorMean().restore(Problem.of(y, Identity(), generators(1)), natural_small)
+    assert float(psnr(white.x0, x)) < float(psnr(y, x)) + 3
+    assert float(psnr(found.x0, x)) > float(psnr(y, x)) + 6
+    assert float(found.sigma_y) == pytest.approx(float((y - x).std()), rel=0.15)
+    assert found.nfe[0] < 8
+
+
 def test_white_noise_loses_nothing(natural_small: NetworkPrior) -> None:
     y = clean(2) + noise(2, coloured=False)
     found = BlindDenoising().restore(Problem.of(y, Identity(), generators(1)), natural_small)
