@@ -4,7 +4,8 @@
     python -m benchmarks.attack --count 1000 --kills 50 --seed 1
 
 Seeded: damaged pictures and kernels, records and settings of wrong types, weights that claim
-anything, names that lead elsewhere; and runs of `predict` and `fit` that are killed at random
+anything or hold code, names that lead elsewhere, links and pipes in place of results, forged
+requests to the page; and runs of `predict` and `fit` that are killed at random
 moments, or whose files may not grow, after which the same command has to finish the work to the
 same bytes. Prints how many of
 each kind were tried and survived, and what went wrong with the others; the exit status is 1 then.
@@ -14,14 +15,15 @@ An attack that takes longer than `LIMIT` seconds is not survived.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
-import resource
+import pickle
+import shutil
 import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,23 +31,25 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from safetensors.torch import save_file
 
 from benchmarks import tables
+from benchmarks.disturbed_runs import Run, Training
 from benchmarks.fuzz_images import mutated, read_in_processes
-from d2ir_pl.errors import OutputError, PriorError
+from d2ir_pl.errors import OutputError, PriorError, UserError
 from d2ir_pl.inputs.names import result_names
 from d2ir_pl.operators.kernels import read_kernel
-from d2ir_pl.priors import load_prior
+from d2ir_pl.priors import UNetFlags, load_prior
 from d2ir_pl.priors.registry import prior_file
 from d2ir_pl.reports.page import write_report
 from d2ir_pl.results.folder import ResultFolder, parent_made
+from d2ir_pl.results.pictures import sweep_pictures
 from d2ir_pl.results.record import Record
 from d2ir_pl.results.settings import read_settings
+from d2ir_pl.web.guard import Guard, Message
 
 LIMIT = 20
-"""Seconds that one attack may take; a run of `predict` may take ten times as long."""
+"""Seconds of computing that one attack may take, and a tenth of those on the clock."""
 
 _SHOWN = 20
 """Attacks that were not survived which are named at most."""
@@ -63,6 +67,7 @@ CONFIG: dict[str, Any] = {
     **{"image_size": 16, "in_channels": 3, "model_channels": 32, "out_channels": 3},
     **{"num_res_blocks": 1, "attention_resolutions": [], "channel_mult": [1, 2], "num_heads": 1},
 }
+_FLAGS = UNetFlags(16, num_channels=32, channel_mult="1,2", num_head_channels=32)
 SCHEDULE = {"name": "linear", "steps": 1000, "beta_start": 1e-4, "beta_end": 0.02}
 PARTS = ["a", "..", ".", "\x1b[2J", "é" * 130, "x.png", "\udcff", " ", "-", "\n", "n" * 250, "~"]
 
@@ -133,14 +138,164 @@ def names(rng: np.random.Generator, folder: Path) -> None:
         assert not set(name) & {"\x1b", "\n", "\udcff"}, f"{name!r} is no plain text"
 
 
+class Forged:
+    """What runs code of an attacker where it is unpickled.
+
+    Args:
+        mark: folder that the code makes.
+    """
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (str(self.mark),)
+
+
+def pickles(rng: np.random.Generator, folder: Path) -> None:
+    """A pickle in place of weights is refused, and no code in it runs."""
+    mark, path = folder / "code has run", folder / "p.pt"
+    held = [Forged(mark), {"state_dict": Forged(mark)}, WRONG[int(rng.integers(len(WRONG)))]]
+    held += [{"state_dict": held[-1]}, {"x": torch.zeros(2), "y": held[-1]}, {}]
+    content = held[int(rng.integers(len(held)))]
+    if rng.random() < 0.5:
+        torch.save(content, path)
+    else:
+        path.write_bytes(pickle.dumps(content, int(rng.integers(6))))
+    if rng.random() < 0.5:
+        path.write_bytes(mutated(path.read_bytes(), rng))
+    try:
+        load_prior(str(path), _FLAGS)
+    except PriorError:
+        assert not mark.exists(), "the code of a pickle has run"
+        return
+    raise AssertionError("a pickle without weights is taken for a prior")
+
+
+def folders(rng: np.random.Generator, folder: Path) -> None:
+    """Whatever stands in place of a result's file, nothing outside the folder is written."""
+    outside = folder / "outside"
+    outside.mkdir()
+    (outside / "own").write_text("of the user")
+    results = ResultFolder(folder / "results")
+    results.prepare()
+    results.write_record(Record("a", "restored", "s", "i", height=3, width=4))
+    places = [".lock", "config.yaml", "metrics.csv", "report.html", "preview", "restored"]
+    places += ["restored/a.png", "degradation/a.json", "degradation/b.json", "degradation"]
+    places += ["tensorboard", "preview/a.input.jpg", "restored/.a.png", "degradation/x/y.json"]
+    for _ in range(int(rng.integers(1, 4))):
+        _put(results.root / str(rng.choice(places)), outside, rng)
+    for work in (
+        lambda: results.write_settings("seed: 0\n"),
+        lambda: results.lock().__enter__(),
+        lambda: results.write_record(Record("b", "failed", "s", "i")),
+        lambda: results.remove("a"),
+        results.sweep,
+        lambda: sweep_pictures(results),
+        results.write_metrics,
+        lambda: write_report(results),
+    ):
+        with suppress(UserError):
+            work()
+    assert [p.name for p in outside.iterdir()] == ["own"], "the folder outside is changed"
+    assert (outside / "own").read_text() == "of the user", "the file outside is changed"
+
+
+def _put(place: Path, outside: Path, rng: np.random.Generator) -> None:
+    """Put something else where a file of the results is expected, unless it would lie outside."""
+    if not place.parent.resolve().is_relative_to(outside.parent.resolve() / "results"):
+        return
+    if place.is_dir() and not place.is_symlink():
+        shutil.rmtree(place)
+    elif os.path.lexists(place):
+        place.unlink()
+    kind = int(rng.integers(8))
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if kind == 0:
+            place.mkdir()
+        elif kind == 1:
+            os.mkfifo(place)
+        elif kind == 2:
+            place.write_bytes(rng.bytes(50))
+        elif kind == 3:
+            place.write_text("[" * 5000)
+        else:
+            targets = (outside, outside / "own", outside / "none", place)
+            place.symlink_to(targets[kind - 4])
+    except OSError:  # another thing stands in the way already
+        return
+
+
+def requests(rng: np.random.Generator, folder: Path) -> None:
+    """A request reaches the page if all of its parts are the page's own, and only then."""
+    lies = {part for part in _OWN if rng.random() < 0.2}
+    told = {}
+    for part in _OWN:
+        offered = (_FORGED if part in lies else _OWN)[part]
+        told[part] = offered[int(rng.integers(len(offered)))].replace("FILES", str(folder))
+    told["origin"] = told["origin"].replace("HOST", told["host"])
+    reached = _reached(told, folder)
+    assert reached == (not lies), f"{told} {'reaches' if reached else 'does not reach'} the page"
+
+
+def _reached(told: Mapping[str, str], files: Path) -> bool:
+    """Whether a request reaches what is behind the guard."""
+    scopes: list[Message] = []
+
+    async def page(scope: Message, *_: object) -> None:
+        scopes.append(scope)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        assert message["type"] in ("http.response.start", "http.response.body")
+
+    method, _, path = told["asked"].partition(" ")
+    sent = [(key.encode(), told[key].encode("latin-1")) for key in told if told[key] != _LEFT_OUT]
+    scope = {"type": "http", "method": method, "path": path, "headers": sent}
+    guard = Guard(page, ["localhost"], ["photos.example.org"], files)
+    asyncio.run(guard(scope, receive, send))
+    return bool(scopes)
+
+
+_LEFT_OUT = "-"
+_OWN = {
+    "host": ["127.0.0.1:7860", "localhost", "[::1]:80", "photos.example.org"],
+    "origin": [_LEFT_OUT, "http://HOST", "https://photos.example.org"],
+    "sec-fetch-site": [_LEFT_OUT, "same-origin", "none"],
+    "asked": [
+        *("GET /", "GET /config", "GET /gradio_api/file=FILES/a.png", "HEAD /"),
+        *("POST /gradio_api/upload", "POST /gradio_api/queue/join"),
+    ],
+}
+"""Parts of requests that the page asks for itself."""
+
+_FORGED = {
+    "host": ["", "evil.example", "localhost.evil.example", "[::1", "127.0.0.1:1@evil.example"],
+    "origin": ["null", "http://evil.example", "http://localhost:1", "http://[", ""],
+    "sec-fetch-site": ["cross-site", "same-site"],
+    "asked": ["GET /gradio_api/file=/etc/passwd", "PUT /config", "GET /docs", "GET /../config"]
+    + [f"GET /gradio_api/file=FILES/{way}/x" for way in ("..", "%2e%2e", "%2E.", "x/../../..")]
+    + [f"GET /gradio_api/{name}" for name in ("info", "proxy=http://evil.example", "call/x/1")]
+    + [f"POST /gradio_api/{name}" for name in ("run/x", "call/x", "component_server", "queue/")]
+    + ["GET /config\nHost: x", "POST /gradio_api/run/predict/../x", "GET //", "DELETE /"],
+}
+"""Parts of requests that it does not ask for."""
+
+
 READ: dict[str, Attack] = {
     "kernels": kernels,
     "records": records,
     "settings": settings,
     "weights": weights,
+    "pickles": pickles,
     "names": names,
+    "folders": folders,
+    "requests": requests,
 }
-"""Attacks on what is read, by their kinds."""
+"""Attacks on what is read and asked, by their kinds."""
 
 
 def attacked(attack: Attack, seed: int, number: int) -> str:
@@ -149,167 +304,21 @@ def attacked(attack: Attack, seed: int, number: int) -> str:
     def late(*_: object) -> None:
         raise TimeoutError(f"longer than {LIMIT} s")
 
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(LIMIT)
+    # Computing is what counts where others compute beside it; who waits for nothing computes not.
+    timers = {signal.SIGPROF: signal.ITIMER_PROF, signal.SIGALRM: signal.ITIMER_REAL}
+    before = {number: signal.signal(number, late) for number in timers}
+    signal.setitimer(signal.ITIMER_PROF, LIMIT)
+    signal.setitimer(signal.ITIMER_REAL, 10 * LIMIT)
     try:
         with TemporaryDirectory() as folder:
             attack(np.random.default_rng([seed, number]), Path(folder))
     except Exception as error:
         return f"number {number}: {error!r:.200}"
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        for kind, timer in timers.items():
+            signal.setitimer(timer, 0)
+            signal.signal(kind, before[kind])
     return ""
-
-
-class Training:
-    """Trainings of a tiny network, one of which is undisturbed.
-
-    Args:
-        folder: an empty folder.
-    """
-
-    STEPS = 12
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        rng = np.random.default_rng(0)
-        (folder / "photos").mkdir()
-        for name in "abcd":
-            pixels = rng.integers(0, 255, (40, 40, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / "photos" / f"{name}.png")
-        # What an attacker has put between them is left out.
-        (folder / "photos" / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
-        (folder / "photos" / "gone.png").symlink_to(folder / "nowhere")
-        os.mkfifo(folder / "photos" / "pipe.png")
-        start = time.monotonic()
-        done = self.start("sound")
-        _, said = done.communicate(timeout=10 * LIMIT)
-        self.seconds = time.monotonic() - start
-        assert not done.returncode, f"the undisturbed training has failed: {said[-200:]}"
-        self.sound = self.weights("sound")
-
-    def start(
-        self, output: str, most_bytes: int | None = None, *options: str
-    ) -> subprocess.Popen[str]:
-        """Begin a training, whose files may have so many bytes at most."""
-        network = "image_size=16 num_channels=32 num_res_blocks=1 channel_mult=1,1"
-        settings = [f"--model.unet.{text}" for text in network.split()]
-        settings += ["--model.unet.diffusion_steps=100", "--model.decay_steps=0"]
-        settings += [f"--data.{n}=16" for n in ("patch_size", "val_patch_size")]
-        settings += ["--data.batch_size=2", "--data.num_workers=0", "--trainer.accelerator=cpu"]
-        settings += ["--trainer.precision=32-true", "--trainer.enable_progress_bar=false"]
-        settings += [f"--trainer.max_steps={self.STEPS}", "--trainer.val_check_interval=50"]
-        where = ["--data.inputs", str(self.folder / "photos")]
-        where += ["--output", str(self.folder / output), "--checkpoint_minutes=1e-9"]
-        return subprocess.Popen(
-            [sys.executable, "-m", "d2ir_pl", "fit", *where, *settings, *options],
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=lambda: _limit_files(most_bytes),
-        )
-
-    def weights(self, output: str) -> dict[str, torch.Tensor]:
-        """The state at the last step, which has to be a whole file."""
-        kept = torch.load(self.folder / output / "last.ckpt", weights_only=True)
-        assert kept["global_step"] == self.STEPS, f"it stands at step {kept['global_step']}"
-        found: dict[str, torch.Tensor] = kept["state_dict"]
-        return found
-
-    def disturbed(self, kind: str, rng: np.random.Generator, number: int) -> str:
-        """What went wrong in a training that was disturbed and then gone on from."""
-        output = f"{kind} {number}"
-        if kind.endswith("disk full"):
-            process = self.start(output, int(10 ** rng.uniform(1, 6)))
-            allowed = {0, 2}
-        else:
-            status = signal.SIGTERM if kind.endswith("terminated") else signal.SIGKILL
-            process = self.start(output)
-            time.sleep(rng.uniform(0, self.seconds))
-            process.send_signal(status)
-            allowed = {0, -status, 128 + status}
-        if wrong := _ended(process, allowed):
-            return f"number {number}: {wrong}"
-        whole = (self.folder / output / "last.ckpt").exists()
-        again = self.start(output, None, *(["--ckpt_path", "last"] if whole else []))
-        _, said = again.communicate(timeout=10 * LIMIT)
-        if again.returncode:
-            return f"number {number}: it is not continued: {said[-200:]}"
-        found = self.weights(output)
-        if not all(torch.equal(value, found[name]) for name, value in self.sound.items()):
-            return f"number {number}: it has learned something else"
-        return ""
-
-
-def _ended(process: subprocess.Popen[str], allowed: set[int]) -> str:
-    """What was wrong with the end of a process that was disturbed; empty if nothing."""
-    _, said = process.communicate(timeout=10 * LIMIT)
-    if process.returncode not in allowed:
-        return f"it ended with {process.returncode}: {said[-200:]}"
-    return said[-300:] if "Traceback" in said else ""
-
-
-def _limit_files(most_bytes: int | None) -> None:
-    if most_bytes is not None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
-
-
-class Run:
-    """Runs of `predict` on three small photos, one of which is undisturbed.
-
-    Args:
-        folder: an empty folder.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        rng = np.random.default_rng(0)
-        (folder / "in").mkdir()
-        for name in "abc":
-            pixels = rng.integers(60, 200, (24, 32, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / "in" / f"{name}.png")
-        start = time.monotonic()
-        done = self.start("sound")
-        done.communicate(timeout=10 * LIMIT)
-        self.seconds = time.monotonic() - start
-        self.sound = self.restored("sound")
-        assert len(self.sound) == 3, "the undisturbed run has failed"
-
-    def start(self, output: str, most_bytes: int | None = None) -> subprocess.Popen[str]:
-        """Begin a run, whose files may have so many bytes at most."""
-        options = "--model.method.stages estimation --model.method.estimation.steps 2"
-        options += " --trainer.accelerator cpu --trainer.precision 32-true"
-        where = ["--data.inputs", str(self.folder / "in"), "--output", str(self.folder / output)]
-        return subprocess.Popen(
-            [sys.executable, "-m", "d2ir_pl", "predict", *where, *options.split()],
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=lambda: _limit_files(most_bytes),
-        )
-
-    def restored(self, output: str) -> dict[str, bytes]:
-        """The restored pictures of a run by their names."""
-        return {p.name: p.read_bytes() for p in (self.folder / output / "restored").glob("*.png")}
-
-    def disturbed(self, kind: str, rng: np.random.Generator, number: int) -> str:
-        """What went wrong in a run that was disturbed and then begun again; empty if nothing."""
-        output = f"{kind} {number}"
-        if kind == "disk full":
-            process = self.start(output, int(10 ** rng.uniform(1, 4.5)))
-            status, allowed = None, {0, 1, 2}
-        else:
-            status = signal.SIGTERM if kind == "terminated" else signal.SIGKILL
-            process = self.start(output)
-            time.sleep(rng.uniform(0, self.seconds))
-            process.send_signal(status)
-            allowed = {0, -status, 128 + status}
-        if wrong := _ended(process, allowed):
-            return f"number {number}: {wrong}"
-        again = self.start(output)
-        _, said = again.communicate(timeout=10 * LIMIT)
-        if again.returncode or self.restored(output) != self.sound:
-            return f"number {number}: it is not continued: {said[-200:]}"
-        return ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -319,30 +328,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=10, help="runs disturbed in each way")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
-    tally = read_in_processes(options.seed, options.count)
-    wrong = {"pictures": [f"number {n}, {kind}: {what}" for n, kind, what in tally.wrong]}
-    tried = {"pictures": options.count}
-    for kind, attack in READ.items():
-        found = [attacked(attack, options.seed, number) for number in range(options.count)]
-        tried[kind], wrong[kind] = len(found), [what for what in found if what]
-    if options.kills:
-        with TemporaryDirectory() as folder:
-            run = Run(Path(folder))
-            (Path(folder) / "fit").mkdir()
-            training = Training(Path(folder) / "fit")
-            kinds = ("killed", "terminated", "disk full")
-            for i, kind in enumerate((*kinds, *(f"fit {kind}" for kind in kinds))):
-                rng = np.random.default_rng([options.seed, i])
-                disturbed = (training if i >= len(kinds) else run).disturbed
-                found = [disturbed(kind, rng, number) for number in range(options.kills)]
-                tried[kind], wrong[kind] = len(found), [what for what in found if what]
-    print(tables.head("kind", "tried", "survived"))
-    for kind, count in tried.items():
-        print(tables.row(kind, count, count - len(wrong[kind])))
-    for kind, found in wrong.items():
-        for what in found[:_SHOWN]:
+    print(tables.head("kind", "tried", "survived"), flush=True)
+    lost = 0
+    for kind, tried, wrong in campaign(options.seed, options.count, options.kills):
+        print(tables.row(kind, tried, tried - len(wrong)), flush=True)
+        for what in wrong[:_SHOWN]:
             print(f"{kind}: {what}", file=sys.stderr)
-    return 1 if any(wrong.values()) else 0
+        lost += len(wrong)
+    return 1 if lost else 0
+
+
+def campaign(seed: int, count: int, kills: int) -> Iterator[tuple[str, int, list[str]]]:
+    """The kinds of attacks, how many of each were tried, and what went wrong in some of them.
+
+    Args:
+        seed: seed of all of them.
+        count: number of attacks of each kind on what is read.
+        kills: number of runs that are disturbed in each way.
+    """
+    tally = read_in_processes(seed, count)
+    yield "pictures", count, [f"number {n}, {kind}: {what}" for n, kind, what in tally.wrong]
+    for kind, attack in READ.items():
+        found = [attacked(attack, seed, number) for number in range(count)]
+        yield kind, count, [what for what in found if what]
+    if not kills:
+        return
+    disturbed: list[type[Run | Training]] = [Run, Training]
+    for i, made in enumerate(disturbed):
+        with TemporaryDirectory() as folder:
+            run = made(Path(folder))
+            for j, kind in enumerate(("killed", "terminated", "disk full")):
+                rng = np.random.default_rng([seed, 3 * i + j])
+                found = [run.disturbed(kind, rng, number) for number in range(kills)]
+                yield f"{run.command} {kind}", kills, [what for what in found if what]
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import math
 import os
 import stat
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -123,20 +123,22 @@ def parsed_yaml(text: str) -> Any:
     """
     import yaml
 
-    class Loader(yaml.SafeLoader):  # type: ignore[misc]
+    # The parser in C is fifty times as fast, and a long text is no way to keep the program busy.
+    usual = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+    class Loader(usual):  # type: ignore[misc, valid-type]
         """Reads no long numbers, and no mappings that are made of others."""
 
     def number(loader: Any, node: Any) -> Any:
         if len(node.value) > LONGEST_NUMBER:
             raise ValueError("holds a number that is too long")
-        usual = yaml.SafeLoader.yaml_constructors[node.tag]
-        return usual(loader, node)
+        return usual.yaml_constructors[node.tag](loader, node)
 
     def unmerged(loader: Any, node: Any) -> Any:
         # Merged mappings grow before anything can count them.
         if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
             raise ValueError("merges mappings with <<")
-        return yaml.SafeLoader.construct_yaml_map(loader, node)
+        return usual.construct_yaml_map(loader, node)
 
     for kind in ("int", "float"):
         Loader.add_constructor(f"tag:yaml.org,2002:{kind}", number)
@@ -144,13 +146,42 @@ def parsed_yaml(text: str) -> Any:
     if len(text) > MOST_YAML:
         raise ValueError(f"has {len(text)} characters, over the limit of {MOST_YAML}")
     try:
+        _require_shallow(yaml.parse(text, usual))
         values = yaml.load(text, Loader)
-    except yaml.YAMLError:
-        raise ValueError("is not YAML") from None
+    except yaml.YAMLError as error:
+        if "nesting depth" in str(error):  # of which the parser in C has a limit of its own
+            raise ValueError("is nested too deeply") from None
+        raise ValueError(f"is not YAML{_place(error)}") from None
+    except UnicodeEncodeError:
+        raise ValueError("is not text in UTF-8") from None
     except RecursionError:
         raise ValueError("is nested too deeply") from None
     count(values)
     return values
+
+
+def _require_shallow(events: Iterable[Any]) -> None:
+    """Check how deeply YAML is nested and how much it holds, before objects are made of it.
+
+    What reads it calls itself for each level, and looks at all levels for each word.
+    """
+    from yaml.events import CollectionEndEvent, CollectionStartEvent
+
+    depth = 0
+    for number, event in enumerate(events):
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if depth > DEEPEST:
+            raise ValueError("is nested too deeply")
+        if number > 2 * MOST_VALUES:  # a collection begins and ends
+            raise ValueError("holds too many values")
+
+
+def _place(error: Exception) -> str:
+    """Where a text is not YAML, and why, as far as that is known."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None:
+        return ""
+    return f" in line {mark.line + 1}" + (f" ({problem})" if problem else "")
 
 
 def count(values: Any, depth: int = 0, so_far: int = 0) -> int:

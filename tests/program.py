@@ -1,6 +1,7 @@
 """The program as the tests run it, and what it has left behind."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,18 @@ QUICK = [
 def predict(inputs: Path | str, output: Path, *options: str) -> int:
     """Restore images with few steps, as `d2ir predict` does; returns the exit status."""
     where = ["--data.inputs", str(inputs), "--output", str(output)]
-    return main(["predict", *where, *QUICK, *options])
+    return main(["predict", *where, *quickly(options)])
+
+
+def quickly(options: Sequence[str], quick: Sequence[str] = QUICK) -> list[str]:
+    """Options with those for few steps behind the configs, which would take them back."""
+    configs = [i for i, name in enumerate(options) if name == "--config"]
+    first = [word for i in configs for word in options[i : i + 2]]
+    others = [word for i, word in enumerate(options) if not {i, i - 1} & set(configs)]
+    if "auto" in first:  # which chooses the method itself
+        start = list(quick).index("--trainer.accelerator")
+        quick = quick[start:]
+    return [*first, *quick, *others]
 
 
 def pixels(path: Path) -> np.ndarray:

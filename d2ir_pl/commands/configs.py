@@ -67,7 +67,13 @@ def config_tree(config: str) -> Any:
     """
     if not _is_file(config):
         return tree_of(config, "config")
-    return _of_file(config, "config")
+    tree = _of_file(config, "config")
+    if isinstance(tree, Mapping):
+        return tree
+    what = "is empty" if tree is None else "holds no settings"
+    raise UsageError(
+        f"--config {config} {what}: give a file of settings, as --print_config shows them"
+    )
 
 
 def tree_of(text: str, option: str = "") -> Any:
@@ -95,8 +101,6 @@ def _of_file(path: str, option: str) -> Any:
         return parsed_yaml(read_text(Path(path), MOST_YAML))
     except ValueError as reason:
         if option != "config" and str(reason).startswith(_NO_CONFIG):
-            return None
-        if str(reason) == "is not YAML":  # the parser says where
             return None
         raise UsageError(
             f"--{option} {path} {reason}: give a file of settings, as --print_config shows them"

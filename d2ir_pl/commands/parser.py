@@ -14,9 +14,10 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 import d2ir_pl
-from d2ir_pl.commands.arguments import INPUTS, arranged, arranged_environment
+from d2ir_pl.commands.arguments import INPUTS, arranged, arranged_environment, config_path
 from d2ir_pl.commands.classes import early_option, require_classes_first
 from d2ir_pl.commands.configs import class_paths
+from d2ir_pl.commands.overridden import require_configs_first
 from d2ir_pl.commands.own import (
     module_of,
     named_classes,
@@ -112,7 +113,10 @@ class CommandCLI(LightningCLI):
         if (here := os.getcwd()) not in sys.path:
             sys.path.append(here)
         typed = arranged(arguments, cls.path_options)
-        for option, path in class_paths(typed, known_paths):
+        require_configs_first(typed)
+        variable = os.environ.get(f"{_PREFIX}_CONFIG")
+        before = [f"--config={config_path(variable)}"] if variable is not None else []
+        for option, path in class_paths([*before, *typed], known_paths):
             require_known(option, path)
         typed, own_module = without_module(typed)
         named = named_classes(typed)

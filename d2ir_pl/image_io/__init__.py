@@ -5,7 +5,7 @@ from d2ir_pl.image_io.arrays import from_array, from_tensor, to_array, to_tensor
 from d2ir_pl.image_io.colour import in_srgb, profile_of, srgb_picture, srgb_pixels
 from d2ir_pl.image_io.jpeg import FileTables
 from d2ir_pl.image_io.metadata import Metadata
-from d2ir_pl.image_io.photo import Photo
+from d2ir_pl.image_io.photo import Photo, Stored
 from d2ir_pl.image_io.pictures import as_picture, eight_bits, enlarged, resized
 from d2ir_pl.image_io.pillow import from_pillow, to_pillow
 from d2ir_pl.image_io.png import is_draft, write_png
@@ -23,6 +23,7 @@ __all__ = [
     "Metadata",
     "Output",
     "Photo",
+    "Stored",
     "as_picture",
     "eight_bits",
     "enlarged",

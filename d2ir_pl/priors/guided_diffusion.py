@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from d2ir_pl.diffusion import Schedule
-from d2ir_pl.errors import in_words
 from d2ir_pl.priors.architecture import check_size, check_unet
 from d2ir_pl.priors.network import NetworkPrior, Tile
 from d2ir_pl.priors.norm import Norm
@@ -101,7 +100,9 @@ def build_unet(config: dict[str, Any]) -> FastUNet:
         return FastUNet(**{k: tuple(v) if k in sequences else v for k, v in config.items()})
     # The package asserts where an argument is wrong, or divides by it.
     except (AssertionError, ArithmeticError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(f"the flags of the U-Net do not go together: {in_words(error)}") from None
+        raise ValueError(
+            f"the flags of the U-Net do not go together: {error or type(error)}"
+        ) from None
 
 
 class VarianceBound:

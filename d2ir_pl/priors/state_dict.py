@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -100,7 +101,9 @@ def read_pickle(path: Path) -> Any:
         raise UnusableWeightsError(phrase)
     _require_stored(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")
+            return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UnusableWeightsError(f"cannot be read ({first_line(error)})") from None
     except Exception as error:  # an unpickler fails in as many ways as there are bytes

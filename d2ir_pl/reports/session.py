@@ -8,6 +8,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from d2ir_pl.compat import add_hparams
 from d2ir_pl.results.folder import ResultFolder
+from d2ir_pl.results.guards import require_no_link
 from d2ir_pl.results.record import METRICS, Record, means
 from d2ir_pl.results.settings import read_settings
 
@@ -31,6 +32,7 @@ def write_session(folder: ResultFolder, records: Iterable[Record]) -> None:
         OutputError: if the files cannot be written.
     """
     root = folder.root / "tensorboard" / "means"
+    require_no_link(folder.root, root)
     with folder.writing():
         for old in root.glob(f"events.out.tfevents.*{_SUFFIX}"):
             old.unlink()

@@ -15,6 +15,7 @@ from d2ir_pl.image_io import ImageError, eight_bits, read_image, resized, srgb_p
 from d2ir_pl.reports.comparison import Comparison, Pair
 from d2ir_pl.reports.photos import Photos
 from d2ir_pl.results.folder import ResultFolder
+from d2ir_pl.results.guards import require_no_link
 from d2ir_pl.results.record import METRICS
 
 LARGEST = 768
@@ -43,7 +44,7 @@ def write_pictures(output: Path, comparisons: Mapping[Path, Sequence[Comparison]
         for new, tasks in comparisons.items():
             for comparison in tasks:
                 root = output / new.resolve().name if len(comparisons) > 1 else output
-                _write(root / comparison.task, comparison)
+                _write(output, root / comparison.task, comparison)
 
 
 def _require_a_place(output: Path, comparisons: Mapping[Path, Sequence[Comparison]]) -> None:
@@ -57,11 +58,12 @@ def _require_a_place(output: Path, comparisons: Mapping[Path, Sequence[Compariso
                 raise OutputError(f"--output {output} lies in the run {run}: choose another folder")
 
 
-def _write(root: Path, comparison: Comparison) -> None:
-    """Write the runs of a comparison below a folder."""
+def _write(output: Path, root: Path, comparison: Comparison) -> None:
+    """Write the runs of a comparison below a folder in that of all comparisons."""
     photos = Photos.of(comparison.base)
     for pair in comparison.pairs:
         name = pair.base.name
+        require_no_link(output, root / name)
         for old in (root / name).glob("events.out.tfevents.*"):
             old.unlink()
         with SummaryWriter(root / name) as writer:

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Literal
 
 from d2ir_pl.errors import OutputError
-from d2ir_pl.results.guards import locked, writing
+from d2ir_pl.results.guards import locked, require_no_link, writing
 from d2ir_pl.results.record import Record
 
 RESTORED = (".png", ".jpg", ".webp", ".tif")
 """Suffixes that a restored photo may have."""
+
+PLACES = ("restored", "degradation", "degraded", "uncertainty", "preview", "tensorboard")
+"""Folders inside, each of which has files under the names of images."""
 
 
 class ResultFolder:
@@ -112,18 +115,22 @@ class ResultFolder:
             for draft in (*drafts, *(self.root / "degradation").rglob("*.json.tmp")):
                 draft.unlink(missing_ok=True)
 
-    def writing(self, of_one_image: bool = False) -> AbstractContextManager[None]:
+    def writing(self, *names: str) -> AbstractContextManager[None]:
         """Make one sentence of an error inside: it says which file cannot be written.
 
         Args:
-            of_one_image: whether only files of one image are written, so that what is wrong with
-                their names concerns no other.
+            names: images, of which alone files are written, so that what is wrong with their names
+                concerns no other; none where files of all are.
 
         Raises:
             OutputError: with that sentence, in place of an OSError; an `UnwritableError` where the
-                name of one file is to blame.
+                name of one file is to blame. Before anything is written, if a link stands where a
+                folder has to be.
         """
-        return writing(self.root, of_one_image)
+        for place in PLACES:
+            for name in names or ("",):
+                require_no_link(self.root, self.root / place / name)
+        return writing(self.root, bool(names))
 
     def lock(self) -> AbstractContextManager[None]:
         """Hold the folder for this process; a crash releases it.
@@ -165,7 +172,7 @@ class ResultFolder:
 
     def claim(self, name: str) -> bool:
         """Take a name for an image by an empty record; False if another image has it."""
-        with self.writing(of_one_image=True):
+        with self.writing(name):
             try:
                 parent_made(self.json(name)).open("x").close()
             except FileExistsError:
@@ -174,7 +181,7 @@ class ResultFolder:
 
     def remove(self, name: str) -> None:
         """Remove all that is there of an image."""
-        with self.writing(of_one_image=True):
+        with self.writing(name):
             self.remove_pictures(name)
             self.remove_curves(name)
             self.json(name).unlink(missing_ok=True)
@@ -183,28 +190,28 @@ class ResultFolder:
         """Remove the pictures that are there of an image, that of its restoration first."""
         files = [self.restored_as(name, suffix) for suffix in RESTORED]
         files += [self.degraded(name), self.picture(name)]
-        with self.writing(of_one_image=True):
+        with self.writing(name):
             for file in (*files, self.uncertainty(name)):
                 file.unlink(missing_ok=True)
         self.remove_previews(name)
 
     def remove_previews(self, name: str) -> None:
         """Remove the pictures for the report that are there of an image."""
-        with self.writing(of_one_image=True):
+        with self.writing(name):
             for place in (self.preview, self.preview_restored, self.film_strip):
                 place(name).unlink(missing_ok=True)
 
     def remove_curves(self, name: str) -> None:
         """Remove the run of TensorBoard that is there of an image."""
-        with self.writing(of_one_image=True):
+        with self.writing(name):
             for file in (self.root / "tensorboard" / name).glob("events.out.tfevents.*"):
                 file.unlink(missing_ok=True)
 
     @contextmanager
-    def replacing(self, path: Path, of_one_image: bool = False) -> Iterator[Path]:
+    def replacing(self, path: Path, *names: str) -> Iterator[Path]:
         """A draft that takes the place of a file: that holds the old contents or all of the new."""
         draft = _draft_of(path)
-        with self.writing(of_one_image):
+        with self.writing(*names):
             draft.unlink(missing_ok=True)  # it may be a link that leads out of the folder
             draft.open("x").close()
             yield draft
@@ -213,9 +220,9 @@ class ResultFolder:
     def write_record(self, record: Record) -> None:
         """Write the JSON of an image."""
         text = json.dumps(asdict(record), ensure_ascii=False, indent=1)
-        with self.writing(of_one_image=True):
+        with self.writing(record.name):
             path = parent_made(self.json(record.name))
-            with self.replacing(path, of_one_image=True) as draft:
+            with self.replacing(path, record.name) as draft:
                 draft.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
     def damaged(self) -> dict[str, str]:

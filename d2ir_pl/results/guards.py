@@ -54,6 +54,22 @@ def writing(root: Path, of_one_image: bool = False) -> Iterator[None]:
         ) from error
 
 
+def require_no_link(root: Path, path: Path) -> None:
+    """Check that no folder between a root and what lies below it is a link, which leads elsewhere.
+
+    Raises:
+        OutputError: if one is.
+    """
+    for parent in (path, *path.parents):
+        if parent == root:
+            return
+        if parent.is_symlink() and parent.is_dir():
+            raise OutputError(
+                f"{parent} is a link to another folder, where nothing is written: move it away, or "
+                "choose another --output"
+            )
+
+
 def _in_the_way(where: Path, root: Path) -> bool:
     """Whether a file stands in place of a folder for all results, such as `restored`."""
     below = where.relative_to(root).parts if where.is_relative_to(root) else ()

@@ -47,7 +47,7 @@ def write_result(
         OutputError: if a file cannot be written.
     """
     name = record.name
-    with folder.writing(of_one_image=True):
+    with folder.writing(name):
         # What is left from other settings must not pass for the new record's.
         for suffix in RESTORED:
             folder.restored_as(name, suffix).unlink(missing_ok=True)
@@ -87,7 +87,7 @@ def write_previews(
     Raises:
         OutputError: if a file cannot be written.
     """
-    with folder.writing(of_one_image=True):
+    with folder.writing(name):
         # What is left from other settings must not pass for the new result's.
         folder.remove_previews(name)
         before.save(parent_made(folder.preview(name)), quality=88)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import multiprocessing
-import pickle
 import sys
+import threading
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 
 from d2ir_pl.errors import ImageError
 from d2ir_pl.image_io import Photo, read_image
+from d2ir_pl.web.photo_message import (
+    MOST_TEXT,
+    Header,
+    header_of,
+    photo_of,
+    planes_of,
+    refusal,
+)
 
 BYTES_A_PIXEL = 160
 """Bytes that decoding may take for each pixel: what is read, what comes out, and copies of both."""
@@ -20,6 +28,9 @@ SPARE = 400_000_000
 
 SECONDS = 120
 """Seconds of computing that a photo may take."""
+
+PATIENCE = 480.0
+"""Seconds that a photo may take, waiting for its turn on a busy computer included."""
 
 
 def decoded(path: Path, max_pixels: int) -> Photo:
@@ -38,22 +49,23 @@ def decoded(path: Path, max_pixels: int) -> Photo:
     process = context.Process(target=_decode, args=(path, max_pixels, sender), daemon=True)
     process.start()
     sender.close()
+    late = threading.Timer(PATIENCE, process.kill)
+    late.start()
     try:
-        found = pickle.loads(receiver.recv_bytes()) if receiver.poll(4 * SECONDS) else None
-    except EOFError:  # it has been ended
-        found = None
+        return _received(receiver, max_pixels)
+    except ImageError:
+        raise
+    # It has been ended, or sends what no reader sends.
+    except (EOFError, OSError, ValueError):
+        raise ImageError(
+            f"{path} takes more memory or time than its pixels need, or breaks the program that "
+            "reads it: export it again as a PNG file"
+        ) from None
     finally:
+        late.cancel()
         receiver.close()
         process.kill()
         process.join()
-    if isinstance(found, Photo):
-        return found
-    if isinstance(found, str):
-        raise ImageError(found)
-    raise ImageError(
-        f"{path} takes more memory or time than its pixels need, or breaks the program that reads "
-        "it: export it again as a PNG file"
-    )
 
 
 def prepare() -> None:
@@ -73,6 +85,22 @@ def _context() -> ForkServerContext | SpawnContext:
     return context
 
 
+def _received(receiver: Connection, max_pixels: int) -> Photo:
+    """The photo that a process sends.
+
+    Raises:
+        ImageError: if it refuses the photo.
+        EOFError, OSError, ValueError: if it sends no photo.
+    """
+    header = Header.read(receiver.recv_bytes(MOST_TEXT))
+    if header.refused:
+        raise ImageError(header.refused)
+    if header.height * header.width > max_pixels:
+        raise ValueError("has too many pixels")
+    parts = [receiver.recv_bytes(size) if size else b"" for size in header.sizes]
+    return photo_of(header, parts)
+
+
 def _nothing() -> None:
     """What a process does that only begins."""
 
@@ -81,13 +109,16 @@ def _decode(path: Path, max_pixels: int, results: Connection) -> None:
     """Send the photo, or the sentence that says why there is none."""
     _limit(max_pixels)
     try:
-        # Not by the way in which PyTorch sends tensors: shared memory is scarce in containers.
-        found = pickle.dumps(read_image(path, max_pixels=max_pixels))
+        photo = read_image(path, max_pixels=max_pixels)
+        header = header_of(photo)
     except ImageError as error:
-        found = pickle.dumps(str(error))
+        results.send_bytes(refusal(str(error)))
     except MemoryError:
-        found = pickle.dumps(f"{path} does not fit into memory; make it smaller")
-    results.send_bytes(found)
+        results.send_bytes(refusal(f"{path} does not fit into memory; make it smaller"))
+    else:
+        results.send_bytes(header)
+        for plane in planes_of(photo):
+            results.send_bytes(plane)
 
 
 def _limit(max_pixels: int) -> None:

@@ -12,7 +12,7 @@ from program import predict, state_of
 
 from d2ir_pl.cli import main
 from d2ir_pl.reports.page import write_report
-from d2ir_pl.results.folder import ResultFolder, parent_made
+from d2ir_pl.results.folder import PLACES, ResultFolder, parent_made
 
 WRONG: list[Any] = [
     *(None, True, -1, 1e300, 10**400, float("nan"), float("inf"), "x", "../../../x", [], {}),
@@ -128,6 +128,9 @@ BOMBS = {
     "no yaml": "a: [",
     "no text": "\x81",
     "no object": "!!python/object/apply:os.system [true]",
+    "words": "a: " + "[" * 60 + "x," * 800_000 + "]" * 60,
+    "texts": "---\n" * 400_000,
+    "surrogate": 'a: "\\ud800"',
 }
 
 
@@ -164,6 +167,25 @@ def test_links_in_a_folder_are_replaced_and_not_followed(
     assert main(["report", str(folder)]) == 0
     assert predict(run / "in", folder) in (0, 2)
     assert precious.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", [*PLACES, "restored/sub", "tensorboard/a", "tensorboard/means"])
+def test_nothing_is_written_or_removed_where_a_linked_folder_leads(
+    run: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outside, inside = tmp_path / "mine", tmp_path / "out" / name
+    outside.mkdir()
+    for kept in ("a.png", "a.json", "a.png.tmp", "b.json.tmp", "events.out.tfevents.1"):
+        (outside / kept).write_text("mine")
+    inside.parent.mkdir(parents=True)
+    inside.symlink_to(outside)
+    before = state_of(outside)
+    if name.startswith("restored"):
+        save_all(tmp_path / "in", ["sub/a.png"])
+    status = predict(tmp_path / "in" if "sub" in name else run / "in", tmp_path / "out")
+    assert status == 2
+    assert f"d2ir: {inside} is a link to another folder" in sentence(capsys)
+    assert state_of(outside) == before
 
 
 def test_pictures_are_those_of_the_photo_and_not_of_whatever_the_settings_name(

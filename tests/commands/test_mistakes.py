@@ -28,8 +28,19 @@ MISTAKES = [
     (["--config", "typo.yaml"], ["--model.sigma is not an option", "--model.sigma_y?"]),
     (
         ["--model.degradation.kernel", "k.npy", "--config", "deblur"],
-        ["--model.degradation.kernel is not an option of GaussianBlur", "give --config first"],
+        ["--model.degradation.kernel k.npy stands before --config", "Blur", "give --config first"],
     ),
+    (
+        ["--model.method", "DDRM", "--config", "d2ir.yaml"],
+        ["--model.method DDRM stands before --config ./d2ir.yaml, which sets it to D2IR", "first"],
+    ),
+    (
+        ["--model.method.steps=7", "--config=d2ir.yaml"],
+        ["--model.method.steps 7 stands before --config ./d2ir.yaml, which chooses D2IR as"],
+    ),
+    (["--config", "empty.yaml"], ["--config ./empty.yaml is empty: give a file of settings"]),
+    (["--config", "list.yaml"], ["--config ./list.yaml holds no settings: give a file of"]),
+    (["--config", "broken.yaml"], ["--config ./broken.yaml is not YAML in line 2", "give a file"]),
     (["--config", "nested.yaml"], ["--model.method.estimation.stepz is not an option of D2IR"]),
     (["--seed", "x"], ["--seed: expected int, not x"]),
     (["--data.batch_size", "two"], ["--data.batch_size: expected int, not two"]),
@@ -86,6 +97,10 @@ def test_a_mistake_is_one_sentence_before_any_work(
     (tmp_path / "nested.yaml").write_text(
         "model: {method: {class_path: D2IR, init_args: {estimation: {stepz: 3}}}}\n"
     )
+    (tmp_path / "d2ir.yaml").write_text("model: {method: D2IR}\n")
+    (tmp_path / "empty.yaml").write_text("# nothing\n")
+    (tmp_path / "list.yaml").write_text("- model\n")
+    (tmp_path / "broken.yaml").write_text("model: [\n")
     (tmp_path / "folder").mkdir()
     before = files(tmp_path)
     # The wrong option comes last, so that it wins over the right one of the same name.

@@ -17,6 +17,7 @@ from d2ir_pl.prediction.callbacks.logger_rows import LoggerRows
 from d2ir_pl.prediction.outcome import BatchResult, ImageResult
 from d2ir_pl.restoration import Step
 from d2ir_pl.results.folder import ResultFolder
+from d2ir_pl.results.guards import writing
 from d2ir_pl.results.record import METRICS
 
 
@@ -55,7 +56,6 @@ class TrajectoryLogger(SparingCallback):
         self.images_every = images_every
         self._event_files: list[EventFiles] = []
         self._rows: LoggerRows | None = None
-        self._place = ResultFolder(Path()) if folder is None else folder
         self._seen: set[tuple[str, str, int]] = set()
 
     @property
@@ -112,13 +112,14 @@ class TrajectoryLogger(SparingCallback):
     @contextmanager
     def _writing(self, names: Sequence[str]) -> Iterator[None]:
         """Write curves of some images, whose faults cost these curves alone."""
-        with self.sparing(names), self._place.writing(of_one_image=True):
+        place = writing(Path(), True) if self.folder is None else self.folder.writing(*names)
+        with self.sparing(names), place:
             yield
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         super().teardown(trainer, pl_module, stage)
         if self._rows is not None and trainer.world_size > 1:
-            with self._place.writing():
+            with writing(Path()):
                 self._rows.hand_over()
 
     @property
