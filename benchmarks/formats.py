@@ -89,9 +89,14 @@ def trial(path: Path, clean: Tensor, prior: Prior, config: str) -> Outcome:
     return Outcome(
         float(psnr(y, clean[None])),
         float(psnr(restored.restoration.x0, clean[None])),
-        restored.reasons[0].removeprefix("taken for: ") if restored.reasons else config,
+        _kinds(restored.reasons[0]) if restored.reasons else config,
         restored.opinion,
     )
+
+
+def _kinds(reason: str) -> str:
+    """What a photo was taken for, by the names of the degradations."""
+    return reason.removesuffix(")").removeprefix("taken for: ").rpartition(" (")[2]
 
 
 def line(cell: Cell, outcomes: Sequence[Outcome]) -> str:

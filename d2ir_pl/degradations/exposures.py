@@ -70,8 +70,7 @@ class Exposures(Degradation):
         self.estimated = gains is None
 
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:  # noqa: ARG002
-        if y.ndim != 5 or y.shape[1] != self.count:
-            raise ValueError(f"y must be (B, {self.count}, 3, H, W), not {tuple(y.shape)}")
+        self._require_scene(y)
         log_gain = self._known(len(y), y)
         if log_gain is None:
             log_gain = torch.stack([_log_gains((scene + 1) / 2) for scene in y])
@@ -112,6 +111,7 @@ class Exposures(Degradation):
         return phi["unclipped"]
 
     def estimate_sigma(self, y: Tensor) -> Tensor:
+        self._require_scene(y)
         return estimate_sigma(y.flatten(1, 2))
 
     def lift(self, y: Tensor, phi: Phi) -> Tensor:
@@ -152,6 +152,18 @@ class Exposures(Degradation):
                 phi["log_gain"].exp().tolist(), phi["unclipped"].tolist(), strict=True
             )
         ]
+
+    def _require_scene(self, y: Tensor) -> None:
+        if y.ndim != 5:
+            raise ValueError(
+                f"one photo is no scene of {self.count} exposures (y must be (B, {self.count}, 3, "
+                f"H, W), not {tuple(y.shape)}): --data.scenes true makes a folder a scene"
+            )
+        if y.shape[1] != self.count:
+            raise ValueError(
+                f"the scene has {y.shape[1]} photos, and count is {self.count}: restore with "
+                f"--model.degradation.count {y.shape[1]}, or Exposures(count={y.shape[1]})"
+            )
 
     def _known(self, count: int, like: Tensor) -> Tensor | None:
         if self.gains is None:

@@ -20,6 +20,18 @@ from d2ir_pl.restoration import RestorationMethod
 from d2ir_pl.restoration.configs import Setup, load, setup_settings
 from d2ir_pl.restoration.construction import Settings, concise
 
+WORDS = {
+    "Blur": "shaken, or blurred in any way",
+    "GaussianBlur": "soft",
+    "DefocusBlur": "out of focus",
+    "Light": "too dark",
+    "Fading": "faded",
+    "Jpeg": "spoiled by JPEG",
+}
+"""What the degradations are called by people."""
+
+_NOISE = "taken for: noise alone"
+
 
 @dataclass(frozen=True)
 class Proposal:
@@ -48,12 +60,13 @@ class Proposal:
     @property
     def kinds(self) -> str:
         """The names of the degradations."""
-        return " + ".join(map(_name, self.parts)) or "noise alone"
+        return " + ".join(map(_name, self.parts)) or _NOISE.removeprefix("taken for: ")
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """What the photo is taken for, and the findings that led there."""
-        return f"taken for: {self.kinds}", *self.sentences
+        words = ", ".join(WORDS.get(_name(part), _name(part)) for part in self.parts)
+        return f"taken for: {words} ({self.kinds})" if words else _NOISE, *self.sentences
 
     @property
     def degradation(self) -> Degradation:

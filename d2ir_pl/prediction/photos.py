@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from functools import partial
@@ -10,7 +12,8 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities.combined_loader import CombinedLoader
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
-from d2ir_pl.errors import InputError, OutputError, UsageError
+from d2ir_pl.errors import ImageError, InputError, OutputError, UsageError
+from d2ir_pl.image_io.reading import image_size
 from d2ir_pl.inputs.finding import group_by_size
 from d2ir_pl.inputs.items import Item
 from d2ir_pl.inputs.names import possible_names
@@ -39,6 +42,10 @@ class Photos(ABC):
     @abstractmethod
     def names(self) -> list[str]:
         """The names of the photos that the run is about, once it has ended."""
+
+    def pixels(self) -> int:
+        """The pixels of all photos to restore, as far as their files tell before they are read."""
+        return 0
 
     @abstractmethod
     def left_out(self) -> str:
@@ -91,6 +98,14 @@ class FoundPhotos(Photos):
 
     def names(self) -> list[str]:
         return [item.name for item in self.data.items if item.name not in self._beyond]
+
+    def pixels(self) -> int:
+        total = 0
+        for item in self.data.pending:
+            if item.name not in self._beyond:
+                with contextlib.suppress(ImageError):
+                    total += math.prod(image_size(item.path))
+        return total
 
     def left_out(self) -> str:
         if not self._beyond:

@@ -25,6 +25,7 @@ from d2ir_pl.prediction.callbacks import (
     StopSignals,
     TrajectoryLogger,
 )
+from d2ir_pl.prediction.callbacks.progress import in_time, usual_seconds
 from d2ir_pl.prediction.data import RestorationDataModule
 from d2ir_pl.prediction.fingerprint import settings_fingerprint
 from d2ir_pl.prediction.module import RestorationModule
@@ -39,6 +40,9 @@ from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.pictures import sweep_pictures
 from d2ir_pl.results.record import METRICS, Record, means
 from d2ir_pl.results.settings import log_settings
+
+LARGE = 6_000_000
+"""Pixels of all photos from which it is said at once how long a CPU will take for them."""
 
 TERMINATED = 143
 """The exit status of a program that SIGTERM has ended, 128 and the number of the signal."""
@@ -163,6 +167,12 @@ def _announce(
 ) -> None:
     if photos.skipped and settings.progress == "auto":
         console.print(f"{photos.skipped} of {photos.found} images are complete: skipped")
+    on_cpu = trainer.strategy.root_device.type == "cpu"
+    pixels = photos.pixels() if settings.progress == "auto" and on_cpu else 0
+    if pixels >= LARGE:
+        count = f"{photos.count} photos have" if photos.count != 1 else "the photo has"
+        usual = f"about {in_time(usual_seconds(pixels))} on this computer"
+        say(console, f"{count} {pixels / 1e6:.0f} megapixels: {usual}")
     asked, device = settings.config["trainer"]["precision"], trainer.strategy.root_device
     if photos.pending and (warning := slow_precision(asked, str(trainer.precision), device)):
         say(console, warning)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,9 @@ LONGEST_STRIP = 4096
 DETAILED = 200
 """Photos that are shown with all their pictures; of further ones the table has the numbers."""
 
-COLUMNS = ["photo", "status", "width", "height", "noise", "residual / noise", "PSNR dB", "gain dB"]
-COLUMNS += ["SSIM", "evaluations", "seconds"]
+COLUMNS = ["width", "height", "noise", "PSNR dB", "gain dB", "SSIM", "seconds"]
+"""Numbers in the table, of which those are left out that no photo has; the others are among the
+details of each photo."""
 
 
 @dataclass(frozen=True)
@@ -116,11 +117,18 @@ def write_report(folder: ResultFolder, detailed: int = DETAILED) -> Path:
     restored = [r for r in records if r.status == "restored"]
     shown = enumerate(restored[:detailed])
     articles = {r.name: _article(folder, r, f"photo-{i}") for i, r in shown}
+    rows = [_row(record, articles.get(record.name)) for record in records]
+    kept = [any(row.cells[i].text for row in rows) for i in range(len(COLUMNS))]
+    columns = [name for name, some in zip(COLUMNS, kept, strict=True) if some]
+    rows = [
+        replace(row, cells=[cell for cell, some in zip(row.cells, kept, strict=True) if some])
+        for row in rows
+    ]
     page = _template().render(
         title=f"Restored photos: {folder.root.resolve().name}",
         summary=_summary(records),
-        columns=COLUMNS,
-        rows=[_row(record, articles.get(record.name)) for record in records],
+        columns=["photo", "status", *columns],
+        rows=rows,
         articles=list(articles.values()),
         left_out=len(restored) - len(articles),
         settings=_settings(folder.config),
@@ -168,11 +176,9 @@ def _row(record: Record, article: Article | None) -> Row:
         (record.width, "d"),
         (record.height, "d"),
         (record.sigma_y, ".4f"),
-        (record.residual_over_sigma, ".2f"),
         (record.psnr, ".2f"),
         (record.gain, "+.2f"),
         (record.ssim, ".3f"),
-        (record.nfe, "d"),
         (record.seconds, ".1f"),
     )
     failed = record.status == "failed"

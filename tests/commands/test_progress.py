@@ -104,8 +104,9 @@ def test_a_line_a_minute_says_what_is_left_where_there_is_no_terminal(
 def test_a_large_photo_is_announced_with_the_time_that_it_takes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("d2ir_pl.prediction.callbacks.progress.LARGE", 24 * 32)
-    inputs = save_all(tmp_path / "in", ["a.png"])
-    assert predict(inputs, tmp_path / "out") == 0
-    first = capsys.readouterr().err.splitlines()[0]
-    assert re.fullmatch(r"a has 0 megapixels: about \d+ s on this computer", first)
+    monkeypatch.setattr("d2ir_pl.prediction.run.LARGE", 24 * 32)
+    for names, what in ((["a.png"], "the photo has"), (["a.png", "b.png"], "2 photos have")):
+        inputs = save_all(tmp_path / f"in{len(names)}", names)
+        assert predict(inputs, tmp_path / f"out{len(names)}") == 0
+        first = capsys.readouterr().err.splitlines()[0]
+        assert re.fullmatch(rf"{what} 0 megapixels: about \d+ s on this computer", first)

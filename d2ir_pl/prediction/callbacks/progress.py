@@ -26,9 +26,6 @@ STAGES_IN_WORDS = {"estimation": "step", "latent": "refining"}
 EVERY = 60.0
 """Seconds between two lines about the time left, where there is no terminal."""
 
-LARGE = 6_000_000
-"""Pixels from which a photo is announced with the time that it will take."""
-
 SECONDS_A_PIXEL = 1e-4
 """Seconds a pixel on two CPU cores: 20 minutes for 12 megapixels."""
 
@@ -56,8 +53,7 @@ def usual_seconds(pixels: int) -> float:
 class RestorationProgress(SparingCallback):
     """A bar with the image, its step and the time left; where there is no terminal, plain lines.
 
-    There is one line an image then, and one a minute about the time left. A large photo on a CPU is
-    announced with the time that it will take.
+    There is one line an image then, and one a minute about the time left.
 
     Images that failed are named in the summary of the run.
 
@@ -80,12 +76,10 @@ class RestorationProgress(SparingCallback):
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._begun = self._said = time.monotonic()
-        self._seconds, self._pixels, self._on_cpu = 0.0, 0, False
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_predict_start(trainer, pl_module)
         self._silent = trainer.global_rank > 0
-        self._on_cpu = trainer.strategy.root_device.type == "cpu"
         loader = trainer.predict_dataloaders
         if self.total is None:
             self.total = _images(trainer)
@@ -102,21 +96,6 @@ class RestorationProgress(SparingCallback):
             self._task = self._bar.add_task("starting", total=self.total)
             self._bar.start()
         self._begun = self._said = time.monotonic()
-
-    def begin(self) -> None:
-        for item in self.items:
-            height, width = self.photos[item.name].pixels.shape[-2:]
-            with self.sparing([]):
-                if height * width >= LARGE and self._on_cpu:
-                    seconds = height * width * self._pace(height * width)
-                    self._line(
-                        f"{item.name} has {height * width / 1e6:.0f} megapixels: about "
-                        f"{in_time(seconds)} on this computer"
-                    )
-
-    def _pace(self, pixels: int) -> float:
-        """Seconds that a pixel takes: of the photos that are done, or on a usual computer."""
-        return self._seconds / self._pixels if self._pixels >= pixels / 10 else usual_seconds(1)
 
     def observe(self, step: Step) -> None:
         with self.sparing([]):
@@ -149,9 +128,6 @@ class RestorationProgress(SparingCallback):
         self._line(f"{done / self.total:.0%} done, about {in_time(left)} left")
 
     def finish(self, result: BatchResult) -> None:
-        for image in result.results:
-            self._seconds += image.seconds
-            self._pixels += image.x0.shape[-2] * image.x0.shape[-1]
         for number, image in enumerate(result.results, self.done + 1):
             with self.sparing([]):
                 self._line(f"restored {number}{self._of('/')}: {_account(image)}")
@@ -189,6 +165,7 @@ def _account(image: ImageResult) -> str:
     scores, gain = image.scores, ""
     if "psnr" in scores and "input_psnr" in scores:
         gain = f", PSNR {scores['input_psnr']:.2f} -> {scores['psnr']:.2f} dB"
-    remarks = (*image.sample.photo.notes, *image.notes, *image.reasons[:1])
+    reason = [reason.partition(" (")[0] for reason in image.reasons[:1]]
+    remarks = (*image.sample.photo.notes, *image.notes, *reason)
     notes = "".join(f" ({remark})" for remark in remarks)
     return f"{image.name} in {image.seconds:.1f} s{gain}{notes}"

@@ -111,9 +111,11 @@ def test_the_share_is_that_of_the_values_below_white() -> None:
 
 
 def test_a_y_of_another_number_of_exposures_is_refused() -> None:
-    for shape in ((1, 3, 8, 8), (1, 2, 3, 8, 8)):
-        with pytest.raises(ValueError, match=r"B, 3, 3, H, W"):
+    for shape, message in (((1, 3, 8, 8), "scenes true"), ((1, 2, 3, 8, 8), "count 2")):
+        with pytest.raises(ValueError, match=message):
             Exposures(3).init(torch.zeros(shape), torch.zeros(1))
+        with pytest.raises(ValueError, match=message):  # which is asked for first
+            Exposures(3).estimate_sigma(torch.zeros(shape))
 
 
 @pytest.mark.parametrize(
