@@ -161,8 +161,12 @@ def require(
     Raises:
         ValueError: if the value is outside the range, or is not a number.
     """
-    if low <= value <= high and above < value < below:
-        return
+    try:
+        if low <= value <= high and above < value < below:
+            return
+        shown, kind = str(value), ""
+    except (TypeError, ValueError, RuntimeError):  # from Python, anything may be given
+        shown, kind = f"{value!r:.60}", "a number "
     bounds = [
         f"{text} {bound:g}"
         for text, bound in (
@@ -174,4 +178,4 @@ def require(
         if math.isfinite(bound)
     ]
     end = f", {remedy}" if remedy else ""
-    raise ValueError(f"{name} {value} must be {' and '.join(bounds)}{end}")
+    raise ValueError(f"{name} {shown} must be {kind}{' and '.join(bounds)}{end}")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from d2ir_pl.api.arguments import check_types
 from d2ir_pl.api.restored import Restored
 from d2ir_pl.api.task import Task, loaded
 from d2ir_pl.batches.amount import Amount
@@ -150,11 +151,12 @@ def restore(
         InputError: if there is no config of the given name, or `start` holds no parameters, or
             those of another degradation.
         PriorError: if the prior cannot be loaded.
-        UsageError: if the degradation, the method or the prior is of a wrong type.
+        UsageError: if an argument is of a wrong type.
         ValueError: if the method does not fit the degradation, if a label is given for a loaded
             prior, or if a number is out of range.
         RestorationError: if an image cannot be restored; its `restored` holds the others.
     """
+    check_types(locals())
     if sigma_y is not None:
         require("sigma_y", sigma_y, 0, below=1)
     require("batch_size", batch_size, 1)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from d2ir_pl.api.arguments import where_it_is
 from d2ir_pl.batches.plan import Plan, Start
 from d2ir_pl.degradations import Degradation, Exposures, GaussianBlur
 from d2ir_pl.degradations.saved import SavedPhi
@@ -74,7 +75,11 @@ class Task:
             raise UsageError(f"method must be a method such as D2IR(), not {_kind(method)}")
         samples, opinion = 1, False
         if isinstance(degradation, str):
-            model = configs.shipped_model(degradation)
+            try:
+                model = configs.shipped_model(degradation)
+            except InputError as error:
+                made = where_it_is(degradation)
+                raise InputError(f"{error}" + (f"; or {made}" if made else "")) from None
             samples = int(model.get("num_samples", 1))
             chosen = model.get("degradation") == "auto"
             opinion = bool(model.get("second_opinion", chosen))
@@ -152,4 +157,6 @@ def _kind(value: object) -> str:
     """What a value is, in a sentence."""
     if isinstance(value, type):
         return f"the class {value.__name__}: call it"
-    return f"{value!r}" if isinstance(value, str) else type(value).__name__
+    if not isinstance(value, str):
+        return type(value).__name__
+    return f"{value!r:.60}" + (f": {made}" if (made := where_it_is(value)) else "")

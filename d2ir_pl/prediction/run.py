@@ -139,7 +139,9 @@ def run(
         if settings.tensorboard:
             write_session(folder, records)
         _log_means(trainer.loggers, records, curves.steps)
-        status = report_summary(folder, names, photos.skipped, console, photos.left_out())
+        status = report_summary(
+            folder, names, photos.skipped, console, photos.left_out(), terminated
+        )
         return TERMINATED if terminated else status
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import jinja2
 from markupsafe import Markup
+from PIL.Image import Image
 
 from d2ir_pl.errors import OutputError
 from d2ir_pl.reports.chart import loss_chart
@@ -55,7 +56,6 @@ class Article:
         warnings: sentences that the owner of the photo should know.
         reasons: why the photo was restored as it was.
         restored: the restored picture.
-        thumbnail: the same for the table.
         before: the photo as it came in.
         strip: estimates of the image along the way.
         degradation: the estimated degradation, such as a kernel.
@@ -70,7 +70,6 @@ class Article:
     warnings: list[str]
     reasons: list[str]
     restored: str
-    thumbnail: str
     before: str
     strip: str
     degradation: str
@@ -89,14 +88,16 @@ class Row:
         status: what became of it.
         failed: whether it could not be restored.
         cells: its numbers, in the order of `COLUMNS`.
-        article: where its pictures are shown; None for those that have none.
+        anchor: identifier of the article that shows its pictures; empty where there is none.
+        thumbnail: the restored picture, as `Article` has it.
     """
 
     name: str
     status: str
     failed: bool
     cells: list[Cell]
-    article: Article | None
+    anchor: str
+    thumbnail: str
 
 
 def write_report(folder: ResultFolder, detailed: int = DETAILED) -> Path:
@@ -115,25 +116,25 @@ def write_report(folder: ResultFolder, detailed: int = DETAILED) -> Path:
             f"{folder.root} holds no results{_why(folder)}: name the --output of a run"
         )
     restored = [r for r in records if r.status == "restored"]
-    shown = enumerate(restored[:detailed])
-    articles = {r.name: _article(folder, r, f"photo-{i}") for i, r in shown}
-    rows = [_row(record, articles.get(record.name)) for record in records]
+    anchors = {record.name: f"photo-{i}" for i, record in enumerate(restored[:detailed])}
+    rows = [_row(folder, record, anchors.get(record.name, "")) for record in records]
     kept = [any(row.cells[i].text for row in rows) for i in range(len(COLUMNS))]
     columns = [name for name, some in zip(COLUMNS, kept, strict=True) if some]
     rows = [
         replace(row, cells=[cell for cell, some in zip(row.cells, kept, strict=True) if some])
         for row in rows
     ]
-    page = _template().render(
+    # Pictures are read when their turn comes: those of all photos would take much memory.
+    parts = _template().generate(
         title=f"Restored photos: {folder.root.resolve().name}",
         summary=_summary(records),
         columns=["photo", "status", *columns],
         rows=rows,
-        articles=list(articles.values()),
-        left_out=len(restored) - len(articles),
+        articles=(_article(folder, name, anchor) for name, anchor in anchors.items()),
+        left_out=len(restored) - len(anchors),
         settings=_settings(folder.config),
     )
-    folder.write_page(page)
+    folder.write_page(parts)
     return folder.report
 
 
@@ -171,7 +172,7 @@ def _summary(records: Sequence[Record]) -> str:
     return text + (f" {warned} with a warning." if warned else "")
 
 
-def _row(record: Record, article: Article | None) -> Row:
+def _row(folder: ResultFolder, record: Record, anchor: str) -> Row:
     values = (
         (record.width, "d"),
         (record.height, "d"),
@@ -187,20 +188,24 @@ def _row(record: Record, article: Article | None) -> Row:
         f"failed: {record.reason}" if failed else record.status,
         failed,
         [Cell(value, _formatted(value, form)) for value, form in values],
-        article,
+        anchor,
+        data_uri(_restored(folder, record.name), THUMBNAIL) if anchor else "",
     )
 
 
-def _article(folder: ResultFolder, record: Record, anchor: str) -> Article:
-    name = record.name
-    restored = read_picture(folder.preview_restored(name)) or read_picture(folder.restored(name))
+def _restored(folder: ResultFolder, name: str) -> Image | None:
+    """The restored picture in sRGB."""
+    return read_picture(folder.preview_restored(name)) or read_picture(folder.restored(name))
+
+
+def _article(folder: ResultFolder, name: str, anchor: str) -> Article:
+    record = folder.read(name) or Record(name, "restored", "", "")
     return Article(
         name,
         anchor,
         warnings(record),
         record.reasons,
-        restored=data_uri(restored, LARGEST),
-        thumbnail=data_uri(restored, THUMBNAIL),
+        restored=data_uri(_restored(folder, name), LARGEST),
         before=data_uri(read_picture(folder.preview(name)), LARGEST),
         strip=data_uri(read_picture(folder.film_strip(name)), LONGEST_STRIP),
         degradation=data_uri(read_picture(folder.picture(name)), LARGEST, "png"),

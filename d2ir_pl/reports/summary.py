@@ -15,7 +15,12 @@ _NAMED = 3
 
 
 def report_summary(
-    folder: ResultFolder, names: Sequence[str], skipped: int, console: Console, limit: str = ""
+    folder: ResultFolder,
+    names: Sequence[str],
+    skipped: int,
+    console: Console,
+    limit: str = "",
+    stopped: bool = False,
 ) -> int:
     """Say what became of all images, and return the exit status.
 
@@ -25,6 +30,7 @@ def report_summary(
         skipped: number of inputs that were complete before.
         console: terminal in which it is said.
         limit: sentence about the inputs that a limit left out; empty if there are none.
+        stopped: whether the run was asked to end before all were done.
 
     Returns:
         0, or 1 if an image has no result.
@@ -38,7 +44,10 @@ def report_summary(
     counts = [f"{len(complete) - skipped} restored"]
     if skipped:
         counts.append(f"{skipped} skipped (complete already)")
-    counts.append(f"{len(failed) + len(missing)} failed")
+    if failed or not stopped:
+        counts.append(f"{len(failed) + (0 if stopped else len(missing))} failed")
+    if missing and stopped:
+        counts.append(f"{len(missing)} left")
     say(console, f"{', '.join(counts)}; results in {folder.root}")
     if scores := means(complete, ("input_psnr", "psnr", "ssim")):
         which = f" of all {len(complete)}, those skipped included:" if skipped else ""
@@ -48,7 +57,9 @@ def report_summary(
         )
     for line in _failures(failed):
         say(console, f"failed: {line}")
-    if missing:
+    if missing and stopped:
+        say(console, "stopped before the end: the same command does the rest")
+    elif missing:
         images = "1 image has" if len(missing) == 1 else f"{len(missing)} images have"
         shown = ", ".join([*missing[:_NAMED], *(["..."] if len(missing) > _NAMED else [])])
         say(console, f"failed: {images} no result ({shown}): run the same command again")

@@ -242,8 +242,8 @@ class ResultFolder:
         return found
 
     def records(self, names: Iterable[str]) -> list[Record]:
-        """The records of the images that have one."""
-        return [r for r in map(self.read, names) if r is not None]
+        """The records of the images that have one, as `Record.brief` has them."""
+        return [record.brief for record in map(self.read, names) if record is not None]
 
     def names(self) -> list[str]:
         """The names of all images that have a record, in their order.
@@ -268,14 +268,17 @@ class ResultFolder:
         with self.replacing(self.config) as draft:
             draft.write_text(text, encoding="utf-8")
 
-    def write_page(self, page: str) -> None:
-        """Write `report.html`."""
-        with self.replacing(self.report) as draft:
-            draft.write_text(page, encoding="utf-8", errors="backslashreplace")
+    def write_page(self, parts: Iterable[str]) -> None:
+        """Write `report.html`, of which no more than a part is in memory."""
+        with (
+            self.replacing(self.report) as draft,
+            draft.open("w", encoding="utf-8", errors="backslashreplace") as file,
+        ):
+            file.writelines(parts)
 
-    def write_metrics(self) -> list[Record]:
-        """Rebuild `metrics.csv` from all records in the folder, and return them."""
-        records = self.records(self.names())
+    def write_metrics(self) -> None:
+        """Rebuild `metrics.csv` from all records in the folder."""
+        records = (r for r in map(self.read, self.names()) if r is not None)
         with (
             self.replacing(self.metrics) as draft,
             draft.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
@@ -283,7 +286,6 @@ class ResultFolder:
             writer = csv.DictWriter(file, list(Record("", "restored", "", "").row()))
             writer.writeheader()
             writer.writerows(r.row() for r in records)
-        return records
 
 
 def parent_made(path: Path) -> Path:

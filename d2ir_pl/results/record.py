@@ -120,6 +120,13 @@ class Record:
         """
         return replace(checked(cls, read_json(path)), name=name)
 
+    @property
+    def brief(self) -> Record:
+        """The same without its tables and curves, of which a run of many photos has too many."""
+        single = {name: value for name, value in self.phi.items() if isinstance(value, int | float)}
+        none: dict[str, Any] = {"losses": {}, "degradation": {}, "kernel": {}, "true_phi": None}
+        return replace(self, phi=single, trace="", **none)
+
     def row(self) -> dict[str, Any]:
         """The image's row of `metrics.csv`."""
         row: dict[str, Any] = {"name": self.name, "status": self.status, "reason": self.reason}

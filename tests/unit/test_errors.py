@@ -17,10 +17,12 @@ from d2ir_pl.errors import InputError, UserError, naming, require
         (9, {"low": 1, "high": 8}, "steps 9 must be at least 1 and at most 8"),
         (math.nan, {"low": 1}, "steps nan must be at least 1"),
         (-1, {"low": 0, "remedy": "such as 0.03"}, "steps -1 must be at least 0, such as 0.03"),
+        ("two", {"low": 1}, "steps 'two' must be a number at least 1"),
+        (None, {"low": 1}, "steps None must be a number at least 1"),
     ],
 )
 def test_what_lies_outside_its_range_is_said(
-    value: float, bounds: dict[str, Any], message: str
+    value: Any, bounds: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011
         require("steps", value, **bounds)
