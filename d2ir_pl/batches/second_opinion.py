@@ -109,8 +109,8 @@ def _objection(attempted: Attempted, observation: Observation, plan: Plan, shake
     image = r.x0.to(shown)
     if observation.observed is not None:  # nothing is known of the other pixels
         image = torch.where(observation.observed == 1, image, shown)
-    noise_alone = isinstance(plan.degradation, Identity) and not observation.sample.photo.codec
-    return objection(shown.clamp(-1, 1), image, float(r.sigma_y), noise_alone, shaken)
+    noise_alone, codec = isinstance(plan.degradation, Identity), observation.sample.photo.codec
+    return objection(shown.clamp(-1, 1), image, float(r.sigma_y), noise_alone, shaken, codec)
 
 
 def _is_shaken(first: Restoration, plan: Plan) -> bool:

@@ -86,6 +86,8 @@ noise, to which the weights were fitted (docs/experiments.md)."""
 AS_SOFT, COLOURED_AND_SOFT = 0.9, 3.0
 """Width of a photo's edges, in units of that by which its noise was smoothed, from which a camera
 has smoothed both, and the odds from which such noise is doubted: its rounded rest is uneven."""
+SHARP = 0.5
+"""The same width below which what seems to be coarse noise is doubted as white noise is."""
 
 HELPFUL = {"clipped": -6.5, "aside": -0.57, "dense": -0.09, "texture": 0.09}
 """Evidence about sharpened images that are nearer to the truth than their photos, in the mean."""
@@ -151,7 +153,12 @@ def log_odds(found: Sharpening | Smoothing, moved: bool = False) -> float:
 
 
 def objection(
-    photo: Tensor, image: Tensor, sigma_y: float, noise_alone: bool, moved: bool = False
+    photo: Tensor,
+    image: Tensor,
+    sigma_y: float,
+    noise_alone: bool,
+    moved: bool = False,
+    codec: str = "",
 ) -> str:
     """Why an image should not take the place of its photo; empty where it may.
 
@@ -162,15 +169,18 @@ def objection(
         noise_alone: whether noise is all that was undone. What else removes detail, such as the
             rounding of a JPEG that is undone, is not judged.
         moved: whether a shake was undone, see `log_odds`.
+        codec: lossy format of its file, as `Photo` has it. Its rounding is no noise, and what is
+            taken for that counts as texture only if it is coarse and the edges are sharp.
     """
-    if noise_alone and 0 < _rms(image - photo) < LEVEL:
+    if noise_alone and not codec and 0 < _rms(image - photo) < LEVEL:
         return UNSEEN
     found = evidence(photo, image, sigma_y)
     if found is None:
         return ""
     odds = log_odds(found, moved)
     if isinstance(found, Smoothing):
-        return REMOVED if noise_alone and odds > _allowed(photo.float(), odds) else ""
+        doubted = noise_alone and odds > 0 and odds > _allowed(photo.float(), bool(codec))
+        return REMOVED if doubted else ""
     if odds <= 0:
         return ""
     weights = WEIGHTS[Sharpening]
@@ -180,13 +190,17 @@ def objection(
     return WORDS[max(parts, key=parts.__getitem__)]
 
 
-def _allowed(photo: Tensor, odds: float) -> float:
-    """Odds up to which the removal of a photo's noise is not doubted, looked at if they are bad."""
-    spectrum = read_spectrum(photo) if odds > 0 else None
+def _allowed(photo: Tensor, compressed: bool) -> float:
+    """Odds up to which the removal of a photo's noise is not doubted."""
+    spectrum = read_spectrum(photo)
     if spectrum is None or not spectrum.coloured:
+        return math.inf if compressed else 0.0
+    width = edge_widths(photo[0].cpu()).typical
+    if width < SHARP * spectrum.width:
         return 0.0
-    soft = edge_widths(photo[0].cpu()).typical >= AS_SOFT * spectrum.width
-    return COLOURED_AND_SOFT if soft else COLOURED
+    if compressed:
+        return math.inf
+    return COLOURED_AND_SOFT if width >= AS_SOFT * spectrum.width else COLOURED
 
 
 def _bands(image: Tensor) -> list[Tensor]:

@@ -28,7 +28,7 @@ LIGHT_WEIGHTS = (0.66, 1.47, 0.83, -4.25)
 # What an even ground with points of light on it has: the logarithm of the 90th over the 10th
 # percentile of the medians of its blocks at most, and that of its brightest thousandth over the
 # former at least (docs/experiments.md).
-EVEN, POINTS = 0.6, 1.5
+EVEN, POINTS = 0.7, 1.5
 BLOCK = 16
 # Least intensity that is told from black: a third of a level of 8 bits.
 DARKEST = 1 / 765

@@ -108,15 +108,17 @@ def read_spectrum(
         powers, tones = powers[full], tones[full]
     level, finest = (_amplitude(powers, band, tones) for band in (MIDDLE, FINEST))
     finest = math.sqrt(max(finest**2 - ROUNDING**2, LEAST_FINE**2))
-    return _spectrum(powers, min(level, STEEPEST * finest))
+    uneven = (_unevenness(powers, MIDDLE) + _unevenness(powers, FINEST)) / 2
+    return _spectrum(powers, min(level, STEEPEST * finest), uneven)
 
 
-def _spectrum(powers: Tensor, level: float) -> NoiseSpectrum:
+def _spectrum(powers: Tensor, level: float, uneven: float = math.inf) -> NoiseSpectrum:
     """A spectrum of the shape that the blocks with the least power have.
 
     Args:
         powers: `(M, 3, BLOCK, BLOCK)` squared coefficients of blocks.
         level: amplitude of the luminance in the middle band.
+        uneven: as the spectrum has it.
     """
     radius = _radius(powers)
     middle = powers[:, 0][:, _within(radius, MIDDLE)].mean(1)
@@ -130,7 +132,7 @@ def _spectrum(powers: Tensor, level: float) -> NoiseSpectrum:
     )
     found = NoiseSpectrum(power)
     luminance = (level / max(found.level, 1e-9)) ** 2 * power[:1]
-    return NoiseSpectrum(torch.cat([luminance, power[1:]]).clamp_max(level**2))
+    return NoiseSpectrum(torch.cat([luminance, power[1:]]).clamp_max(level**2), uneven)
 
 
 def _amplitudes(powers: Tensor, band: tuple[int, int], expected: Tensor) -> Tensor:
@@ -145,6 +147,14 @@ def _amplitudes(powers: Tensor, band: tuple[int, int], expected: Tensor) -> Tens
     blocks = powers[:, 0][:, inside].mean(1) / expected.square()
     lowest = torch.stack([tone.quantile(QUANTILE) for tone in blocks.tensor_split(TONES)])
     return (lowest / _quantile_of_mean_square(int(_REDUNDANCY * int(inside.sum())))).sqrt()
+
+
+def _unevenness(powers: Tensor, band: tuple[int, int]) -> float:
+    """Logarithm of the median over the least power of the luminance's blocks, mean of the tones."""
+    blocks = powers[:, 0][:, _within(_radius(powers), band)].mean(1).clamp_min(1e-12)
+    tones = blocks.tensor_split(TONES)
+    ratios = [tone.quantile(0.5) / tone.quantile(QUANTILE) for tone in tones]
+    return float(torch.stack(ratios).log().mean())
 
 
 def _amplitude(powers: Tensor, band: tuple[int, int], tones: Tensor) -> float:

@@ -20,6 +20,13 @@ RADII = 24
 # Chosen on simulated camera photos with known noise and on sound ones (docs/experiments.md).
 FALL = 2.2
 """Fall of the amplitude from the middle to the high frequencies above which noise is coloured."""
+SLIGHT = 1.25
+"""The same where the noise is alike all over the photo and in the colours: cameras leave that."""
+ALIKE = 0.75
+"""`NoiseSpectrum.uneven` below which a photo is full of noise; more of it tells nothing, because a
+photo may be flat beside what is not."""
+COLOURFUL = 0.4
+"""Coarse noise of the colours, in units of that of the luminance, above which it is no texture."""
 EVEN = 1.4
 """Fall of the amplitude from the middle to the finest frequencies below which it is that of noise:
 texture falls more."""
@@ -38,9 +45,12 @@ class NoiseSpectrum:
     Args:
         power: `(3, RADII)` variance in the units of the image's square, at spatial frequencies of
             radius k / (2 BLOCK) cycles a pixel; constant and equal for white noise.
+        uneven: logarithm of the median over the least power of the blocks that it was read off: 0.4
+            to 0.8 where they hold noise alone, and more where some hold texture.
     """
 
     power: Tensor
+    uneven: float = math.inf
 
     @property
     def level(self) -> float:
@@ -49,8 +59,14 @@ class NoiseSpectrum:
 
     @property
     def coloured(self) -> bool:
-        """Whether the noise is not white: its luminance falls toward high frequencies."""
-        return self.level > FALL * math.sqrt(float(self.power[0, slice(*HIGH)].mean()))
+        """Whether the noise is not white: its luminance falls toward high frequencies.
+
+        Texture falls as well, but less of it is seen in the colours, and it is seldom as even.
+        """
+        fall = self.level / math.sqrt(max(float(self.power[0, slice(*HIGH)].mean()), 1e-12))
+        colours = math.sqrt(float(self.power[1:, slice(*MIDDLE)].mean()))
+        alike = self.uneven < ALIKE and colours > COLOURFUL * self.level
+        return fall > (SLIGHT if alike else FALL)
 
     @property
     def even(self) -> bool:
@@ -101,11 +117,11 @@ class NoiseSpectrum:
         below = radius.long()
         share = radius - below
         power = (1 - share) * self.power[:, below] + share * self.power[:, below + 1]
-        return NoiseSpectrum(power / 4)
+        return NoiseSpectrum(power / 4, self.uneven)
 
     def scaled(self, factor: float) -> NoiseSpectrum:
         """The spectrum of the noise times a factor."""
-        return NoiseSpectrum(factor**2 * self.power)
+        return NoiseSpectrum(factor**2 * self.power, self.uneven)
 
 
 def complement(power: Tensor, sigma: float, white: Tensor) -> Tensor:

@@ -69,6 +69,29 @@ def test_coloured_noise_is_found(size: tuple[int, int], factor: float) -> None:
     assert found.sigma(*size) == pytest.approx(truth.sigma(*size), rel=0.3)
 
 
+def test_a_slight_fall_is_that_of_noise_where_colours_and_all_parts_have_it() -> None:
+    radius = torch.arange(RADII) / 32
+    slight = 0.08**2 * torch.exp(-((2 * math.pi * 0.36 * radius) ** 2))
+    truth = NoiseSpectrum(slight * torch.tensor([[1.0], [0.5], [0.5]]))
+    noise = shaped(truth, 192, 192)
+    half = torch.ones(1, 1, 192, 192)
+    half[..., 96:] = 0.1
+    grey = noise.mean(1, keepdim=True).expand_as(noise)
+    found = [read_spectrum((0.1 + y).clamp(-1, 1)) for y in (noise, noise * half, grey)]
+    assert [s is not None and s.coloured for s in found] == [True, False, False]
+    for spectrum, alike in zip(found, (True, False, True), strict=True):
+        assert spectrum is not None
+        assert (spectrum.uneven < 0.75) == alike
+
+
+def test_noise_in_the_luminance_alone_is_shared() -> None:
+    white = 0.1 * normal(1, 3, 160, 160)
+    for noise, shared in ((white[:, :1].expand_as(white), True), (white, False)):
+        found = read_spectrum((0.1 + noise).clamp(-1, 1))
+        assert found is not None
+        assert found.shared == shared
+
+
 @pytest.mark.parametrize("sigma", [0.03, 0.2])
 def test_white_noise_is_white(sigma: float) -> None:
     found = read_spectrum(0.1 + sigma * normal(1, 3, 160, 200))
