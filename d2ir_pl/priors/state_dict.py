@@ -10,11 +10,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
 from torch import Tensor, nn
 
 _NESTED = ("ema", "ema_state_dict", "state_dict", "model_state_dict", "model", "module")
 """Keys under which training programs keep weights beside other things, averages first."""
+
+_SMALL = 2**28
+"""Bytes of a file that is read as a whole."""
 
 _SHOWN = 5
 """Keys of a file that are named at most."""
@@ -47,8 +50,12 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     """
     if path.suffix == ".safetensors":
         try:
-            # These tensors are the file itself, which may be written to later: they are copied.
-            return {k: v.to(torch.float32, copy=True) for k, v in load_file(path).items()}
+            # The sizes of tensors that `load_file` gives are never freed (safetensors 0.8.0), which
+            # a page notices that loads the prior a thousand times; a large file is read once.
+            small = path.stat().st_size < _SMALL
+            found = load(path.read_bytes()) if small else load_file(path)
+            # These tensors may be the file itself, which may be written to later: they are copied.
+            return {name: tensor.to(torch.float32, copy=True) for name, tensor in found.items()}
         except (SafetensorError, OSError) as error:
             phrase = foreign_file(path) or f"cannot be read ({first_line(error)})"
             raise UnusableWeightsError(phrase) from None
