@@ -1,6 +1,7 @@
 import itertools
 import json
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from d2ir_pl.priors import NetworkPrior, Prior, PriorError, UNetFlags, load_prior
 from d2ir_pl.priors.memory import AllocationCounter
 from d2ir_pl.priors.registry import EMBEDDED, prior_file, prior_files
+from d2ir_pl.priors.state_dict import read_state_dict
 from d2ir_pl.priors.unet import Attention, FusedAttention
 
 TINY = UNetFlags(
@@ -414,3 +416,12 @@ def test_the_prior_of_the_documentation_predicts_and_restores() -> None:
     assert torch.allclose(found["GreyPrior"]().eps(x_t, 300), expected, atol=1e-6)
     assert found["result"].x0.shape == (1, 3, 48, 64)
     assert found["result"].nfe[0] > 0
+
+
+def test_loading_a_prior_again_and_again_keeps_nothing() -> None:
+    path = prior_file("natural-small")
+    read_state_dict(path)
+    before = sys.getallocatedblocks()
+    for _ in range(10):
+        read_state_dict(path)
+    assert sys.getallocatedblocks() - before < 500
