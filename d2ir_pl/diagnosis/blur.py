@@ -70,8 +70,8 @@ ASKED = 0.2
 """Probability of a shake from which a photo that is no JPEG is compared with one, if its spectrum
 does not show a Gaussian of two widths: Gaussians win the contest between kernels."""
 NOISE_OF_KINDS = 5.0
-"""Noise before a JPEG, in grey levels, above which its edges do not tell the kind of a blur: two
-thirds of Gaussians in noise of 13 look like shakes, whose kernels cannot be found in it."""
+"""Noise in grey levels above which the edges of a compressed photo do not tell the kind of a blur:
+two thirds of Gaussians in noise of 13 look like shakes, whose kernels cannot be found in it."""
 UNSURE_WIDTH = 0.8
 """Width of edges in pixels above which kinds are compared by what they lead to: the shape of a
 narrower blur changes little."""
@@ -152,7 +152,7 @@ def blur(seen: Measurements) -> Finding:
     confidence = evidence.confidence(seen)
     if not confidence:
         return Finding("no blur: its sharpest edges are as sharp as its pixels allow")
-    if seen.jpeg_noise > NOISE_OF_KINDS and evidence.shown(seen):
+    if _is_loud(seen) and evidence.shown(seen):
         return _soft(seen, evidence, confidence)
     soft, defocus, shaken = kinds_of_blur(seen)
     confirmed = seen.shape.elongated < ELONGATED or (shaken > LONG and seen.shaken > SHAKEN)
@@ -184,6 +184,13 @@ def blur(seen: Measurements) -> Finding:
             confidence=confidence * max(soft, defocus, shaken),
         )
     return _soft(seen, evidence, confidence)
+
+
+def _is_loud(seen: Measurements) -> bool:
+    """Whether a compressed photo is too noisy to tell kinds of blur."""
+    if seen.codec:
+        return seen.noise is not None and 255 * seen.noise.level / 2 > NOISE_OF_KINDS
+    return seen.jpeg_noise > NOISE_OF_KINDS
 
 
 def _soft(seen: Measurements, evidence: _Evidence, confidence: float) -> Finding:

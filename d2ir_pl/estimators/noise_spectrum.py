@@ -27,6 +27,8 @@ ALIKE = 0.75
 photo may be flat beside what is not."""
 COLOURFUL = 0.4
 """Coarse noise of the colours, in units of that of the luminance, above which it is no texture."""
+WHITE_COLOURS = 0.1
+"""The same above which it tells whether noise is white."""
 EVEN = 1.4
 """Fall of the amplitude from the middle to the finest frequencies below which it is that of noise:
 texture falls more."""
@@ -62,9 +64,13 @@ class NoiseSpectrum:
         """Whether the noise is not white: its luminance falls toward high frequencies.
 
         Texture falls as well, but less of it is seen in the colours, and it is seldom as even.
+        Where the noise of the colours is white, what falls in the luminance is texture.
         """
         fall = self.level / math.sqrt(max(float(self.power[0, slice(*HIGH)].mean()), 1e-12))
         colours = math.sqrt(float(self.power[1:, slice(*MIDDLE)].mean()))
+        finer = math.sqrt(float(self.power[1:, slice(*HIGH)].mean()))
+        if colours > WHITE_COLOURS * self.level and colours < SLIGHT * finer:
+            return False
         alike = self.uneven < ALIKE and colours > COLOURFUL * self.level
         return fall > (SLIGHT if alike else FALL)
 
