@@ -205,8 +205,8 @@ def _dpi(dpi: object) -> tuple[float, float] | None:
 
 
 def _from_hexadecimal(text: str) -> bytes:
-    """The bytes that a PNG file has as a text, behind their kind and their number."""
-    parts = text.split(None, 2)
+    """The bytes that a PNG file has as a text, behind a line of their kind and their number."""
+    parts = text.strip().split("\n", 2)
     try:
         return bytes.fromhex(parts[2]) if len(parts) == 3 else b""
     except ValueError:

@@ -18,6 +18,7 @@ from d2ir_pl.image_io import exif as exif_data
 from d2ir_pl.image_io.extras import library
 from d2ir_pl.image_io.metadata import Metadata
 from d2ir_pl.image_io.photo import Raster, Stored, check_size
+from d2ir_pl.image_io.tiff import packets
 from d2ir_pl.image_io.tiff_writing import OF_PIXELS
 
 RAW_EXTENSIONS = frozenset(
@@ -74,7 +75,7 @@ def read_raw(stream: BinaryIO, max_pixels: int) -> Raster:
         1,
         None,
         (note,),
-        metadata=Metadata.of(_exif(stream, thumbnail)),
+        metadata=Metadata.of(_exif(stream, thumbnail), *_packets(stream)),
         stored=Stored("RAW"),
     )
 
@@ -87,6 +88,13 @@ def _curve() -> Any:
 
 
 _ENCODED = _curve()
+
+
+def _packets(stream: BinaryIO) -> tuple[bytes | None, bytes | None]:
+    """XMP packet and IPTC records of raw files that are TIFF files, as most are."""
+    with contextlib.suppress(Exception):  # it is not needed
+        return packets(stream)
+    return None, None
 
 
 def _thumbnail(rawpy: Any, raw: Any) -> bytes:

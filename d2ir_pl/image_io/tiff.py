@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import math
 import re
-import struct
 from dataclasses import replace
 from typing import Any, BinaryIO
 
@@ -75,16 +74,23 @@ def read_tiff(stream: BinaryIO, max_pixels: int) -> Raster:
 def _metadata(stream: BinaryIO) -> Metadata:
     """What the first directory of a TIFF file carries."""
     image = TiffImageFile(stream)
-    tags = image.tag_v2
-    iptc = iptc_of(_bytes(tags.get(33723))) or iptc_of(_bytes(tags.get(34377)))
     exif = without(image.getexif(), OF_PIXELS)
-    return Metadata.of(exif, _bytes(tags.get(700)), iptc, image.info.get("dpi"))
+    return Metadata.of(exif, *packets(stream), image.info.get("dpi"))
+
+
+def packets(stream: BinaryIO) -> tuple[bytes | None, bytes | None]:
+    """The XMP packet and the IPTC records of the first directory of a TIFF file, such as a raw one.
+
+    Their bytes are taken as they lie in the file, which may call them numbers of any size.
+    """
+    stream.seek(0)
+    with tifffile.TiffFile(stream) as tiff:
+        tags = tiff.pages.first.tags
+        xmp, iptc, photoshop = (_bytes(tags.valueof(code)) for code in (700, 33723, 34377))
+    return xmp, iptc_of(iptc) or iptc_of(photoshop)
 
 
 def _bytes(value: object) -> bytes | None:
-    """The value of a tag as bytes, which some programs store as numbers."""
-    if isinstance(value, tuple) and all(isinstance(n, int) and 0 <= n < 2**32 for n in value):
-        return struct.pack(f"<{len(value)}{'B' if max(value, default=0) < 256 else 'I'}", *value)
     return value if isinstance(value, bytes) else None
 
 

@@ -78,7 +78,7 @@ class Header:
     sha256: str = ""
     metadata: _Metadata | None = None
     stored: _Stored | None = None
-    codec: Literal["", "WebP", "AVIF"] = ""
+    codec: Literal["", "WebP", "AVIF", "HEIC"] = ""
 
     @classmethod
     def read(cls, message: bytes) -> Header:

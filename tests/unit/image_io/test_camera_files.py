@@ -11,6 +11,7 @@ import tifffile
 from image_files import alpha_levels, encoded, levels, noise, srgb_profile, unit, upright
 from PIL import Image
 
+from benchmarks.kept import dng
 from d2ir_pl.image_io import ImageError, Output, image_size, read_image, write_photo
 
 SMOOTH = np.stack(np.meshgrid(np.arange(48), np.arange(32)), -1) * 4
@@ -120,29 +121,6 @@ def test_the_libraries_of_the_extra_leave_pytorch_alone() -> None:
 
 
 # ---- Raw files ----
-
-
-def dng(path: Path, light: np.ndarray, orientation: int = 1) -> None:
-    """A raw file: `light` `(H, W, 3)` in [0, 1], of which each pixel has one colour."""
-    rows, columns = np.mgrid[: light.shape[0], : light.shape[1]]
-    colour = rows % 2 + columns % 2  # red, green, green, blue
-    mosaic = np.take_along_axis(light, colour[..., None], 2)[..., 0]
-    matrix = [3.1339, -1.6169, -0.4906, -0.9788, 1.9161, 0.0335, 0.0719, -0.2290, 1.4052]
-    signed = [int(n) for v in matrix for n in (round(v * 10000), 10000)]
-    extra: list[Any] = [
-        (50706, 1, 4, (1, 4, 0, 0)),
-        (50708, 2, 0, "Model"),
-        (271, 2, 0, "Maker"),
-        (274, 3, 1, orientation),
-        (33421, 3, 2, (2, 2)),
-        (33422, 1, 4, (0, 1, 1, 2)),
-        (50717, 4, 1, 65535),
-        (50721, 10, 9, signed),
-        (50728, 5, 3, (1, 1, 1, 1, 1, 1)),
-        (50778, 3, 1, 21),
-    ]
-    samples = np.rint(mosaic * 65535).astype(np.uint16)
-    tifffile.imwrite(path, samples, photometric=32803, extratags=extra, metadata=None)
 
 
 def test_a_raw_file_is_developed_in_linear_light(tmp_path: Path) -> None:
