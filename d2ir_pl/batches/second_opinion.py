@@ -21,6 +21,8 @@ WEAKER, NOISIER = 0.7, 2.0
 """Share of a blur, and multiple of the noise, that the first of the gentler hypotheses assumes."""
 LESS = 0.5
 """Share of the noise that is removed where all of it was perhaps texture."""
+UNTOLD = 0.5
+"""How sure the kernel of a shake is where no other was compared with it."""
 SIZES = ("log_width", "log_radius", "log_length")
 """Parameters that are logarithms of the size of a blur."""
 
@@ -69,8 +71,8 @@ def reconsidered(
     """
     if not is_judged(observation, plan):
         return first, plan
-    shaken = _is_shaken(first.restoration, plan)
-    against = _objection(first, observation, plan, shaken)
+    sure = _shake(first.restoration, plan)
+    against = _objection(first, observation, plan, sure)
     if not against:
         return replace(first, opinion="agreed"), plan
     nfe, gentlest = first.restoration.nfe[0], first.restoration
@@ -80,7 +82,7 @@ def reconsidered(
             continue
         gentlest = again.restoration
         nfe += gentlest.nfe[0]
-        if not _objection(again, observation, other.plan, shaken):
+        if not _objection(again, observation, other.plan, sure):
             break
     else:
         other, again = _nothing(first, gentlest, observation, plan)
@@ -102,7 +104,9 @@ def is_judged(observation: Observation, plan: Plan) -> bool:
 
 
 @torch.no_grad()
-def _objection(attempted: Attempted, observation: Observation, plan: Plan, shaken: bool) -> str:
+def _objection(
+    attempted: Attempted, observation: Observation, plan: Plan, sure: float | None
+) -> str:
     """What is against a restored photo, judged beside the photo with its brightness and colours."""
     r = attempted.restoration
     shown = plan.degradation.frame.crop(plan.degradation.lift(observation.y, r.phi))
@@ -110,13 +114,15 @@ def _objection(attempted: Attempted, observation: Observation, plan: Plan, shake
     if observation.observed is not None:  # nothing is known of the other pixels
         image = torch.where(observation.observed == 1, image, shown)
     noise_alone, codec = isinstance(plan.degradation, Identity), observation.sample.photo.codec
-    return objection(shown.clamp(-1, 1), image, float(r.sigma_y), noise_alone, shaken, codec)
+    return objection(shown.clamp(-1, 1), image, float(r.sigma_y), noise_alone, sure, codec)
 
 
-def _is_shaken(first: Restoration, plan: Plan) -> bool:
-    """Whether a blur of any shape was undone, and is no Gaussian."""
+def _shake(first: Restoration, plan: Plan) -> float | None:
+    """How sure the kernel of a shake is that was undone; None where a Gaussian or none was."""
     free = any(isinstance(part, Blur) for part in _parts(plan.degradation))
-    return free and all(kernel.source != "gaussian" for kernel in first.kernels)
+    if not free or any(kernel.source == "gaussian" for kernel in first.kernels):
+        return None
+    return first.kernels[0].sure if first.kernels else UNTOLD
 
 
 def _gentler(first: Restoration, observation: Observation, plan: Plan) -> Iterator[Hypothesis]:
@@ -129,7 +135,9 @@ def _gentler(first: Restoration, observation: Observation, plan: Plan) -> Iterat
         return
     noise = None if any(isinstance(part, Jpeg) for part in parts) else NOISIER
     weaker = observation.degradation.told(_weaker(plan.degradation, first.phi))
-    size = "the same blur" if _is_shaken(first, plan) else f"a blur of {WEAKER:g} of that size"
+    size = (
+        "the same blur" if _shake(first, plan) is not None else f"a blur of {WEAKER:g} of that size"
+    )
     yield Hypothesis(
         "weaker",
         f"{size} was undone instead, with {NOISIER:g} times the noise",

@@ -91,6 +91,8 @@ SHARP = 0.5
 
 HELPFUL = {"clipped": -6.5, "aside": -0.57, "dense": -0.09, "texture": 0.09}
 """Evidence about sharpened images that are nearer to the truth than their photos, in the mean."""
+SUREST = 0.99
+"""Probability of a kernel beyond which none is believed."""
 
 WORDS = {
     "clipped": "much of it is driven beyond black and white",
@@ -138,17 +140,20 @@ def evidence(photo: Tensor, image: Tensor, sigma_y: float) -> Sharpening | Smoot
     )
 
 
-def log_odds(found: Sharpening | Smoothing, moved: bool = False) -> float:
+def log_odds(found: Sharpening | Smoothing, sure: float | None = None) -> float:
     """The logarithm of the odds that an image is further from the truth than its photo.
 
     Args:
         found: evidence about the image.
-        moved: whether the blur that was undone has moved what is fine, as a shake does: what is
-            added then lies aside of the photo's own detail, right or wrong, and says nothing.
+        sure: where a shake was undone, the probability of its kernel, which is evidence as well. A
+            shake has moved what is fine, so that what is added lies aside of the photo's own
+            detail, right or wrong, and this says nothing.
     """
     weights = WEIGHTS[type(found)]
-    if moved and isinstance(found, Sharpening):
+    if sure is not None and isinstance(found, Sharpening):
+        p = min(max(sure, 1 - SUREST), SUREST)
         found = replace(found, aside=HELPFUL["aside"])
+        return log_odds(found) + math.log((1 - p) / p)
     return weights[""] + math.fsum(weights[name] * value for name, value in asdict(found).items())
 
 
@@ -157,7 +162,7 @@ def objection(
     image: Tensor,
     sigma_y: float,
     noise_alone: bool,
-    moved: bool = False,
+    sure: float | None = None,
     codec: str = "",
 ) -> str:
     """Why an image should not take the place of its photo; empty where it may.
@@ -168,7 +173,7 @@ def objection(
         sigma_y: standard deviation of the photo's noise that was assumed, in [-1, 1].
         noise_alone: whether noise is all that was undone. What else removes detail, such as the
             rounding of a JPEG that is undone, is not judged.
-        moved: whether a shake was undone, see `log_odds`.
+        sure: where a shake was undone, the probability of its kernel, see `log_odds`.
         codec: lossy format of its file, as `Photo` has it. Its rounding is no noise, and what is
             taken for that counts as texture only if it is coarse and the edges are sharp.
     """
@@ -177,7 +182,7 @@ def objection(
     found = evidence(photo, image, sigma_y)
     if found is None:
         return ""
-    odds = log_odds(found, moved)
+    odds = log_odds(found, sure)
     if isinstance(found, Smoothing):
         doubted = noise_alone and odds > 0 and odds > _allowed(photo.float(), bool(codec))
         return REMOVED if doubted else ""
@@ -185,7 +190,7 @@ def objection(
         return ""
     weights = WEIGHTS[Sharpening]
     parts = {name: weights[name] * (value - HELPFUL[name]) for name, value in asdict(found).items()}
-    if moved:
+    if sure is not None:
         parts.pop("aside")
     return WORDS[max(parts, key=parts.__getitem__)]
 

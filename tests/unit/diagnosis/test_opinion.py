@@ -48,11 +48,11 @@ def test_nothing_is_against_most_of_the_truth_behind_a_blur(name: str, width: fl
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("shaken", [False, True])
-def test_amplified_noise_is_seen(name: str, shaken: bool) -> None:
+@pytest.mark.parametrize("sure", [None, 0.5])
+def test_amplified_noise_is_seen(name: str, sure: float | None) -> None:
     y = (blurred(clean(name), 1.6) + noise(clean(name), 0.01)).clamp(-1, 1)
     texture = noise(y, 0.15) - blurred(noise(y, 0.15), 1.0)
-    assert objection(y, (y + texture).clamp(-1, 1), 0.01, False, shaken)
+    assert objection(y, (y + texture).clamp(-1, 1), 0.01, False, sure)
 
 
 @pytest.mark.parametrize("name", NAMES[:2])
@@ -64,8 +64,10 @@ def test_detail_that_a_shake_has_moved_speaks_against_no_truth(name: str) -> Non
     image = y + 0.8 * (x - y)
     found = evidence(y, image, 0.01)
     assert isinstance(found, Sharpening)
-    assert log_odds(found, moved=True) < log_odds(found)
-    assert objection(y, image, 0.01, False, moved=True) == ""
+    odds = [log_odds(found, sure) for sure in (0.5, 0.9, 0.99)]
+    assert odds == sorted(odds, reverse=True)
+    assert odds[0] < log_odds(found)
+    assert objection(y, image, 0.01, False, sure=0.9) == ""
 
 
 @pytest.mark.parametrize("name", NAMES)
