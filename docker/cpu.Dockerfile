@@ -1,5 +1,6 @@
 # docker build -f docker/cpu.Dockerfile -t d2ir .
 # docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/photos" d2ir predict --data.inputs blurred --output results
+# docker run --rm -p 127.0.0.1:7860:7860 d2ir serve --host 0.0.0.0    # the page at http://localhost:7860
 #
 # TORCH is PyTorch's default build, which contains the libraries of CUDA. The CPU build is much
 # smaller: https://pytorch.org/get-started/locally/ shows what follows `pip install` for it.
