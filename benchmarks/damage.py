@@ -76,9 +76,7 @@ def damaged(photograph: Tensor, kind: str, seed: int) -> Tensor:
         y = _scratched(y, g)
     elif kind == "framed":
         y = _framed(y, g)
-    return _stored(
-        y, _camera(g, kind).quality if kind in ("faded", "scratched", "framed") else None
-    )
+    return stored(y, _camera(g, kind).quality if kind in ("faded", "scratched", "framed") else None)
 
 
 def _camera(g: np.random.Generator, kind: str) -> Camera:
@@ -104,10 +102,10 @@ def _photographed(light: Tensor, camera: Camera, g: np.random.Generator) -> Tens
         n = 0.6 * n + 0.9 * _smooth(n, camera.coarse)
     y = from_light(light + n).clamp(0, 1)
     y = (y + camera.sharpening * (y - _smooth(y, 1.0))).clamp(0, 1)
-    return (_stored(y, camera.quality) + 1) / 2
+    return (stored(y, camera.quality) + 1) / 2
 
 
-def _stored(y: Tensor, quality: int | None) -> Tensor:
+def stored(y: Tensor, quality: int | None) -> Tensor:
     """Intensities `(3, H, W)` in 8 bits, after JPEG if a quality is given, in [-1, 1]."""
     pixels = (y.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
     if quality is not None:

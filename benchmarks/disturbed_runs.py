@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
+from collections.abc import Set
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,48 @@ LIMIT = 60
 """Seconds of computing that a run may take, and a thirtieth of those on the clock."""
 
 
-class Training:
+class Disturbed(ABC):
+    """Runs of a command that can be disturbed.
+
+    Attributes:
+        command: the command.
+        largest: exponent of ten of the most bytes that a file may have where the disk is full.
+        full: exit statuses of a run whose files may not grow.
+        seconds: time that an undisturbed run takes.
+    """
+
+    command: str
+    largest: float
+    full: frozenset[int]
+    seconds: float
+
+    @abstractmethod
+    def start(self, output: str, most_bytes: int | None = None) -> subprocess.Popen[str]:
+        """Begin a run, whose files may have so many bytes at most."""
+
+    @abstractmethod
+    def disturbed(self, kind: str, rng: np.random.Generator, number: int) -> str:
+        """What went wrong in a run that was disturbed and then finished; empty if nothing."""
+
+    def disturb(self, kind: str, rng: np.random.Generator, output: str) -> str:
+        """What was wrong with the end of a run that was disturbed; empty if nothing.
+
+        Args:
+            kind: `killed`, `terminated` or `disk full`.
+            rng: decides when it is killed, or how large its files may be.
+            output: its folder.
+        """
+        if kind == "disk full":
+            process = self.start(output, int(10 ** rng.uniform(1, self.largest)))
+            return _ended(process, self.full)
+        status = signal.SIGTERM if kind == "terminated" else signal.SIGKILL
+        process = self.start(output)
+        time.sleep(rng.uniform(0, self.seconds))
+        process.send_signal(status)
+        return _ended(process, {0, -status, 128 + status})
+
+
+class Training(Disturbed):
     """Trainings of a tiny network, one of which is undisturbed.
 
     Args:
@@ -26,6 +69,7 @@ class Training:
     """
 
     command = "fit"
+    largest, full = 6, frozenset({0, 2})
     STEPS = 12
 
     def __init__(self, folder: Path) -> None:
@@ -76,16 +120,7 @@ class Training:
     def disturbed(self, kind: str, rng: np.random.Generator, number: int) -> str:
         """What went wrong in a training that was disturbed and then gone on from."""
         output = f"{kind} {number}"
-        if kind == "disk full":
-            process = self.start(output, int(10 ** rng.uniform(1, 6)))
-            allowed = {0, 2}
-        else:
-            status = signal.SIGTERM if kind == "terminated" else signal.SIGKILL
-            process = self.start(output)
-            time.sleep(rng.uniform(0, self.seconds))
-            process.send_signal(status)
-            allowed = {0, -status, 128 + status}
-        if wrong := _ended(process, allowed):
+        if wrong := self.disturb(kind, rng, output):
             return f"number {number}: {wrong}"
         whole = (self.folder / output / "last.ckpt").exists()
         again = self.start(output, None, *(["--ckpt_path", "last"] if whole else []))
@@ -98,7 +133,7 @@ class Training:
         return ""
 
 
-def _ended(process: subprocess.Popen[str], allowed: set[int]) -> str:
+def _ended(process: subprocess.Popen[str], allowed: Set[int]) -> str:
     """What was wrong with the end of a process that was disturbed; empty if nothing."""
     said = _said(process)
     if process.returncode not in allowed:
@@ -123,7 +158,7 @@ def _limited(most_bytes: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
 
 
-class Run:
+class Run(Disturbed):
     """Runs of `predict` on three small photos, one of which is undisturbed.
 
     Args:
@@ -131,6 +166,7 @@ class Run:
     """
 
     command = "predict"
+    largest, full = 4.5, frozenset({0, 1, 2})
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -165,16 +201,7 @@ class Run:
     def disturbed(self, kind: str, rng: np.random.Generator, number: int) -> str:
         """What went wrong in a run that was disturbed and then begun again; empty if nothing."""
         output = f"{kind} {number}"
-        if kind == "disk full":
-            process = self.start(output, int(10 ** rng.uniform(1, 4.5)))
-            status, allowed = None, {0, 1, 2}
-        else:
-            status = signal.SIGTERM if kind == "terminated" else signal.SIGKILL
-            process = self.start(output)
-            time.sleep(rng.uniform(0, self.seconds))
-            process.send_signal(status)
-            allowed = {0, -status, 128 + status}
-        if wrong := _ended(process, allowed):
+        if wrong := self.disturb(kind, rng, output):
             return f"number {number}: {wrong}"
         again = self.start(output)
         said = _said(again)

@@ -14,7 +14,6 @@ methods are told what the program has to find: the noise, the holes, how bright 
 from __future__ import annotations
 
 import argparse
-import io
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,8 +27,8 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks import tables
-from benchmarks.damage import damaged
-from benchmarks.tasks import photograph_file
+from benchmarks.damage import damaged, stored
+from benchmarks.tasks import in_eight_bits, photograph_file
 from d2ir_pl import restore
 from d2ir_pl.api.restored import Restored
 from d2ir_pl.degradations import Mask
@@ -85,7 +84,7 @@ def _small(photograph: Tensor) -> Tensor:
     """A quarter of the size, in 8 bits."""
     size = [n // 4 for n in photograph.shape[-2:]]
     small = F.interpolate(photograph[None], size, mode="bicubic", antialias=True)[0]
-    return _eight_bits(small)
+    return in_eight_bits(small)
 
 
 def _poor_copy(photograph: Tensor) -> Tensor:
@@ -93,15 +92,12 @@ def _poor_copy(photograph: Tensor) -> Tensor:
     size = [n // 2 for n in photograph.shape[-2:]]
     soft = F.avg_pool2d(photograph[None], 3, 1, 1, count_include_pad=False)
     small = F.interpolate(soft, size, mode="bicubic", antialias=True)[0]
-    file = io.BytesIO()
-    as_picture(small).save(file, "JPEG", quality=50)
-    pixels = np.array(Image.open(file))
-    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 127.5 - 1
+    return stored((small + 1) / 2, quality=50)
 
 
 def _grey(photograph: Tensor) -> Tensor:
     weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
-    return _eight_bits((photograph * weights).sum(0, keepdim=True).expand(3, -1, -1))
+    return in_eight_bits((photograph * weights).sum(0, keepdim=True).expand(3, -1, -1))
 
 
 def _holes(photograph: Tensor) -> Tensor:
@@ -111,11 +107,7 @@ def _holes(photograph: Tensor) -> Tensor:
     torn = rows + columns < 70
     hole = ((rows - 120) / 22.0) ** 2 + ((columns - 110) / 30.0) ** 2 < 1
     y[:, torn | hole] = -1
-    return _eight_bits(y)
-
-
-def _eight_bits(y: Tensor) -> Tensor:
-    return ((y.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+    return in_eight_bits(y)
 
 
 def _noise_of(y: Pixels, clean: Pixels) -> float:

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from benchmarks import tables
 from benchmarks.kinds import RADIUS
-from benchmarks.tasks import SIZE
+from benchmarks.tasks import SIZE, in_eight_bits
 from benchmarks.written import photographs
 from d2ir_pl import restore
 from d2ir_pl.degradations import Downsampling
@@ -58,7 +58,7 @@ def reduced(clean: Tensor, factor: int, way: str, noise: float, name: str) -> Te
     """
     y = F.interpolate(clean[None], scale_factor=1 / factor, **WAYS[way])  # type: ignore[arg-type]
     y = y + 2 * noise * normal_like(y, [image_generator(0, name)])
-    return ((y[0].clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+    return in_eight_bits(y[0])
 
 
 def scores(y: Tensor, clean: Tensor, factor: int, prior: Prior) -> tuple[list[float], bool, bool]:

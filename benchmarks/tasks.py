@@ -148,7 +148,7 @@ def _degrade(
     if damage.family is Mask:
         mask = torch.stack([truth["mask"] for truth in truths])
         y = mask * y - (1 - mask)
-    return _eight_bits(y)
+    return in_eight_bits(y)
 
 
 def read(name: str, folder: Path) -> Task:
@@ -228,5 +228,6 @@ def centre(x: Tensor, size: int) -> Tensor:
     return x[:, top : top + size, left : left + size]
 
 
-def _eight_bits(y: Tensor) -> Tensor:
+def in_eight_bits(y: Tensor) -> Tensor:
+    """An image in [-1, 1] as a file of 8 bits has it."""
     return ((y.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1

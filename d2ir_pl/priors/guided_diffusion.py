@@ -101,7 +101,7 @@ def build_unet(config: dict[str, Any]) -> FastUNet:
     # The package asserts where an argument is wrong, or divides by it.
     except (AssertionError, ArithmeticError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
-            f"the flags of the U-Net do not go together: {error or type(error)}"
+            f"the flags of the U-Net do not go together: {str(error) or type(error).__name__}"
         ) from None
 
 

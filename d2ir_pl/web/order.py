@@ -139,7 +139,7 @@ def _part(photo: Photo, mask: Image.Image | None) -> tuple[Photo, Image.Image | 
     if mask is None:
         top, left = liveliest(photo.pixels, (height, width))
     else:
-        top, left = part_of(size, PART, mask)
+        top, left = part_of(mask, PART)
         mask = mask.crop((left, top, left + width, top + height))
     rows, columns = slice(top, top + height), slice(left, left + width)
     alpha = None if photo.alpha is None else photo.alpha[:, rows, columns].clone()

@@ -85,19 +85,18 @@ def mask_of(painted: Sequence[Stroke], size: tuple[int, int]) -> Image.Image:
     return mask
 
 
-def part_of(size: tuple[int, int], side: int, mask: Image.Image) -> tuple[int, int]:
+def part_of(mask: Image.Image, side: int) -> tuple[int, int]:
     """The top left corner of a part of a photo that holds the upper end of what was painted.
 
     Args:
-        size: height and width of the photo in pixels.
+        mask: white where the photo was painted on, of its size.
         side: height and width of the part, as far as the photo has them.
-        mask: white where it was painted on.
     """
     box = mask.getbbox()
     assert box is not None
     row = mask.crop((0, box[1], mask.width, box[1] + 1)).getbbox()
     assert row is not None
-    return _corner(box[1], size[0], side), _corner(row[0], size[1], side)
+    return _corner(box[1], mask.height, side), _corner(row[0], mask.width, side)
 
 
 def _corner(at: int, length: int, side: int) -> int:
