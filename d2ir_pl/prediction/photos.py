@@ -21,6 +21,9 @@ from d2ir_pl.prediction.data import Batch, RestorationDataModule
 from d2ir_pl.prediction.module import RestorationModule
 from d2ir_pl.results.folder import ResultFolder
 
+PIXELS_A_BYTE = 100
+"""Pixels that a byte of a file holds at most: a JPEG file of one colour holds 64."""
+
 
 class Photos(ABC):
     """What a run knows of its photos.
@@ -43,8 +46,13 @@ class Photos(ABC):
     def names(self) -> list[str]:
         """The names of the photos that the run is about, once it has ended."""
 
-    def pixels(self) -> int:
-        """The pixels of all photos to restore, as far as their files tell before they are read."""
+    def pixels(self, least: int) -> int:  # noqa: ARG002
+        """The pixels of all photos to restore, as far as their headers tell.
+
+        Args:
+            least: number below which it does not matter: no file is opened where all of them
+                together are too small to hold so many.
+        """
         return 0
 
     @abstractmethod
@@ -99,12 +107,16 @@ class FoundPhotos(Photos):
     def names(self) -> list[str]:
         return [item.name for item in self.data.items if item.name not in self._beyond]
 
-    def pixels(self) -> int:
+    def pixels(self, least: int) -> int:
+        paths = [item.path for item in self.data.pending if item.name not in self._beyond]
+        size = 0
+        for path in paths:
+            with contextlib.suppress(OSError):
+                size += path.stat().st_size
         total = 0
-        for item in self.data.pending:
-            if item.name not in self._beyond:
-                with contextlib.suppress(ImageError):
-                    total += math.prod(image_size(item.path))
+        for path in paths if size * PIXELS_A_BYTE >= least else ():
+            with contextlib.suppress(ImageError):
+                total += math.prod(image_size(path))
         return total
 
     def left_out(self) -> str:

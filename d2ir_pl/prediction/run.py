@@ -170,7 +170,7 @@ def _announce(
     if photos.skipped and settings.progress == "auto":
         console.print(f"{photos.skipped} of {photos.found} images are complete: skipped")
     on_cpu = trainer.strategy.root_device.type == "cpu"
-    pixels = photos.pixels() if settings.progress == "auto" and on_cpu else 0
+    pixels = photos.pixels(LARGE) if settings.progress == "auto" and on_cpu else 0
     if pixels >= LARGE:
         count = f"{photos.count} photos have" if photos.count != 1 else "the photo has"
         usual = f"about {in_time(usual_seconds(pixels))} on this computer"

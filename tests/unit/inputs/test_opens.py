@@ -1,4 +1,8 @@
-"""Each file is opened once in a run: pixels, digest and JPEG tables are read together."""
+"""Each file is opened once in a run: pixels, digest and JPEG tables are read together.
+
+Headers are looked at before where batches are formed, or where the photos may take a CPU so long
+that it is announced.
+"""
 
 import hashlib
 import io
@@ -71,6 +75,15 @@ def test_where_batches_are_formed_headers_are_looked_at_first(
 ) -> None:
     save_all(tmp_path / "in", ["a.png", "b.png"])
     assert predict(tmp_path, "--data.batch_size", "2") == 0
+    assert opened["in/a.png"] == opened["in/b.png"] == 2
+
+
+def test_what_takes_long_is_announced_by_its_headers(
+    tmp_path: Path, opened: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("d2ir_pl.prediction.run.LARGE", 1)
+    save_all(tmp_path / "in", ["a.png", "b.png"])
+    assert predict(tmp_path) == 0
     assert opened["in/a.png"] == opened["in/b.png"] == 2
 
 
