@@ -144,6 +144,8 @@ def _run(visitors: Visitors, part: bool) -> Callable[..., Iterator[Shown]]:
             part=part,
         )
         wish = Wish(photos or [], noise or "", painted or "", order)
-        yield from ordered(wish, partial(visitors.begin, str(request.session_hash)))
+        visitor = str(request.session_hash)
+        with visitors.showing(visitor):
+            yield from ordered(wish, partial(visitors.begin, visitor))
 
     return run

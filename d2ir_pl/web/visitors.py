@@ -6,6 +6,8 @@ import os
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
@@ -43,6 +45,7 @@ class Visitors:
         os.environ["GRADIO_TEMP_DIR"] = str(Path(self._root.name) / "gradio")
         self._jobs: dict[str, Job] = {}
         self._asked: dict[str, int] = {}
+        self._shown: dict[str, threading.Event] = {}
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -99,6 +102,19 @@ class Visitors:
             self._jobs[visitor] = job
         return job
 
+    @contextmanager
+    def showing(self, visitor: str) -> Iterator[None]:
+        """Note that restorations of a visitor are shown inside."""
+        with self._lock:
+            shown = self._shown[visitor] = threading.Event()
+        try:
+            yield
+        finally:
+            shown.set()
+            with self._lock:
+                if self._shown.get(visitor) is shown:
+                    del self._shown[visitor]
+
     def stop(self, visitor: str) -> bool:
         """End a visitor's restoration; return False if it has come to its own end before.
 
@@ -106,11 +122,13 @@ class Visitors:
         stopped.
         """
         with self._lock:
-            job = self._jobs.get(visitor)
+            job, shown = self._jobs.get(visitor), self._shown.get(visitor)
         if job is None:
             return True
         job.stop()
-        job.wait(PATIENCE)
+        # Behind the last picture of it, which would be shown over the answer.
+        if shown is not None:
+            shown.wait(PATIENCE)
         return not job.ended
 
     def leave(self, visitor: str) -> None:

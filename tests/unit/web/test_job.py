@@ -2,12 +2,13 @@
 
 import re
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from gate import Gate
+from gate import LIMIT, Gate
 from photos import save
 
 import d2ir_pl
@@ -220,3 +221,26 @@ def test_what_was_asked_for_before_is_not_shown_over_what_was_asked_for_later() 
     visitors.leave("b")
     assert not visitors.waits("b", other)
     visitors.close()
+
+
+def test_the_answer_to_a_stop_comes_behind_all_that_is_shown(gate: Gate, tmp_path: Path) -> None:
+    visitors = Visitors(PAGE)
+    order = Order(save(tmp_path / "photo.png", 1, 48, 40), "blind_deblur")
+    answered = threading.Event()
+
+    def answer() -> None:
+        assert visitors.stop("a")
+        answered.set()
+
+    with visitors.showing("a"):
+        views = visitors.begin("a", order).watch()
+        next(views)
+        stopping = threading.Thread(target=answer)
+        stopping.start()
+        with pytest.raises(StoppedError):
+            list(views)
+        assert not answered.wait(0.2)  # the last picture is on its way
+    stopping.join(LIMIT)
+    assert answered.is_set()
+    visitors.close()
+    assert gate.events[-1] == "end photo.png"
