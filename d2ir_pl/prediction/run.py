@@ -17,10 +17,12 @@ from d2ir_pl import compat
 from d2ir_pl.console import say
 from d2ir_pl.errors import ProcessError, TerminatedError
 from d2ir_pl.prediction.callbacks import (
+    Behind,
     ImageWriter,
     Observers,
     Previews,
     ProcessWatch,
+    RestorationCallback,
     RestorationProgress,
     StopSignals,
     TrajectoryLogger,
@@ -191,15 +193,13 @@ def _callbacks(
     progress: RestorationProgress,
 ) -> list[pl.Callback]:
     """What happens around the restoration, in the order in which it happens."""
-    callbacks: list[pl.Callback] = [Observers(observers)]
-    if settings.report:
-        callbacks.append(Previews(folder))
-    callbacks.append(curves)
     # Behind what belongs to an image: its restored picture is the mark that all of it is there.
-    callbacks.append(writer)
+    account: list[RestorationCallback] = [curves, writer]
+    if settings.report:
+        account.insert(0, Previews(folder))
     if settings.progress == "auto":
-        callbacks.append(progress)
-    return callbacks
+        account.append(progress)
+    return [Observers(observers), Behind(account)]
 
 
 def _predict(

@@ -42,7 +42,11 @@ class RestorationCallback(pl.Callback):
         """Take note of a step."""
 
     def finish(self, result: BatchResult) -> None:
-        """Take note of what became of the images of a batch."""
+        """Take note of what became of the images of a batch.
+
+        The next batch may be on its way already, see `Behind`: only what is kept by the names of
+        these images is theirs.
+        """
 
     def close(self) -> None:
         """Clean up when the prediction has ended or broken off."""
@@ -71,12 +75,7 @@ class RestorationCallback(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         del trainer, pl_module, batch, batch_idx, dataloader_idx
-        if not isinstance(outputs, BatchResult):
-            raise UsageError(
-                f"{type(self).__name__} needs the BatchResult that predict_step of "
-                f"RestorationModule returns, not {type(outputs).__name__}: return it from your own"
-            )
-        self.finish(outputs)
+        self.finish(batch_result(self, outputs))
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         del trainer
@@ -101,6 +100,20 @@ class RestorationCallback(pl.Callback):
         if self.observe in pl_module.observers:
             pl_module.observers.remove(self.observe)
         self.close()
+
+
+def batch_result(callback: pl.Callback, outputs: Any) -> BatchResult:
+    """What a prediction step has returned, which has to be what callbacks like this one take.
+
+    Raises:
+        UsageError: if it is something else.
+    """
+    if not isinstance(outputs, BatchResult):
+        raise UsageError(
+            f"{type(callback).__name__} needs the BatchResult that predict_step of "
+            f"RestorationModule returns, not {type(outputs).__name__}: return it from your own"
+        )
+    return outputs
 
 
 class SparingCallback(RestorationCallback):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -71,17 +71,17 @@ class EventFiles:
         for tag, value in scores.items():
             writer.add_scalar(tag, value)
 
-    def close(self) -> None:
-        """Finish the files of all images at hand.
+    def close(self, names: Iterable[str]) -> None:
+        """Finish the files of some images.
 
         Raises:
             OSError: if one of them cannot be written.
         """
-        writers, self._writers = self._writers, {}
+        writers = [self._writers.pop(name) for name in names if name in self._writers]
         with contextlib.ExitStack() as stack:
-            for writer in writers.values():
+            for writer in writers:
                 stack.callback(writer.close)
-            for writer in writers.values():
+            for writer in writers:
                 writer.flush()  # which raises what went wrong in the writer's thread
 
     def _pictures(self, step: Step, names: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,9 +73,10 @@ class LoggerRows:
             for logger in self.loggers:
                 _log_picture(logger, tag, image.name, picture, self.steps - 1)
 
-    def close(self) -> None:
-        """Forget the images at hand, which have failed."""
-        self._rows = {}
+    def close(self, names: Iterable[str]) -> None:
+        """Forget some images, whose rows are logged, or which have failed."""
+        for name in names:
+            self._rows.pop(name, None)
 
     def hand_over(self) -> None:
         """Log what the other processes hold; all processes of the run have to call it."""

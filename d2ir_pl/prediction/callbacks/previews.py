@@ -59,12 +59,17 @@ class Previews(SparingCallback):
             with self.sparing([image.name]):
                 photo = image.sample.photo
                 before = self._small(image.shown, photo)
-                frames = list(self._frames.get(image.name, {}).values())
+                frames = list(self._frames.pop(image.name, {}).values())
                 strip = srgb_picture(torch.cat(frames, 2), photo) if frames else None
                 own_colours = profile_of(photo) is not None
                 after = self._small(image.x0, photo) if own_colours else None
                 write_previews(self.folder, image.name, before, strip, after)
             self.forget(image)
+        for failure in result.failures:
+            self._frames.pop(failure.name, None)
+
+    def close(self) -> None:
+        super().close()
         self._frames = {}
 
     def _small(self, pixels: Tensor, photo: Photo) -> Image.Image:

@@ -72,6 +72,7 @@ class RestorationProgress(SparingCallback):
         self.total = total
         self.console = console or Console(stderr=True)
         self.done = 0
+        self._before = self._at_hand = 0
         self._silent = False
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -97,23 +98,28 @@ class RestorationProgress(SparingCallback):
             self._bar.start()
         self._begun = self._said = time.monotonic()
 
+    def begin(self) -> None:
+        # Those before may not be written yet.
+        self._before += self._at_hand
+        self._at_hand = len(self.items)
+
     def observe(self, step: Step) -> None:
         with self.sparing([]):
             self._draw(step)
 
     def _draw(self, step: Step) -> None:
-        count = len(self.items)
+        count, done = len(self.items), max(self.done, self._before)
         if self._bar is None or self._task is None:
-            self._say_what_is_left(self.done + fraction_done(step) * count)
+            self._say_what_is_left(done + fraction_done(step) * count)
             return
         name = self.names(step)[0] + (f" +{count - 1}" if count > 1 else "")
-        number = self.done + 1 if self.total is None else min(self.done + 1, self.total)
+        number = done + 1 if self.total is None else min(done + 1, self.total)
         sample = (
             f"restoration {step.sample + 1}/{step.num_samples}, " if step.num_samples > 1 else ""
         )
         self._bar.update(
             self._task,
-            completed=self.done + fraction_done(step) * count,
+            completed=done + fraction_done(step) * count,
             description=f"image {number}{self._of(' of ')} ({name}), {sample}"
             f"{STAGES_IN_WORDS.get(step.stage, step.stage)} {step.index + 1}/{step.total}",
         )

@@ -103,9 +103,10 @@ class TrajectoryLogger(SparingCallback):
                 scores = _scores(image)
                 for sink in self._sinks:
                     sink.end(image, scores)
+        names = [image.name for image in result.results] + [f.name for f in result.failures]
         for sink in self._sinks:
-            with self._writing([image.name for image in result.results]):
-                sink.close()
+            with self._writing(names):
+                sink.close(names)
         for image in result.results:
             self.forget(image)
 
