@@ -120,16 +120,18 @@ def _contrast(grey: Tensor) -> tuple[Tensor, Tensor]:
     best = torch.full_like(grey, -1.0)
     beside = torch.zeros_like(grey)
     for width in WIDTHS:
-        smooth = _smooth(grey, width / 2)
+        smooth = _padded(_smooth(grey, width / 2), LENGTH // 2)
         distance = 1.6 * width + 1
         for i in range(DIRECTIONS):
             cos, sin = (f(math.pi * i / DIRECTIONS) for f in (math.cos, math.sin))
             along = range(-(LENGTH // 2), LENGTH // 2 + 1)
             mean = torch.zeros_like(grey)
             for k in along:
-                mean += _moved(smooth, round(k * sin), round(k * cos)) / LENGTH
+                mean += _moved(smooth, round(k * sin), round(k * cos), grey.shape)
+            mean /= LENGTH
             dy, dx = round(distance * cos), round(-distance * sin)
-            sides = [_moved(mean, s * dy, s * dx) for s in (1, -1)]
+            padded = _padded(mean, max(abs(dy), abs(dx)))
+            sides = [_moved(padded, s * dy, s * dx, grey.shape) for s in (1, -1)]
             over = mean - torch.maximum(*sides)
             better = over > best
             best = torch.where(better, over, best)
@@ -146,25 +148,48 @@ def _smooth(x: Tensor, width: float) -> Tensor:
     return F.conv2d(F.conv2d(padded, taps[None, None, None]), taps[None, None, :, None])[0, 0]
 
 
-def _moved(x: Tensor, rows: int, columns: int) -> Tensor:
-    """`x[i + rows, j + columns]`, with the edge repeated."""
-    margin = max(abs(rows), abs(columns))
-    padded = F.pad(x[None, None], (margin,) * 4, mode="replicate")[0, 0]
-    height, width = x.shape
-    return padded[margin + rows :, margin + columns :][:height, :width]
+def _padded(x: Tensor, margin: int) -> Tensor:
+    """An image `(H, W)` whose edge is repeated around it."""
+    return F.pad(x[None, None], (margin,) * 4, mode="replicate")[0, 0]
+
+
+def _moved(padded: Tensor, rows: int, columns: int, size: torch.Size) -> Tensor:
+    """`x[i + rows, j + columns]` of an image x of a size that is padded by enough."""
+    margin = (padded.shape[0] - size[0]) // 2
+    return padded[margin + rows :, margin + columns :][: size[0], : size[1]]
+
+
+def _parts(line: Tensor) -> Tensor:
+    """`(N,)` number of the connected part that each of the N pixels of a mask is in, from 0 on."""
+    number = torch.full(line.shape, -1)
+    number[line] = torch.arange(int(line.sum()))
+    # Of two neighbours, also across corners, the parts are one: each part gets the least number.
+    right, below = number[:, 1:], number[1:]
+    pairs = torch.cat(
+        [
+            torch.stack([number[:, :-1].flatten(), right.flatten()]),
+            torch.stack([number[:-1].flatten(), below.flatten()]),
+            torch.stack([number[:-1, :-1].flatten(), below[:, 1:].flatten()]),
+            torch.stack([number[:-1, 1:].flatten(), below[:, :-1].flatten()]),
+        ],
+        1,
+    )
+    pairs = pairs[:, (pairs >= 0).all(0)]
+    part = torch.arange(int(line.sum()))
+    while bool((part[pairs[0]] != part[pairs[1]]).any()):
+        ends = part[pairs]
+        least = ends.amin(0).expand(2, -1).flatten()
+        part = part.scatter_reduce(0, ends.flatten(), least, "amin")
+        while not torch.equal(part[part], part):
+            part = part[part]
+    numbered: Tensor = torch.unique(part, return_inverse=True)[1]
+    return numbered
 
 
 def _lines(line: Tensor, grey: Tensor, beside: Tensor) -> _Lines:
     """The connected parts of a mask `(H, W)`."""
-    place = torch.arange(1, line.numel() + 1, dtype=torch.float64).view(line.shape)
-    number = torch.where(line, place, 0)
-    for step in range(4 * max(line.shape)):  # the largest number spreads over each part
-        spread = torch.where(line, F.max_pool2d(number[None, None], 3, 1, 1)[0, 0], 0)
-        if step % 16 == 15 and torch.equal(spread, number):
-            break
-        number = spread
     rows, columns = line.nonzero().T
-    part = torch.unique(number[line], return_inverse=True)[1]
+    part = _parts(line)
     parts = int(part.max()) + 1
     label = torch.zeros(line.shape, dtype=torch.long)
     label[line] = part + 1
