@@ -74,7 +74,7 @@ _OF_THE_SYSTEM = frozenset(
     getattr(errno, name, -1)
     for name in (
         *("ENOSPC", "EDQUOT", "EIO", "EROFS", "ESTALE", "EMFILE", "ENFILE", "ENOMEM", "EAGAIN"),
-        *("EACCES", "EPERM"),
+        *("EACCES", "EPERM", "EFBIG"),
     )
 )
 """Errors that come of the state of a computer, and not of what a program asks of it."""

@@ -104,8 +104,9 @@ def run(
         try:
             with compat.hyperparameters_unlogged(module, data):  # they are among the settings
                 trainer.fit(module, data, ckpt_path=start, weights_only=True)
-        except SystemExit:  # what Lightning makes of Ctrl-C
-            raise KeyboardInterrupt from None
+        except SystemExit as end:  # what Lightning makes of Ctrl-C, and of the end before it looks
+            asked = isinstance(end.__context__, TerminatedError) or trainer.received_sigterm
+            raise (TerminatedError if asked else KeyboardInterrupt) from None
         except SIGTERMException:
             raise TerminatedError from None
         except UserError:
