@@ -203,7 +203,8 @@ def folders(rng: np.random.Generator, folder: Path) -> None:
 
 def _put(place: Path, outside: Path, rng: np.random.Generator) -> None:
     """Put something else where a file of the results is expected, unless it would lie outside."""
-    if not place.parent.resolve().is_relative_to(outside.parent.resolve() / "results"):
+    inside = Path(os.path.realpath(outside.parent)) / "results"
+    if not Path(os.path.realpath(place.parent)).is_relative_to(inside):
         return
     if place.is_dir() and not place.is_symlink():
         shutil.rmtree(place)
