@@ -1,14 +1,15 @@
 """What a restoration costs beside the network: kernels, waits and the main thread's time.
 
     python -m benchmarks.overhead
-    python -m benchmarks.overhead --configs jpeg,inpainting --size 256 --photos 4
+    python -m benchmarks.overhead --configs jpeg,inpainting --size 256 --photos 4 --workers 1
 
 Runs `predict` with all that it writes on photographs that are degraded as each config undoes it,
 twice. Once on a pretended GPU (`pretended_device`), where the network stands aside and everything
 else is counted: kernels that are launched, and times that the host waits, for all photos of a batch
-and for a step of it. And once on the CPU, where the main thread's own seconds are measured, so that
-other programs do not count: those inside the network and the others, start-up excluded. Neither
-number has a GPU's seconds in it.
+and for a step of it. And once on the CPU, photo by photo, where the main thread's own seconds are
+measured, so that other programs do not count: those inside the network and the others, start-up
+excluded; and those of the processes that read and measure ahead. No number has a GPU's seconds in
+it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import contextlib
 import io
 import os
 import re
+import resource
 import tempfile
 import time
 import warnings
@@ -74,6 +76,7 @@ class Account:
         steps: number of steps of all batches.
         seconds: the main thread's from the first batch to the end.
         network: those of them inside the network.
+        workers: seconds of the processes that read and measure ahead.
         count: what was asked of the device from the first batch to the end.
         lines: the same by the lines that asked.
     """
@@ -81,6 +84,7 @@ class Account:
     steps: int = 0
     seconds: float = 0.0
     network: float = 0.0
+    workers: float = 0.0
     count: Count = field(default_factory=lambda: Count(0, 0))
     lines: Counter[str] = field(default_factory=Counter)
 
@@ -134,13 +138,15 @@ def watched(account: Account, now: Callable[[], float], aside: Any) -> Iterator[
         yield
 
 
-def run(config: str, size: int, count: int, pretend: bool) -> Account:
+def run(config: str, size: int, count: int, pretend: bool, workers: int = 0) -> Account:
     """Restore photos with a config, on the CPU or on a pretended GPU."""
     account = Account()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         options = photos(config, folder, size, count)
-        options += ["--output", str(folder / "out"), "--data.batch_size", str(count)]
+        options += ["--output", str(folder / "out")]
+        options += ["--data.batch_size", str(count if pretend else 1)]
+        options += ["--data.num_workers", str(workers)]
         options += ["--trainer.accelerator", "gpu" if pretend else "cpu"]
         options += ["--trainer.precision", "32-true", "--progress", "none"]
         gpu = stack.enter_context(pretended_gpu()) if pretend else None
@@ -165,9 +171,17 @@ def run(config: str, size: int, count: int, pretend: bool) -> Account:
         stack.enter_context(mock.patch.object(RestorationModule, "on_predict_end", last))
         stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        before = _of_children()
         assert d2ir(["predict", *options]) == 0, f"{config} failed"
         account.seconds = time.thread_time() - begun[0][0]
+        account.workers = _of_children() - before
     return account
+
+
+def _of_children() -> float:
+    """Seconds of all processes that this one has started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -177,14 +191,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", type=int, default=256, help="height and width of clean photos")
     parser.add_argument("--photos", type=int, default=2, help="photos on the CPU")
     parser.add_argument("--batch", type=int, default=8, help="photos on the pretended GPU")
+    parser.add_argument("--workers", type=int, default=0, help="processes that measure ahead")
     parser.add_argument("--lines", type=int, default=0, help="lines of code that ask most")
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
 
     titles = ("config", f"kernels, batch of {options.batch}", "waits", "kernels a step")
-    seconds = ("main thread, s a photo", "of that outside the network", "share outside")
-    print(tables.head(*titles, *seconds), flush=True)
+    seconds = ("main thread, s a photo", "of that outside the network", "in workers")
+    print(tables.head(*titles, *seconds, "share outside"), flush=True)
     for config in options.configs.split(","):
         row: list[object] = ["-", "-", "-"]
         if can_pretend():
@@ -193,12 +208,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             row = [there.count.kernels, there.count.waits, f"{a_step:.0f}"]
         if options.photos:
             run(config, 64, 1, pretend=False)  # what is made once
-            here = run(config, options.size, options.photos, pretend=False)
+            here = run(config, options.size, options.photos, False, options.workers)
             outside = here.seconds - here.network
-            row += [f"{n / options.photos:.2f}" for n in (here.seconds, outside)]
+            row += [f"{n / options.photos:.2f}" for n in (here.seconds, outside, here.workers)]
             row.append(f"{outside / here.seconds:.1%}")
         else:
-            row += ["-"] * 3
+            row += ["-"] * 4
         print(tables.row(config, *row), flush=True)
         if options.lines and can_pretend():
             waits = Counter(

@@ -29,6 +29,7 @@ ROOMS: dict[str, set[str]] = {
         "restoration",
         "priors",
         "degradations",
+        "estimators",
         "diffusion",
         "operators",
         "inputs",

@@ -17,7 +17,8 @@ from d2ir_pl.api.restored import Restored
 from d2ir_pl.api.task import Task, loaded
 from d2ir_pl.batches.amount import Amount
 from d2ir_pl.batches.attempts import Attempted, Attempts, Outcome
-from d2ir_pl.batches.plan import Observation, Plan
+from d2ir_pl.batches.observation import Observation
+from d2ir_pl.batches.plan import Plan
 from d2ir_pl.batches.restoring import exact_gradients, restore_batch
 from d2ir_pl.degradations import Degradation
 from d2ir_pl.errors import RestorationError, UsageError, require

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from d2ir_pl.batches.plan import Observation, Plan
+from d2ir_pl.batches.observation import Observation
+from d2ir_pl.batches.plan import Plan
 from d2ir_pl.degradations import Downsampling
 from d2ir_pl.diagnosis.aliased import sampled
 from d2ir_pl.restoration import D2IR

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from d2ir_pl.batches.plan import Observation, Plan
+from d2ir_pl.batches.observation import Observation
+from d2ir_pl.batches.plan import Plan
 from d2ir_pl.batches.second_opinion import SIZES, TONES
 from d2ir_pl.degradations import Compose, Degradation, Phi
 from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur

@@ -1,33 +1,25 @@
-"""How the photos of a batch are restored, and what is at hand of each of them."""
+"""How the photos of a batch are restored."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from d2ir_pl.degradations import Degradation, Mask, Phi
-from d2ir_pl.degradations.observation import observe
-from d2ir_pl.degradations.remarks import remarks
+from d2ir_pl.degradations import Degradation
 from d2ir_pl.degradations.saved import SavedPhi
-from d2ir_pl.diagnosis.codecs import least_noise
 from d2ir_pl.diagnosis.methods import suiting
-from d2ir_pl.diagnosis.observed import Observed, observed_pixels
+from d2ir_pl.diagnosis.observed import observed_pixels
 from d2ir_pl.diagnosis.proposal import propose
-from d2ir_pl.diffusion.randomness import image_generator, normal_like
 from d2ir_pl.errors import naming
-from d2ir_pl.image_io import Photo, read_image
+from d2ir_pl.image_io import Photo
 from d2ir_pl.inputs.samples import Sample
-from d2ir_pl.operators.linear import size_of
 from d2ir_pl.restoration import RestorationMethod
 from d2ir_pl.restoration.construction import construct
-
-MOST_AROUND, SMALL = 25, 2**18
-"""How many times the pixels of what the user gets are restored at most, and pixels that may always
-be: what lies around a photo is unseen, and only guessed."""
+from d2ir_pl.restoration.description import described
 
 Start = Callable[[Sample], SavedPhi]
 """Finds the phi that a photo was found to have in an earlier restoration."""
@@ -91,200 +83,17 @@ class Plan:
         return cls(degradation, method, (reason,), start)
 
 
+def alike(plans: Mapping[int, Plan]) -> list[dict[int, Plan]]:
+    """Plans by their positions, those together that differ in their reasons alone."""
+    groups: dict[Any, dict[int, Plan]] = {}
+    for b, plan in plans.items():
+        settings = json.dumps(described([plan.degradation, plan.method]), sort_keys=True)
+        groups.setdefault(settings if plan.start is None else b, {})[b] = plan
+    return list(groups.values())
+
+
 @dataclass(frozen=True)
 class _Family:
     """What is made of the settings in a record."""
 
     degradation: Degradation
-
-
-@dataclass(frozen=True, eq=False)
-class Observation:
-    """A degraded image as a batch of one, and what is known about it.
-
-    Attributes:
-        sample: input that it comes from.
-        y: `(1, 3, h, w)`, or `(1, S, 3, h, w)` for several photos of a scene, in [-1, 1].
-        degradation: family that explains it, with what lies in or beside its file.
-        reference: `(1, 3, H, W)` clean image, if it is known.
-        true_phi: parameters with which the program itself degraded the clean image.
-        start: parameters that are known from an earlier restoration.
-        first: `(1, 3, H, W)` image of that restoration, where it is at hand.
-        observed: `(1, 1, h, w)`, 0 where a pixel of y is no part of the photo, such as a
-            transparent or dead one; None where all are.
-        kept: `(1, 1, h, w)`, 1 where the result has the pixels of y; None where it has none.
-        findings: sentences on such pixels.
-    """
-
-    sample: Sample
-    y: Tensor
-    degradation: Degradation
-    reference: Tensor | None = None
-    true_phi: Phi | None = None
-    start: SavedPhi | None = None
-    first: Tensor | None = None
-    observed: Tensor | None = None
-    kept: Tensor | None = None
-    findings: tuple[str, ...] = ()
-
-    def reasons(self, plan: Plan, phi: Phi) -> list[str]:
-        """Sentences on what was decided by the photo and what lies beside it.
-
-        Args:
-            plan: how the photo was restored.
-            phi: parameters with which it was, a batch of one.
-        """
-        (description,) = plan.degradation.describe(phi)
-        own = (*self.degradation.reasons, *self.findings)
-        return [*plan.reasons, *own, *remarks(description)]
-
-    @property
-    def least_noise(self) -> float:
-        """The least noise that is assumed, in [-1, 1], where it is estimated."""
-        return least_noise(self.sample.photo, self.degradation)
-
-    @staticmethod
-    def all_observed(observations: Sequence[Observation]) -> Tensor | None:
-        """`Observation.observed` of several photos as a batch."""
-        observed = [o.observed for o in observations]
-        if all(own is None for own in observed):
-            return None
-        whole = torch.ones_like(observations[0].y[:, :1])
-        return torch.cat([whole if own is None else own for own in observed])
-
-    @torch.no_grad()
-    def started(self, start: Start | None) -> Observation:
-        """The same with the phi known that was found for this photo before; itself without start.
-
-        Raises:
-            ValueError: if there is none, or it is of another family, or does not fit the photo.
-        """
-        if start is None:
-            return self
-        saved = start(self.sample)
-        degradation = saved.told(self.degradation)
-        try:
-            phi = degradation.init(self.y, self.y.new_ones(1))
-            degradation(degradation.lift(self.y, phi), phi)
-        except (RuntimeError, LookupError):
-            height, width = size_of(self.y)
-            raise ValueError(
-                f"the parameters in {saved.source} do not fit this photo of {height}x{width} "
-                "pixels: take those of a photo of its size"
-            ) from None
-        first = None
-        if saved.restored is not None:
-            first = read_image(saved.restored).pixels[None].to(self.y)
-            if size_of(first) != degradation.frame.output_size(size_of(self.y)):
-                raise ValueError(f"{saved.restored} is not of its size: restore it there again")
-        return replace(self, degradation=degradation, start=saved, first=first)
-
-    @property
-    def restored_as(self) -> Sample:
-        """The sample as its restoration is written: holes that were transparent are opaque."""
-        alpha, holes = self.sample.photo.alpha, self.degradation.holes
-        if alpha is None or holes is None:
-            return self.sample
-        photo = replace(self.sample.photo, alpha=torch.maximum(alpha, holes[0]))
-        return replace(self.sample, photo=photo)
-
-    @staticmethod
-    def together(observations: Sequence[Observation], plan: Plan) -> Degradation:
-        """The family that explains several images as one batch."""
-        if len(observations) == 1:
-            return observations[0].degradation
-        photos = [o.sample.photo for o in observations]
-        keys = [o.sample.item.key for o in observations]
-        family = plan.degradation.for_images(photos, keys, observations[0].true_phi is None)
-        known = [o.start.phi for o in observations if o.start is not None]
-        return family.told(Phi.join(known)) if known else family
-
-    @classmethod
-    def given(cls, sample: Sample, y: Tensor, degradation: Degradation) -> Observation:
-        """A photo as it is.
-
-        Raises:
-            ValueError: if its reference is of a wrong size, or the degradation lacks something of
-                this photo, such as a mask.
-        """
-        reference = None if sample.reference is None else sample.reference.pixels[None]
-        if reference is not None:
-            height, width = degradation.frame.output_size(size_of(y))
-            if size_of(reference) != (height, width):
-                theirs = "{}x{}".format(*size_of(reference))
-                raise ValueError(
-                    f"its reference {sample.item.reference} is {theirs}, not {height}x{width}"
-                )
-        if sample.photo.mask is not None and _ignores_masks(degradation):
-            raise ValueError(
-                f"a mask is given, and {type(degradation).__name__} has no use for one: leave it "
-                "out, or restore with the degradation Mask()"
-            )
-        _require_bounded(degradation, size_of(y))
-        own = degradation.for_images([sample.photo], [sample.item.key])
-        seen = Observed()
-        # Where the degradation has holes, what is transparent is among them, or left out too.
-        if y.ndim == 4 and own.holes is None:
-            seen = observed_pixels(sample.photo, y[0], degradation.frame.factor == 1)
-        observed, kept = (None if m is None else m[None] for m in (seen.mask, seen.kept))
-        findings = seen.findings
-        return cls(
-            sample, y.clone(), own, reference, observed=observed, kept=kept, findings=findings
-        )
-
-    @classmethod
-    @torch.no_grad()
-    def made(
-        cls, sample: Sample, clean: Tensor, degradation: Degradation, noise: float, seed: int
-    ) -> Observation:
-        """A clean image degraded, with noise, in 8 bits: as a camera would have stored it.
-
-        Args:
-            sample: the clean image's file.
-            clean: `(1, 3, H, W)`, x, which is cut to a size that a whole y can show.
-            degradation: family that phi is drawn from.
-            noise: standard deviation of n in [0, 1].
-            seed: seed of phi and n, beside the image's own name.
-
-        Raises:
-            ValueError: if the degradation lacks something of this image, such as a mask.
-        """
-        _require_bounded(degradation, size_of(clean))
-        degradation = degradation.for_images([sample.photo], [sample.item.key], degraded=False)
-        x = degradation.frame.fit(clean.clone())
-        generators = [image_generator(seed, sample.item.key, "degrade")]
-        phi = degradation.draw(generators, x)
-
-        def draw(like: Tensor) -> Tensor:
-            n = normal_like(like, generators)
-            if sample.photo.grey:
-                n = n.narrow(-3, 0, 1).expand_as(n)
-            return 2 * noise * n
-
-        y = observe(degradation, degradation.frame.embed(x), phi, draw)
-        stored = ((y.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
-        return cls(sample, stored, degradation, x, phi)
-
-
-def _require_bounded(degradation: Degradation, size: tuple[int, int]) -> None:
-    """Check that a photo needs no huge image around it, as it does for a kernel of its own size.
-
-    Raises:
-        ValueError: if it does.
-    """
-    whole = degradation.frame.image_size(size)
-    given = degradation.frame.output_size(size)
-    if math.prod(whole) > max(MOST_AROUND * math.prod(given), SMALL):
-        raise ValueError(
-            "an image of {}x{} pixels would have to be restored for one of {}x{}: ".format(
-                *whole, *given
-            )
-            + "give a smaller kernel, or the whole photo"
-        )
-
-
-def _ignores_masks(degradation: Degradation) -> bool:
-    """Whether a degradation of this package has no part that takes a mask."""
-    parts = list(degradation.modules())
-    own = any(type(part).__module__.partition(".")[0] != "d2ir_pl" for part in parts)
-    return not own and not any(isinstance(part, Mask) for part in parts)

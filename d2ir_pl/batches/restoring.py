@@ -14,13 +14,12 @@ from torch import Tensor
 from d2ir_pl.batches.aliased import as_sampled
 from d2ir_pl.batches.amount import Amount
 from d2ir_pl.batches.attempts import Attempted, Attempts, Outcome
-from d2ir_pl.batches.plan import Observation, Plan
+from d2ir_pl.batches.observation import Observation
+from d2ir_pl.batches.plan import Plan
 from d2ir_pl.batches.second_opinion import reconsidered
-from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.operators.linear import size_of
 from d2ir_pl.restoration import (
     Observer,
-    Problem,
     Restoration,
     RestorationMethod,
     Step,
@@ -69,17 +68,7 @@ def restore_batch(
 
     def restore(images: Sequence[int], method: RestorationMethod) -> Restoration:
         part, told = [observations[b] for b in images], _telling(observers, images)
-        problem = Problem.of(
-            torch.cat([o.y for o in part]),
-            Observation.together(part, plan),
-            [image_generator(seed, o.sample.item.key) for o in part],
-            None if sigma_y is None else torch.full((len(part),), 2 * sigma_y),
-            Observation.all_observed(part),
-            torch.tensor([o.least_noise for o in part]),
-        )
-        first = [o.first for o in part if o.first is not None]
-        if len(first) == len(part):
-            problem = replace(problem, first=torch.cat(first))
+        problem = Observation.problem(part, plan, seed, sigma_y)
         restored = restore_samples(method, num_samples, problem, attempts.prior, told)
         return replace(restored, x0=_with_kept(part, restored.x0))
 

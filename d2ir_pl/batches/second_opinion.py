@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from d2ir_pl.batches.attempts import Attempted
-from d2ir_pl.batches.plan import Observation, Plan
+from d2ir_pl.batches.observation import Observation
+from d2ir_pl.batches.plan import Plan
 from d2ir_pl.degradations import Blur, Compose, Degradation, Fading, Identity, Jpeg, Light, Phi
 from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
 from d2ir_pl.diagnosis.codecs import is_jpeg

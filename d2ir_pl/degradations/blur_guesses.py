@@ -16,6 +16,7 @@ from d2ir_pl.estimators.kernel_search import spectral_misfit
 from d2ir_pl.estimators.kernel_shapes import centred, padded, trimmed
 from d2ir_pl.estimators.kernel_worth import deconvolved, unlikeliness
 from d2ir_pl.estimators.noise_level import grey_variance
+from d2ir_pl.estimators.remembered import remembered
 from d2ir_pl.estimators.spectrum import gaussian_covariance
 from d2ir_pl.estimators.widths import SHARP_WIDTH
 from d2ir_pl.operators.kernels import gaussian_kernel, kernel_covariance, principal_widths
@@ -63,6 +64,7 @@ class Guess:
         return self.kernel.shape[-1]
 
 
+@remembered
 def guesses(y: Tensor, sigma_y: Tensor, largest: int, seen: Tensor | None = None) -> list[Guess]:
     """Guess the kernel of a photo, from its spectrum and from its edges.
 
@@ -76,7 +78,7 @@ def guesses(y: Tensor, sigma_y: Tensor, largest: int, seen: Tensor | None = None
         The Gaussian that the spectrum shows, first. It is the only one for a photo that is too
         small or flat to show edges.
     """
-    image, sigma = y.detach().cpu().float()[None], sigma_y.detach().cpu().view(1)
+    image, sigma = y.float()[None], sigma_y.view(1)
     covariance = gaussian_covariance(image, sigma, isotropic=False)
     major = principal_widths(covariance[0])[0]
     gaussian = Guess("gaussian", gaussian_kernel(covariance, _odd(6 * major, largest))[0])
@@ -86,7 +88,7 @@ def guesses(y: Tensor, sigma_y: Tensor, largest: int, seen: Tensor | None = None
         return [gaussian]
     noisy = float(grey_variance(image, sigma).sqrt()) / 2 > NOISY
     settings = NOISY_SETTINGS if noisy else SETTINGS
-    edges = _of_edges(grey, sizes, settings, None if seen is None else seen.cpu())
+    edges = _of_edges(grey, sizes, settings, seen)
     return [gaussian, *_parametric(image, sigma, min(largest, PARAMETRIC_SIZE)), *edges]
 
 

@@ -20,6 +20,7 @@ from d2ir_pl.estimators.noise_level import MIN_SIGMA, estimate_sigma
 from d2ir_pl.estimators.noise_reading import read_spectrum
 from d2ir_pl.estimators.noise_spectrum import NoiseSpectrum
 from d2ir_pl.estimators.observed_pixels import fill_unobserved, hide
+from d2ir_pl.estimators.remembered import remembered
 from d2ir_pl.estimators.spectrum import gaussian_covariance
 from d2ir_pl.estimators.tones import Tones, tones
 from d2ir_pl.estimators.widths import SHARP_WIDTH
@@ -83,6 +84,7 @@ class Measurements:
     noise: NoiseSpectrum | None = None
 
 
+@remembered
 def measure(
     y: Tensor,
     tables: FileTables | None = None,
@@ -103,9 +105,9 @@ def measure(
             None where all are.
         codec: lossy format of its file, as `Photo` has it.
     """
-    y = y.float().cpu()
+    y = y.float()
     if observed is not None:
-        seen = observed.cpu()[None]
+        seen = observed[None]
         sigma = estimate_sigma(hide(y[None], seen))
         y = fill_unobserved(y[None], seen, sigma)[0]
     file = _tables_of_pixels(y) if tables is None else tables

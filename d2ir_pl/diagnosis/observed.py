@@ -52,6 +52,13 @@ def observed_pixels(photo: Photo, y: Tensor, keeps_size: bool = True) -> Observe
         y: `(3, H, W)`, its pixels in [-1, 1].
         keeps_size: whether the result has the photo's size, and may keep some of its pixels.
     """
+    found = _observed(photo, y.cpu(), keeps_size)  # it asks much, for which a device would wait
+    mask, kept = (None if m is None else m.to(y.device) for m in (found.mask, found.kept))
+    return Observed(mask, kept, found.findings)
+
+
+def _observed(photo: Photo, y: Tensor, keeps_size: bool) -> Observed:
+    """`observed_pixels` on the CPU."""
     visible = photo.visible
     if visible is not None:
         visible = visible.to(y)

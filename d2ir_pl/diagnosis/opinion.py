@@ -200,7 +200,7 @@ def _allowed(photo: Tensor, compressed: bool) -> float:
     spectrum = read_spectrum(photo)
     if spectrum is None or not spectrum.coloured:
         return math.inf if compressed else 0.0
-    width = edge_widths(photo[0].cpu()).typical
+    width = edge_widths(photo[0]).typical
     if width < SHARP * spectrum.width:
         return 0.0
     if compressed:

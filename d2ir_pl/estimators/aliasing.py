@@ -20,6 +20,7 @@ from torch import Tensor
 
 from d2ir_pl.estimators.noise_level import MIN_SIGMA, estimate_sigma
 from d2ir_pl.estimators.periodogram import EXPONENT, periodogram
+from d2ir_pl.estimators.remembered import remembered
 from d2ir_pl.operators.interpolation import cubic
 
 EDGES = (
@@ -51,6 +52,7 @@ LEAST_SIGNAL = 10.0
 """Power of the strongest ring, in units of the noise's, below which nothing is told."""
 
 
+@remembered
 def aliasing_evidence(y: Tensor, factor: int) -> float:
     """How much better one small photo is explained as aliased; at most 0 if it is not.
 
@@ -62,7 +64,7 @@ def aliasing_evidence(y: Tensor, factor: int) -> float:
     """
     if min(y.shape[-2:]) < 16:
         return 0.0
-    power, frequency = periodogram(y[None].cpu())
+    power, frequency = periodogram(y[None])
     ring = torch.bucketize(frequency.norm(dim=1), torch.tensor(EDGES, dtype=power.dtype))
     count = torch.bincount(ring, minlength=len(EDGES) + 1).double()
     kept = (count[1:-1] >= FEWEST).nonzero()[:, 0] + 1

@@ -25,6 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from d2ir_pl.estimators.remembered import remembered
+
 # Scales in pixels of the pairs whose slopes are compared; they begin at 0.8, a factor of sqrt(2)
 # apart.
 FIRST_SCALE = 0.8
@@ -63,6 +65,7 @@ class EdgeWidths:
     count: int = 0
 
 
+@remembered
 def edge_widths(y: Tensor, observed: Tensor | None = None) -> EdgeWidths:
     """The widths of the edges of one photo.
 
@@ -73,11 +76,11 @@ def edge_widths(y: Tensor, observed: Tensor | None = None) -> EdgeWidths:
     """
     if min(y.shape[-2:]) < 3 * MARGIN:
         return EdgeWidths()
-    grey = y.detach().cpu().float().mean(0)
+    grey = y.float().mean(0)
     inside = torch.zeros_like(grey)
     inside[MARGIN:-MARGIN, MARGIN:-MARGIN] = 1
     if observed is not None:
-        hidden = F.max_pool2d(1 - observed.cpu().float()[None], 2 * MARGIN + 1, 1, MARGIN)
+        hidden = F.max_pool2d(1 - observed.float()[None], 2 * MARGIN + 1, 1, MARGIN)
         inside = inside * (1 - hidden[0, 0])
     slopes = [_slope(grey, FIRST_SCALE * 2 ** (i / 2)) for i in range(max(COARSE) + 1)]
     fine, coarse = (_widths(slopes, pair, inside > 0) for pair in (FINE, COARSE))

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from d2ir_pl.estimators.remembered import remembered
+
 LEVEL = 2 / 255
 """A grey level of 8 bits in [-1, 1]."""
 
@@ -34,6 +36,7 @@ ALIKE_SPARSE, ALIKE_DENSE = 0.4, 0.6
 CHUNK = 1 << 20
 
 
+@remembered
 def impulses(y: Tensor) -> Tensor | None:
     """`(1, H, W)`, 1 where a pixel of a photo is an impulse in any channel; None if none is.
 

@@ -64,8 +64,8 @@ def before_jpeg(y: Tensor, table: Tensor) -> BeforeJpeg:
         y: `(3, H, W)` decoded photo in [-1, 1], turned as it was stored.
         table: `(8, 8)` quantisation steps of the luminance in grey levels.
     """
-    steps = table.double().cpu()
-    blocks = analyze(y.double().cpu(), (1, 1)).luma.flatten(0, 1)
+    steps = table.double()
+    blocks = analyze(y.double(), (1, 1)).luma.flatten(0, 1)
     level = (blocks[:: -(-len(blocks) // MAX_BLOCKS)] / steps).round().abs().flatten(1)[:, 1:]
     order = level.sum(1).argsort(stable=True)
     groups = level[order].chunk(GROUPS)

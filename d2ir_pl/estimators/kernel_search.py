@@ -19,13 +19,14 @@ grid is searched first, and then the surroundings of its best points.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from d2ir_pl.estimators.noise_level import grey_variance
 from d2ir_pl.estimators.periodogram import MIN_FREQUENCY, cell_means, periodogram
+from d2ir_pl.estimators.remembered import remembered
 
 # How often the spacing of the grid is halved around its best point.
 REFINEMENTS = 5
@@ -61,21 +62,42 @@ def most_likely_kernel(
     grid = torch.cartesian_prod(*columns).view(-1, len(columns))
     if len(grid) == 1:
         return grid.to(y).expand(len(y), -1).clone()
-    kernels = kernel(grid)
-    # On the CPU: there is little to compute, and not every accelerator has double precision.
-    spectra = _spectra(y.detach().cpu(), sigma_y.cpu(), 3 * kernels.shape[-1] + 1)
-    found = []
-    for spectrum in spectra:
-        if not spectrum.shows_signal():
-            found.append(grid[0])
-            continue
-        cost = spectrum.cost(kernels).view(len(columns[0]), -1)
-        # One start for each value of the first parameter: grid points next to each other lead to
-        # the same minimum, and a narrow minimum may look shallow from a point of the grid.
-        lowest = cost.amin(1).argsort(stable=True)[:STARTS]
-        starts = grid.view(*cost.shape, -1)[lowest, cost.argmin(1)[lowest]]
-        found.append(_refined(starts, columns, spectrum, kernel))
+    search = _Search(tuple(columns), grid, kernel(grid), kernel)
+    photos, sigmas = y.detach().cpu().split(1), sigma_y.detach().cpu().split(1)
+    found = [_most_likely(*one, search) for one in zip(photos, sigmas, strict=True)]
     return torch.stack(found).to(y)
+
+
+@dataclass(frozen=True, eq=False)
+class _Search:
+    """Where parameters are looked for.
+
+    Attributes:
+        columns: evenly spaced values of each parameter.
+        grid: `(N, P)` all of their combinations.
+        kernels: `(N, k, k)` the kernels of these.
+        kernel: from parameters to kernels.
+    """
+
+    columns: tuple[Tensor, ...]
+    grid: Tensor
+    kernels: Tensor
+    kernel: Callable[[Tensor], Tensor] = field(compare=False)
+
+
+@remembered
+def _most_likely(y: Tensor, sigma_y: Tensor, search: _Search) -> Tensor:
+    """`most_likely_kernel` of a batch of one, `(P,)`."""
+    grid = search.grid
+    (spectrum,) = _spectra(y, sigma_y, 3 * search.kernels.shape[-1] + 1)
+    if not spectrum.shows_signal():
+        return grid[0]
+    cost = spectrum.cost(search.kernels).view(len(search.columns[0]), -1)
+    # One start for each value of the first parameter: grid points next to each other lead to the
+    # same minimum, and a narrow minimum may look shallow from a point of the grid.
+    lowest = cost.amin(1).argsort(stable=True)[:STARTS]
+    starts = grid.view(*cost.shape, -1)[lowest, cost.argmin(1)[lowest]]
+    return _refined(starts, search.columns, spectrum, search.kernel)
 
 
 def spectral_misfit(y: Tensor, sigma_y: Tensor, kernels: Tensor) -> Tensor:

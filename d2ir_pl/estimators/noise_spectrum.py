@@ -117,6 +117,10 @@ class NoiseSpectrum:
         """
         return on_grid(self.power, (height, width))
 
+    def to(self, like: Tensor) -> NoiseSpectrum:
+        """The spectrum with its power as tensors like another: of its type, and on its device."""
+        return NoiseSpectrum(self.power.to(like), self.uneven)
+
     def halved(self) -> NoiseSpectrum:
         """The spectrum of the photo at half its height and width."""
         radius = torch.arange(RADII, device=self.power.device) / 2

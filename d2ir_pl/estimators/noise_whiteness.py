@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.estimators.noise_level import MIN_SIGMA, is_grey
+from d2ir_pl.estimators.remembered import remembered
 from d2ir_pl.operators.constants import kept
 from d2ir_pl.operators.linear import size_of
 from d2ir_pl.operators.noise_shape import PER_CYCLE, radius
@@ -29,6 +30,7 @@ _FEWEST = 60
 """Fewer frequencies say nothing about the noise of a band."""
 
 
+@remembered
 def unevenness(y: Tensor, alone: Tensor | None = None) -> float:
     """How much stronger the noise of a photo is at some frequencies, or in its luminance.
 

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from d2ir_pl.estimators.remembered import remembered
+
 # Side in pixels of the photo that is looked at: larger ones are made smaller. In photos with a
 # smaller side than the least, highlights are as long as scratches.
 SIDE, LEAST_SIDE = 800, 200
@@ -64,6 +66,7 @@ class _Lines:
     contrast: Tensor
 
 
+@remembered
 def scratches(y: Tensor) -> Tensor | None:
     """`(1, H, W)`, 1 on the scratches of a photo; None if it has none.
 
@@ -73,7 +76,7 @@ def scratches(y: Tensor) -> Tensor | None:
     height, width = y.shape[-2:]
     if min(height, width) < LEAST_SIDE:
         return None
-    grey = (y.detach().cpu().float().mean(0) + 1) / 2
+    grey = (y.float().mean(0) + 1) / 2
     factor = -(-max(height, width) // SIDE)
     small = F.avg_pool2d(grey[None, None], factor, ceil_mode=True)[0, 0] if factor > 1 else grey
     found = _white_lines(small)

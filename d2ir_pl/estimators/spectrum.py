@@ -35,6 +35,7 @@ from d2ir_pl.estimators.periodogram import (
     means,
     ring_means,
 )
+from d2ir_pl.estimators.remembered import remembered
 from d2ir_pl.estimators.widths import MAX_WIDTH, MIN_WIDTH
 from d2ir_pl.operators.constants import kept
 from d2ir_pl.operators.covariances import bounded
@@ -66,29 +67,26 @@ def gaussian_covariance(y: Tensor, sigma_y: Tensor, isotropic: bool = True) -> T
         eigenvalues) lie between MIN_WIDTH and MAX_WIDTH. Images too small to have frequencies
         above MIN_FREQUENCY, or without contrast, are taken as sharp.
     """
-    if y.device.type == "mps":  # which has no double precision
-        return gaussian_covariance(y.cpu(), sigma_y.cpu(), isotropic).to(y.device)
+    photos, sigmas = y.detach().cpu().split(1), sigma_y.detach().cpu().split(1)
+    found = [_of_one(*one, isotropic) for one in zip(photos, sigmas, strict=True)]
+    return torch.cat(found).to(y)
+
+
+@remembered
+def _of_one(y: Tensor, sigma_y: Tensor, isotropic: bool) -> Tensor:
+    """`gaussian_covariance` of a batch of one."""
     power, block = fine_power(y)
     noise = grey_variance(y, sigma_y)[:, None]
-    total = power.sum(1).tolist()  # the only wait for the device
-    rows = [b for b, own in enumerate(total) if own > 1e-12 * power.shape[1] >= 8e-12]
-    sharp = torch.eye(2, dtype=torch.float64, device=y.device) * MIN_WIDTH**2
-    covariance = sharp.expand(len(y), 2, 2).clone()
-    if not rows:
-        return covariance.to(y.dtype)
-    if len(rows) < len(y):
-        power, noise = power[rows], noise[rows]
+    if not float(power.sum()) > 1e-12 * power.shape[1] >= 8e-12:
+        return torch.eye(2, dtype=y.dtype)[None] * MIN_WIDTH**2
     # Power below the noise carries no sign of the blur; a floor keeps the likelihood finite.
     floor = noise.clamp_min(1e-4 * median(power, 1)[:, None] + 1e-14)
     theta = _grid_search(power, block, floor)
     if not isotropic:
         theta = _most_probable(power, block, floor, theta)
     s_xx, s_xy, s_yy = theta[:, 1], theta[:, 2], theta[:, 3]
-    found = bounded(torch.stack([s_xx, s_xy, s_xy, s_yy], -1).view(-1, 2, 2), MIN_WIDTH, MAX_WIDTH)
-    if len(rows) < len(y):
-        covariance[rows] = found
-        found = covariance
-    return found.to(y.dtype)
+    found = torch.stack([s_xx, s_xy, s_xy, s_yy], -1).view(-1, 2, 2)
+    return bounded(found, MIN_WIDTH, MAX_WIDTH).to(y.dtype)
 
 
 @kept

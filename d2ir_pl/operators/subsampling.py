@@ -31,6 +31,9 @@ def shrink(planes: Tensor, factors: Factors) -> Tensor:
     for axis, factor in zip((-2, -1), factors, strict=True):
         planes = repeat_border(planes, axis, -planes.shape[axis] % factor)
     (v, h), (height, width) = factors, planes.shape[-2:]
+    if planes.device.type == "cpu":  # a mean over two dimensions takes twenty times as long there
+        rows = sum(planes[..., i::v, :] for i in range(1, v)) + planes[..., ::v, :]
+        return (sum(rows[..., j::h] for j in range(1, h)) + rows[..., ::h]) / (v * h)
     return planes.reshape(*planes.shape[:-2], height // v, v, width // h, h).mean((-3, -1))
 
 

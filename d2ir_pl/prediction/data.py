@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.accelerators import CPUAccelerator
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, get_worker_info
 
+from d2ir_pl.batches.ahead import Ahead
 from d2ir_pl.errors import InputError, require
 from d2ir_pl.image_io import Format, Output, Photo
 from d2ir_pl.inputs.finding import find_items, group_by_size
 from d2ir_pl.inputs.items import Failure, Item
 from d2ir_pl.inputs.samples import Sample, read_sample
+
+MOST_WORKERS = 4
+"""Processes that read and measure photos ahead of a GPU, at most."""
+LEAST_SHARED = 2**30
+"""Bytes of shared memory, through which they hand over the photos, below which there are none: a
+container may have 64 MB."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +40,7 @@ class Batch:
         degrade_noise: standard deviation in [0, 1] of the noise with which these clean images are
             degraded before they are restored; None where they are degraded photos.
         apart: batches of samples that turned out to have other sizes than their headers said.
+        readings: what was read off the samples ahead, see `Ahead`; empty for nothing.
     """
 
     samples: list[Sample]
@@ -36,6 +48,7 @@ class Batch:
     y: Tensor
     degrade_noise: float | None = None
     apart: tuple[Batch, ...] = ()
+    readings: bytes = b""
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -90,7 +103,8 @@ class RestorationDataModule(pl.LightningDataModule):
             photo is compressed.
         batch_size: number of images of equal size that are restored together.
         limit: number of images, the first ones, that are restored; all if null.
-        num_workers: number of processes that read images ahead.
+        num_workers: number of processes that read and measure images ahead, see `Ahead`. `auto` is
+            none on a CPU, which has no time to spare, and some where there is a GPU to keep busy.
         format: kind of file that restored photos are written as: `png`, `jpeg`, `webp`, `tiff`, or
             `same` for that of each photo's own file, see `Output`.
         quality: of JPEG and WebP files, 1 to 100; that of the photo's own JPEG file, or a high one,
@@ -111,7 +125,7 @@ class RestorationDataModule(pl.LightningDataModule):
         degrade_noise: float = 0.02,
         batch_size: int = 1,
         limit: int | None = None,
-        num_workers: int = 0,
+        num_workers: int | Literal["auto"] = "auto",
         format: Format = "png",  # noqa: A002
         quality: int | None = None,
         strip_metadata: bool = False,
@@ -120,7 +134,8 @@ class RestorationDataModule(pl.LightningDataModule):
         if inputs is None:
             raise InputError("inputs: no input is given, name a file, a folder or a glob")
         require("batch_size", batch_size, 1)
-        require("num_workers", num_workers, 0)
+        if num_workers != "auto":
+            require("num_workers", num_workers, 0)
         if limit is not None:
             require("limit", limit, 1)
         if degrade and references is not None:
@@ -144,6 +159,8 @@ class RestorationDataModule(pl.LightningDataModule):
         """The items still to do; the program takes out those that are complete."""
         self.decoded: dict[Path, Photo] = {}
         """Photos whose files have been read before, by their paths; the others are read."""
+        self.ahead: Ahead | None = None
+        """What worker processes read off the photos; the module that restores them sets it."""
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         """This process's share of the batches."""
@@ -151,27 +168,52 @@ class RestorationDataModule(pl.LightningDataModule):
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         batches = group_by_size(self.pending, self.batch_size)
         noise = self.degrade_noise if self.degrade else None
-        dataset = _BatchDataset(batches[rank::world], noise, self.decoded)
+        own = batches[rank::world]
+        dataset = _BatchDataset(own, noise, self.decoded, self.ahead)
         # Lightning would share out what is shared out already, were it not for such a sampler.
         whole: DistributedSampler[Batch] = DistributedSampler(
             dataset, num_replicas=1, rank=0, shuffle=False
         )
-        return DataLoader(dataset, batch_size=None, sampler=whole, num_workers=self.num_workers)
+        return DataLoader(
+            dataset, batch_size=None, sampler=whole, num_workers=self._workers(len(own))
+        )
+
+    def _workers(self, batches: int) -> int:
+        """Number of processes that read this process's share of the batches ahead."""
+        if self.num_workers != "auto":
+            return self.num_workers
+        trainer = self.trainer
+        if batches < 2 or trainer is None or isinstance(trainer.accelerator, CPUAccelerator):
+            return 0
+        shared = Path("/dev/shm")
+        if shared.is_dir() and shutil.disk_usage(shared).free < LEAST_SHARED:
+            return 0
+        cores = (os.cpu_count() or 1) // max(1, trainer.num_devices)
+        return max(1, min(MOST_WORKERS, batches - 1, cores - 1))
 
 
 class _BatchDataset(Dataset[Batch]):
     """Whole batches as items, so that no sampler has to know about sizes or ranks."""
 
     def __init__(
-        self, batches: list[list[Item]], degrade_noise: float | None, decoded: dict[Path, Photo]
+        self,
+        batches: list[list[Item]],
+        degrade_noise: float | None,
+        decoded: dict[Path, Photo],
+        ahead: Ahead | None,
     ) -> None:
         self.batches = batches
         self.degrade_noise = degrade_noise
         self.decoded = decoded
+        self.ahead = ahead
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __getitem__(self, index: int) -> Batch:
         read = [read_sample(item, self.decoded) for item in self.batches[index]]
-        return Batch.of(read, self.degrade_noise)
+        batch = Batch.of(read, self.degrade_noise)
+        if self.ahead is None or self.degrade_noise is not None or get_worker_info() is None:
+            return batch
+        samples = [sample for part in batch.parts for sample in part.samples]
+        return replace(batch, readings=self.ahead(samples))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -13,16 +15,19 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
+from d2ir_pl.batches.ahead import Ahead, take_over
 from d2ir_pl.batches.amount import Amount
 from d2ir_pl.batches.attempts import Attempts
-from d2ir_pl.batches.plan import Observation, Plan
+from d2ir_pl.batches.observation import Observation
+from d2ir_pl.batches.plan import Plan, alike
 from d2ir_pl.batches.restoring import exact_gradients, restore_batch
 from d2ir_pl.degradations import Compose, Degradation, GaussianBlur, Jpeg, Light
-from d2ir_pl.errors import UsageError, in_words, naming, require
+from d2ir_pl.errors import UsageError, in_words, naming
 from d2ir_pl.inputs.items import Failure
+from d2ir_pl.prediction.arguments import check_arguments
 from d2ir_pl.prediction.checkpoints import SavesItsSettings
 from d2ir_pl.prediction.conversion import as_batch
-from d2ir_pl.prediction.data import Batch
+from d2ir_pl.prediction.data import Batch, RestorationDataModule
 from d2ir_pl.prediction.earlier import EarlierRun
 from d2ir_pl.prediction.numbering import Numbering
 from d2ir_pl.prediction.outcome import BatchResult, image_result
@@ -98,7 +103,7 @@ class RestorationModule(SavesItsSettings):
         region: str | list[int] | None = None,
     ) -> None:
         super().__init__()
-        _check(degradation, method, seed, sigma_y, num_samples)
+        check_arguments(degradation, method, seed, sigma_y, num_samples)
         self.chooses_degradation = degradation == "auto"
         self.chooses_method = method == "auto"
         self.start = None if start is None else EarlierRun(Path(start))
@@ -165,37 +170,56 @@ class RestorationModule(SavesItsSettings):
             self.prior.compile_network()
         self._precision = str(self.trainer.precision)
         self._numbering = Numbering(self.trainer)
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, RestorationDataModule):
+            data.ahead = None if self.start is not None else self._ahead()
+
+    def _ahead(self) -> Ahead:
+        """What reads off the photos ahead what this module will ask of them."""
+        family = None if self.chooses_degradation else copy.deepcopy(self.degradation).cpu()
+        method = None if self.chooses_method else self.method
+        return Ahead(family, method, self.seed, self.sigma_y, self.asks)
 
     def predict_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> BatchResult:
         """Restore a batch: a `Batch`, or anything else that `as_batch` takes."""
         with exact_gradients(self.device):
             numbers = partial(self._numbering, batch_idx, dataloader_idx)
             photos = as_batch(batch, numbers, forgiving=self.rename is not None).to(self.device)
+            take_over(photos.readings)
             photos = photos if self.rename is None else self.rename(photos)
             parts = [result for part in photos.parts for result in self._restore(part)]
         results = [image for part in parts for image in part.results]
         return BatchResult(results, photos.failures + [f for part in parts for f in part.failures])
 
     def _restore(self, batch: Batch) -> list[BatchResult]:
-        """Restore a batch of one size: as a whole, or photo by photo where each is looked at."""
+        """Restore a batch of one size: those together that are restored in the same way."""
         for tell in self.batch_observers:
             tell(batch)
         rows = list(range(len(batch)))
-        groups = [[b] for b in rows] if self.chooses_degradation else [rows]
-        return [self._predict(batch, group) for group in groups]
+        if not self.chooses_degradation and rows:
+            plan = Plan(self.degradation, self.method, start=self.start)
+            return [self._predict(batch, dict.fromkeys(rows, plan))]
+        plans, lost = {}, []
+        for b in rows:
+            try:
+                plans[b] = self._plan(batch, b)
+            except UsageError:
+                raise
+            except Exception as error:  # whatever one photo does, the others are restored
+                reason = f"its damage could not be measured ({in_words(error)}): name a degradation"
+                lost.append(batch.samples[b].failed(reason, traceback.format_exc()))
+        return [BatchResult([], lost), *(self._predict(batch, own) for own in alike(plans))]
 
-    def _predict(self, batch: Batch, rows: list[int]) -> BatchResult:
-        """Restore those images of a batch that are restored in the same way."""
+    def _predict(self, batch: Batch, plans: dict[int, Plan]) -> BatchResult:
+        """Restore those images of a batch that are restored in the same way.
+
+        Args:
+            batch: images of one size.
+            plans: how each is restored, by its position: they differ in their reasons alone.
+        """
         start = time.perf_counter()
-        try:
-            plan = self._plan(batch, rows)
-        except UsageError:
-            raise
-        except Exception as error:  # whatever one photo does, the others are restored
-            reason = f"its damage could not be measured ({in_words(error)}): name a degradation"
-            trace = traceback.format_exc()
-            return BatchResult([], [batch.samples[b].failed(reason, trace) for b in rows])
-        observations, refused = self._observe(batch, rows, plan)
+        plan = replace(next(iter(plans.values())), reasons=())
+        observations, refused = self._observe(batch, plans, plan)
         phi_trace = PhiTrace()
         outcome = restore_batch(
             self._attempts,
@@ -229,13 +253,10 @@ class RestorationModule(SavesItsSettings):
                 lost.append(batch.samples[b].failed(reason, traceback.format_exc()))
         return BatchResult(results, [*refused, *lost])
 
-    def _plan(self, batch: Batch, rows: list[int]) -> Plan:
-        """What the settings say, or what is chosen for the only photo in question."""
-        if not self.chooses_degradation:
-            return Plan(self.degradation, self.method, start=self.start)
+    def _plan(self, batch: Batch, b: int) -> Plan:
+        """What is chosen for a photo."""
         if batch.y.ndim != 4 or batch.degrade_noise is not None:
             raise UsageError("degradation auto takes photos that are degraded, and no scenes")
-        (b,) = rows
         method = None if self.chooses_method else self.method
         if self.start is not None:
             try:
@@ -245,11 +266,11 @@ class RestorationModule(SavesItsSettings):
         return Plan.chosen(batch.samples[b].photo, batch.y[b], self.sigma_y, method)
 
     def _observe(
-        self, batch: Batch, rows: list[int], plan: Plan
+        self, batch: Batch, plans: dict[int, Plan], plan: Plan
     ) -> tuple[dict[int, Observation], list[Failure]]:
         """Images of a batch by their positions, and those that lack something."""
         observations, refused = {}, []
-        for b in rows:
+        for b, own in plans.items():
             sample, y = batch.samples[b], batch.y[b : b + 1]
             try:
                 if batch.degrade_noise is None:
@@ -258,41 +279,10 @@ class RestorationModule(SavesItsSettings):
                     observation = Observation.made(
                         sample, y, plan.degradation, batch.degrade_noise, self.seed
                     )
-                observations[b] = observation.started(plan.start)
+                observations[b] = replace(observation.started(plan.start), why=own.reasons)
             except ValueError as error:  # such as a mask that is missing
                 refused.append(sample.failed(str(error)))
             except Exception as error:  # whatever one photo does, the others are restored
                 reason = f"it could not be prepared ({in_words(error)}): export it again"
                 refused.append(sample.failed(reason, traceback.format_exc()))
         return observations, refused
-
-
-def _check(
-    degradation: object, method: object, seed: int, sigma_y: float | None, num_samples: int
-) -> None:
-    _check_kind("degradation", degradation, Degradation, "GaussianBlur()")
-    _check_kind("method", method, RestorationMethod, "D2IR()")
-    if method == "auto" and degradation != "auto":
-        raise ValueError(
-            "method auto chooses what suits a chosen degradation: set the degradation to auto "
-            "too, or name a method"
-        )
-    require("seed", seed, 0, remedy="as the same seed gives the same noise in every run")
-    require("num_samples", num_samples, 1)
-    if sigma_y is not None:
-        require("sigma_y", sigma_y, 0, below=1, remedy="which is grey levels / 255")
-
-
-def _check_kind(name: str, value: object, kind: type, example: str) -> None:
-    """Refuse a name or a class where an object is meant.
-
-    Raises:
-        UsageError: if the value is none of `kind`, `auto` and None.
-    """
-    if value is None or value == "auto" or isinstance(value, kind):
-        return
-    given = f"the class {value.__name__}" if isinstance(value, type) else repr(value)
-    raise UsageError(
-        f"{name} must be auto or an object such as {example}, not {given:.80}: configs are loaded "
-        "by their names with d2ir_pl.restoration.configs.load"
-    )

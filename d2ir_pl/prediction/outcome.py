@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.batches.attempts import Attempted
-from d2ir_pl.batches.plan import Observation, Plan
+from d2ir_pl.batches.observation import Observation
+from d2ir_pl.batches.plan import Plan
 from d2ir_pl.degradations import Degradation, Phi
 from d2ir_pl.degradations.saved import SavedPhi
 from d2ir_pl.errors import in_words

@@ -80,11 +80,9 @@ class FoundPhotos(Photos):
         self.found = len(data.items)
         self._start = _no_start if module.start is None else module.start.digest
         self._beyond: set[str] = set()
-        if module.chooses_degradation:
-            if data.degrade or data.scenes:
-                option = "data.degrade" if data.degrade else "data.scenes"
-                raise UsageError(f"--{option} true needs a --model.degradation other than auto")
-            data.batch_size = 1
+        if module.chooses_degradation and (data.degrade or data.scenes):
+            option = "data.degrade" if data.degrade else "data.scenes"
+            raise UsageError(f"--{option} true needs a --model.degradation other than auto")
 
     def skip_complete(self, folder: ResultFolder, fingerprint: str, overwrite: bool) -> None:
         """Leave only what has to be done in `data.pending`.

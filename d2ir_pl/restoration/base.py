@@ -63,6 +63,18 @@ class RestorationMethod(KeepsArguments, ABC):
             observer: function that is told of every step.
         """
 
+    def read(self, problem: Problem) -> None:
+        """Read off the photos what `solve` asks of them before it asks the prior.
+
+        The estimates are remembered: `solve` finds them where this was done before, also in
+        another process, see `Ahead`. It may do less than `solve` asks for, and never changes a
+        result.
+
+        Args:
+            problem: degraded images, as they are given to `solve`.
+        """
+        problem.init()
+
     def check(self, degradation: Degradation, prior: Prior) -> None:  # noqa: ARG002
         """Refuse a degradation or a prior that the method does not fit.
 

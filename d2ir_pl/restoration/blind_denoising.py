@@ -72,12 +72,17 @@ class BlindDenoising(PosteriorMean):
         require("share", share, high=1, above=0, remedy="such as 0.5")
         self.share = share
 
+    def read(self, problem: Problem) -> None:
+        super().read(problem)
+        for b in range(len(problem)) if problem.estimated else ():
+            _noise_of(problem.select([b]))
+
     def mean_of(self, problem: Problem, prior: Prior, grey: bool) -> tuple[Tensor, Tensor, int]:
         spectrum = _noise_of(problem) if problem.estimated else None
         if spectrum is None:
             share = self.share if problem.estimated else 1.0
             return super().mean_of(replace(problem, sigma_y=share * problem.sigma_y), prior, grey)
-        spectrum = spectrum.scaled(self.share)
+        spectrum = spectrum.to(problem.y).scaled(self.share)
         meter, x = _Meter(prior, problem.y), problem.y
         power = spectrum.on_grid(*x.shape[-2:])
         if spectrum.shared:

@@ -14,7 +14,7 @@ from d2ir_pl.errors import naming, require
 from d2ir_pl.restoration.assumed_error import assumed_error
 from d2ir_pl.restoration.base import GENTLER, RestorationMethod
 from d2ir_pl.restoration.degradation_estimation import DegradationEstimation
-from d2ir_pl.restoration.kernel_contest import each_with_its_kernel, has_contest
+from d2ir_pl.restoration.kernel_contest import each_with_its_kernel, has_contest, read_guesses
 from d2ir_pl.restoration.latent_optimization import LatentOptimization
 from d2ir_pl.restoration.noise_reading import with_noise_read
 from d2ir_pl.restoration.problem import Problem
@@ -87,6 +87,12 @@ class D2IR(RestorationMethod):
             if self.stages in ("both", stage):
                 with naming(stage):
                     build(prior.schedule)
+
+    def read(self, problem: Problem) -> None:
+        if has_contest(problem.degradation):
+            read_guesses(problem)
+        else:
+            with_noise_read(problem).init()
 
     def solve(self, problem: Problem, prior: Prior, observer: Observer) -> Restoration:
         if has_contest(problem.degradation):

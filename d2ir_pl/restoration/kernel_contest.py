@@ -124,6 +124,16 @@ def contest(problem: Problem, prior: Prior) -> list[Verdict]:
     return [_verdict(_only_blurred(row), prior) for row in rows]
 
 
+def read_guesses(problem: Problem) -> None:
+    """Read guesses on the kernel of every photo of a batch off it, to be remembered.
+
+    Args:
+        problem: blurred photos, whose degradation has a contest.
+    """
+    for b in range(len(problem)):
+        _guesses(_only_blurred(problem.select([b])))
+
+
 Restore = Callable[[Problem, Phi, Prior, Observer, float | None], Restoration]
 """A method that starts from given parameters, and from what they leave unexplained in the mean of
 the channels, in [0, 1], if that is known."""
@@ -248,11 +258,8 @@ def _embedded(degradation: Degradation, phi: Phi) -> Phi:
 
 def _verdict(problem: Problem, prior: Prior) -> Verdict:
     """The verdict about a blurred photo, a batch of one."""
-    degradation = problem.degradation
-    assert isinstance(degradation, Blur)
     y, sigma = problem.y[0], problem.sigma_y[0]
-    seen = None if problem.observed is None else problem.observed[0, 0]
-    found = guesses(y, sigma, degradation.kernel_size, seen)
+    found = _guesses(problem)
     if len(found) == 1:
         return Verdict(found, [0.0])
     found = shortlist(y, found, CANDIDATES)
@@ -265,3 +272,11 @@ def _verdict(problem: Problem, prior: Prior) -> Verdict:
         scores.update(zip(places, unlikeliness(x, residual).tolist(), strict=True))
     against = handicaps(y, sigma, found, DOUBT).tolist()
     return Verdict(found, [scores[i] + against[i] for i in range(len(found))])
+
+
+def _guesses(problem: Problem) -> list[Guess]:
+    """Guesses on the kernel of a blurred photo, a batch of one."""
+    degradation = problem.degradation
+    assert isinstance(degradation, Blur)
+    seen = None if problem.observed is None else problem.observed[0, 0]
+    return guesses(problem.y[0], problem.sigma_y[0], degradation.kernel_size, seen)

@@ -64,7 +64,7 @@ def _spectrum(y: Tensor, observed: Tensor | None) -> NoiseSpectrum | None:
     spectrum = read_spectrum(y, camera=False, observed=observed)
     if spectrum is None:
         return None
-    power = spectrum.power.clamp_min(MIN_SIGMA**2)
+    power = spectrum.to(y).power.clamp_min(MIN_SIGMA**2)
     if is_grey(y).item():  # one noise in three channels, of which the luminance has all
         power = (power[:1] / 3).expand_as(power)
     return NoiseSpectrum(power)

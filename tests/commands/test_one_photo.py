@@ -14,6 +14,7 @@ from photos import files, save, save_all
 from program import pixels, predict, state_of
 from torch import Tensor
 
+from d2ir_pl.batches import observation as observing
 from d2ir_pl.batches import plan as planning
 from d2ir_pl.image_io import image_size, read_image, write_png
 from d2ir_pl.inputs import finding, samples
@@ -52,7 +53,7 @@ def dark(images: Tensor) -> bool:
 STEPS: dict[str, Callable[[Bad], None]] = {
     "read": lambda bad: bad.make(samples, "read_image", lambda path: path.name == "b.png"),
     "measure": lambda bad: bad.make(planning, "propose", lambda y, *_: dark(y[None])),
-    "prepare": lambda bad: bad.make(planning, "observed_pixels", lambda _, y, *__: dark(y[None])),
+    "prepare": lambda bad: bad.make(observing, "observed_pixels", lambda _, y, *__: dark(y[None])),
     "restore": lambda bad: bad.make(D2IR, "solve", lambda _, problem, *__: dark(problem.y)),
     "account": lambda bad: bad.make(modules, "image_result", lambda made, *_: dark(made.y)),
     "write": lambda bad: bad.make(writing, "write_result", lambda _, made, *__: made.name == "b"),

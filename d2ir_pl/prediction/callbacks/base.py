@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
@@ -21,6 +21,10 @@ from d2ir_pl.restoration import Observer, Step
 _logger = logging.getLogger(__name__)
 
 
+def _at_once(work: Callable[[], None]) -> None:
+    work()
+
+
 class RestorationCallback(pl.Callback):
     """Is told of every batch, of every step of its restoration, and of what became of its images.
 
@@ -30,10 +34,13 @@ class RestorationCallback(pl.Callback):
     Attributes:
         items: images of the batch at hand; `Step.images` holds positions in this list.
         photos: contents of their files, by their names.
+        later: does a piece of work for which the restoration need not wait; at once, unless the
+            callback is one of `Behind`, which does it in its thread before the next `finish`.
     """
 
     items: Sequence[Item] = ()
     photos: Mapping[str, Photo] = MappingProxyType({})
+    later: Callable[[Callable[[], None]], None] = staticmethod(_at_once)
 
     def begin(self) -> None:
         """Prepare for a batch, whose images are in `items`."""

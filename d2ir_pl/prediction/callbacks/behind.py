@@ -29,13 +29,15 @@ class Behind(pl.Callback):
     restoration waits. The first error ends the run, with the next batch or at its end.
 
     Args:
-        callbacks: what is told of the batches. Their `finish` runs in the thread, and everything
-            else where it would without it.
+        callbacks: what is told of the batches. Their `finish` runs in the thread, with what they
+            leave for `later`, and everything else where it would without it.
     """
 
     def __init__(self, callbacks: Sequence[RestorationCallback]) -> None:
         self.callbacks = callbacks
         self._thread = Thread()
+        for callback in callbacks:
+            callback.later = self._thread.put
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         for callback in self.callbacks:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -46,7 +47,7 @@ class EventFiles:
         self._writers[name] = SummaryWriter(run)
 
     def log(self, step: Step, names: Sequence[str], curves: Mapping[str, Sequence[float]]) -> None:
-        """Write the values of a step, and its pictures where they are due.
+        """Write the values of a step.
 
         Args:
             step: the step.
@@ -56,9 +57,23 @@ class EventFiles:
         for title, values in curves.items():
             for name, value in zip(names, values, strict=True):
                 self._writers[name].add_scalar(f"{step.stage}/{title}", value, step.index)
+
+    def pictures(self, step: Step, names: Sequence[str]) -> Callable[[], None] | None:
+        """What writes the pictures of a step, of which it has copies; None where none are due.
+
+        Args:
+            step: the step.
+            names: names of the images that it concerns.
+        """
         every = max(self.images_every, step.total // MOST_PICTURES)
-        if self.images_every and (step.index % every == 0 or step.index + 1 == step.total):
-            self._pictures(step, names)
+        if not self.images_every or (step.index % every and step.index + 1 < step.total):
+            return None
+        drawn = step.degradation.picture(step.phi)
+        shown = {f"{step.stage}/x0": step.x0().cpu().clone()}
+        if drawn is not None:
+            shown[f"{step.stage}/degradation"] = drawn.cpu().clone()
+        runs = [(name, self._writers[name], self.photos.get(name)) for name in names]
+        return partial(self._write, shown, step.index, runs)
 
     def end(self, image: ImageResult, scores: Mapping[str, float]) -> None:
         """Write the pictures and scores of a restored image."""
@@ -84,16 +99,25 @@ class EventFiles:
             for writer in writers:
                 writer.flush()  # which raises what went wrong in the writer's thread
 
-    def _pictures(self, step: Step, names: Sequence[str]) -> None:
-        pictures = step.degradation.picture(step.phi)
-        if pictures is not None:
-            pictures = pictures.cpu()
-        for i, (name, x0) in enumerate(zip(names, step.x0(), strict=True)):
-            writer, photo = self._writers[name], self.photos.get(name)
-            shown = eight_bits(x0 if photo is None else srgb_pixels(x0, photo))
-            writer.add_image(f"{step.stage}/x0", shown, step.index)
-            if pictures is not None:
-                writer.add_image(f"{step.stage}/degradation", _enlarged(pictures[i]), step.index)
+    def _write(
+        self,
+        shown: Mapping[str, Tensor],
+        index: int,
+        runs: Sequence[tuple[str, SummaryWriter, Photo | None]],
+    ) -> None:
+        """Write pictures of some images to their runs, unless they have begun new ones since."""
+        for i, (name, writer, photo) in enumerate(runs):
+            if self._writers.get(name) is not writer:
+                continue
+            for tag, pictures in shown.items():
+                writer.add_image(tag, _shown(pictures[i], photo), index)
+
+
+def _shown(picture: Tensor, photo: Photo | None) -> Tensor:
+    """A picture as it is written: one of a degradation, or an image in the colours of its photo."""
+    if picture.ndim == 2:
+        return _enlarged(picture)
+    return eight_bits(picture if photo is None else srgb_pixels(picture, photo))
 
 
 def last_pictures(image: ImageResult) -> dict[str, Tensor]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -146,6 +147,14 @@ class TrajectoryLogger(SparingCallback):
         values = dict(zip(curves, fetched, strict=True))
         for sink in self._sinks:
             sink.log(step, names, values)
+        for files in self._event_files:
+            write = files.pictures(step, names)
+            if write is not None:
+                self.later(partial(self._guarded, write, names))
+
+    def _guarded(self, write: Callable[[], None], names: Sequence[str]) -> None:
+        with self._writing(names):
+            write()
 
 
 def _scores(image: ImageResult) -> dict[str, float]:

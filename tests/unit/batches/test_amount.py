@@ -10,7 +10,8 @@ from torch import Tensor
 
 from d2ir_pl import restore
 from d2ir_pl.batches.amount import Amount
-from d2ir_pl.batches.plan import Observation, Plan
+from d2ir_pl.batches.observation import Observation
+from d2ir_pl.batches.plan import Plan
 from d2ir_pl.degradations import (
     Blur,
     Compose,

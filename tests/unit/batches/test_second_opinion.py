@@ -10,7 +10,8 @@ from repository import EXAMPLES
 from torch import Tensor
 
 from d2ir_pl.batches.attempts import Attempted
-from d2ir_pl.batches.plan import Observation, Plan
+from d2ir_pl.batches.observation import Observation
+from d2ir_pl.batches.plan import Plan
 from d2ir_pl.batches.second_opinion import LESS, NOISIER, WEAKER, is_judged, reconsidered
 from d2ir_pl.degradations import (
     Blur,
