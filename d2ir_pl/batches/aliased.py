@@ -28,7 +28,8 @@ def as_sampled(observation: Observation, plan: Plan, may_change: bool) -> Plan:
     known = plan.start is not None or observation.true_phi is not None
     if not isinstance(family, Downsampling) or known:
         return plan
-    own, sentence = sampled(observation.y[0], family, may_change and isinstance(plan.method, D2IR))
+    y = observation.photo.y[0]
+    own, sentence = sampled(y, family, may_change and isinstance(plan.method, D2IR))
     if not sentence:
         return plan
     plan = replace(plan, reasons=(*plan.reasons, sentence))

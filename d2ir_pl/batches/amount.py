@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from d2ir_pl.batches.observation import Observation
+from d2ir_pl.batches.part import part_around
 from d2ir_pl.batches.plan import Plan
 from d2ir_pl.batches.second_opinion import SIZES, TONES
 from d2ir_pl.degradations import Compose, Degradation, Phi
@@ -40,7 +41,7 @@ class Amount:
 
     so that x_0 = y and, without grain g, x_1 = x0; a free kernel becomes (1 - s) k + s delta. y is
     brightened as x0 is; brightness and colours themselves are blended last. What was missing in the
-    photo is as x0 has it.
+    photo is as x0 has it, within the region.
 
     Args:
         strength: s in [0, 1].
@@ -79,10 +80,22 @@ class Amount:
         return self.strength == 1 and self.keep_grain == 0 and self.region is None
 
     @torch.no_grad()
+    def part_of(self, observation: Observation) -> Observation | None:
+        """The part of a photo that has to be restored; None where that is the whole.
+
+        Raises:
+            ValueError: if there is no mask for the photo, or the region holds none of its pixels or
+                has another shape.
+        """
+        if self.region is None or observation.y.ndim != 4:
+            return None
+        return part_around(observation, self._inside(observation, size_of(observation.y)))
+
+    @torch.no_grad()
     def applied(
         self, restoration: Restoration, observation: Observation, plan: Plan
     ) -> Restoration:
-        """The restoration with so much of it as is kept; its residual stays that of the whole.
+        """The restoration with so much of it as is kept; its residual stays as it is.
 
         Args:
             restoration: of one photo.
@@ -106,6 +119,7 @@ class Amount:
         if self.region is not None:
             inside = self._inside(observation, size_of(before)).to(x0)
             found = inside * found + (1 - inside) * before
+            missing = None if missing is None else missing.to(x0) * (inside > 0)
         if missing is not None:
             found = torch.where(missing.to(x0) == 1, x0, found)
         return replace(restoration, x0=found.clamp(-1, 1))
@@ -114,6 +128,8 @@ class Amount:
         self, x0: Tensor, lifted: Tensor, before: Tensor, family: Degradation, phi: Phi
     ) -> Tensor:
         s, parts = self.strength, [(family, phi)]
+        if s == 1 and self.keep_grain == 0:
+            return x0
         if isinstance(family, Compose):
             parts = family.split(phi)
         blurred, weaker = x0, x0
@@ -153,10 +169,14 @@ class Amount:
         inside = F.interpolate(inside, size, mode="bilinear")
         radius = max(1, round(_FEATHER * max(size)))
         for _ in range(2):  # two boxes are a triangle
-            inside = F.avg_pool2d(
-                F.pad(inside, [radius] * 4, "replicate"), 2 * radius + 1, stride=1
-            )
+            inside = _mean_along(_mean_along(inside, radius).mT, radius).mT
         return inside
+
+
+def _mean_along(x: Tensor, radius: int) -> Tensor:
+    """The mean of each pixel and those so near in its row, beyond whose ends its last ones are."""
+    padded = F.pad(x, [radius, radius, 0, 0], "replicate")
+    return F.avg_pool2d(padded, (1, 2 * radius + 1), stride=1)
 
 
 def _bright(path: Path) -> Tensor:

@@ -19,8 +19,9 @@ from d2ir_pl.diagnosis.observed import Observed, observed_pixels
 from d2ir_pl.diffusion.randomness import image_generator, normal_like
 from d2ir_pl.image_io import read_image
 from d2ir_pl.inputs.samples import Sample
-from d2ir_pl.operators.linear import size_of
+from d2ir_pl.operators.linear import Size, size_of
 from d2ir_pl.restoration import Problem
+from d2ir_pl.restoration.part_problem import PartProblem
 
 MOST_AROUND, SMALL = 25, 2**18
 """How many times the pixels of what the user gets are restored at most, and pixels that may always
@@ -44,6 +45,7 @@ class Observation:
         kept: `(1, 1, h, w)`, 1 where the result has the pixels of y; None where it has none.
         findings: sentences on such pixels.
         why: sentences on why this photo is restored as it is, where the program has chosen that.
+        within: photo of which this is a part, and its first row and column; None if it is whole.
     """
 
     sample: Sample
@@ -57,6 +59,7 @@ class Observation:
     kept: Tensor | None = None
     findings: tuple[str, ...] = ()
     why: tuple[str, ...] = ()
+    within: tuple[Observation, Size] | None = None
 
     def reasons(self, plan: Plan, phi: Phi) -> list[str]:
         """Sentences on what was decided by the photo and what lies beside it.
@@ -73,7 +76,7 @@ class Observation:
     def problem(
         observations: Sequence[Observation], plan: Plan, seed: int, sigma_y: float | None
     ) -> Problem:
-        """What is to be solved for several photos as a batch.
+        """What is to be solved for several photos as a batch; a part has the noise of its photo.
 
         Args:
             observations: photos of one size.
@@ -81,18 +84,34 @@ class Observation:
             seed: number from which, with the key of its file, every photo draws its noise.
             sigma_y: standard deviation of their noise in [0, 1]; estimated if None.
         """
+        family, whole = Observation.together(observations, plan), None
+        told = None if sigma_y is None else torch.full((len(observations),), 2 * sigma_y)
+        within = observations[0].within if len(observations) == 1 else None
+        if within is not None:
+            photo = (
+                within[0] if family.holes is not None else replace(within[0], degradation=family)
+            )
+            whole = Observation.problem([photo], plan, seed, sigma_y)
+            told = whole.sigma_y
         problem = Problem.of(
             torch.cat([o.y for o in observations]),
-            Observation.together(observations, plan),
+            family,
             [image_generator(seed, o.sample.item.key) for o in observations],
-            None if sigma_y is None else torch.full((len(observations),), 2 * sigma_y),
+            told,
             Observation.all_observed(observations),
             torch.tensor([o.least_noise for o in observations]),
         )
         first = [o.first for o in observations if o.first is not None]
         if len(first) == len(observations):
             problem = replace(problem, first=torch.cat(first))
-        return problem
+        if whole is None or within is None:
+            return problem
+        return PartProblem.within(whole, within[1], problem)
+
+    @property
+    def photo(self) -> Observation:
+        """The whole photo, of which this may be a part."""
+        return self if self.within is None else self.within[0]
 
     @property
     def least_noise(self) -> float:

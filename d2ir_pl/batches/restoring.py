@@ -15,6 +15,7 @@ from d2ir_pl.batches.aliased import as_sampled
 from d2ir_pl.batches.amount import Amount
 from d2ir_pl.batches.attempts import Attempted, Attempts, Outcome
 from d2ir_pl.batches.observation import Observation
+from d2ir_pl.batches.part import within_the_whole
 from d2ir_pl.batches.plan import Plan
 from d2ir_pl.batches.second_opinion import reconsidered
 from d2ir_pl.operators.linear import size_of
@@ -52,6 +53,8 @@ def restore_batch(
 ) -> Outcome:
     """Restore the photos of a batch, together or apart.
 
+    Where only a region of them is kept, no more than that and what lies around it is computed.
+
     Args:
         attempts: what is tried, with which prior, until a photo is restored.
         observations: photos of one size by their positions in the batch.
@@ -65,6 +68,52 @@ def restore_batch(
             such.
         amount: how much of the restorations is kept; all of them if None.
     """
+    together = partial(
+        _restored,
+        attempts,
+        plan=plan,
+        observers=observers,
+        seed=seed,
+        sigma_y=sigma_y,
+        num_samples=num_samples,
+        second_opinion=second_opinion,
+    )
+    if amount is None or amount.whole:
+        return together(observations)
+    parts, whole, failed = {}, {}, {}
+    for b, observation in observations.items():
+        try:
+            part = amount.part_of(observation)
+        except ValueError as error:  # such as a mask that is missing
+            failed[b] = str(error)
+            continue
+        if part is None:
+            whole[b] = observation
+        else:
+            parts[b] = part
+    outcome = together(whole)
+    outcome.failed |= failed
+    for b, part in parts.items():
+        outcome.join(together({b: part}))
+        if b in outcome.restored:
+            restored = outcome.restored[b]
+            complete = within_the_whole(part, restored.restoration, outcome.plans[b])
+            outcome.restored[b] = replace(restored, restoration=complete)
+    return _kept(outcome, observations, plan, amount)
+
+
+def _restored(
+    attempts: Attempts,
+    observations: Mapping[int, Observation],
+    plan: Plan,
+    observers: Sequence[Observer] = (),
+    *,
+    seed: int,
+    sigma_y: float | None,
+    num_samples: int,
+    second_opinion: bool = False,
+) -> Outcome:
+    """Restore photos, or parts of them, and keep all of that; see `restore_batch`."""
 
     def restore(images: Sequence[int], method: RestorationMethod) -> Restoration:
         part, told = [observations[b] for b in images], _telling(observers, images)
@@ -73,7 +122,7 @@ def restore_batch(
         return replace(restored, x0=_with_kept(part, restored.x0))
 
     once_more = partial(
-        restore_batch, attempts, observers=observers, seed=seed, num_samples=num_samples
+        _restored, attempts, observers=observers, seed=seed, num_samples=num_samples
     )
 
     def again(b: int, own: Observation, other: Plan, sigma: float | None) -> Attempted | None:
@@ -98,7 +147,7 @@ def restore_batch(
         if b not in together:
             alone = replace(observations[b], degradation=own.degradation)
             outcome.join(once_more({b: alone}, own, sigma_y=sigma_y))
-    return outcome if amount is None else _kept(outcome, observations, plan, amount)
+    return outcome
 
 
 def _kept(

@@ -118,6 +118,19 @@ class Mask(LinearDegradation):
             chosen._visible = torch.stack([_visible(photo) for photo in photos])
         return chosen
 
+    def part(self, rows: slice, columns: slice) -> Mask | None:
+        """The same with the masks of a part of these images; None if nothing is missing there."""
+        if self.holes is None or self.known is not None:
+            return None
+        holes = self.holes[..., rows, columns]
+        if not bool(holes.any()) or bool(holes.all()):
+            return None
+        chosen = Mask(self.source, self.invert, self.missing)
+        chosen.holes, chosen.reasons = holes, self.reasons
+        if self._visible is not None:
+            chosen._visible = self._visible[..., rows, columns]
+        return chosen
+
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:  # noqa: ARG002
         mask = self._observed(y)
         whole = (mask.amin((1, 2, 3)) == 1).nonzero().flatten().tolist()

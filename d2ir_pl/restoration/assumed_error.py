@@ -66,7 +66,8 @@ def assumed_error(
     """
     frame = problem.degradation.frame
     side = max(WINDOW, WINDOW_MARGINS * (frame.before + frame.after)) // frame.factor
-    window = problem if problem.y.ndim != 4 else part_with_edges(problem, side)
+    seen = problem.shown if problem.degradation.uniform else problem
+    window = seen if seen.y.ndim != 4 else part_with_edges(seen, side)
     searches = [_Search() for _ in range(len(problem))]
     evaluations = [0] * len(problem)
     for _ in range(WALKS):

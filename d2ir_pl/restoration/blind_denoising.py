@@ -21,6 +21,7 @@ from d2ir_pl.estimators.noise_spectrum import (
     reduce_half,
 )
 from d2ir_pl.operators.jpeg_transform import standard_tables
+from d2ir_pl.operators.linear import size_of
 from d2ir_pl.restoration.posterior_mean import PosteriorMean
 from d2ir_pl.restoration.problem import Problem
 
@@ -102,7 +103,7 @@ class BlindDenoising(PosteriorMean):
 
 def _noise_of(problem: Problem) -> NoiseSpectrum | None:
     """The spectrum of a photo's noise where it is not white, or where a JPEG hides its level."""
-    y, sigma = problem.y, float(problem.sigma_y)
+    y, sigma = problem.shown.y, float(problem.sigma_y)
     spectrum = read_spectrum(y)
     if spectrum is None or spectrum.coloured:
         return spectrum
@@ -134,10 +135,14 @@ def _mean_of_draws(
     """
     sigma, total = meter.nearest(sigma), torch.zeros_like(y)
     for pair in range(PAIRS):
-        noise = complement(power, sigma, problem.normal(y.shape[-2:]))
+        noise = complement(power, sigma, _drawn(problem, y))
         for signed in (noise, -noise):
             total += _turned_back(meter(_turned(y + signed, pair), sigma), pair)
     return total / (2 * PAIRS)
+
+
+def _drawn(problem: Problem, y: Tensor) -> Tensor:
+    return problem.noise() if size_of(y) == problem.image_size else problem.normal(size_of(y))
 
 
 class _Meter:

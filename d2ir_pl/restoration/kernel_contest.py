@@ -168,7 +168,7 @@ def each_with_its_kernel(
     for b in range(len(problem)):
         own = problem.select([b])
         start = [same_generator(g) for g in own.generators]
-        blurred = _only_blurred(own)
+        blurred = _only_blurred(own.shown)
         verdict = _verdict(blurred, prior)
         kernel, error, nfe = verdict.winner.kernel, None, verdict.nfe
         evidence = verdict.evidence()
@@ -241,7 +241,7 @@ def _with_kernel(problem: Problem, kernel: Tensor) -> tuple[Degradation, Phi]:
         assert isinstance(blur, Blur)
         told = blur.resized(kernel.shape[-1]).told(phi)
         family = Compose([told, *degradation.parts[1:]])
-        return family, family.init(problem.y, problem.sigma_y)
+        return family, family.init(problem.shown.y, problem.sigma_y)
     assert isinstance(degradation, Blur)
     return degradation.resized(kernel.shape[-1]), phi
 

@@ -19,6 +19,7 @@ from d2ir_pl.estimators.noise_spectrum import NoiseSpectrum
 from d2ir_pl.estimators.noise_whiteness import COLOURED, HINT, NOTHING, unevenness
 from d2ir_pl.operators.convolution import transfer_function
 from d2ir_pl.operators.noise_shape import NoiseShape
+from d2ir_pl.restoration.part_problem import PartProblem
 from d2ir_pl.restoration.problem import Problem
 
 MOST_PASSED = 0.5
@@ -37,6 +38,9 @@ def with_noise_read(problem: Problem) -> Problem:
     Args:
         problem: degraded images.
     """
+    if isinstance(problem, PartProblem):
+        read = with_noise_read(problem.photos)
+        return replace(problem, sigma_y=read.sigma_y, shape=read.shape, photos=read)
     degradation = problem.degradation
     blurred = isinstance(degradation, ConvolutionalBlur) and problem.y.ndim == 4
     if not (blurred and problem.estimated):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Generator, Tensor
@@ -117,6 +118,11 @@ class Problem:
         return len(self.y)
 
     @property
+    def shown(self) -> Problem:
+        """The problem of all that is shown, off which is read what holds for whole photos."""
+        return self
+
+    @property
     def observed_size(self) -> Size:
         """Height and width of y."""
         return size_of(self.y)
@@ -159,7 +165,7 @@ class Problem:
         y = self.y + per_image(self.sigma_y) * missing
         return self.degradation.init(y, level * self.sigma_y)
 
-    def assuming(self, sigma_y: Tensor) -> Problem:
+    def assuming(self, sigma_y: Tensor) -> Self:
         """The problem with more noise, white and independent of its own.
 
         Args:
@@ -245,13 +251,12 @@ class Problem:
         rows = list(rows)
         if rows == list(range(len(self))):
             return self
-        generators = [self.generators[b] for b in rows]
         first = None if self.first is None else rows_of(self.first, rows)
         return replace(
             self,
             y=rows_of(self.y, rows),
             sigma_y=rows_of(self.sigma_y, rows),
-            generators=generators,
+            generators=[self.generators[b] for b in rows],
             observed=None if self.observed is None else rows_of(self.observed, rows),
             first=first,
             shape=None if self.shape is None else self.shape.select(rows),
