@@ -2,6 +2,7 @@
 
     python -m benchmarks.shakes                            # public-domain photographs, 256x256
     python -m benchmarks.shakes --size 512 --linear
+    python -m benchmarks.shakes --linear --known --response srgb    # what the response is worth
     python -m benchmarks.shakes --photographs FOLDER --limit 16
     python -m benchmarks.shakes --data FOLDER              # input/*.png and reference/*.npz
 
@@ -24,6 +25,7 @@ import time
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +34,7 @@ from torch import Tensor
 from benchmarks import tables
 from benchmarks.shake_set import Shaken, made, photographs, read
 from d2ir_pl.degradations import Blur, Degradation, Phi
+from d2ir_pl.degradations.convolutional_blur import Response
 from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.image_io.pictures import as_picture
 from d2ir_pl.operators.convolution import ConvolutionOperator
@@ -39,7 +42,7 @@ from d2ir_pl.priors import Prior, load_prior
 from d2ir_pl.priors.memory import keep_freed_memory
 from d2ir_pl.priors.precision import DTYPES, resolve
 from d2ir_pl.restoration import Problem
-from d2ir_pl.restoration.configs import load
+from d2ir_pl.restoration.configs import Setup, load
 from d2ir_pl.results.metrics import kernel_similarity
 
 BORDER, REACH, STEP = 15, 5, 0.25
@@ -132,21 +135,33 @@ def _transposed(values: list[Tensor], like: Tensor) -> Tensor:
     return back
 
 
-def row(shaken: Shaken, config: str, known: bool, prior: Prior, output: Path | None) -> list[float]:
+def setup_of(config: str, response: Response) -> Setup:
+    """What restores shaken photos: a shipped config, with a blur of some response.
+
+    Args:
+        config: name of the config.
+        response: how the camera has stored light, for its blur.
+    """
+    return load(config, {"degradation": {"init_args": {"response": response}}})
+
+
+def row(
+    shaken: Shaken, setup: Setup, known: bool, prior: Prior, output: Path | None
+) -> list[float]:
     """PSNR of the input and of the restored photo, error ratio, kernel similarity, and seconds.
 
     Args:
         shaken: a photo and the truth about it.
-        config: the shipped config that restores it.
+        setup: what restores it.
         known: whether it is told the true kernel.
         prior: the prior.
         output: folder that the restored photo and its kernel go to.
     """
-    setup = load(config)
     degradation: Degradation = setup.degradation
     if known:
+        assert isinstance(degradation, Blur)
         logits = shaken.kernel.clamp_min(1e-30).log()[None]
-        degradation = Blur(shaken.kernel.shape[-1]).told(Phi(logits=logits))
+        degradation = degradation.resized(shaken.kernel.shape[-1]).told(Phi(logits=logits))
     start = time.perf_counter()
     problem = Problem.of(shaken.y[None], degradation, [image_generator(0, shaken.name)])
     result = setup.method.restore(problem, prior)
@@ -183,6 +198,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--linear", action="store_true", help="blur them in linear light")
     parser.add_argument("--limit", type=int, help="only the first so many")
     parser.add_argument("--config", default="blind_deblur_kernel")
+    parser.add_argument(
+        "--response",
+        choices=get_args(Response),
+        default="linear",
+        help="what the blur is told of how the camera has stored light",
+    )
     parser.add_argument("--known", action="store_true", help="tell it the true kernels")
     parser.add_argument("--precision", choices=["auto", "bf16", "fp32"], default="auto")
     parser.add_argument("--output", type=Path, help="folder for restored photos and kernels")
@@ -194,9 +215,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         photos = read(options.data)
     prior = load_prior("natural-small").cast(DTYPES[resolve(options.precision, "cpu")])
     print(tables.head("photo", "shake", "input", "PSNR", "error ratio", "similarity", "s"))
-    rows = []
+    rows, setup = [], setup_of(options.config, options.response)
     for shaken in islice(photos, options.limit):
-        rows.append(row(shaken, options.config, options.known, prior, options.output))
+        rows.append(row(shaken, setup, options.known, prior, options.output))
         shown = [f"{value:.2f}" for value in rows[-1]]
         print(tables.row(shaken.name, shaken.about, *shown), flush=True)
     means = [f"{statistics.mean(column):.2f}" for column in zip(*rows, strict=True)]

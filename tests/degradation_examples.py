@@ -18,11 +18,11 @@ from d2ir_pl.degradations import (
     Identity,
     Jpeg,
     Light,
-    LinearDegradation,
     Mask,
     MotionBlur,
     Phi,
 )
+from d2ir_pl.degradations.base import is_linear
 from d2ir_pl.diffusion.randomness import image_generator
 
 CLEAN = (24, 32)
@@ -33,6 +33,8 @@ EXAMPLES: dict[str, Degradation] = {
     "MotionBlur": MotionBlur(9),
     "MotionBlur of known angle, reflect": MotionBlur(9, border="reflect", angle=0.5),
     "DefocusBlur": DefocusBlur(9),
+    "Blur of light": Blur(7, response="srgb"),
+    "GaussianBlur of light, reflect": GaussianBlur(9, border="reflect", response="srgb"),
     "Downsampling bicubic": Downsampling(4),
     "Downsampling area, reflect": Downsampling(2, "area", border="reflect"),
     "Downsampling gaussian": Downsampling(2, "gaussian"),
@@ -60,8 +62,8 @@ EXAMPLES: dict[str, Degradation] = {
 every_degradation = pytest.mark.parametrize("degradation", EXAMPLES.values(), ids=EXAMPLES)
 every_linear_one = pytest.mark.parametrize(
     ("degradation"),
-    [d for d in EXAMPLES.values() if isinstance(d, LinearDegradation)],
-    ids=[name for name, d in EXAMPLES.items() if isinstance(d, LinearDegradation)],
+    [d for d in EXAMPLES.values() if is_linear(d)],
+    ids=[name for name, d in EXAMPLES.items() if is_linear(d)],
 )
 
 

@@ -6,7 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeGuard
 
 import torch
 from torch import Generator, Tensor, nn
@@ -183,6 +183,9 @@ class Degradation(KeepsArguments, nn.Module, ABC):
 class LinearDegradation(Degradation):
     """A degradation that is linear in x, but for an offset: D_phi(x) = A x + b."""
 
+    linear: bool = True
+    """Whether it is so; some are with most of their settings, and see `is_linear`."""
+
     @abstractmethod
     def operator(self, phi: Phi, image_size: Size) -> LinearOperator:
         """The linear map A at phi for images x of one size, prepared once and applied often."""
@@ -214,6 +217,11 @@ class LinearDegradation(Degradation):
     def linearize(self, y: Tensor, x: Tensor, phi: Phi) -> tuple[LinearOperator, Tensor]:
         operator = self.operator(phi, size_of(x))
         return operator, self.residual(y, operator.forward(x) + self.offset(phi), phi)
+
+
+def is_linear(degradation: Degradation) -> TypeGuard[LinearDegradation]:
+    """Whether a degradation is linear in x, as it is set."""
+    return isinstance(degradation, LinearDegradation) and degradation.linear
 
 
 def no_svd(degradation: Degradation) -> ValueError:

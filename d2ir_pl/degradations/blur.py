@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 
 from d2ir_pl.degradations.base import Degradation
 from d2ir_pl.degradations.blur_guesses import guesses, likeliest
-from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
+from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur, Response
 from d2ir_pl.degradations.frame import Frame
 from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.estimators.kernel_convention import is_symmetric, mirror_evidence
@@ -69,6 +69,7 @@ class Blur(ConvolutionalBlur):
             with (`correlation`), or what a bright spot becomes (`psf`, a point spread function),
             which is the same mirrored in its middle. `auto` looks which of the two explains the
             photo (`kernel_convention.py`), and takes a correlation where it does not tell.
+        response: how the camera has stored light, `linear` or `srgb`; see `ConvolutionalBlur`.
 
     Raises:
         ValueError: for an even or tiny size, a kernel file that holds no kernel, or an unknown
@@ -84,13 +85,14 @@ class Blur(ConvolutionalBlur):
         kernel: str | None = None,
         start: Literal["edges", "spectrum"] = "edges",
         convention: Convention = "auto",
+        response: Response = "linear",
     ) -> None:
         if start not in ("edges", "spectrum"):
             raise ValueError(f"start {start!r} must be 'edges' or 'spectrum'")
         if convention not in get_args(Convention):
             raise ValueError(f"convention {convention!r} must be 'auto', 'psf' or 'correlation'")
         given = None if kernel is None else read_kernel(Path(kernel))
-        super().__init__(kernel_size if given is None else given.shape[-1], border)
+        super().__init__(kernel_size if given is None else given.shape[-1], border, response)
         self.start = start
         self.convention: Convention = convention
         self._given: Tensor | None = None
@@ -119,6 +121,7 @@ class Blur(ConvolutionalBlur):
         return family
 
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
+        y, sigma_y = self.light(y, sigma_y)
         if self._given is not None:
             evidence = mirror_evidence(y, sigma_y, self._given)
             mirrored = (evidence > DECISIVE)[:, None, None]
@@ -139,7 +142,7 @@ class Blur(ConvolutionalBlur):
 
     def resized(self, size: int) -> Blur:
         """The same family with kernels of another side, which are unknown."""
-        return Blur(size, self.border, start=self.start)
+        return Blur(size, self.border, start=self.start, response=self.response)
 
     def embedded(self, phi: Phi) -> Phi:
         """The parameters of kernels of another, smaller side as those of this family."""

@@ -15,7 +15,7 @@ from d2ir_pl.degradations.gaussian_blur import GaussianBlur
 from d2ir_pl.degradations.jpeg import WHITE_SHARE, Jpeg
 from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.image_io import Photo
-from d2ir_pl.operators.linear import LinearOperator
+from d2ir_pl.operators.linear import LinearOperator, slowness
 
 
 class Compose(Degradation):
@@ -181,6 +181,7 @@ class _Chain:
 
     def __init__(self, operators: list[LinearOperator]) -> None:
         self._operators = operators
+        self.slowness = max(map(slowness, operators))
         self._gain: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 from torch import Tensor
 
@@ -11,24 +11,40 @@ from d2ir_pl.degradations.base import LinearDegradation
 from d2ir_pl.degradations.frame import Frame
 from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.operators.convolution import Border, ConvolutionOperator, require_border
+from d2ir_pl.operators.encoding import slope_of_light, to_light
+from d2ir_pl.operators.in_light import InLight
 from d2ir_pl.operators.kernels import kernel_covariance, principal_widths
-from d2ir_pl.operators.linear import Size
+from d2ir_pl.operators.linear import LinearOperator, Size, size_of
 from d2ir_pl.operators.svd import SEPARABLE, SVD, Circulant, Separable, correlation_matrix
+
+Response = Literal["linear", "srgb"]
+"""How a camera has stored light: as it is, or by the curve of sRGB; see `ConvolutionalBlur`."""
 
 
 class ConvolutionalBlur(LinearDegradation):
-    """What free and parametric blurs share; see `ConvolutionOperator` for the equation."""
+    """What free and parametric blurs share; see `ConvolutionOperator` for the equation.
+
+    A blur happens to light. With response `linear` the values of a file are taken for light, in
+    which the blur is linear: y = A x + n. That is nearly right but at strong edges. With `srgb`
+    they are taken for what the curve of sRGB makes of light, y = e(A l(x)) + n, where l decodes the
+    values of a file and e encodes them (`operators/encoding.py`), and the data step follows the
+    derivative of that.
+    """
 
     uniform = True
-    phi_settings: ClassVar[tuple[str, ...]] = ("kernel_size",)
+    phi_settings: ClassVar[tuple[str, ...]] = ("kernel_size", "response")
 
-    def __init__(self, kernel_size: int, border: Border) -> None:
+    def __init__(self, kernel_size: int, border: Border, response: Response = "linear") -> None:
         super().__init__()
         if kernel_size < 3 or kernel_size % 2 == 0:
             raise ValueError(f"kernel_size {kernel_size} must be odd and at least 3, such as 21")
         require_border(border)
+        if response not in get_args(Response):
+            raise ValueError(f"response {response!r} is unknown: use 'linear' or 'srgb'")
         self.kernel_size = kernel_size
         self.border: Border = border
+        self.response: Response = response
+        self.linear = response == "linear"
         radius = kernel_size // 2
         self.frame = Frame(margins=((radius, radius),) if border == "extend" else ())
 
@@ -51,7 +67,36 @@ class ConvolutionalBlur(LinearDegradation):
             kernel = kernel[:, inner, inner]
         return ConvolutionOperator(kernel, image_size, observed, self.border)
 
+    def forward(self, x: Tensor, phi: Phi) -> Tensor:
+        if self.linear:
+            return super().forward(x, phi)
+        return InLight(self.operator(phi, size_of(x)), x).value
+
+    def linearize(self, y: Tensor, x: Tensor, phi: Phi) -> tuple[LinearOperator, Tensor]:
+        if self.linear:
+            return super().linearize(y, x, phi)
+        derivative = InLight(self.operator(phi, size_of(x)), x)
+        return derivative, self.residual(y, derivative.value, phi)
+
+    def light(self, y: Tensor, sigma_y: Tensor) -> tuple[Tensor, Tensor]:
+        """The values in which the blur is linear, in [-1, 1], and their noise in the mean.
+
+        Args:
+            y: `(B, 3, H, W)` images in [-1, 1].
+            sigma_y: `(B,)` standard deviation of their noise in the units of y.
+        """
+        if self.linear:
+            return y, sigma_y
+        stored = (y + 1) / 2
+        slope = slope_of_light(stored).square().flatten(1).mean(1).sqrt()
+        return 2 * to_light(stored) - 1, slope.to(sigma_y) * sigma_y
+
     def svd(self, phi: Phi, image_size: Size) -> SVD:
+        if not self.linear:
+            raise ValueError(
+                "a blur with response 'srgb' is not linear, and has no singular values: set "
+                "response 'linear', or use another method"
+            )
         kernel = self.kernel(phi)
         if self.border == "circular":
             return Circulant(kernel, image_size)
@@ -83,6 +128,7 @@ class ConvolutionalBlur(LinearDegradation):
                     "kind": type(self).__name__,
                     "kernel_size": self.kernel_size,
                     "border": self.border,
+                    "response": self.response,
                     "width_major_px": round(major, 4),
                     "width_minor_px": round(minor, 4),
                     "angle_rad": round(angle, 4),

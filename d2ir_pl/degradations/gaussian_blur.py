@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
+from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur, Response
 from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.degradations.ranges import require_range
 from d2ir_pl.estimators.spectrum import gaussian_covariance
@@ -38,12 +38,13 @@ class GaussianBlur(ConvolutionalBlur):
         width: the known width in pixels, or [major, minor]; it is then not estimated.
         angle: direction of the major axis in radians, for a known anisotropic blur.
         draw_width: range from which widths are drawn to degrade clean images.
+        response: how the camera has stored light, `linear` or `srgb`; see `ConvolutionalBlur`.
 
     Raises:
         ValueError: for widths that are not positive, or do not fit `isotropic`.
     """
 
-    phi_settings = ("kernel_size", "isotropic")
+    phi_settings = ("kernel_size", "response", "isotropic")
 
     def __init__(
         self,
@@ -53,8 +54,9 @@ class GaussianBlur(ConvolutionalBlur):
         width: float | list[float] | None = None,
         angle: float = 0.0,
         draw_width: tuple[float, float] = (0.8, 2.5),
+        response: Response = "linear",
     ) -> None:
-        super().__init__(kernel_size, border)
+        super().__init__(kernel_size, border, response)
         require_range("draw_width", draw_width, above=0)
         self.isotropic = isotropic
         self.draw_width = draw_width
@@ -72,7 +74,7 @@ class GaussianBlur(ConvolutionalBlur):
         return kernel_of_precision(self._quadratic(phi, -2.0), self.kernel_size)
 
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
-        covariance = gaussian_covariance(y, sigma_y, self.isotropic)
+        covariance = gaussian_covariance(*self.light(y, sigma_y), self.isotropic)
         return self._from_covariance(covariance)
 
     def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:

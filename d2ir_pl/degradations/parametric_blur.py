@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
+from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur, Response
 from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.degradations.ranges import require_range
 from d2ir_pl.errors import require
@@ -79,7 +79,7 @@ class _ParametricBlur(ConvolutionalBlur):
 
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
         values = most_likely_kernel(
-            y, sigma_y, self.candidates(), lambda values: self.kernel(self.phi(values))
+            *self.light(y, sigma_y), self.candidates(), lambda values: self.kernel(self.phi(values))
         )
         return self.canonicalize(self.phi(values))
 
@@ -106,6 +106,7 @@ class MotionBlur(_ParametricBlur):
         length: the known length in pixels, at least 1; it is then not estimated.
         angle: the known direction in radians; it is then not estimated.
         draw_length: range from which lengths are drawn to degrade clean images.
+        response: how the camera has stored light, `linear` or `srgb`; see `ConvolutionalBlur`.
 
     Raises:
         ValueError: for lengths that are too small or too large for the kernel, or no angle.
@@ -118,8 +119,9 @@ class MotionBlur(_ParametricBlur):
         length: float | None = None,
         angle: float | None = None,
         draw_length: tuple[float, float] = (3.0, 15.0),
+        response: Response = "linear",
     ) -> None:
-        super().__init__(kernel_size, border)
+        super().__init__(kernel_size, border, response)
         self.max_length = kernel_size - 1.0
         _require_size("length", length, MIN_LENGTH, self.max_length)
         require_range("draw_length", draw_length, MIN_LENGTH)
@@ -182,6 +184,7 @@ class DefocusBlur(_ParametricBlur):
         border: see `Blur`.
         radius: the known radius in pixels, at least 0.5; it is then not estimated.
         draw_radius: range from which radii are drawn to degrade clean images.
+        response: how the camera has stored light, `linear` or `srgb`; see `ConvolutionalBlur`.
 
     Raises:
         ValueError: for radii that are too small, or do not fit into the kernel.
@@ -193,8 +196,9 @@ class DefocusBlur(_ParametricBlur):
         border: Border = "extend",
         radius: float | None = None,
         draw_radius: tuple[float, float] = (1.0, 5.0),
+        response: Response = "linear",
     ) -> None:
-        super().__init__(kernel_size, border)
+        super().__init__(kernel_size, border, response)
         self.max_radius = kernel_size / 2 - 0.5
         _require_size("radius", radius, MIN_RADIUS, self.max_radius)
         require_range("draw_radius", draw_radius, MIN_RADIUS)

@@ -25,6 +25,12 @@ def to_light(stored: Tensor) -> Tensor:
     return torch.where(stored > _SLOPE * _LINEAR_END, curved, stored / _SLOPE)
 
 
+def slope_of_light(stored: Tensor) -> Tensor:
+    """The derivative of `to_light`, from 0.077 in the dark to 2.27 in white."""
+    curved = 2.4 / 1.055 * ((stored.clamp_min(_SLOPE * _LINEAR_END) + 0.055) / 1.055) ** 1.4
+    return torch.where(stored > _SLOPE * _LINEAR_END, curved, 1 / _SLOPE)
+
+
 def from_light(light: Tensor) -> Tensor:
     """Stored intensities e(v) of linear light v; below 0, the curve goes on straight."""
     curved = 1.055 * light.clamp_min(_LINEAR_END) ** (1 / 2.4) - 0.055

@@ -28,7 +28,8 @@ class LinearOperator(Protocol):
     """A matrix A that can be applied but is never formed: a linear degradation with phi set.
 
     One whose `precondition` is exact may say by `enough`, a number, after how many iterations of
-    conjugate gradients nothing is left to gain.
+    conjugate gradients nothing is left to gain; one whose `precondition` is far from exact, by
+    `slowness`, how many times as many it takes as others.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -39,6 +40,12 @@ class LinearOperator(Protocol):
 
     def precondition(self, g: Tensor, rho: Tensor) -> Tensor:
         """A cheap, symmetric positive approximation of (A^T A + rho)^-1 g, rho `(B, 1, 1, 1)`."""
+
+
+def slowness(operator: LinearOperator) -> int:
+    """How many times as many iterations of conjugate gradients an operator takes as others."""
+    found: int = getattr(operator, "slowness", 1)
+    return found
 
 
 class Jacobian:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from d2ir_pl.operators.convolution import ConvolutionOperator
-from d2ir_pl.operators.linear import LinearOperator
+from d2ir_pl.operators.linear import LinearOperator, slowness
 from d2ir_pl.operators.noise_shape import NoiseShape
 from d2ir_pl.operators.spectral import OnSpectra
 
@@ -20,6 +20,7 @@ class WeightedOperator:
 
     def __init__(self, operator: LinearOperator, weight: Tensor) -> None:
         self.operator = operator
+        self.slowness = slowness(operator)
         self._weight = weight
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,6 +49,7 @@ class WhitenedOperator:
 
     def __init__(self, operator: LinearOperator, shape: NoiseShape) -> None:
         self._operator, self._shape = operator, shape
+        self.slowness = slowness(operator)
 
     def forward(self, x: Tensor) -> Tensor:
         return self._shape.whiten(self._operator.forward(x))

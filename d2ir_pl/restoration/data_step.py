@@ -7,6 +7,7 @@ from torch import Tensor
 
 from d2ir_pl.degradations import LinearOperator
 from d2ir_pl.operators.constants import kept
+from d2ir_pl.operators.linear import slowness
 from d2ir_pl.operators.spectral import OnSpectra
 from d2ir_pl.operators.weighted import on_spectra
 
@@ -26,7 +27,8 @@ def data_step(
         z: `(B, 3, H, W)` predictions.
         rho: `(B, 1, 1, 1)` weight of the prediction, positive.
         iterations: number of conjugate-gradient iterations; each is one A and one A^T. Of an
-            operator with an exact `precondition` it takes no more than the operator's `enough`.
+            operator with an exact `precondition` it takes no more than the operator's `enough`, and
+            of a slow one `slowness` times as many.
 
     Returns:
         The image x, and its residual y - D(x) for the linear D, which needs no further A.
@@ -34,7 +36,7 @@ def data_step(
     Source: Venkatakrishnan et al., Plug-and-play priors, 2013, eq. 9; preconditioned conjugate
     gradients: Hestenes and Stiefel, 1952; Saad, Iterative Methods, 2003, algorithm 9.1.
     """
-    iterations = min(iterations, getattr(operator, "enough", iterations))
+    iterations = slowness(operator) * min(iterations, getattr(operator, "enough", iterations))
     spectral = on_spectra(operator)
     if spectral is None:
         change, residual = _solved(operator, residual, rho, iterations)

@@ -258,7 +258,7 @@ def _embedded(degradation: Degradation, phi: Phi) -> Phi:
 
 def _verdict(problem: Problem, prior: Prior) -> Verdict:
     """The verdict about a blurred photo, a batch of one."""
-    y, sigma = problem.y[0], problem.sigma_y[0]
+    y, sigma = _light(problem)
     found = _guesses(problem)
     if len(found) == 1:
         return Verdict(found, [0.0])
@@ -279,4 +279,11 @@ def _guesses(problem: Problem) -> list[Guess]:
     degradation = problem.degradation
     assert isinstance(degradation, Blur)
     seen = None if problem.observed is None else problem.observed[0, 0]
-    return guesses(problem.y[0], problem.sigma_y[0], degradation.kernel_size, seen)
+    return guesses(*_light(problem), degradation.kernel_size, seen)
+
+
+def _light(problem: Problem) -> tuple[Tensor, Tensor]:
+    """The values `(3, h, w)` that the kernel of a photo, a batch of one, blurs, and their noise."""
+    assert isinstance(problem.degradation, Blur)
+    y, sigma = problem.degradation.light(problem.y, problem.sigma_y)
+    return y[0], sigma[0]

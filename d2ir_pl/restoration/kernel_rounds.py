@@ -116,7 +116,7 @@ class _Path:
 
     def __init__(self, window: Problem, kernel: Tensor, prior: Prior, least: float) -> None:
         self._window, self._prior, self._least = window, prior, least
-        self._y = (window.y[0].mean(0) + 1) / 2
+        self._y = _light(window, window.y)
         self._seen = 1.0 if window.observed is None else float(window.observed.mean())
         self.first = self.kernel = kernel.to(self._y)
         self.error, self.start, self.score = FIRST_ERROR, math.inf, math.inf
@@ -136,12 +136,18 @@ class _Path:
         error = next_error(self.error, left, float(self._window.sigma_y) / 2)
         self.error = max(error, self._least)
         wide = padded(now, now.shape[-1] + 2 * GROWTH)
-        found = refitted((x[0].mean(0) + 1) / 2, self._y, wide, doubt)
+        found = refitted(_light(self._window, x), self._y, wide, doubt)
         self.kernel = centred(trimmed(found, share=1e-3))
         side = max(now.shape[-1], self.kernel.shape[-1])
         change = (padded(self.kernel, side) - padded(now, side)).norm() / self.kernel.norm()
         self._settled = float(change) < SETTLED
         self._rounds, self.nfe = self._rounds + 1, self.nfe + WALK.steps
+
+
+def _light(window: Problem, x: Tensor) -> Tensor:
+    """The values of a grey image `(1, 3, h, w)` that a kernel blurs, `(h, w)` in [0, 1]."""
+    assert isinstance(window.degradation, Blur)
+    return (window.degradation.light(x, window.sigma_y)[0][0].mean(0) + 1) / 2
 
 
 def next_error(error: float, left: float, noise: float) -> float:

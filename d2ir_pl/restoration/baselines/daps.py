@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from d2ir_pl.degradations import LinearDegradation, Phi
+from d2ir_pl.degradations import Phi
+from d2ir_pl.degradations.base import is_linear
 from d2ir_pl.diffusion import Prior, Schedule, ddim_chain
 from d2ir_pl.errors import require
 from d2ir_pl.operators.linear import per_image
@@ -101,7 +102,7 @@ class DAPS(RestorationMethod):
         self, problem: Problem, x0: Tensor, phi: Phi, sigma: float, share: float
     ) -> Tensor:
         """Samples of x_0 given x_t and y, around the end x0 of the probability flow."""
-        linear = isinstance(problem.degradation, LinearDegradation)
+        linear = is_linear(problem.degradation)
         operator, misfit = problem.linearize(x0, phi)
         noise = per_image(problem.sigma_of(misfit))
         step = share / (1 / sigma**2 + 1 / noise**2)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.degradations import Degradation, LinearDegradation, Phi
-from d2ir_pl.degradations.base import no_svd
+from d2ir_pl.degradations.base import is_linear, no_svd
 from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
 from d2ir_pl.diffusion import Prior
 from d2ir_pl.errors import naming, require
@@ -84,7 +84,7 @@ def require_svd(degradation: Degradation) -> None:
     Raises:
         ValueError: where `LinearDegradation.svd` is certain to raise it for every image.
     """
-    if not isinstance(degradation, LinearDegradation):
+    if not is_linear(degradation):
         raise no_svd(degradation)
     if isinstance(degradation, ConvolutionalBlur):
         # Its own kernel where that is known, and otherwise several that it may become.
@@ -102,7 +102,7 @@ def decomposed(problem: Problem, phi: Phi) -> tuple[SVD, Tensor]:
         problem: degraded images.
         phi: parameters.
     """
-    assert isinstance(problem.degradation, LinearDegradation)
+    assert is_linear(problem.degradation)
     svd = problem.degradation.svd(phi, problem.image_size)
     # The residual of a black image is y without the offset, and 0 where y says nothing.
     black = problem.y.new_zeros(len(problem), 3, *problem.image_size)

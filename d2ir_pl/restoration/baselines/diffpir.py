@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.degradations import Degradation, LinearDegradation, Phi
+from d2ir_pl.degradations.base import is_linear
 from d2ir_pl.diffusion import Prior, Schedule, ddim_step, eps_from_x0
 from d2ir_pl.errors import naming, require
 from d2ir_pl.operators.linear import Size, per_image
@@ -71,7 +72,7 @@ class DiffPIR(RestorationMethod):
         self.cg_iterations = cg_iterations
 
     def check(self, degradation: Degradation, prior: Prior) -> None:
-        if not isinstance(degradation, LinearDegradation):
+        if not is_linear(degradation):
             raise ValueError(
                 f"{type(degradation).__name__} is not linear in the image, as DiffPIR needs it: "
                 f"use D2IR, DPS or GDP"
@@ -97,7 +98,7 @@ class DiffPIR(RestorationMethod):
     @torch.no_grad()
     def solve(self, problem: Problem, prior: Prior, observer: Observer) -> Restoration:
         phi = problem.init()
-        assert isinstance(problem.degradation, LinearDegradation)
+        assert is_linear(problem.degradation)
         svd = known_svd(problem.degradation, phi, problem.image_size)
         x_t = problem.noise()
         steps = Steps(observer, "estimation", self.steps, problem)

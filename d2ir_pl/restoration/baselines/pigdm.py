@@ -6,7 +6,8 @@ import math
 
 import torch
 
-from d2ir_pl.degradations import Degradation, LinearDegradation
+from d2ir_pl.degradations import Degradation
+from d2ir_pl.degradations.base import is_linear
 from d2ir_pl.diffusion import Prior, ancestral_sigma, ddim_step, eps_from_x0
 from d2ir_pl.errors import naming, require
 from d2ir_pl.operators.linear import per_image
@@ -62,7 +63,7 @@ class PiGDM(RestorationMethod):
         self.cg_iterations = cg_iterations
 
     def check(self, degradation: Degradation, prior: Prior) -> None:
-        if not isinstance(degradation, LinearDegradation):
+        if not is_linear(degradation):
             raise ValueError(
                 f"{type(degradation).__name__} is not linear in the image, as PiGDM needs it: "
                 f"use D2IR, DPS, REDDiff or DAPS"
@@ -73,7 +74,7 @@ class PiGDM(RestorationMethod):
     @torch.no_grad()
     def solve(self, problem: Problem, prior: Prior, observer: Observer) -> Restoration:
         phi = problem.init()
-        assert isinstance(problem.degradation, LinearDegradation)
+        assert is_linear(problem.degradation)
         svd = None
         if problem.observed is None:  # whose weights the decomposition does not have
             svd = known_svd(problem.degradation, phi, problem.image_size)

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from shaken import discs
 from torch import Tensor
 
+from benchmarks.shake_set import to_linear, to_srgb
 from d2ir_pl.degradations import Blur, Degradation, GaussianBlur, LinearDegradation, Phi
 from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.image_io import write_png
@@ -50,6 +52,27 @@ def test_blur_is_the_correlation_of_its_definition(border: Any, size: tuple[int,
     phi = phi_of(blur, 3)
     x = torch.randn(3, 3, *size, dtype=torch.float64)
     assert torch.allclose(blur(x, phi), direct(x, blur.kernel(phi), border), atol=1e-12)
+
+
+def test_light_is_blurred_and_stored_by_the_curve_of_srgb() -> None:
+    blur = Blur(7, response="srgb")
+    phi = phi_of(blur, 2)
+    x = 2 * torch.rand(2, 3, 20, 18, dtype=torch.float64) - 1
+    light = direct(to_linear((x + 1) / 2), blur.kernel(phi), "extend")
+    assert torch.allclose(blur(x, phi), 2 * to_srgb(light) - 1, atol=1e-6)
+    with pytest.raises(ValueError, match="response 'linear'"):
+        Blur(7, "circular", response="srgb").svd(phi, (20, 18))
+    with pytest.raises(ValueError, match="use 'linear' or 'srgb'"):
+        Blur(7, response=cast(Any, "gamma"))
+
+
+def test_the_kernel_of_a_blur_in_light_is_read_off_light() -> None:
+    """A Gaussian of known width, over an image with black and white in it."""
+    x = 1.6 * discs(148)[None].clamp(-0.6, 0.6)
+    blur = GaussianBlur(21, width=2.0, response="srgb")
+    y = blur(x, blur.init(x, torch.zeros(1)))
+    read = GaussianBlur(21, response="srgb").init(y, torch.tensor([0.002]))
+    assert float(read["log_width"].exp()) == pytest.approx(2.0, rel=0.1)
 
 
 def test_reflection_works_where_the_kernel_is_larger_than_the_image() -> None:
