@@ -116,13 +116,18 @@ class Amount:
         before = y if size_of(y) == size_of(x0) else lifted
         found = self._gentler(x0, lifted, before, family, phi)
         missing = _missing(observation, size_of(x0))
+        share = torch.full_like(x0[:, :1], self.strength)
         if self.region is not None:
             inside = self._inside(observation, size_of(before)).to(x0)
             found = inside * found + (1 - inside) * before
             missing = None if missing is None else missing.to(x0) * (inside > 0)
+            share = inside * share
         if missing is not None:
             found = torch.where(missing.to(x0) == 1, x0, found)
-        return replace(restoration, x0=found.clamp(-1, 1))
+            share = torch.where(missing.to(x0) == 1, 1, share)
+        told = restoration.provenance
+        told = None if told is None else told.of_share(share)
+        return replace(restoration, x0=found.clamp(-1, 1), provenance=told)
 
     def _gentler(
         self, x0: Tensor, lifted: Tensor, before: Tensor, family: Degradation, phi: Phi

@@ -106,7 +106,10 @@ def within_the_whole(part: Observation, restored: Restoration, plan: Plan) -> Re
         everywhere = torch.zeros_like(x0[:, :1])
         everywhere[place] = std
         std = everywhere
-    return replace(restored, x0=x0, phi=phi, reblurred=None, std=std)
+    told = restored.provenance
+    if told is not None:
+        told = told.within(torch.zeros_like(x0[:, :1]), top, left)
+    return replace(restored, x0=x0, phi=phi, reblurred=None, std=std, provenance=told)
 
 
 def _of_part(family: Degradation, rows: slice, columns: slice) -> Degradation | None:

@@ -25,6 +25,7 @@ from d2ir_pl.restoration import (
     RestorationMethod,
     Step,
     restore_samples,
+    with_provenance,
 )
 
 
@@ -119,6 +120,7 @@ def _restored(
         part, told = [observations[b] for b in images], _telling(observers, images)
         problem = Observation.problem(part, plan, seed, sigma_y)
         restored = restore_samples(method, num_samples, problem, attempts.prior, told)
+        restored = with_provenance(problem, restored)
         return replace(restored, x0=_with_kept(part, restored.x0))
 
     once_more = partial(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 RESULTS = frozenset(
-    {"restored", "degraded", "degradation", "uncertainty", "preview", "tensorboard"}
+    {"restored", "degraded", "degradation", "uncertainty", "filled_in", "preview", "tensorboard"}
 )
 """Folders in an output folder, whose pictures are results and no photos."""
 

@@ -106,6 +106,12 @@ class ImageResult:
         return None if self.restoration.std is None else self.restoration.std[0]
 
     @property
+    def filled_in(self) -> Tensor | None:
+        """`(1, H, W)` share in [0, 1] of the details that the prior has filled in, if known."""
+        told = self.restoration.provenance
+        return None if told is None else told.filled_in[0]
+
+    @property
     def picture(self) -> Tensor | None:
         """`(h, w)` in [0, 1]: what the degradation looks like, such as a kernel."""
         picture = self.degradation.picture(self.restoration.phi)
@@ -149,6 +155,7 @@ class ImageResult:
             nfe=r.nfe[0],
             num_samples=self.num_samples,
             std=None if r.std is None else float(r.std.square().mean().sqrt()) / 2,
+            **({} if r.provenance is None else r.provenance.numbers()),
             precision=self.precision,
             tile=self.tile if side > self.tile else None,
             seconds=round(self.seconds, 3),

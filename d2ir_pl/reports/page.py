@@ -15,7 +15,7 @@ from PIL.Image import Image
 
 from d2ir_pl.errors import OutputError
 from d2ir_pl.reports.chart import loss_chart
-from d2ir_pl.reports.pictures import data_uri, read_picture
+from d2ir_pl.reports.pictures import data_uri, read_picture, tinted
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.record import Record
 from d2ir_pl.results.warnings import warnings
@@ -60,6 +60,8 @@ class Article:
         strip: estimates of the image along the way.
         degradation: the estimated degradation, such as a kernel.
         uncertainty: standard deviation between several restorations.
+        filled_in: the restored picture, tinted where the prior has filled in its details.
+        filled_share: how much that is of all details, such as `21 %`.
         phi: names and values of the degradation's parameters.
         numbers: names and values of everything else.
         chart: curve of the losses.
@@ -74,6 +76,8 @@ class Article:
     strip: str
     degradation: str
     uncertainty: str
+    filled_in: str
+    filled_share: str
     phi: list[tuple[str, str]]
     numbers: list[tuple[str, object]]
     chart: Markup | None
@@ -200,16 +204,19 @@ def _restored(folder: ResultFolder, name: str) -> Image | None:
 
 def _article(folder: ResultFolder, name: str, anchor: str) -> Article:
     record = folder.read(name) or Record(name, "restored", "", "")
+    restored = _restored(folder, name)
     return Article(
         name,
         anchor,
         warnings(record),
         record.reasons,
-        restored=data_uri(_restored(folder, name), LARGEST),
+        restored=data_uri(restored, LARGEST),
         before=data_uri(read_picture(folder.preview(name)), LARGEST),
         strip=data_uri(read_picture(folder.film_strip(name)), LONGEST_STRIP),
         degradation=data_uri(read_picture(folder.picture(name)), LARGEST, "png"),
         uncertainty=data_uri(read_picture(folder.uncertainty(name)), LARGEST),
+        filled_in=data_uri(tinted(restored, read_picture(folder.filled_in(name))), LARGEST),
+        filled_share=_formatted(record.filled_in, ".0%"),
         phi=[*_readable(record.phi), *_last_change(record.phi_change)],
         numbers=_numbers(record),
         chart=loss_chart(record.losses, record.sigma_y),

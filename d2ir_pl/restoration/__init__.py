@@ -10,7 +10,8 @@ from d2ir_pl.restoration.latent_optimization import LatentOptimization
 from d2ir_pl.restoration.phi_trace import PhiTrace
 from d2ir_pl.restoration.posterior_mean import PosteriorMean
 from d2ir_pl.restoration.problem import Problem, mean_square
-from d2ir_pl.restoration.result import Losses, Restoration
+from d2ir_pl.restoration.provenance import provenance, with_provenance
+from d2ir_pl.restoration.result import Losses, Provenance, Restoration
 from d2ir_pl.restoration.samples import restore_samples
 from d2ir_pl.restoration.step import Observer, Step, Steps, silent
 from d2ir_pl.stages import Stage, StoppedBy
@@ -25,6 +26,7 @@ __all__ = [
     "PhiTrace",
     "PosteriorMean",
     "Problem",
+    "Provenance",
     "Restoration",
     "RestorationMethod",
     "Stage",
@@ -34,6 +36,8 @@ __all__ = [
     "data_step",
     "mean_square",
     "per_image",
+    "provenance",
     "restore_samples",
     "silent",
+    "with_provenance",
 ]

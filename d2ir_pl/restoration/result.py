@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,6 +35,67 @@ class KernelEvidence:
     sure: float
 
 
+@dataclass(frozen=True, eq=False)
+class Provenance:
+    """The share of a batch of restored images that the prior has filled in.
+
+    Attributes:
+        filled_in: `(B, 1, H, W)` in [0, 1], of the details around each pixel: 0 where the photo
+            tells all of them, 1 where it tells nothing.
+        by_size: `(B, K)` the same for each size of details, from fine to coarse, of the image
+            as a whole.
+        share: `(B,)` the same for all of the image's details.
+    """
+
+    filled_in: Tensor
+    by_size: Tensor
+    share: Tensor
+
+    def select(self, rows: Sequence[int]) -> Provenance:
+        """That of some images of the batch."""
+        return Provenance(*(rows_of(v, list(rows)) for v in self._values))
+
+    def to(self, device: torch.device | str) -> Provenance:
+        """The same on a device."""
+        return Provenance(*(v.to(device) for v in self._values))
+
+    def numbers(self) -> dict[str, Any]:
+        """The shares of a batch of one, as a record has them; none that JSON cannot hold."""
+        if not bool(self.by_size.isfinite().all()):
+            return {}
+        by_size = [round(share, 4) for share in self.by_size[0].tolist()]
+        return {"filled_in": round(float(self.share), 4), "filled_in_by_size": by_size}
+
+    def of_share(self, share: Tensor) -> Provenance:
+        """That of images of which a share is kept, `(B, 1, H, W)` in [0, 1]."""
+        filled_in = share * self.filled_in
+        kept = filled_in.mean((1, 2, 3)) / self.filled_in.mean((1, 2, 3)).clamp_min(1e-6)
+        return Provenance(filled_in, kept[:, None] * self.by_size, kept * self.share)
+
+    def within(self, nothing: Tensor, top: int, left: int) -> Provenance:
+        """That of images of which these are a part, and the others are as the photos have them.
+
+        Args:
+            nothing: `(B, 1, H, W)` zeros of the size of the whole.
+            top: first row of the part.
+            left: first column of it.
+        """
+        rows, columns = self.filled_in.shape[-2:]
+        whole = nothing.clone()
+        whole[..., top : top + rows, left : left + columns] = self.filled_in
+        area = rows * columns / nothing[0].numel()
+        return Provenance(whole, area * self.by_size, area * self.share)
+
+    @staticmethod
+    def join(parts: Sequence[Provenance]) -> Provenance:
+        """That of one batch made of several."""
+        return Provenance(*map(torch.cat, zip(*(part._values for part in parts), strict=True)))
+
+    @property
+    def _values(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.filled_in, self.by_size, self.share
+
+
 @dataclass
 class Restoration:
     """A batch of restored images and what explains them.
@@ -53,6 +115,7 @@ class Restoration:
         std: `(B, 1, H, W)` standard deviation of several restorations in the units of x0; None
             where there is one.
         kernels: for each image, how sure its kernel is; empty where no kernels were compared.
+        provenance: what of it the prior has filled in; None where that is not known.
     """
 
     x0: Tensor
@@ -66,6 +129,7 @@ class Restoration:
     std: Tensor | None = None
     model_error: Tensor | None = None
     kernels: list[KernelEvidence] = field(default_factory=list)
+    provenance: Provenance | None = None
 
     def select(self, images: Sequence[int]) -> Restoration:
         """The restoration of some images of the batch."""
@@ -83,6 +147,7 @@ class Restoration:
             std=None if self.std is None else rows_of(self.std, rows),
             model_error=None if self.model_error is None else self.model_error[rows],
             kernels=[self.kernels[b] for b in rows] if self.kernels else [],
+            provenance=None if self.provenance is None else self.provenance.select(rows),
         )
 
     @staticmethod
@@ -97,6 +162,7 @@ class Restoration:
         several = any(part.std is not None for part in parts)
         std = [torch.zeros_like(part.x0[:, :1]) if part.std is None else part.std for part in parts]
         errors = [part.model_error for part in parts if part.model_error is not None]
+        told = [part.provenance for part in parts if part.provenance is not None]
         return Restoration(
             x0=torch.cat([part.x0 for part in parts]),
             phi=Phi.join(part.phi for part in parts),
@@ -112,6 +178,7 @@ class Restoration:
             std=torch.cat(std) if several else None,
             model_error=torch.cat(errors) if errors else None,
             kernels=[evidence for part in parts for evidence in part.kernels],
+            provenance=Provenance.join(told) if len(told) == len(parts) else None,
         )
 
     def to(self, device: torch.device | str) -> Restoration:
@@ -125,6 +192,7 @@ class Restoration:
             reblurred=None if self.reblurred is None else self.reblurred.to(device),
             std=None if self.std is None else self.std.to(device),
             model_error=None if self.model_error is None else self.model_error.to(device),
+            provenance=None if self.provenance is None else self.provenance.to(device),
         )
 
     def cpu(self) -> Restoration:

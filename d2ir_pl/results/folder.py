@@ -12,14 +12,11 @@ from pathlib import Path
 from typing import Literal
 
 from d2ir_pl.errors import OutputError
-from d2ir_pl.results.guards import locked, require_no_link, writing
+from d2ir_pl.results.guards import PLACES, locked, require_no_link, writing
 from d2ir_pl.results.record import Record
 
 RESTORED = (".png", ".jpg", ".webp", ".tif")
 """Suffixes that a restored photo may have."""
-
-PLACES = ("restored", "degradation", "degraded", "uncertainty", "preview", "tensorboard")
-"""Folders inside, each of which has files under the names of images."""
 
 
 class ResultFolder:
@@ -53,6 +50,9 @@ class ResultFolder:
 
     def uncertainty(self, name: str) -> Path:
         return self.root / "uncertainty" / f"{name}.png"
+
+    def filled_in(self, name: str) -> Path:
+        return self.root / "filled_in" / f"{name}.png"
 
     def preview(self, name: str) -> Path:
         """The photo as it came in, at the size of the restored one, for the report."""
@@ -191,7 +191,7 @@ class ResultFolder:
         files = [self.restored_as(name, suffix) for suffix in RESTORED]
         files += [self.degraded(name), self.picture(name)]
         with self.writing(name):
-            for file in (*files, self.uncertainty(name)):
+            for file in (*files, self.uncertainty(name), self.filled_in(name)):
                 file.unlink(missing_ok=True)
         self.remove_previews(name)
 

@@ -11,6 +11,12 @@ from pathlib import Path
 
 from d2ir_pl.errors import OutputError, UnwritableError
 
+PLACES = (
+    *("restored", "degradation", "degraded", "uncertainty", "filled_in", "preview"),
+    "tensorboard",
+)
+"""Folders inside an output folder, each of which has files under the names of images."""
+
 _OF_THE_NAME = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EILSEQ}
 _OF_THE_NAME |= {errno.ELOOP, errno.EINVAL}
 """Numbers of errors that one file has by its name, and that others are free of."""

@@ -24,12 +24,14 @@ class Pictures:
         degradation: `(h, w)` in [0, 1], such as a kernel.
         degraded: `(3, h, w)` in [-1, 1], the input where the program made it from a clean image.
         std: `(1, H, W)` standard deviation between samples in the units of [-1, 1].
+        filled_in: `(1, H, W)` share in [0, 1] of the details that the prior has filled in.
     """
 
     restored: Photo
     degradation: Tensor | None = None
     degraded: Tensor | None = None
     std: Tensor | None = None
+    filled_in: Tensor | None = None
 
 
 def write_result(
@@ -51,7 +53,7 @@ def write_result(
         # What is left from other settings must not pass for the new record's.
         for suffix in RESTORED:
             folder.restored_as(name, suffix).unlink(missing_ok=True)
-        for place in (folder.picture, folder.degraded, folder.uncertainty):
+        for place in (folder.picture, folder.degraded, folder.uncertainty, folder.filled_in):
             place(name).unlink(missing_ok=True)
         if pictures.degradation is not None:
             kernel = pictures.degradation.expand(3, -1, -1) * 2 - 1
@@ -59,6 +61,9 @@ def write_result(
         if pictures.std is not None:
             certainty = uncertainty_picture(pictures.std).expand(3, -1, -1) * 2 - 1
             write_png(parent_made(folder.uncertainty(name)), certainty, grey=True, bit_depth=16)
+        if pictures.filled_in is not None:
+            share = pictures.filled_in.expand(3, -1, -1) * 2 - 1
+            write_png(parent_made(folder.filled_in(name)), share, grey=True)
         if pictures.degraded is not None:
             grey = pictures.restored.grey
             write_png(parent_made(folder.degraded(name)), pictures.degraded, grey=grey)
@@ -100,7 +105,7 @@ def write_previews(
 def sweep_pictures(folder: ResultFolder) -> None:
     """Remove pictures that a run which was killed has left half-written; call it under the lock."""
     with folder.writing():
-        for place in ("restored", "degradation", "degraded", "uncertainty"):
+        for place in ("restored", "degradation", "degraded", "uncertainty", "filled_in"):
             for path in (folder.root / place).rglob("*.tmp"):
                 if is_draft(path):
                     path.unlink(missing_ok=True)

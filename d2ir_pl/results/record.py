@@ -46,6 +46,9 @@ class Record:
         nfe: number of network evaluations.
         num_samples: number of restorations, whose mean this is.
         std: root mean square of the standard deviation between samples, if there are several.
+        filled_in: share of the image's details that the prior has filled in, in [0, 1]: the photo
+            tells the others.
+        filled_in_by_size: the same for details of 2 to 4 pixels, and for each size twice as large.
         precision: name of what the prior computed in, also where the settings say `auto`.
         tile: largest side in pixels that the prior saw at once, if the image was larger.
         seconds: time spent on the image.
@@ -87,6 +90,8 @@ class Record:
     nfe: Count | None = None
     num_samples: Count = 1
     std: Amount | None = None
+    filled_in: Amount | None = None
+    filled_in_by_size: list[Amount] = field(default_factory=list)
     precision: str = ""
     tile: Count | None = None
     seconds: Amount | None = None
@@ -135,8 +140,8 @@ class Record:
         for stage in STAGES:
             losses: list[float] | list[None] = self.losses.get(stage) or [None]
             row[f"{stage}_first_loss"], row[f"{stage}_last_loss"] = losses[0], losses[-1]
-        account = ("residual", "stopped_by", "nfe", "num_samples", "std", "tile", "seconds")
-        for key in (*account, "psnr", "ssim", "lpips"):
+        account = ("residual", "stopped_by", "nfe", "num_samples", "std", "filled_in", "tile")
+        for key in (*account, "seconds", "psnr", "ssim", "lpips"):
             row[key] = getattr(self, key)
         return {**row, "input_psnr": self.input_psnr, "reblur_psnr": self.reblur_psnr}
 

@@ -12,7 +12,8 @@ from program import predict, state_of
 
 from d2ir_pl.cli import main
 from d2ir_pl.reports.page import write_report
-from d2ir_pl.results.folder import PLACES, ResultFolder, parent_made
+from d2ir_pl.results.folder import ResultFolder, parent_made
+from d2ir_pl.results.guards import PLACES
 
 WRONG: list[Any] = [
     *(None, True, -1, 1e300, 10**400, float("nan"), float("inf"), "x", "../../../x", [], {}),

@@ -25,6 +25,7 @@ def test_a_run_writes_what_is_promised_and_nothing_else(finished: Path) -> None:
         *(f"restored/{name}.png" for name in NAMES),
         *(f"degradation/{name}.png" for name in NAMES),
         *(f"degradation/{name}.json" for name in NAMES),
+        *(f"filled_in/{name}.png" for name in NAMES),
         *(f"preview/{name}.{kind}.jpg" for name in NAMES for kind in ("input", "steps")),
         *("metrics.csv", "config.yaml", "report.html", ".lock"),
     }
@@ -89,3 +90,16 @@ def test_saved_config_repeats_the_run(finished_copy: Path) -> None:
     assert main(["predict", *again, "--data.inputs", str(finished_copy / "in")]) == 0
     after = state_of(finished_copy / "out2" / "restored")
     assert {k: v[0] for k, v in after.items()} == {k: v[0] for k, v in before.items()}
+
+
+def test_what_was_filled_in_is_a_map_and_numbers(finished: Path) -> None:
+    record = json.loads((finished / "out" / "degradation" / "colour.json").read_text())
+    share, by_size = record["filled_in"], record["filled_in_by_size"]
+    assert 0 <= share <= 1
+    assert len(by_size) == 4
+    assert by_size[0] > by_size[-1]  # a blur takes fine details first
+    drawn = pixels(finished / "out" / "filled_in" / "colour.png")
+    assert drawn.shape == pixels(finished / "out" / "restored" / "colour.png").shape[:2]
+    assert float(table(finished / "out")["colour"]["filled_in"]) == pytest.approx(share, abs=1e-3)
+    page = (finished / "out" / "report.html").read_text(encoding="utf-8")
+    assert f"What is tinted was filled in by the model: {share:.0%} of all details" in page

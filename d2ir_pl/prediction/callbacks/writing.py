@@ -90,4 +90,5 @@ def _pictures(image: ImageResult) -> Pictures:
         degradation=image.picture,
         degraded=None if image.true_phi is None else image.shown,
         std=image.std,
+        filled_in=image.filled_in,
     )

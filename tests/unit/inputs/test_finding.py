@@ -277,5 +277,11 @@ def test_results_inside_the_inputs_are_no_inputs(tmp_path: Path, output: str) ->
 def test_all_folders_of_results_are_known() -> None:
     results = ResultFolder(Path())
     pictures = [results.restored, results.degraded, results.picture, results.uncertainty]
-    pictures += [results.preview, results.film_strip, results.preview_restored, results.json]
+    pictures += [
+        results.filled_in,
+        results.preview,
+        results.film_strip,
+        results.preview_restored,
+        results.json,
+    ]
     assert {place("a").parts[0] for place in pictures} | {"tensorboard"} == RESULTS
