@@ -60,8 +60,8 @@ def provenance(problem: Problem, restoration: Restoration) -> Provenance:
     variance = per_image(problem.sigma_of(residual).square() * (sigma / problem.sigma_y) ** 2)
     shares: list[Tensor] = []
     weights: list[Tensor] = []
-    for k, details in enumerate(_details(x0)):
-        power = details.square().mean((2, 3), keepdim=True) + FAINT**2
+    for k, own in enumerate(details(x0)):
+        power = own.square().mean((2, 3), keepdim=True) + FAINT**2
         white, frequencies = _white(x, k)
         v = from_opponent(white * power.sqrt())
         # Noise spreads evenly over all frequencies, of which details of this size are a share.
@@ -70,7 +70,7 @@ def provenance(problem: Problem, restoration: Restoration) -> Provenance:
         # What lies around the photo is seen by nobody.
         v, told = problem.crop(v), problem.crop(told)
         share = 1 - _around(v * told, CELL * 2**k) / _around(v * v, CELL * 2**k)
-        energy = _around(details.square() + FAINT**2, CELL)
+        energy = _around(own.square() + FAINT**2, CELL)
         for values, maps in ((share.clamp(0, 1), shares), (energy, weights)):
             maps.append(F.interpolate(values, size_of(x0), mode="bilinear"))
     share, weight = torch.cat(shares, 1), torch.cat(weights, 1)
@@ -91,7 +91,7 @@ def with_provenance(problem: Problem, restoration: Restoration) -> Restoration:
         return restoration
 
 
-def _details(x: Tensor) -> list[Tensor]:
+def details(x: Tensor) -> list[Tensor]:
     """The details of images of each size in opponent colours, at resolutions that hold them."""
     x, found = to_opponent(x), []
     for _ in range(SCALES):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from d2ir_pl.degradations import Degradation, Downsampling, GaussianBlur, Identity, Mask
 from d2ir_pl.restoration import Problem, Provenance, Restoration, provenance, with_provenance
-from d2ir_pl.restoration.provenance import _details
+from d2ir_pl.restoration.provenance import details
 
 
 def textured(size: int = 128, count: int = 1) -> Tensor:
@@ -67,9 +67,9 @@ def test_under_a_blur_the_shares_are_those_of_its_transfer_function(sigma: float
     radius = torch.hypot(f[:, None], f)
     highest = torch.maximum(f[:, None].abs(), f.abs())
     passed = torch.exp(-4 * torch.pi**2 * width**2 * radius**2)  # the power that it passes
-    for k, details in enumerate(_details(x)):
+    for k, own in enumerate(details(x)):
         band = (highest > 2.0 ** -(k + 2)) & (highest <= 2.0 ** -(k + 1))
-        density = float(details.square().mean()) / float(band.float().mean())
+        density = float(own.square().mean()) / float(band.float().mean())
         expected = float((1 - passed[band] / (passed[band] + sigma**2 / density)).mean())
         assert float(found.by_size[0, k]) == pytest.approx(expected, abs=0.05)
 
