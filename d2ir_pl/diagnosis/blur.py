@@ -35,17 +35,35 @@ MAX_RATIO = 1.5
 """Ratio of the two widths above which a blur counts as stronger in one direction."""
 SHAKEN = 500.0
 """Value of `Measurements.shaken` above which the kernel of the edges is believed."""
-FAITHFUL, FAITHFUL_TRUSTED = 95, 0.5
-"""Quality of a JPEG from which its spectrum shows at least 0.7 of a blur where there is no noise,
-and the share of the width in its coefficients from which it is then believed."""
+FAITHFUL, LITTLE = 97, 2.0
+"""Quality of a JPEG, and noise in grey levels up to which its spectrum is believed where it shows
+`TRUSTED` of what its coefficients do."""
 CAUTIOUS = 0.9
-"""Share that is undone of the width that the coefficients of a JPEG show, or the spectrum of a WebP
-file: a blur that is taken for wider than it was costs more than one that is taken for narrower."""
+"""Share that is undone of the width that the spectrum of a WebP file shows, or the coefficients of
+a JPEG without edges: a blur that is taken for wider than it was costs more than one that is taken
+for narrower."""
+LESS_IN_NOISE = 1 / 20
+"""How much less of its width the edges of a blurred JPEG show for each grey level of noise."""
+SHOWN_BY_EDGES = 1.15
+"""Width of the blur of a JPEG, in units of that of its edges, where there is no noise."""
+COMBINED, WEIGHT, WIDEST = 0.95, 0.6, 1.1
+"""Share that is undone of the mean of what edges and coefficients of a JPEG show, the exponent of
+the coefficients in it, and their largest ratio: smooth scenes have coefficients of wider blurs, and
+no edge is sharper than the blur has left it."""
+DIRECTED, MOST_DIRECTED = 93, 3.5
+"""Quality of a noisy JPEG from which its spectrum shows a direction, and the largest ratio of two
+widths that is no artefact: without noise, rounding empties the spectrum of other qualities more in
+one direction than in another."""
+GAUSSIAN = 0.9
+"""Share of the width of the edges from which the coefficients of a JPEG show a Gaussian: shakes
+leave fine detail along their path, and with it coefficients of narrow blurs."""
 OF_EDGES, RADIUS_OF_EDGES = 1.1, 2.0
 """Width of a Gaussian, and radius of a disk, that are undone, in units of the width of the edges:
 nine tenths of what they are on blurred photographs."""
 SPECTRUM_SHOWS = 0.6
 """Share of the width of the edges that the spectrum has to show to be believed in its place."""
+GRAINY = "no blur to undo: it is a little soft, and its grain would be amplified"
+"""What is said of a photo that is perhaps blurred where it would do harm to undo that."""
 KINDS = ("soft", "out of focus", "shaken")
 KIND_WEIGHTS = {
     "coarse_typical": (-1.09, -0.74, 1.83),
@@ -110,19 +128,23 @@ class _Evidence:
     Attributes:
         edges: probability that the photo is blurred, by its edges.
         is_jpeg: whether compression has shaped its spectrum.
-        coefficients: whether the coefficients of a JPEG show a blur that its spectrum hides.
+        faithful: whether the spectrum of a JPEG is about that of the photo before it.
+        coefficients: whether the coefficients of a JPEG show a blur, and its spectrum is not that
+            of the photo, or shows less.
     """
 
     edges: float
     is_jpeg: bool
+    faithful: bool
     coefficients: bool
 
     @classmethod
     def of(cls, seen: Measurements) -> _Evidence:
-        faithful = seen.quality >= FAITHFUL and seen.jpeg_noise <= 1
-        trusted = FAITHFUL_TRUSTED if faithful else TRUSTED
-        hidden = seen.jpeg_width > SHARP_JPEG_WIDTH and seen.width < trusted * seen.jpeg_width
-        return cls(blurred_by_edges(seen), seen.jpeg_width > 0 or bool(seen.codec), hidden)
+        is_jpeg = seen.jpeg_width > 0
+        faithful = is_jpeg and seen.quality >= FAITHFUL and seen.jpeg_noise <= LITTLE
+        believed = faithful and seen.width >= TRUSTED * seen.jpeg_width
+        hidden = seen.jpeg_width > SHARP_JPEG_WIDTH and not believed
+        return cls(blurred_by_edges(seen), is_jpeg or bool(seen.codec), faithful, hidden)
 
     def shown(self, seen: Measurements) -> bool:
         """Whether the spectrum or the coefficients show a blur."""
@@ -152,11 +174,13 @@ def blur(seen: Measurements) -> Finding:
     confidence = evidence.confidence(seen)
     if not confidence:
         return Finding("no blur: its sharpest edges are as sharp as its pixels allow")
-    if _is_loud(seen) and evidence.shown(seen):
-        return _soft(seen, evidence, confidence)
+    hidden = not evidence.shown(seen) and evidence.edges < SURELY
+    if _is_loud(seen):
+        return Finding(GRAINY) if hidden else _soft(seen, evidence, confidence)
     soft, defocus, shaken = kinds_of_blur(seen)
+    gaussian = _is_gaussian(seen)
     confirmed = seen.shape.elongated < ELONGATED or (shaken > LONG and seen.shaken > SHAKEN)
-    if shaken > max(soft, defocus) and confirmed:
+    if shaken > max(soft, defocus) and confirmed and not gaussian:
         return Finding(
             "blur: shaken; the camera moved, or what it looks at; edges are smeared along a path",
             "blind_deblur_kernel",
@@ -170,13 +194,14 @@ def blur(seen: Measurements) -> Finding:
             {"radius": radius},
             confidence=confidence * defocus,
         )
-    if not evidence.shown(seen) and evidence.edges < SURELY:
-        return Finding("no blur to undo: it is a little soft, and its grain would be amplified")
+    if hidden:
+        return Finding(GRAINY)
     likeliest = shaken > max(soft, defocus)
     perhaps = shaken > LONG and (likeliest or seen.shape.elongated < ELONGATED)
     round_ = seen.widths[0] <= MAX_RATIO * seen.widths[1] and not evidence.is_jpeg
     perhaps = perhaps or (shaken > ASKED and round_)
-    if perhaps and seen.edges.typical > UNSURE_WIDTH and not seen.codec:
+    unsure = seen.edges.typical > UNSURE_WIDTH and not seen.codec and not gaussian
+    if perhaps and unsure:
         return Finding(
             "blur: shaken, out of focus or soft, which its edges do not tell; the shape that leads "
             "to the best image is taken",
@@ -184,6 +209,11 @@ def blur(seen: Measurements) -> Finding:
             confidence=confidence * max(soft, defocus, shaken),
         )
     return _soft(seen, evidence, confidence)
+
+
+def _is_gaussian(seen: Measurements) -> bool:
+    """Whether the coefficients of a JPEG show a Gaussian as wide as the edges."""
+    return seen.jpeg_width > max(SHARP_JPEG_WIDTH, GAUSSIAN * seen.edges.typical)
 
 
 def _is_loud(seen: Measurements) -> bool:
@@ -195,16 +225,11 @@ def _is_loud(seen: Measurements) -> bool:
 
 def _soft(seen: Measurements, evidence: _Evidence, confidence: float) -> Finding:
     """A blur that a Gaussian describes."""
-    (major, minor), angle = seen.widths, seen.angle
     known: Settings = {}
     of_edges = OF_EDGES * seen.edges.typical
-    if evidence.coefficients:
-        width = round(CAUTIOUS * seen.jpeg_width, 2)
-        source = "by its JPEG coefficients"
-    elif seen.width < max(SHARP_WIDTH, SPECTRUM_SHOWS * of_edges):
-        width = round(of_edges, 2)
-        source = "by its edges"
-    elif major > MAX_RATIO * minor and not seen.codec:
+    seen_width = seen.width >= max(SHARP_WIDTH, SPECTRUM_SHOWS * of_edges)
+    if seen_width and _has_direction(seen, evidence):
+        (major, minor), angle = seen.widths, seen.angle
         if evidence.is_jpeg:
             known = {"width": [round(major, 2), round(minor, 2)], "angle": round(angle, 2)}
         return Finding(
@@ -214,11 +239,19 @@ def _soft(seen: Measurements, evidence: _Evidence, confidence: float) -> Finding
             known,
             confidence,
         )
+    if evidence.coefficients:
+        width, source = _of_jpeg(seen, seen.jpeg_width), "by its JPEG coefficients"
+    elif not seen_width:
+        width, source = of_edges, "by its edges"
+    elif evidence.faithful:
+        width, source = seen.width, "by its spectrum"
+    elif evidence.is_jpeg:
+        width = CAUTIOUS * seen.width if seen.codec else _of_jpeg(seen, seen.width)
+        source = "by its spectrum"
     else:
-        width = round((CAUTIOUS if seen.codec else 1) * seen.width, 2)
-        source = "" if not evidence.is_jpeg else "by its spectrum"
+        width, source = seen.width, ""
     if source:
-        known = {"width": width}
+        known = {"width": round(width, 2)}
     why = f" ({source})" if source else ""
     return Finding(
         f"blur: soft, as if slightly out of focus; points have become spots of a width of about "
@@ -227,3 +260,34 @@ def _soft(seen: Measurements, evidence: _Evidence, confidence: float) -> Finding
         known,
         confidence,
     )
+
+
+def _has_direction(seen: Measurements, evidence: _Evidence) -> bool:
+    """Whether the spectrum shows a blur that is wider in one direction."""
+    ratio = seen.widths[0] / seen.widths[1]
+    if ratio <= MAX_RATIO or seen.codec:
+        return False
+    if not evidence.is_jpeg:
+        return True
+    clear = seen.quality >= (DIRECTED if seen.jpeg_noise > LITTLE else FAITHFUL)
+    return clear and seen.width >= TRUSTED * seen.jpeg_width and ratio <= MOST_DIRECTED
+
+
+def _of_jpeg(seen: Measurements, width: float) -> float:
+    """The width to undo of a blur before JPEG.
+
+    With e the width that the edges show, corrected for their noise, and w the other one, it is
+    c e min(w / e, r)^b, which errs less than each of them (docs/experiments.md). Where there is
+    little noise, it is no less than the spectrum shows, of which rounding takes and to which it
+    adds nothing; in more noise there is no r, because edges are uncertain.
+
+    Args:
+        seen: what the photo shows.
+        width: width in pixels that the coefficients or the spectrum show.
+    """
+    edges = SHOWN_BY_EDGES * (1 + LESS_IN_NOISE * seen.jpeg_noise) * seen.edges.typical
+    if edges == 0:
+        return CAUTIOUS * width
+    if seen.jpeg_noise > LITTLE:
+        return COMBINED * edges * math.pow(width / edges, WEIGHT)
+    return max(seen.width, COMBINED * edges * math.pow(min(width / edges, WIDEST), WEIGHT))

@@ -25,8 +25,12 @@ CONFIGS = {
 
 # A photo of its full size says more than the small copies of `old_photo` (measured in
 # docs/experiments.md).
-FULL_SIZE_JPEG: Settings = {"method": {"init_args": {"estimation": {"data_weight": 0.3}}}}
+FULL_SIZE_JPEG: Settings = {
+    "method": {"init_args": {"estimation": {"start": 70, "data_weight": 0.3}}}
+}
 """What differs from the config `old_photo` for JPEGs of full size."""
+NOISY_JPEG: Settings = {"method": {"init_args": {"estimation": {"start": 100, "data_weight": 0.3}}}}
+"""The same where they were noisy: less of such a photo is kept."""
 
 
 def suiting(degradation: Degradation) -> RestorationMethod:

@@ -201,7 +201,7 @@ def _allowed(photo: Tensor, compressed: bool) -> float:
     if spectrum is None or not spectrum.coloured:
         return math.inf if compressed else 0.0
     width = edge_widths(photo[0]).typical
-    if width < SHARP * spectrum.width:
+    if width < SHARP * spectrum.width or not spectrum.confirmed:
         return 0.0
     if compressed:
         return math.inf

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from d2ir_pl.degradations import Compose, Degradation, Identity
-from d2ir_pl.diagnosis.blur import blur
+from d2ir_pl.diagnosis.blur import LITTLE, blur
 from d2ir_pl.diagnosis.codecs import CODEC_ERROR
 from d2ir_pl.diagnosis.darkness import darkness
 from d2ir_pl.diagnosis.fading import fading
 from d2ir_pl.diagnosis.finding import Finding
 from d2ir_pl.diagnosis.measurements import Measurements, measure
-from d2ir_pl.diagnosis.methods import FULL_SIZE_JPEG
+from d2ir_pl.diagnosis.methods import FULL_SIZE_JPEG, NOISY_JPEG
 from d2ir_pl.diagnosis.noise import noise
 from d2ir_pl.image_io import FileTables
 from d2ir_pl.restoration import RestorationMethod
@@ -120,11 +120,11 @@ def explain(seen: Measurements) -> Proposal:
         if finding is not faded or faded.config
     )
     names = tuple(finding.config for finding in damage)
-    config, overrides = _chained(damage)
+    config, overrides = _chained(damage, seen.jpeg_noise > LITTLE)
     return Proposal(sentences, config, overrides, names)
 
 
-def _chained(damage: list[Finding]) -> tuple[str, Settings]:
+def _chained(damage: list[Finding], noisy: bool) -> tuple[str, Settings]:
     """The config for what was found, in the order of its happening, and what differs from it."""
     if not damage:
         return "denoising", {}
@@ -138,7 +138,7 @@ def _chained(damage: list[Finding]) -> tuple[str, Settings]:
     if "blind_deblur_kernel" in names:
         return "blind_deblur_kernel", overrides
     if "jpeg" in names:
-        return "old_photo", overrides | FULL_SIZE_JPEG
+        return "old_photo", overrides | (NOISY_JPEG if noisy else FULL_SIZE_JPEG)
     return next(name for name in ("low_light", "faded") if name in names), overrides
 
 

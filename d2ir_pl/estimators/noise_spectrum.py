@@ -29,6 +29,9 @@ COLOURFUL = 0.4
 """Coarse noise of the colours, in units of that of the luminance, above which it is no texture."""
 WHITE_COLOURS = 0.1
 """The same above which it tells whether noise is white."""
+COLOURLESS = 0.05
+"""The same below which the colours do not confirm that it is noise: a grey texture has none either,
+and the codecs of grey photos leave none."""
 EVEN = 1.4
 """Fall of the amplitude from the middle to the finest frequencies below which it is that of noise:
 texture falls more."""
@@ -73,6 +76,11 @@ class NoiseSpectrum:
             return False
         alike = self.uneven < ALIKE and colours > COLOURFUL * self.level
         return fall > (SLIGHT if alike else FALL)
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the colours have noise as well, which the texture of a grey scene has not."""
+        return math.sqrt(float(self.power[1:, slice(*MIDDLE)].mean())) > COLOURLESS * self.level
 
     @property
     def even(self) -> bool:

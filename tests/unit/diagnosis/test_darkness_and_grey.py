@@ -1,0 +1,32 @@
+"""What looks like damage and may be meant so: dark grounds, and the texture of grey scenes."""
+
+import pytest
+import torch
+
+from d2ir_pl.diagnosis.darkness import darkness
+from d2ir_pl.diagnosis.opinion import COLOURED, _allowed
+from d2ir_pl.estimators.exposure import Exposure
+from d2ir_pl.estimators.noise_reading import read_spectrum
+
+
+@pytest.mark.parametrize(("brightest", "expected"), [(0.3, "low_light"), (0.9, "")])
+def test_a_lit_subject_before_a_dark_ground_is_not_too_dark(
+    brightest: float, expected: str
+) -> None:
+    light = Exposure(-2.0, -2.7, 1.0, 0.05, brightest)
+    assert darkness(light).config == expected
+    assert darkness(Exposure(-3.5, -3.5, 1.0, 0.05, brightest)).config == "low_light", "a street"
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_coarse_noise_that_no_colour_confirms_is_doubted_as_white_noise_is(grey: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    photo = torch.nn.functional.interpolate(
+        0.3 * torch.randn(1, 3, 64, 64, generator=generator), size=(192, 192), mode="bicubic"
+    )
+    photo = photo.mean(1, keepdim=True).expand_as(photo).contiguous() if grey else photo
+    spectrum = read_spectrum(photo)
+    assert spectrum is not None
+    assert spectrum.coloured
+    assert spectrum.confirmed is not grey
+    assert (_allowed(photo, False) >= COLOURED) is not grey
