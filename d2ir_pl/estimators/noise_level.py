@@ -10,6 +10,7 @@ from torch import Tensor
 
 from d2ir_pl.estimators.noise_reading import read_spectrum
 from d2ir_pl.estimators.noise_spectrum import COMMON
+from d2ir_pl.operators.linear import per_image
 from d2ir_pl.operators.opponent import to_opponent
 from d2ir_pl.operators.order import nanmedian
 
@@ -19,6 +20,8 @@ BLOCK = 16
 """Side in pixels of the blocks among which the flattest are looked for."""
 MARGIN = 0.06
 """Distance from black and white, in [-1, 1], within which the mean of a block counts as clipped."""
+MOST_CLIPPED = 0.95
+"""Share of the blocks within the noise of black or white above which these count as well."""
 NORMAL_MAD = 0.6744897501960817
 """Median of the absolute value of a standard normal variable."""
 
@@ -44,15 +47,17 @@ def estimate_sigma(y: Tensor) -> Tensor:
     return _deviation(_finest_band(y).flatten(2))
 
 
-def flat_sigma(y: Tensor) -> Tensor:
+def flat_sigma(y: Tensor, clipped: Tensor | None = None) -> Tensor:
     """`estimate_sigma` in the flattest tenth of an image, where there is no texture.
 
     How flat a block of `BLOCK` pixels is, is seen in the means of 4x4 pixels, which noise hardly
     changes: choosing the flattest blocks by the finest band itself would choose those with the
-    least noise. Blocks near black or white are left out, because clipping cuts their noise.
+    least noise. Blocks near black or white in any channel are left out, because clipping cuts their
+    noise: within `MARGIN` of them, and within the noise itself unless all of the photo is.
 
     Args:
         y: `(B, C, H, W)` in [-1, 1], NaN where a pixel is not observed.
+        clipped: the photo's `clipped_blocks`, where y is made of its colours.
 
     Returns:
         `(B,)` standard deviations; infinity for images that are less than `BLOCK` pixels high or
@@ -62,7 +67,7 @@ def flat_sigma(y: Tensor) -> Tensor:
         return y.new_full((len(y),), math.inf)
     coarse = F.avg_pool2d(y.mean(1, keepdim=True), 4)
     cells = coarse.unfold(2, BLOCK // 4, BLOCK // 4).unfold(3, BLOCK // 4, BLOCK // 4).flatten(4)
-    clipped = cells.mean(4).abs() > 1 - MARGIN
+    clipped = clipped_blocks(y) if clipped is None else clipped
     activity = torch.where(clipped, math.inf, cells.var(4)).flatten(1)
     band = F.pad(_finest_band(y), (0, 3, 0, 3), value=math.nan)
     blocks = band.unfold(2, BLOCK, BLOCK).unfold(3, BLOCK, BLOCK).flatten(4)
@@ -75,6 +80,14 @@ def flat_sigma(y: Tensor) -> Tensor:
         rows.append(_deviation(own[None, :, order].flatten(2)))
     found = torch.cat(rows)
     return torch.where(found > 0, found, math.inf)
+
+
+def clipped_blocks(y: Tensor, sigma: Tensor | None = None) -> Tensor:
+    """`(B, 1, h, w)`, whether the noise of a block is cut by black or white in any channel."""
+    distance = 1 - F.avg_pool2d(y, BLOCK).abs().amax(1, keepdim=True)
+    near = distance < MARGIN + per_image(estimate_sigma(y) if sigma is None else sigma)
+    everywhere = near.float().mean((1, 2, 3), keepdim=True) > MOST_CLIPPED
+    return torch.where(everywhere, distance < MARGIN, near)
 
 
 def sigma_without_texture(y: Tensor) -> Tensor:
@@ -91,11 +104,15 @@ def sigma_without_texture(y: Tensor) -> Tensor:
     Returns:
         `(B,)` standard deviations of the noise of a channel.
     """
-    found = torch.minimum(estimate_sigma(y), flat_sigma(y))
+    if min(y.shape[-2:]) < BLOCK:
+        return estimate_sigma(y)
+    whole = estimate_sigma(y)
+    clipped = clipped_blocks(y, whole)
+    found = torch.minimum(whole, flat_sigma(y, clipped))
     if y.shape[1] != 3 or bool(y.isnan().any()):
         return found
     opponent = to_opponent(y)
-    colour = torch.minimum(flat_sigma(opponent[:, 1:2]), flat_sigma(opponent[:, 2:]))
+    colour = (flat_sigma(opponent[:, 1:2], clipped) + flat_sigma(opponent[:, 2:], clipped)) / 2
     for b in torch.nonzero((colour < COMMON * found) & ~is_grey(y)).flatten().tolist():
         spectrum = read_spectrum(y[b : b + 1])
         if spectrum is None or not (spectrum.even or spectrum.coloured):
@@ -106,7 +123,9 @@ def sigma_without_texture(y: Tensor) -> Tensor:
 def luminance_sigma(y: Tensor) -> Tensor:
     """`(B,)` standard deviation of the luminance's noise, orthonormal: sqrt(3) of shared noise."""
     luminance = to_opponent(y)[:, :1]
-    return torch.minimum(estimate_sigma(luminance), flat_sigma(luminance))
+    if min(y.shape[-2:]) < BLOCK:
+        return estimate_sigma(luminance)
+    return torch.minimum(estimate_sigma(luminance), flat_sigma(luminance, clipped_blocks(y)))
 
 
 def _finest_band(y: Tensor) -> Tensor:

@@ -84,3 +84,14 @@ def test_white_noise_that_the_channels_share_is_noise() -> None:
 def test_a_grey_photo_has_the_noise_of_its_brightness() -> None:
     y = 0.1 * noise(1.0, (160, 160))[:, :1].expand(-1, 3, -1, -1)
     assert float(sigma_without_texture(y)) == pytest.approx(0.1, rel=0.1)
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.1, 0.2])
+def test_noise_that_black_and_white_cut_is_not_the_noise_of_the_photo(sigma: float) -> None:
+    y = 0.5 * photo(2, 160, 160)[None]
+    y[..., :50, :], y[..., 110:, :] = -0.97, 0.97
+    noisy = (y + noise(sigma, (160, 160))).clamp(-1, 1)
+    assert float(flat_sigma(noisy)) == pytest.approx(sigma, rel=0.15)
+    assert float(sigma_without_texture(noisy)) > 0.65 * sigma  # the whole of it has less
+    everywhere = (noise(sigma, (160, 160)) - 0.97).clamp(-1, 1)  # there is nothing else to look at
+    assert 0 < float(flat_sigma(everywhere)) < sigma

@@ -178,6 +178,7 @@ def test_half_uploads_are_deleted_and_whole_ones_stay(
     client: httpx.Client, address: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = uploads(client)
+    wait_until(lambda: not parts(folder))  # of uploads before
     whole = set(folder.rglob("*"))
     connections = [half(address, b"x" * 100_000, 10**6) for _ in range(3)]
     wait_until(lambda: len(parts(folder)) == 3)
