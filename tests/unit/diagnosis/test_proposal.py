@@ -195,8 +195,21 @@ SEEN: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
         {},
     ),
     "blur, dark": ({"width": 1.4, "light": DIM}, "low_light", {}),
-    "blur, jpeg": ({"jpeg_width": 1.4, "quality": 40}, "old_photo", {"data_weight": 0.3}),
-    "dark, jpeg": ({"light": DIM, "quality": 40}, "old_photo", {"data_weight": 0.3}),
+    "blur, jpeg": (
+        {"jpeg_width": 1.4, "quality": 40},
+        "old_photo",
+        {"data_weight": 0.3, "start": 70},
+    ),
+    "blur, noise, jpeg": (
+        {"jpeg_width": 1.4, "jpeg_noise": 4.0, "quality": 90},
+        "old_photo",
+        {"data_weight": 0.3},
+    ),
+    "dark, jpeg": (
+        {"light": DIM, "quality": 40},
+        "old_photo",
+        {"data_weight": 0.3, "start": 70},
+    ),
 }
 
 
