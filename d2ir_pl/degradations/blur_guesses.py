@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,7 +15,6 @@ from d2ir_pl.estimators.kernel_hypotheses import Hypothesis, kernels_of_edges
 from d2ir_pl.estimators.kernel_search import spectral_misfit
 from d2ir_pl.estimators.kernel_shapes import centred, padded, trimmed
 from d2ir_pl.estimators.kernel_worth import deconvolved, unlikeliness
-from d2ir_pl.estimators.noise_level import grey_variance
 from d2ir_pl.estimators.remembered import remembered
 from d2ir_pl.estimators.spectrum import gaussian_covariance
 from d2ir_pl.estimators.widths import SHARP_WIDTH
@@ -26,10 +25,8 @@ SIZES = (15, 21, 29, 41, 65, 101)
 """Sides of the kernels that are looked for, as far as the photo is four of them wide."""
 SPACING = 1.4
 """Ratio of the largest side to the next one, at least."""
-SETTINGS = ((3.2e-2, 0.1), (1.6e-2, 0.1))
+SETTINGS = ((6.4e-2, 0.0), (3.2e-2, 0.1), (1.6e-2, 0.1))
 """Edge weights, each with the threshold of the minimal pixels."""
-NOISY, NOISY_SETTINGS = 0.005, ((6.4e-2, 0.0), (3.2e-2, 0.1))
-"""Noise of the grey photo in [0, 1] from which weak edges are its own, and what is taken then."""
 PARAMETRIC_SIZE = 41
 """Largest side of a straight motion or a disk, whose search takes the square of its time."""
 WINDOW, WINDOW_KERNELS, WINDOWS = 256, 4, 2
@@ -44,6 +41,11 @@ SIMPLE = ("motion", "disk")
 """Sources of guesses of which one is kept on a short list."""
 SAME = 0.97
 """Likeness above which two kernels are taken for one."""
+PEERS = 6
+"""Kernels of edges, by the look of the images that they lead to, which are compared."""
+DISAGREEMENT, LEAST_DOUBT = 1.3, 0.05
+"""What speaks against a kernel of edges that is like none of its peers, in the units of
+`unlikeliness`, and against one that all of them are like."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,13 @@ class Guess:
     Attributes:
         source: what it was read off: `gaussian`, `motion`, `disk` or `edges`.
         kernel: `(k, k)` of a correlation, centred, with sum 1.
+        agreement: mean likeness of the best other kernels of edges to it, in [0, 1]; None where
+            none were compared. Edges that show a kernel show it to every search.
     """
 
     source: str
     kernel: Tensor
+    agreement: float | None = None
 
     @property
     def size(self) -> int:
@@ -86,25 +91,18 @@ def guesses(y: Tensor, sigma_y: Tensor, largest: int, seen: Tensor | None = None
     sizes = _sizes(min(largest, _odd_below(min(grey.shape) / WINDOW_KERNELS)))
     if not sizes or float(grey.std()) < 1e-3:
         return [gaussian]
-    noisy = float(grey_variance(image, sigma).sqrt()) / 2 > NOISY
-    settings = NOISY_SETTINGS if noisy else SETTINGS
-    edges = _of_edges(grey, sizes, settings, seen)
+    edges = _of_edges(grey, sizes, seen)
     return [gaussian, *_parametric(image, sigma, min(largest, PARAMETRIC_SIZE)), *edges]
 
 
-def _of_edges(
-    grey: Tensor,
-    sizes: Sequence[int],
-    settings: Sequence[tuple[float, float]],
-    seen: Tensor | None,
-) -> list[Guess]:
+def _of_edges(grey: Tensor, sizes: Sequence[int], seen: Tensor | None) -> list[Guess]:
     """Kernels of several sizes that the edges show, in windows that are some kernels wide."""
     found = []
     for size in sizes:
         side = max(WINDOW, WINDOW_KERNELS * size)
         windows = edge_windows(grey, side, WINDOWS, seen).tolist()
         parts = torch.stack([grey[t : t + side, s : s + side] for t, s in windows])
-        hypotheses = [Hypothesis(size, w, m) for w, m in settings]
+        hypotheses = [Hypothesis(size, w, m) for w, m in SETTINGS]
         found += [Guess("edges", trimmed(centred(k))) for k in kernels_of_edges(parts, hypotheses)]
     return found
 
@@ -149,12 +147,29 @@ def shortlist(y: Tensor, found: Sequence[Guess], count: int) -> list[Guess]:
     if len(found) == 1:
         return list(found)
     kept = [0]
-    for i in _quick_scores(y, found).argsort().tolist():
+    order = _quick_scores(y, found).argsort().tolist()
+    found = _compared(found, [i for i in order if found[i].source == "edges"][:PEERS])
+    for i in order:
         new = all(likeness(found[i].kernel, found[j].kernel) < SAME for j in kept)
         simple = sum(found[j].source in SIMPLE for j in kept)
         if len(kept) < count and new and not (simple and found[i].source in SIMPLE):
             kept.append(i)
     return [found[i] for i in kept]
+
+
+def _compared(found: Sequence[Guess], peers: Sequence[int]) -> list[Guess]:
+    """The guesses, each of edges with its agreement with some others.
+
+    Args:
+        found: guesses on a kernel.
+        peers: places of those that the others are compared with.
+    """
+    compared = []
+    for i, guess in enumerate(found):
+        alike = [likeness(guess.kernel, found[j].kernel) for j in peers if j != i]
+        known = guess.source == "edges" and bool(alike)
+        compared.append(replace(guess, agreement=sum(alike) / len(alike)) if known else guess)
+    return compared
 
 
 def handicaps(y: Tensor, sigma_y: Tensor, found: Sequence[Guess], doubt: float) -> Tensor:
@@ -169,8 +184,9 @@ def handicaps(y: Tensor, sigma_y: Tensor, found: Sequence[Guess], doubt: float) 
         sigma_y: standard deviation of its noise in the units of y, a scalar.
         found: guesses on its kernel, the Gaussian first.
         doubt: what speaks against every guess but the Gaussian, which has fewer ways to be wrong.
+            Against kernels of edges speaks instead that they do not agree, where that is known.
     """
-    against = torch.full((len(found),), doubt)
+    against = torch.tensor([_doubt(guess, doubt) for guess in found])
     against[0] = 0
     gaussian = found[0].kernel[None]
     if principal_widths(kernel_covariance(gaussian)[0])[0] <= SHARP_WIDTH:
@@ -179,6 +195,13 @@ def handicaps(y: Tensor, sigma_y: Tensor, found: Sequence[Guess], doubt: float) 
     misfit = spectral_misfit(y.detach().cpu()[None], sigma_y.detach().cpu().view(1), kernels)[0]
     evidence = SPECTRUM_WEIGHT * (misfit / misfit[0]).log()
     return against + evidence.clamp(-SPECTRUM_LIMIT, SPECTRUM_LIMIT)
+
+
+def _doubt(guess: Guess, doubt: float) -> float:
+    """What speaks against a guess before one looks, `doubt` where its agreement is not known."""
+    if guess.agreement is None:
+        return doubt
+    return LEAST_DOUBT + DISAGREEMENT * (1 - guess.agreement)
 
 
 def likeness(a: Tensor, b: Tensor) -> float:

@@ -87,6 +87,16 @@ class Verdict:
         lead = others[0] - least if others else None
         return KernelEvidence(self.winner.source, len(self.guesses), lead, 1 / (1 + odds))
 
+    @property
+    def doubt(self) -> float:
+        """Probability of the shapes that the rounds do not try."""
+        tried = {id(guess) for guess in self.contenders}
+        weights = {
+            i: math.exp((min(self.scores) - self.scores[i]) / TEMPERATURE) for i in self.order
+        }
+        left = math.fsum(weights[i] for i in self._others() if id(self.guesses[i]) not in tried)
+        return left / (1 + left)
+
     def rival(self) -> tuple[Guess, float] | None:
         """The best guess of another shape, and its weight beside the winner; None if it is small.
 
@@ -174,7 +184,7 @@ def each_with_its_kernel(
         evidence = verdict.evidence()
         if len(verdict.guesses) > 1 and verdict.winner.source != "gaussian":
             kernels = [guess.kernel for guess in verdict.contenders]
-            found = refined(blurred, kernels, prior, 1 - evidence.sure)
+            found = refined(blurred, kernels, prior, verdict.doubt)
             kernel, error, nfe = found.kernel, found.error, nfe + found.nfe
         family, phi = _with_kernel(own, kernel.to(problem.y))
         fitting = replace(own, degradation=family)
