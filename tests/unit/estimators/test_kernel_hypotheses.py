@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from shaken import blurred, corner, discs
 from torch import Tensor
 
 from d2ir_pl.degradations import Blur
-from d2ir_pl.degradations.blur_guesses import Guess, guesses, shortlist
+from d2ir_pl.degradations.blur_guesses import Guess, guesses, handicaps, shortlist
 from d2ir_pl.estimators.edge_windows import edge_windows
 from d2ir_pl.estimators.kernel_hypotheses import Hypothesis, kernels_of_edges, periodic
 from d2ir_pl.estimators.kernel_shapes import cleaned, padded, trimmed
@@ -89,9 +91,25 @@ def test_the_true_kernel_is_on_the_short_list_and_twins_are_left_out() -> None:
     kernels = [gaussian_kernel(3.0 * torch.eye(2)[None], 21)[0], corner().T, corner(), twin]
     found = [Guess("edges", kernel) for kernel in kernels]
     best = shortlist(y, found, 4)
-    assert best[0] is found[0]
+    assert best[0].kernel is found[0].kernel
     assert float(kernel_similarity(best[1].kernel, corner())) > 0.99
     assert len(best) == 3
+
+
+def test_kernels_of_edges_are_doubted_by_how_far_they_disagree() -> None:
+    """Of those that several searches have found, most of all the one that is like no other."""
+    y = blurred(discs(), corner(), 0.01)[0]
+    other = corner().rot90().flip(0)
+    gaussian = Guess("gaussian", gaussian_kernel(3.0 * torch.eye(2)[None], 21)[0])
+    near = [(1 - u) * corner() + u * other for u in (0.0, 0.3)]
+    best = shortlist(y, [gaussian, *(Guess("edges", k) for k in (*near, other))], 5)
+    assert len(best) == 4
+    alone = [replace(guess, agreement=None) for guess in best]
+    against, told = (handicaps(y, torch.tensor(0.01), found, 0.0) for found in (best, alone))
+    doubt = {id(guess.kernel): float(d) for guess, d in zip(best, against - told, strict=True)}
+    assert doubt[id(gaussian.kernel)] == 0
+    assert doubt[id(other)] == max(doubt.values())
+    assert min(doubt[id(kernel)] for kernel in near) > 0
 
 
 @pytest.mark.parametrize("y", [torch.zeros(3, 80, 80), discs(8)])

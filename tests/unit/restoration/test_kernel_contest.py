@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from torch import Tensor
 from d2ir_pl.degradations import Blur, Compose, Downsampling, GaussianBlur, Jpeg, Light, Phi
 from d2ir_pl.degradations.blur_guesses import Guess
 from d2ir_pl.diffusion.randomness import image_generator
+from d2ir_pl.operators.kernels import gaussian_kernel
 from d2ir_pl.priors import NetworkPrior
 from d2ir_pl.restoration import D2IR, DegradationEstimation, Problem
 from d2ir_pl.restoration.kernel_contest import Verdict, contest, has_contest
@@ -197,3 +199,14 @@ def test_the_rounds_decide_between_kernels_of_edges_that_are_about_as_likely() -
     assert close.contenders == [found[1], found[3]]
     assert Verdict(found, [0.01, 0.0, 0.02, 0.3, 0.4]).contenders == [found[1]]
     assert Verdict(found, [-0.01, 0.0, 0.02, 0.05, 0.06]).contenders == [found[0]]
+
+
+def test_a_kernel_is_doubted_for_the_shapes_that_the_rounds_do_not_try() -> None:
+    flat, turned = gaussian_kernel(4.0 * torch.eye(2)[None], 21)[0], corner().T
+    found = [Guess("gaussian", flat), Guess("edges", corner()), Guess("edges", turned)]
+    tried = Verdict(found, [0.1, 0.0, 0.05])
+    assert tried.contenders == found[1:]
+    assert tried.doubt == pytest.approx(1 / (1 + math.e))  # of the Gaussian alone
+    assert tried.evidence().sure < 1 - tried.doubt
+    far = Verdict(found, [0.1, 0.0, 0.2])
+    assert far.doubt == pytest.approx(1 - far.evidence().sure)
