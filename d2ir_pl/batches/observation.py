@@ -88,9 +88,9 @@ class Observation:
         told = None if sigma_y is None else torch.full((len(observations),), 2 * sigma_y)
         within = observations[0].within if len(observations) == 1 else None
         if within is not None:
-            photo = (
-                within[0] if family.holes is not None else replace(within[0], degradation=family)
-            )
+            photo = within[0]
+            if family.holes is None:  # which would be those of the part
+                photo = replace(photo, degradation=family)
             whole = Observation.problem([photo], plan, seed, sigma_y)
             told = whole.sigma_y
         problem = Problem.of(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from d2ir_pl.diagnosis.codecs import SPECTRUM_ERROR
+from d2ir_pl.diagnosis.large import telling_part
 from d2ir_pl.estimators.blur_shape import BlurShape, blur_shape
 from d2ir_pl.estimators.edge_kernel import edge_kernel
 from d2ir_pl.estimators.edge_width import EdgeWidths, edge_widths
@@ -65,6 +66,7 @@ class Measurements:
         tones: ends of its tones.
         codec: lossy format of the file whose compression is unknown; empty for others.
         noise: its noise by frequency; None where it is told, or the photo is too small to show it.
+        part: height and width of the part that was measured; None where that was the whole.
     """
 
     sigma_y: float
@@ -82,6 +84,7 @@ class Measurements:
     tones: Tones = field(default_factory=Tones)
     codec: str = ""
     noise: NoiseSpectrum | None = None
+    part: tuple[int, int] | None = None
 
 
 @remembered
@@ -92,7 +95,7 @@ def measure(
     observed: Tensor | None = None,
     codec: str = "",
 ) -> Measurements:
-    """Measure a photo.
+    """Measure a photo; a large one where its edges are strongest, but for its light and its tones.
 
     The blur of a JPEG is measured on its grey image: its colours are coarser than its brightness,
     so that the noise of its channels is not independent.
@@ -106,6 +109,22 @@ def measure(
         codec: lossy format of its file, as `Photo` has it.
     """
     y = y.float()
+    part = telling_part(y, observed, 1 if tables is None else tables.orientation)
+    measured = _measured(part.y, tables, sigma_y, part.observed, codec)
+    if part.y is y:
+        return measured
+    size = part.y.shape[1], part.y.shape[2]
+    return replace(measured, light=exposure(y, observed), tones=tones(y, observed), part=size)
+
+
+def _measured(
+    y: Tensor,
+    tables: FileTables | None,
+    sigma_y: float | None,
+    observed: Tensor | None,
+    codec: str,
+) -> Measurements:
+    """`measure` of what is not large, or of a part."""
     if observed is not None:
         seen = observed[None]
         sigma = estimate_sigma(hide(y[None], seen))

@@ -105,5 +105,8 @@ def _few_colours(y: Tensor) -> bool:
     """Whether a photo has no more colours than a palette, and they are no greys."""
     if y[0].numel() < SMALLEST or bool((y[0] == y[1]).all()):
         return False
+    levels = ((y[:, :, :: max(1, y.shape[2] // 256)] + 1) * 127.5).round().long()
+    if len((levels[0] * 65536 + levels[1] * 256 + levels[2]).unique()) > COLOURS:
+        return False
     levels = ((y + 1) * 127.5).round().long()
     return len((levels[0] * 65536 + levels[1] * 256 + levels[2]).unique()) <= COLOURS

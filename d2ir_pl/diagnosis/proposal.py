@@ -120,6 +120,9 @@ def explain(seen: Measurements) -> Proposal:
         if finding is not faded or faded.config
     )
     names = tuple(finding.config for finding in damage)
+    if seen.part is not None:
+        size = "{}x{}".format(*seen.part)
+        sentences += (f"measured on its liveliest {size} pixels, where its edges are strongest",)
     config, overrides = _chained(damage, seen.jpeg_noise > LITTLE)
     return Proposal(sentences, config, overrides, names)
 

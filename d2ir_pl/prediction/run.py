@@ -176,6 +176,8 @@ def _announce(
     if pixels >= LARGE:
         count = f"{photos.count} photos have" if photos.count != 1 else "the photo has"
         usual = f"about {in_time(usual_seconds(pixels))} on this computer"
+        if module.amount.region is not None:
+            usual = f"{usual} if all of them were restored, and less for a region"
         say(console, f"{count} {pixels / 1e6:.0f} megapixels: {usual}")
     asked, device = settings.config["trainer"]["precision"], trainer.strategy.root_device
     if photos.pending and (warning := slow_precision(asked, str(trainer.precision), device)):

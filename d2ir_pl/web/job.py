@@ -16,7 +16,7 @@ from PIL import Image
 
 from d2ir_pl.errors import ImageError, UsageError
 from d2ir_pl.image_io import Photo
-from d2ir_pl.prediction.callbacks.progress import fraction_done, in_time
+from d2ir_pl.prediction.callbacks.progress import fraction_done, in_time, seconds_of_looking
 from d2ir_pl.restoration import Step
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.web.order import Order, plan
@@ -24,6 +24,9 @@ from d2ir_pl.web.program import PageSettings, restore_file
 from d2ir_pl.web.result import Result, degradation_picture, step_picture, without_folders
 
 logger = logging.getLogger(__name__)
+
+LONG = 3.0
+"""Seconds from which a visitor is told how long it takes to look at a photo."""
 
 _worker = threading.Lock()
 """Held by the restoration that is computing: a stopped one may still be in its last step."""
@@ -39,16 +42,16 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class View:
-    """The restoration at a step.
+    """The restoration at a step, or before the first.
 
     Attributes:
         text: a line about the step.
-        image: the image as it is now.
+        image: the image as it is now; None before the first step.
         picture: what the degradation looks like; None if it has no picture.
     """
 
     text: str
-    image: Image.Image
+    image: Image.Image | None
     picture: Image.Image | None
 
 
@@ -159,7 +162,7 @@ class Job:
         self._require_going()
         if not self.order.photo.is_file():
             raise ImageError("the photo is no longer here: drop it again")
-        planned = plan(self.order, self._page.max_pixels, self._mask)
+        planned = plan(self.order, self._page.max_pixels, self._mask, self._tell_of_looking)
         if planned.mask is not None:
             planned.mask.save(self._mask)
         self.reasons, self._original = planned.reasons, planned.photo
@@ -180,6 +183,14 @@ class Job:
         record = self.result().record
         if record.status != "restored":
             raise ImageError(f"{self.order.photo.name}: {record.reason}")
+
+    def _tell_of_looking(self, photo: Photo) -> None:
+        """Say how long it takes to look at a photo, where that is long."""
+        self._require_going()
+        seconds = seconds_of_looking(photo.pixels[0].numel())
+        if seconds >= LONG:
+            text = f"Looking at the photo, which takes about {in_time(seconds)}."
+            self._views.put(View(text, None, None))
 
     def _require_going(self) -> None:
         """Raise StoppedError if the visitor has stopped the restoration."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
 
+from d2ir_pl.diagnosis.large import LARGE
 from d2ir_pl.diagnosis.observed import observed_pixels
 from d2ir_pl.diagnosis.proposal import propose
 from d2ir_pl.image_io import Output, Photo
@@ -78,26 +80,36 @@ class Plan:
     mask: Image.Image | None = None
 
 
-def plan(order: Order, max_pixels: int, mask_file: Path | None = None) -> Plan:
+def plan(
+    order: Order,
+    max_pixels: int,
+    mask_file: Path | None = None,
+    decoding_done: Callable[[Photo], None] | None = None,
+) -> Plan:
     """Look at a photo, and decide with which settings it is restored.
 
     Args:
         order: what the visitor asks for.
         max_pixels: the largest number of pixels that a photo may have.
         mask_file: where the mask of what was painted will lie.
+        decoding_done: told of the photo before it is looked at.
 
     Raises:
         ImageError: if the photo cannot be read, or is too large.
         UsageError: if nothing of the photo was painted on, or nothing was left of it.
     """
     photo = decoded(order.photo, max_pixels)
+    if decoding_done is not None:
+        decoding_done(photo)
     reasons: tuple[str, ...] = ()
     size = _size(photo)
     mask = mask_of(order.painted, size) if order.painted else None
     if order.fills:
         task, reasons = shipped_model(_filling(order.task)), (FILLED_IN,)
     elif order.task == "auto":
-        observed = observed_pixels(photo, photo.pixels).mask
+        # What is missing from a large photo takes long to find, and says little of a part.
+        skipped = order.part and photo.pixels[0].numel() > LARGE
+        observed = None if skipped else observed_pixels(photo, photo.pixels).mask
         proposal = propose(photo.pixels, photo.tables, order.sigma_y, observed, photo.codec)
         task, reasons = proposal.settings()["model"], proposal.reasons
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import signal
@@ -50,7 +51,7 @@ def serve_page(
         try:
             print(f"Open {address} in a browser; Ctrl-C ends it.", flush=True)
             if not is_local(host):
-                print(f"Everyone who reaches {host} can use it.", file=sys.stderr, flush=True)
+                print(_warning(host), file=sys.stderr, flush=True)
             blocks.block_thread()
         except KeyboardInterrupt:
             blocks.close()
@@ -131,7 +132,31 @@ def launch(blocks: Blocks, host: str, port: int, names: Iterable[str] = ()) -> s
         css=STYLE.read_text(encoding="utf-8"),
         js=SCRIPT.read_text(encoding="utf-8"),
     )
-    return f"http://{host}:{port}"
+    return " or ".join(f"http://{name}:{port}" for name in reachable(host))
+
+
+def reachable(host: str) -> list[str]:
+    """Names and addresses under which a browser finds a server that listens on an address.
+
+    One that listens on all addresses has several: that of this computer for itself, and that in the
+    network, as far as it is known.
+    """
+    try:
+        every = ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        every = not host
+    if not every:
+        return [f"[{host}]" if ":" in host else host]
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # nothing is sent: it tells which address would send it
+        return ["localhost", probe.getsockname()[0]]
+    return ["localhost", socket.gethostname()]
+
+
+def _warning(host: str) -> str:
+    """Who can use a page that others reach."""
+    who = "this computer" if host in ("", "0.0.0.0", "::") else host
+    return f"Everyone who reaches {who} over the network can use it: there are no passwords."
 
 
 def is_local(host: str) -> bool:

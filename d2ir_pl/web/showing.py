@@ -116,7 +116,7 @@ def _restoration(job: Job) -> Iterator[Shown]:
                 view.text,
                 gr.update(value="\n".join(job.reasons), visible=bool(job.reasons)),
                 *[HIDDEN] * 4,
-                gr.update(value=view.image, visible=True),
+                gr.update(value=view.image, visible=view.image is not None),
                 gr.update(value=view.picture, visible=view.picture is not None),
             )
     except StoppedError:
@@ -138,7 +138,7 @@ def _restorations(orders: Sequence[Order], begin: Callable[[Order], Job]) -> Ite
             yield message(f"{head}: looking at it.", paint=HIDDEN)
             try:
                 for view in job.watch():
-                    live = gr.update(value=view.image, visible=True)
+                    live = gr.update(value=view.image, visible=view.image is not None)
                     yield f"{head}. {view.text}", *[gr.skip()] * 5, live, gr.skip()
             except StoppedError:
                 yield message("Stopped.")

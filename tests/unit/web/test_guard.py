@@ -14,7 +14,7 @@ import pytest
 
 from d2ir_pl.web import guard
 from d2ir_pl.web.program import PageSettings
-from d2ir_pl.web.serve import launch
+from d2ir_pl.web.serve import launch, reachable
 from d2ir_pl.web.visitors import Visitors
 
 pytest.importorskip("gradio")
@@ -234,3 +234,12 @@ def test_many_uploads_at_once_are_all_kept(client: httpx.Client) -> None:
         paths = list(pool.map(visitor.upload, map(photo, range(20, 40))))
     assert [Path(path).read_bytes() for path in paths] == [photo(n) for n in range(20, 40)]
     assert threading.active_count() < 100
+
+
+def test_an_address_that_is_told_is_one_that_a_browser_finds() -> None:
+    assert reachable("127.0.0.1") == ["127.0.0.1"]
+    assert reachable("photos.example") == ["photos.example"]
+    names = reachable("0.0.0.0")
+    assert names[0] == "localhost"
+    assert len(names) == 2
+    assert "0.0.0.0" not in names

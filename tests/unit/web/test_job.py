@@ -52,6 +52,7 @@ def test_the_settings_repeat_the_result_from_the_command_line(
     restoration = job(tmp_path / "job", photo, task, **order)
     views = list(restoration.watch())
     assert views
+    assert views[0].image is not None
     assert views[0].image.size == (40, 48)
     assert all(re.match(r"Restoring: \d+% done.* \(step \d+ of", view.text) for view in views)
     assert len(views) == 1 or any(" left (" in view.text for view in views)
