@@ -21,6 +21,7 @@ from d2ir_pl.image_io import Format, Output, Photo
 from d2ir_pl.inputs.finding import find_items, group_by_size
 from d2ir_pl.inputs.items import Failure, Item
 from d2ir_pl.inputs.samples import Sample, read_sample
+from d2ir_pl.prediction.loading import PhotoLoader
 
 MOST_WORKERS = 4
 """Processes that read and measure photos ahead of a GPU, at most."""
@@ -174,7 +175,7 @@ class RestorationDataModule(pl.LightningDataModule):
         whole: DistributedSampler[Batch] = DistributedSampler(
             dataset, num_replicas=1, rank=0, shuffle=False
         )
-        return DataLoader(
+        return PhotoLoader(
             dataset, batch_size=None, sampler=whole, num_workers=self._workers(len(own))
         )
 

@@ -1,7 +1,10 @@
 """Photos that are measured ahead, and together, are restored as those that are measured alone."""
 
+import json
+import multiprocessing
 import os
 import shutil
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +18,7 @@ from program import pixels, predict
 from d2ir_pl.batches import restoring
 from d2ir_pl.batches.ahead import Ahead
 from d2ir_pl.image_io.pictures import as_picture
+from d2ir_pl.prediction import module as modules
 from d2ir_pl.prediction.data import RestorationDataModule
 
 QUIET = ("--report", "false", "--tensorboard", "false")
@@ -102,3 +106,28 @@ def test_processes_read_ahead_where_a_gpu_would_wait(
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
     assert data._workers(batches) == workers
+
+
+def test_a_worker_that_dies_costs_no_photo_and_changes_none(
+    tmp_path: Path, alone: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usual = modules.RestorationModule.predict_step
+
+    def killing(module: Any, *arguments: Any) -> Any:
+        for child in multiprocessing.active_children():
+            os.kill(child.pid or 0, signal.SIGKILL)
+        return usual(module, *arguments)
+
+    monkeypatch.setattr(modules.RestorationModule, "predict_step", killing)
+    workers = ("--data.num_workers", "1", "--config", "auto")
+    assert predict(alone / "in", tmp_path / "out", *QUIET, *workers) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("a process that reads photos ahead has ended") == 1
+    for name in NAMES:
+        ours, theirs = (
+            (folder / "restored" / f"{name}.png").read_bytes()
+            for folder in (tmp_path / "out", alone / "out")
+        )
+        assert ours == theirs, name
+        record = json.loads((tmp_path / "out" / "degradation" / f"{name}.json").read_text())
+        assert not any("failed" in note for note in record["notes"])
