@@ -30,10 +30,11 @@ class PhotoLoader(DataLoader[Any]):
         return self._all() if self.num_workers else iter(super().__iter__())
 
     def _all(self) -> Iterator[Any]:
-        in_main = threading.current_thread() is threading.main_thread()
         before = signal.getsignal(signal.SIGCHLD)
+        if getattr(before, "__module__", "").startswith("torch."):  # of an earlier DataLoader
+            before = signal.SIG_DFL
         batches = super().__iter__()
-        if in_main and before is not None:
+        if before is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGCHLD, before)
         done = 0
         while True:

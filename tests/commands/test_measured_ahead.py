@@ -14,6 +14,7 @@ import pytest
 import pytorch_lightning as pl
 from photos import photo, save_all
 from program import pixels, predict
+from torch.utils.data import DataLoader
 
 from d2ir_pl.batches import restoring
 from d2ir_pl.batches.ahead import Ahead
@@ -112,6 +113,8 @@ def test_a_worker_that_dies_costs_no_photo_and_changes_none(
     tmp_path: Path, alone: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     usual = modules.RestorationModule.predict_step
+    # One of PyTorch's own leaves a handler of signals behind.
+    assert list(DataLoader(range(2), num_workers=1))  # type: ignore[arg-type]
 
     def killing(module: Any, *arguments: Any) -> Any:
         for child in multiprocessing.active_children():
