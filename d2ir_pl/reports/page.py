@@ -15,9 +15,10 @@ from PIL.Image import Image
 
 from d2ir_pl.errors import OutputError
 from d2ir_pl.reports.chart import loss_chart
-from d2ir_pl.reports.pictures import data_uri, read_picture, tinted
+from d2ir_pl.reports.pictures import data_uri, read_picture
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.record import Record
+from d2ir_pl.results.tint import tinted
 from d2ir_pl.results.warnings import warnings
 from d2ir_pl.schema import MOST_YAML, read_text
 

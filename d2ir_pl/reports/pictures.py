@@ -19,9 +19,6 @@ _OPENERS: dict[str, type[ImageFile.ImageFile]] = {
     ".webp": WebPImagePlugin.WebPImageFile,
 }
 
-TINT, DENSEST = (255, 64, 160), 0.75
-"""Colour of the tint, which is rare in photographs, and how much of it is the most."""
-
 _PNG_DEPTH = 24
 """Where the header of a PNG file has the bits a channel (PNG specification, section 11.2.2)."""
 
@@ -47,14 +44,6 @@ def read_picture(path: Path) -> Image.Image | None:
             return _rounded(stream) if _has_sixteen_bits(stream, path) else image.convert("RGB")
     except Exception:  # Pillow raises anything at all where a file is damaged
         return None
-
-
-def tinted(image: Image.Image | None, share: Image.Image | None) -> Image.Image | None:
-    """A picture that is tinted where a share, a picture in grey, is bright; None without both."""
-    if image is None or share is None or image.size != share.size:
-        return None
-    mask = share.convert("L").point(lambda value: round(DENSEST * value))
-    return Image.composite(Image.new("RGB", image.size, TINT), image, mask)
 
 
 def data_uri(image: Image.Image | None, side: int, kind: Literal["jpeg", "png"] = "jpeg") -> str:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from d2ir_pl.web.result import Comparison
+
 SCRIPT = Path(__file__).with_name("page.js")
 """What makes these pieces work."""
 
@@ -17,6 +19,9 @@ STYLE = Path(__file__).with_name("page.css")
 
 SHOWN = 1600
 """Longest side in pixels of a whole picture before and after."""
+
+SMOOTH = 800
+"""Longest side in pixels of the tint, which has no fine details."""
 
 
 def surface(photo: Image.Image, name: str) -> str:
@@ -41,27 +46,46 @@ lifts it" role="img"></canvas></div>
 </div>"""
 
 
-def compared(before: Image.Image, after: Image.Image, about: str, exact: bool = False) -> str:
+def compared(shown: Comparison, about: str, share: float | None = None, exact: bool = False) -> str:
     """Two pictures of one size, of which a slider shows the left of one and the right of the other.
 
+    A box tints on the right what the prior has filled in, where that is known.
+
     Args:
-        before: the picture on the left.
-        after: the picture on the right.
+        shown: the picture on the left, that on the right, and its tint.
         about: what they show.
+        share: share of the details of the whole photo that was filled in, in [0, 1].
         exact: whether they are shown pixel for pixel, as far as there is room, and never scaled.
     """
-    width, height = before.size
+    width, height = shown.before.size
     kind = "compare exact" if exact else "compare"
     limit = 0 if exact else SHOWN
+    choice = layer = ""
+    if shown.invented is not None:
+        box, layer = f"tint-{'part' if exact else 'whole'}", _layer(shown.invented)
+        much = "" if share is None else f" ({share:.0%} of all details)"
+        choice = f"""
+  <input type="checkbox" id="{box}"><label for="{box}">Tint what was invented</label>
+  <p>What is tinted was invented by the model{much}. The photo itself shows the rest.</p>"""
     return f"""<figure class="{kind}" style="--width: {width}px; --ratio: {width} / {height}">
-  <figcaption>{escape(about)}</figcaption>
-  <div class="stack"><img alt="before" src="{_uri(before, limit)}">
-    <div class="after"><img alt="after" src="{_uri(after, limit)}"></div>
+  <figcaption>{escape(about)}</figcaption>{choice}
+  <div class="stack"><img alt="before" src="{_uri(shown.before, limit)}">
+    <div class="after"><img alt="after" src="{_uri(shown.after, limit)}">{layer}</div>
     <input type="range" min="0" max="100" value="50"
       aria-label="{escape(about, quote=True)}: share of the picture that shows it before, \
 in per cent">
     <div class="border"></div></div>
 </figure>"""
+
+
+def _layer(tint: Image.Image) -> str:
+    """A tint as a picture that is stretched over the one below it."""
+    tint = tint.copy()
+    tint.thumbnail((SMOOTH, SMOOTH), Image.Resampling.BOX)
+    stream = BytesIO()
+    tint.save(stream, "PNG")
+    data = base64.b64encode(stream.getvalue()).decode("ascii")
+    return f'<img class="tint" alt="what was invented" src="data:image/png;base64,{data}">'
 
 
 def _uri(picture: Image.Image, longest: int = 0) -> str:

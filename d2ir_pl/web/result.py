@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -14,6 +15,7 @@ from d2ir_pl.image_io import Photo, as_picture, enlarged, read_image, resized, s
 from d2ir_pl.restoration import Step
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.record import Record
+from d2ir_pl.results.tint import tint
 from d2ir_pl.results.warnings import warnings
 from d2ir_pl.web.liveliest import liveliest
 
@@ -25,6 +27,22 @@ _WRITTEN = ("format", "strip_metadata")
 """Options of the data that say how the restored photo is written."""
 SMALL = 210
 """Longest side in pixels to which a kernel or map is enlarged."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Pictures of one size and of the same place.
+
+    Attributes:
+        before: the photo.
+        after: the restored photo.
+        invented: a tint to lay over that, where the prior has filled in details; of any size, and
+            None where that is not known.
+    """
+
+    before: Image.Image
+    after: Image.Image
+    invented: Image.Image | None = None
 
 
 class Result:
@@ -60,14 +78,14 @@ class Result:
         found = (f"{warning[:1].upper()}{warning[1:]}." for warning in warnings(record))
         return " ".join([text, *found])
 
-    def before_and_after(self) -> tuple[Image.Image, Image.Image]:
-        """Pictures of one size: the photo, and the restored one."""
+    def before_and_after(self) -> Comparison:
+        """The whole photo, before and after."""
         before = Image.open(self._results.preview(self.record.name))
         restored = read_image(self._results.restored(self.record.name))
         shown = resized(restored.pixels, (before.height, before.width))
-        return before, srgb_picture(shown, restored)
+        return Comparison(before, srgb_picture(shown, restored), self._tint())
 
-    def detail(self) -> tuple[Image.Image, Image.Image] | None:
+    def detail(self) -> Comparison | None:
         """The liveliest part, before and after, pixel for pixel; None for small photos.
 
         Where the photo was enlarged, so is its part.
@@ -84,7 +102,17 @@ class Result:
         across = slice(round(left * columns), round((left + width) * columns))
         before = before[:, round(top * rows) : round((top + height) * rows), across]
         before = resized(before, (height, width))
-        return srgb_picture(before, restored), srgb_picture(after, restored)
+        box = (left, top, left + width, top + height)
+        pictures = srgb_picture(before, restored), srgb_picture(after, restored)
+        return Comparison(*pictures, self._tint(box))
+
+    def _tint(self, box: tuple[int, int, int, int] | None = None) -> Image.Image | None:
+        """The tint of the restored photo, or of a part from left, top to right, bottom."""
+        path = self._results.filled_in(self.record.name)
+        if not path.is_file():
+            return None
+        with Image.open(path) as share:
+            return tint(share if box is None else share.crop(box))
 
     def degradation(self) -> Image.Image | None:
         """What the degradation looks like; None if it has no picture."""

@@ -159,7 +159,7 @@ def _restorations(orders: Sequence[Order], begin: Callable[[Order], Job]) -> Ite
 def _end(job: Job, text: str, files: Sequence[Path]) -> Shown:
     """What the page shows of a restored photo, or of the part on which that was tried."""
     result, part = job.result(), job.order.part
-    whole, detail = result.before_and_after(), result.detail()
+    whole, detail, share = result.before_and_after(), result.detail(), result.record.filled_in
     picture = None if job.order.fills else result.degradation()
     if part:
         detail, files = whole, ()
@@ -170,11 +170,11 @@ def _end(job: Job, text: str, files: Sequence[Path]) -> Shown:
         gr.update(value="\n".join(job.reasons), visible=bool(job.reasons)),
         gr.update(value=[str(path) for path in files], visible=bool(files)),
         gr.update(
-            value="" if part else compared(*whole, "Before on the left, after on the right"),
+            value="" if part else compared(whole, "Before on the left, after on the right", share),
             visible=not part,
         ),
         gr.update(
-            value="" if detail is None else compared(*detail, about, exact=True),
+            value="" if detail is None else compared(detail, about, share, exact=True),
             visible=detail is not None,
         ),
         gr.update(visible=True),

@@ -114,17 +114,25 @@ def test_a_visitor_restores_a_photo(gate: Gate, page: Any, tmp_path: Path) -> No
     status(page, "Restored 112x128 pixels")
     assert "noise: " in page.input_value("#why textarea")
     page.wait_for_selector("#slider img")
-    assert page.locator("#slider img").count() == 2
+    assert page.locator("#slider img").count() == 3
     # The slider moves, by the mouse and by keys.
     at = "getComputedStyle(document.querySelector('#slider .stack')).getPropertyValue('--at')"
     assert page.evaluate(at).strip() == "50%"
     width = page.locator("#slider .stack").bounding_box()["width"]
-    page.locator("#slider input").click(position={"x": 0.8 * width, "y": 60})
+    page.locator("#slider [type=range]").click(position={"x": 0.8 * width, "y": 60})
     assert 75 <= int(page.evaluate(at).strip().removesuffix("%")) <= 85
     page.keyboard.press("Home")
     page.keyboard.press("ArrowRight")
     assert page.evaluate(at).strip() == "1%"
     assert "Restored" in page.locator("[role=status]").first.inner_text()
+    # What was invented is tinted on demand, over the whole of the restored photo.
+    tint, box = page.locator("#slider .tint"), page.get_by_label("Tint what was invented")
+    assert tint.is_hidden()
+    box.check()
+    assert tint.bounding_box() == page.locator("#slider .stack").bounding_box()
+    assert page.get_by_text("What is tinted was invented by the model (").is_visible()
+    box.uncheck()
+    assert tint.is_hidden()
     # The downloads repeat the result.
     saved = {}
     for link in page.locator("#files a").all():

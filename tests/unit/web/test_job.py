@@ -66,8 +66,10 @@ def test_the_settings_repeat_the_result_from_the_command_line(
     assert main(["predict", *config, "--output", str(tmp_path / "again"), *ON_CPU]) == 0
     again = tmp_path / "again" / "restored" / "photo.png"
     assert again.read_bytes() == picture.read_bytes()
-    before, after = restoration.result().before_and_after()
-    assert before.size == after.size == (40, 48)
+    shown = restoration.result().before_and_after()
+    assert shown.before.size == shown.after.size == (40, 48)
+    assert shown.invented is not None
+    assert shown.invented.size == (40, 48)
     assert restoration.result().summary().startswith("Restored 40x48 pixels in ")
 
 

@@ -13,6 +13,7 @@ from d2ir_pl.web.liveliest import liveliest
 from d2ir_pl.web.markup import compared, surface
 from d2ir_pl.web.order import PART, Order, plan
 from d2ir_pl.web.painting import Stroke, mask_of, strokes
+from d2ir_pl.web.result import Comparison
 
 
 def test_a_straight_stroke_covers_the_pixels_within_half_a_brush_of_it() -> None:
@@ -96,6 +97,8 @@ def test_the_part_that_is_tried_holds_what_was_painted(tmp_path: Path) -> None:
 
 def test_names_of_files_are_no_markup() -> None:
     picture = Image.new("RGB", (8, 8))
-    page = surface(picture, '"><img src=x onerror=alert(1)>') + compared(picture, picture, "<b>")
+    page = surface(picture, '"><img src=x onerror=alert(1)>') + compared(
+        Comparison(picture, picture), "<b>"
+    )
     assert "<img src=x" not in page
     assert "<b>" not in page
