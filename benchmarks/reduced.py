@@ -5,8 +5,8 @@
 
 Each photograph is reduced by each factor in four ways, gets white noise, and is restored as
 `super_resolution_x4` (bicubic, with anti-aliasing) and as `super_resolution_aliased` do, both
-without a choice, and as `super_resolution_x4` chooses by the spectrum. A line of the table is the
-mean of the photographs of one way: PSNR in dB of the enlarged photo and of these three, and how
+without a choice, and as `super_resolution_x4` chooses by spectrum and edges. A line of the table is
+the mean of the photographs of one way: PSNR in dB of the enlarged photo and of these three, and how
 many were taken for aliased or said to look so. Settings are chosen on other photographs than the
 eight in the public domain that are the default.
 """
