@@ -8,6 +8,8 @@ from typing import Literal
 
 from benchmarks.tasks import Task
 from d2ir_pl.degradations import Blur, Degradation
+from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
+from d2ir_pl.operators.convolution import Border
 from d2ir_pl.restoration import D2IR, RestorationMethod
 from d2ir_pl.restoration.baselines import (
     BIRD,
@@ -54,9 +56,12 @@ def shipped(task: Task) -> RestorationMethod:
 
 def asked(task: Task, name: str = "d2ir") -> Degradation:
     """The family of degradations as a method has to find it, with nothing known of phi."""
+    family = task.unknown or load(task.config).degradation
     if name in ("paper", "fast_em", "gibbs_ddrm") and task.name.startswith("blur"):
-        return Blur(border="reflect" if name == "paper" else "extend", start="spectrum")
-    return load(task.config).degradation
+        border: Border = "reflect" if name == "paper" else "extend"
+        side = task.unknown.kernel_size if isinstance(task.unknown, ConvolutionalBlur) else 21
+        return Blur(side, border, start="spectrum")
+    return family
 
 
 def _changed(

@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from scipy.stats import spearmanr
@@ -27,13 +27,13 @@ from benchmarks.kinds import TASKS
 from benchmarks.methods import ENTRIES, SWEEP, asked
 from benchmarks.plot import draw
 from benchmarks.results import Results, calibration, colours, line, side_by_side, table
-from benchmarks.scores import Row, estimated_kernel, score
+from benchmarks.scores import Row, estimated_kernel, kernel_rmse, score
 from benchmarks.tasks import SIZE, Task, make, on_disk, read
 from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.priors import Prior, load_prior
 from d2ir_pl.priors.memory import keep_freed_memory
 from d2ir_pl.priors.precision import DTYPES, resolve
-from d2ir_pl.restoration import Problem, restore_samples
+from d2ir_pl.restoration import Problem, RestorationMethod, restore_samples
 from d2ir_pl.results.metrics import kernel_similarity, psnr
 
 SLOW_IMAGES = 3
@@ -44,7 +44,13 @@ _TITLES |= {name: method.title for name, method in CLASSICAL.items()}
 _SWEEP_TITLES = {name: entry.title for name, entry in SWEEP.items()} | {"ddrm": _TITLES["ddrm"]}
 
 
-def run(task: Task, name: str, prior: Prior, seed: int) -> tuple[Row, Tensor]:
+def run(
+    task: Task,
+    name: str,
+    prior: Prior,
+    seed: int,
+    change: Callable[[RestorationMethod], RestorationMethod] = lambda method: method,
+) -> tuple[Row, Tensor]:
     """Restore one image by a diffusion method.
 
     Args:
@@ -52,6 +58,7 @@ def run(task: Task, name: str, prior: Prior, seed: int) -> tuple[Row, Tensor]:
         name: name of the method, of `ENTRIES` or `SWEEP`.
         prior: the prior.
         seed: seed of the noise.
+        change: what is made of the method before it runs.
 
     Returns:
         The image's row, and the restored image `(1, 3, H, W)`.
@@ -65,6 +72,7 @@ def run(task: Task, name: str, prior: Prior, seed: int) -> tuple[Row, Tensor]:
         raise ValueError("it is not for this task")
     if name == "d2ir_known" and not asked(task, name).estimated:
         raise ValueError("nothing is estimated: see d2ir")
+    method = change(method)
     degradation = task.degradation.told(task.phi) if entry.knows else asked(task, name)
     method.check(degradation, prior)
     start = time.perf_counter()
@@ -86,6 +94,7 @@ def run(task: Task, name: str, prior: Prior, seed: int) -> tuple[Row, Tensor]:
     if task.kernel is not None:
         found = estimated_kernel(degradation, result.phi)
         row["similarity"] = float(kernel_similarity(found, task.kernel[0]))
+        row["kernel_rmse"] = kernel_rmse(found, task.kernel[0])
     return row, result.x0
 
 

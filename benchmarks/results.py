@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,30 +27,36 @@ class Results:
 
     Args:
         folder: where they are written; the rows that it holds are read.
+        file: where the rows are written; `quality.csv` in the folder if None.
+        columns: what of a row is written.
 
     Attributes:
         rows: the row of each image, under (task, method, image).
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, file: Path | None = None, columns: Sequence[str] = _COLUMNS
+    ) -> None:
         self.folder = folder
         self.rows: dict[tuple[str, str, str], Row] = {}
-        self._file = folder / "quality.csv"
+        self._file = file or folder / "quality.csv"
+        self._columns = columns
         if self._file.is_file():
-            with self._file.open(newline="") as file:
-                for row in csv.DictReader(file):
+            with self._file.open(newline="") as opened:
+                for row in csv.DictReader(opened):
                     values = {name: _value(text) for name, text in row.items()}
                     self.rows[row["task"], row["method"], row["image"]] = values
 
     def add(self, task: str, method: str, image: str, row: Row, x: Tensor) -> None:
         """Write the row and the picture of an image `(1, 3, H, W)`."""
-        path = self._picture(task, method, image)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = self.picture(task, method, image)
+        for place in (path, self._file):
+            place.parent.mkdir(parents=True, exist_ok=True)
         write_png(path, x[0].clamp(-1, 1))
         new = not self._file.is_file()
         row = {"task": task, "method": method, "image": image, **row}
-        with self._file.open("a", newline="") as file:
-            writer = csv.DictWriter(file, _COLUMNS)
+        with self._file.open("a", newline="") as opened:
+            writer = csv.DictWriter(opened, self._columns, extrasaction="ignore")
             if new:
                 writer.writeheader()
             writer.writerow(row)
@@ -67,7 +74,7 @@ class Results:
         """Write a picture of a task: degraded, each method, clean; each column is an image."""
         lines = [task.shown()]
         for method in methods:
-            paths = [self._picture(task.name, method, image) for image in task.names]
+            paths = [self.picture(task.name, method, image) for image in task.names]
             done = [read_image(p).pixels if p.is_file() else None for p in paths]
             if any(x is not None for x in done):
                 blank = torch.ones_like(task.reference[0])
@@ -76,7 +83,8 @@ class Results:
         sheet = torch.cat([torch.cat(list(images), 2) for images in lines], 1)
         write_png(self.folder / f"{task.name}.png", sheet.clamp(-1, 1))
 
-    def _picture(self, task: str, method: str, image: str) -> Path:
+    def picture(self, task: str, method: str, image: str) -> Path:
+        """The file of a restored image."""
         return self.folder / "restored" / task / method / f"{image}.png"
 
 

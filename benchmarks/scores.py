@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +11,9 @@ from torch import Tensor
 from benchmarks.tasks import Task
 from d2ir_pl.degradations import Blur, Degradation, Downsampling, GaussianBlur, Phi
 from d2ir_pl.results.metrics import psnr, ssim
+
+INCEPTION = Path(torch.hub.get_dir()) / "checkpoints" / "weights-inception-2015-12-05-6726825d.pth"
+"""Where torch-fidelity keeps the network of `fid`."""
 
 Row = dict[str, Any]
 """What is known of one restored image, by column of the CSV file."""
@@ -71,3 +75,44 @@ def estimated_kernel(degradation: Degradation, phi: Phi) -> Tensor:
         return torch.outer(taps, taps)
     assert isinstance(degradation, Blur | GaussianBlur)
     return degradation.kernel(phi)[0]
+
+
+def kernel_rmse(kernel: Tensor, truth: Tensor) -> float:
+    """Root of the mean squared difference of two kernels over the entries of the true one.
+
+    They are compared at the shift by whole pixels at which they agree best, as nobody can see a
+    shift of the kernel against that of the image.
+
+    Args:
+        kernel: `(k, k)`, such as one that was estimated.
+        truth: `(l, l)`, the one to compare it with.
+    """
+    size = kernel.shape[-1] + truth.shape[-1]
+    spectra = [torch.fft.rfft2(k.double(), s=(size, size)) for k in (kernel, truth)]
+    overlap = torch.fft.irfft2(spectra[0] * spectra[1].conj(), s=(size, size)).max()
+    # |a - b|^2 = |a|^2 + |b|^2 - 2 <a, b>, with the largest product over all shifts.
+    squares = kernel.double().square().sum() + truth.double().square().sum() - 2 * overlap
+    return float((squares.clamp_min(0) / truth.numel()).sqrt())
+
+
+def fid(restored: Tensor, reference: Tensor) -> float | None:
+    """The Frechet distance between two sets of images `(B, 3, H, W)` in [-1, 1].
+
+    Says little of fewer than thousands of images. None where it cannot be computed: it needs the
+    extra `perceptual`, and the weights of the Inception network in torch's hub cache, since nothing
+    is downloaded.
+
+    Source: Heusel et al., GANs trained by a two time-scale update rule converge to a local Nash
+    equilibrium, 2017.
+    """
+    if len(restored) < 2 or not INCEPTION.is_file():
+        return None
+    try:
+        from torchmetrics.image.fid import FrechetInceptionDistance
+
+        distance = FrechetInceptionDistance(normalize=True)
+    except (ImportError, RuntimeError):  # a library is missing, or was built for another torch
+        return None
+    distance.update((reference + 1) / 2, real=True)
+    distance.update((restored.clamp(-1, 1) + 1) / 2, real=False)
+    return float(distance.compute())

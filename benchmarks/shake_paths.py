@@ -95,12 +95,91 @@ def drawn_shake(generator: Generator, size: int, name: str) -> Tensor:
     path = path - path.mean(0)
     # A path whose centroid is far from the middle of its box would leave the kernel.
     path = path * min(1.0, (size // 2 - 2 * PEN) / float(path.abs().max()))
-    i = torch.arange(size, dtype=torch.float64) - size // 2
-    pen = [torch.exp(-((i - path[:, axis, None]) ** 2) / (2 * PEN**2)) for axis in (0, 1)]
-    kernel = pen[1].T @ pen[0]
-    kernel = (kernel / kernel.sum()).float()
+    kernel = _drawn(path, size)
     assert float(kernel_centroid(kernel[None]).abs().max()) < 1
     return kernel
+
+
+def walk(g: Generator, size: int, intensity: float) -> Tensor:
+    """A random walk `(T, 2)` in pixels, about (0, 0), as the program MotionBlur draws it.
+
+    With the diagonal d of the kernel and the intensity i, the whole is 0.75 d (u + i^2 u') long,
+    and its steps (1.1 - i) d b, with b drawn from Beta(1, 30). They lead in directions between -m
+    and m, m = pi i u'', which lie on one side of the first and change it with a probability that is
+    drawn from Beta(2, 20).
+
+    Args:
+        g: generator of random numbers.
+        size: side of the kernel in pixels.
+        intensity: 0 for nearly straight and short walks, 1 for crooked and long ones.
+
+    Source: L. Borodenko, MotionBlur, 2020, `motionblur.py`, which DPS and BlindDPS draw with.
+    """
+
+    def uniform(count: int = 1) -> Tensor:
+        return torch.rand(count, generator=g, dtype=torch.float64)
+
+    diagonal = size * math.sqrt(2)
+    whole = 0.75 * diagonal * float(uniform() + intensity**2 * uniform())
+    steps: list[float] = []
+    while sum(steps) < whole:
+        share = 1 - (1 - float(uniform())) ** (1 / 30)  # of Beta(1, 30), by its distribution
+        if (step := share * (1.1 - intensity) * diagonal) < whole:
+            steps.append(step)
+    widest = math.pi * intensity * float(uniform())
+    jitter = float(uniform(21).sort().values[1])  # the second of 21 is of Beta(2, 20)
+    angles = [widest * float(2 * uniform() - 1)]
+    while len(angles) < len(steps):
+        size_of_angle = _triangular(float(uniform()), intensity * widest, widest + 0.1)
+        side = -1.0 if float(uniform()) < jitter else 1.0
+        angles.append(math.copysign(size_of_angle, side * angles[-1]))
+    turn = math.pi * float(uniform())
+    directions = torch.tensor(angles, dtype=torch.float64) + turn
+    lengths = torch.tensor(steps, dtype=torch.float64)[:, None]
+    path = (lengths * torch.stack([directions.cos(), directions.sin()], 1)).cumsum(0)
+    return path - path.mean(0)
+
+
+def _triangular(u: float, mode: float, high: float) -> float:
+    """A value of the triangular distribution from 0 to `high`, by its distribution function."""
+    if u * high < mode:
+        return math.sqrt(u * mode * high)
+    return high - math.sqrt((1 - u) * high * (high - mode))
+
+
+def walked_kernel(generator: Generator, size: int, intensity: float = 0.5) -> Tensor:
+    """The kernel `(size, size)` with sum 1 of a `walk`: a line of one brightness, cut by its side.
+
+    Where the line crosses itself it is no brighter, as in the program.
+    """
+    path = walk(generator, size, intensity)
+    if len(path) == 1:
+        path = path.expand(2, -1)
+    return _drawn(_dense(path), size, crossings=False)
+
+
+def trajectory_kernel(generator: Generator, size: int) -> Tensor:
+    """The kernel `(size, size)` with sum 1 of Boracchi and Foi, at its own length of 60 pixels."""
+    path = _trajectory(generator)
+    return _drawn(_dense(path - path.mean(0)), size)
+
+
+def _drawn(path: Tensor, size: int, crossings: bool = True) -> Tensor:
+    """A path `(T, 2)` in pixels about the middle, drawn by a pen and brought to sum 1.
+
+    Args:
+        path: the points.
+        size: side of the kernel in pixels, odd.
+        crossings: whether points that lie at the same place add up.
+    """
+    i = torch.arange(size, dtype=torch.float64) - size // 2
+    pen = [torch.exp(-((i - path[:, axis, None]) ** 2) / (2 * PEN**2)) for axis in (0, 1)]
+    if crossings:
+        kernel = pen[1].T @ pen[0]
+    else:
+        parts = zip(pen[1].split(100), pen[0].split(100), strict=True)
+        kernel = torch.stack([(a[:, :, None] * b[:, None]).amax(0) for a, b in parts]).amax(0)
+    return (kernel / kernel.sum()).float()
 
 
 def _dense(path: Tensor) -> Tensor:

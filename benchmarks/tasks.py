@@ -52,6 +52,7 @@ class Task:
         degradation: the family of degradations, as one uses it who knows phi.
         phi: the true parameters of the degradation.
         kernel: `(B, k, k)` true blur kernels; None where nothing is blurred.
+        unknown: the family as one uses it who does not know phi; None for that of the config.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Task:
     degradation: Degradation
     phi: Phi
     kernel: Tensor | None = None
+    unknown: Degradation | None = None
 
     def part(self, rows: slice) -> Task:
         """The task with some of its images."""

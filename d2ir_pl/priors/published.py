@@ -114,5 +114,13 @@ PUBLISHED = {
         93_563_910,
         "faces of FFHQ 256x256",
         "https://github.com/DPS2022/diffusion-posterior-sampling",
+        # The project has it in a folder for browsers. This is the copy of the deepinv library, at
+        # the commit that added it, whose size and hash are those that the hub records there.
+        RemoteFile(
+            "https://huggingface.co/deepinv/diffunet/resolve/"
+            "57178e9f4ddfa931018774cccb7ccffe4ac969b5/diffusion_ffhq_10m.pt",
+            374_417_833,
+            "81d535743156ec6be34d8668e6920da94f0614074d7793a16c8fa9e306237faa",
+        ),
     ),
 }

@@ -75,7 +75,7 @@ def test_every_published_prior_has_its_number_of_parameters(name: str) -> None:
     if prior.remote is not None and prior.remote.size is not None:
         # Beside the weights a file holds a few hundred bytes for each tensor.
         overhead = prior.remote.size - 4 * prior.parameters
-        assert 100 < overhead / len(found) < 400
+        assert 100 < overhead / len(found) < 500
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_a_name_brings_its_own_flags(cache: Path) -> None:
 def test_a_prior_without_an_address_is_got_by_hand(
     cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    by_hand = replace(PUBLISHED["ffhq-256"], flags=SMALL)
+    by_hand = replace(PUBLISHED["ffhq-256"], flags=SMALL, remote=None)
     monkeypatch.setitem(PUBLISHED, "ffhq-256", by_hand)
     place = cache / "ffhq_10m.pt"
     remedy = f"get ffhq_10m.pt in a browser from {by_hand.page} and save it as {place}"
