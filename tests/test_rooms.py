@@ -102,6 +102,7 @@ LIBRARIES = {
 FILES = {
     "guided_diffusion": {"priors/guided_diffusion.py"},
     "diffusers": {"priors/diffusers.py"},
+    "huggingface_hub": {"priors/hub.py"},
 }
 """Libraries, and the only files that know them."""
 

@@ -13,6 +13,7 @@ from d2ir_pl.priors.checkpoints import checkpoint_problem, load_checkpoint, load
 from d2ir_pl.priors.diffusers import folder_files, load_folder
 from d2ir_pl.priors.download import cache_dir, download
 from d2ir_pl.priors.flags import UNetFlags
+from d2ir_pl.priors.hub import hub_folder, is_hub_id
 from d2ir_pl.priors.network import NetworkPrior, Tile
 from d2ir_pl.priors.published import PUBLISHED, PublishedPrior
 from d2ir_pl.priors.state_dict import foreign_file
@@ -41,7 +42,8 @@ def fetch(name: str, progress: Callable[[int, int], None] | None = None) -> Path
     weights of the published architecture.
 
     Args:
-        name: name of the prior.
+        name: name of the prior, or the id of a model in the hub of the diffusers library, whose
+            own cache it goes to.
         progress: function that is called with the bytes done and the bytes in all.
 
     Raises:
@@ -50,6 +52,8 @@ def fetch(name: str, progress: Callable[[int, int], None] | None = None) -> Path
     """
     if name in EMBEDDED:
         raise PriorError(f"{name} is part of the package: there is nothing to download")
+    if is_hub_id(name):
+        return hub_folder(name)
     if name not in PUBLISHED:
         raise PriorError(f"{name!r} is unknown: the priors to download are {', '.join(PUBLISHED)}")
     prior, path = PUBLISHED[name], published_path(name)
@@ -64,7 +68,7 @@ def fetch(name: str, progress: Callable[[int, int], None] | None = None) -> Path
 
 
 def prior_file(prior: str) -> Path:
-    """The file, or the folder of the diffusers library, behind a name or path.
+    """The file, or the folder of the diffusers library, behind a name, a path or an id of the hub.
 
     Raises:
         PriorError: if there is none, with the way to get it.
@@ -83,8 +87,11 @@ def prior_file(prior: str) -> Path:
         return path
     path = Path(prior)
     if not os.path.exists(path):
+        if is_hub_id(prior) and not path.parent.is_dir():
+            return hub_folder(prior)
         raise PriorError(
-            f"prior {prior!r} is neither a file nor one of the names {', '.join(names())}"
+            f"prior {prior!r} is neither a file nor one of the names {', '.join(names())}, nor the "
+            "id of a model in the hub of diffusers, such as google/ddpm-celebahq-256"
         )
     if not (path.is_file() or path.is_dir()):
         raise PriorError(f"prior {prior!r} is no regular file: give a file or a folder")
@@ -111,7 +118,9 @@ def load_prior(
 
     Args:
         prior: `natural-small` or `natural` (embedded), the name of a published prior (after its
-            download), or the path of a safetensors file with metadata, a state dict or a folder.
+            download), the path of a safetensors file with metadata, a state dict or a folder, or
+            the id of a model in the hub of the diffusers library, such as
+            `google/ddpm-celebahq-256`, which is downloaded unless it is there.
         flags: flags of a state dict; not needed for the file of a published prior under its own
             name.
         tile: largest side in pixels that is predicted at once, or `auto`.
