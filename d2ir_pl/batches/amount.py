@@ -17,7 +17,7 @@ from d2ir_pl.degradations import Compose, Degradation, Phi
 from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
 from d2ir_pl.degradations.mask_file import find_mask, read_mask
 from d2ir_pl.errors import require
-from d2ir_pl.image_io import read_image
+from d2ir_pl.image_io import read_apart
 from d2ir_pl.operators.linear import size_of
 from d2ir_pl.restoration import Restoration
 
@@ -186,7 +186,7 @@ def _mean_along(x: Tensor, radius: int) -> Tensor:
 
 def _bright(path: Path) -> Tensor:
     """`(1, H, W)`, 1 where a mask is bright or opaque; a mask of one value is all or nothing."""
-    photo = read_image(path)
+    photo = read_apart(path)
     values = photo.pixels if photo.alpha is None else photo.alpha
     if float(values.min()) == float(values.max()):
         return torch.full_like(values[:1], float(photo.pixels.max() > 0))

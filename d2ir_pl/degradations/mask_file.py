@@ -11,7 +11,7 @@ from torch import Tensor
 
 from d2ir_pl.errors import ImageError
 from d2ir_pl.estimators.observed_pixels import grown
-from d2ir_pl.image_io import EXTENSIONS, Photo, read_image
+from d2ir_pl.image_io import EXTENSIONS, Photo, read_apart
 
 Invert = Literal["auto"] | bool
 
@@ -108,7 +108,7 @@ def read_mask(path: Path) -> MaskFile:
     Raises:
         ImageError: if it is no image, or one that does not tell two kinds of pixels apart.
     """
-    photo = read_image(path)
+    photo = read_apart(path)
     alpha = photo.alpha
     by_alpha = alpha is not None and float(alpha.min()) < float(alpha.max()) / 2
     value = alpha if alpha is not None and by_alpha else _most_varied(photo.pixels)

@@ -1,6 +1,7 @@
 """Photos in and out: files, PIL images and arrays to tensors in [-1, 1], and back; PNG files."""
 
 from d2ir_pl.errors import ImageError
+from d2ir_pl.image_io.apart import read_apart, sizes_apart
 from d2ir_pl.image_io.arrays import from_array, from_tensor, to_array, to_tensor
 from d2ir_pl.image_io.colour import in_srgb, profile_of, srgb_picture, srgb_pixels
 from d2ir_pl.image_io.jpeg import FileTables
@@ -35,8 +36,10 @@ __all__ = [
     "in_srgb",
     "is_draft",
     "profile_of",
+    "read_apart",
     "read_image",
     "resized",
+    "sizes_apart",
     "srgb_picture",
     "srgb_pixels",
     "to_array",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from d2ir_pl.errors import InputError
-from d2ir_pl.image_io import EXTENSIONS, ImageError, image_size
+from d2ir_pl.image_io import EXTENSIONS, ImageError, sizes_apart
 from d2ir_pl.inputs.items import Item
 from d2ir_pl.inputs.names import result_names
 from d2ir_pl.inputs.walking import Walk
@@ -181,10 +181,8 @@ def group_by_size(items: Sequence[Item], batch_size: int) -> list[list[Item]]:
         return [[item] for item in items]
     batches: list[list[Item]] = []
     filling: dict[tuple[int, int, int], list[Item]] = {}
-    for item in items:
-        try:
-            size = image_size(item.path)
-        except ImageError:
+    for item, size in zip(items, sizes_apart([item.path for item in items]), strict=True):
+        if isinstance(size, ImageError):
             batches.append([item])
             continue
         kind = (*size, len(item.others))

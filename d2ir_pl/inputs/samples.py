@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.errors import in_words
-from d2ir_pl.image_io import ImageError, Photo, read_image
+from d2ir_pl.image_io import ImageError, Photo, read_apart
 from d2ir_pl.inputs.digest import joint_digest
 from d2ir_pl.inputs.items import Failure, Item
 
@@ -55,7 +55,7 @@ def read_sample(item: Item, decoded: Mapping[Path, Photo] | None = None) -> Samp
     digest, known = "", decoded or {}
     try:
         files = (item.path, *item.others)
-        photos = [known[path] if path in known else read_image(path) for path in files]
+        photos = [known[path] if path in known else read_apart(path) for path in files]
         first = photos[0]
         for path, other in zip(item.others, photos[1:], strict=True):
             if other.pixels.shape != first.pixels.shape:
@@ -63,7 +63,7 @@ def read_sample(item: Item, decoded: Mapping[Path, Photo] | None = None) -> Samp
                 return Failure(item, f"{path} is {sizes}", digest)
         y = torch.stack([photo.pixels for photo in photos]) if item.others else first.pixels
         digest = joint_digest([photo.sha256 for photo in photos])
-        reference = None if item.reference is None else read_image(item.reference)
+        reference = None if item.reference is None else read_apart(item.reference)
         return Sample(item, first, y, reference, digest)
     except ImageError as error:
         return Failure(item, str(error), digest)

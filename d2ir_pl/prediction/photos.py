@@ -13,7 +13,7 @@ from pytorch_lightning.utilities.combined_loader import CombinedLoader
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from d2ir_pl.errors import ImageError, InputError, OutputError, UsageError
-from d2ir_pl.image_io.reading import image_size
+from d2ir_pl.image_io import sizes_apart
 from d2ir_pl.inputs.finding import group_by_size
 from d2ir_pl.inputs.items import Item
 from d2ir_pl.inputs.names import possible_names
@@ -111,11 +111,9 @@ class FoundPhotos(Photos):
         for path in paths:
             with contextlib.suppress(OSError):
                 size += path.stat().st_size
-        total = 0
-        for path in paths if size * PIXELS_A_BYTE >= least else ():
-            with contextlib.suppress(ImageError):
-                total += math.prod(image_size(path))
-        return total
+        if size * PIXELS_A_BYTE < least:
+            return 0
+        return sum(math.prod(s) for s in sizes_apart(paths) if not isinstance(s, ImageError))
 
     def left_out(self) -> str:
         if not self._beyond:

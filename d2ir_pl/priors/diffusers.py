@@ -192,7 +192,7 @@ def _check_model(config: dict[str, Any], path: Path) -> None:
     """
     name = config.get("_class_name", "nothing named")
     if name != "UNet2DModel":
-        raise PriorError(f"{path} describes {name}: only a UNet2DModel can be a prior")
+        raise PriorError(f"{path} describes {name!s:.60}: only a UNet2DModel can be a prior")
     for key, default, allowed in (
         ("in_channels", 3, (3,)),
         ("out_channels", 3, (3, 6)),  # 6: with a variance, which priors leave out
@@ -202,7 +202,7 @@ def _check_model(config: dict[str, Any], path: Path) -> None:
     ):
         if (value := config.get(key, default)) not in allowed:
             expected = " or ".join(map(str, allowed))
-            raise PriorError(f"{path} has {key} {value}: a prior needs {expected}")
+            raise PriorError(f"{path} has {key} {value!s:.60}: a prior needs {expected}")
 
 
 def _schedule(scheduler: dict[str, Any]) -> Schedule:
@@ -228,7 +228,7 @@ def _schedule(scheduler: dict[str, Any]) -> Schedule:
     if name == "squaredcos_cap_v2":
         return Schedule.cosine(steps)
     raise ValueError(
-        f"beta_schedule {name!r} is unknown: linear, scaled_linear, squaredcos_cap_v2 are known"
+        f"beta_schedule {name!r:.60} is unknown: linear, scaled_linear, squaredcos_cap_v2 are known"
     )
 
 
@@ -238,7 +238,7 @@ def _prediction(scheduler: dict[str, Any]) -> Prediction:
     for prediction in known:
         if prediction == asked:
             return prediction
-    raise ValueError(f"prediction_type {asked!r} is unknown: {', '.join(known)} are known")
+    raise ValueError(f"prediction_type {asked!r:.60} is unknown: {', '.join(known)} are known")
 
 
 def _renamed(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.errors import ImageError, InputError
-from d2ir_pl.image_io import eight_bits, image_size, read_image
+from d2ir_pl.image_io import eight_bits, read_apart, sizes_apart
 from d2ir_pl.inputs.finding import find_items
 
 
@@ -29,16 +29,14 @@ def usable_photographs(inputs: str | Sequence[str], side: int) -> tuple[list[Pat
         InputError: if there is none.
     """
     usable, skipped = [], []
-    for item in find_items(inputs, None):
-        try:
-            size = image_size(item.path)
-        except ImageError as error:
-            skipped.append(str(error))
-            continue
-        if min(size) < side:
-            skipped.append(f"{item.path} is smaller than a patch of {side} pixels")
+    paths = [item.path for item in find_items(inputs, None)]
+    for path, size in zip(paths, sizes_apart(paths), strict=True):
+        if isinstance(size, ImageError):
+            skipped.append(str(size))
+        elif min(size) < side:
+            skipped.append(f"{path} is smaller than a patch of {side} pixels")
         else:
-            usable.append(item.path)
+            usable.append(path)
     if not usable:
         reason = f", for instance: {skipped[0]}" if skipped else ""
         raise InputError(f"no photograph in {named(inputs)} can be used{reason}")
@@ -66,7 +64,8 @@ class Photographs:
     def __init__(self, paths: Sequence[Path], cache_gb: float) -> None:
         self.paths = paths
         self._kept: list[Tensor | None] | None = None
-        if sum(3 * math.prod(image_size(path)) for path in paths) <= cache_gb * 1e9:
+        sizes = [size for size in sizes_apart(paths) if not isinstance(size, ImageError)]
+        if sum(3 * math.prod(size) for size in sizes) <= cache_gb * 1e9:
             with ThreadPoolExecutor() as pool:
                 self._kept = list(pool.map(_read, paths))
             if not any(photograph is not None for photograph in self._kept):
@@ -100,7 +99,7 @@ def to_float(pixels: Tensor) -> Tensor:
 def _read(path: Path) -> Tensor | None:
     """The pixels of a file, or None if it cannot be decoded."""
     try:
-        photograph = read_image(path)
+        photograph = read_apart(path)
     except (ImageError, OSError):
         return None
     return photograph.pixels if photograph.bit_depth > 8 else eight_bits(photograph.pixels)

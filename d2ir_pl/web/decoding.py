@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import sys
 import threading
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
@@ -11,7 +10,8 @@ from pathlib import Path
 
 from d2ir_pl.errors import ImageError
 from d2ir_pl.image_io import Photo, read_image
-from d2ir_pl.web.photo_message import (
+from d2ir_pl.image_io.apart import BYTES_A_PIXEL, limit
+from d2ir_pl.image_io.photo_message import (
     MOST_TEXT,
     Header,
     header_of,
@@ -19,9 +19,6 @@ from d2ir_pl.web.photo_message import (
     planes_of,
     refusal,
 )
-
-BYTES_A_PIXEL = 160
-"""Bytes that decoding may take for each pixel: what is read, what comes out, and copies of both."""
 
 SPARE = 400_000_000
 """Further bytes: files, tables of decoders, and what libraries load when they are used."""
@@ -107,7 +104,7 @@ def _nothing() -> None:
 
 def _decode(path: Path, max_pixels: int, results: Connection) -> None:
     """Send the photo, or the sentence that says why there is none."""
-    _limit(max_pixels)
+    limit(SPARE + BYTES_A_PIXEL * max_pixels, SECONDS, for_good=True)
     try:
         photo = read_image(path, max_pixels=max_pixels)
         header = header_of(photo)
@@ -119,27 +116,3 @@ def _decode(path: Path, max_pixels: int, results: Connection) -> None:
         results.send_bytes(header)
         for plane in planes_of(photo):
             results.send_bytes(plane)
-
-
-def _limit(max_pixels: int) -> None:
-    """Let the system refuse more memory to this process, and end it after a time."""
-    if sys.platform == "win32":
-        return
-    import resource
-
-    taken, used = 0, sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
-    if sys.platform == "linux":
-        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
-        taken = int(pages) * resource.getpagesize()
-    for kind, most in (
-        (resource.RLIMIT_AS, taken + SPARE + BYTES_A_PIXEL * max_pixels),
-        (resource.RLIMIT_CPU, int(used) + 1 + SECONDS),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        _, hard = resource.getrlimit(kind)
-        if hard != resource.RLIM_INFINITY:
-            most = min(most, hard)
-        try:
-            resource.setrlimit(kind, (most, most))
-        except (ValueError, OSError):  # a system that knows no such limit
-            continue

@@ -1,9 +1,13 @@
 """Nothing that one photo does ends a run: faults of all kinds at every step of its way."""
 
 import json
+import os
+import signal
 import struct
+import sys
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +20,7 @@ from torch import Tensor
 
 from d2ir_pl.batches import observation as observing
 from d2ir_pl.batches import plan as planning
-from d2ir_pl.image_io import image_size, read_image, write_png
-from d2ir_pl.inputs import finding, samples
+from d2ir_pl.image_io import apart, image_size, read_image, write_png
 from d2ir_pl.prediction import module as modules
 from d2ir_pl.prediction import outcome as accounts
 from d2ir_pl.prediction.callbacks import event_files, previews, writing
@@ -51,7 +54,7 @@ def dark(images: Tensor) -> bool:
 
 
 STEPS: dict[str, Callable[[Bad], None]] = {
-    "read": lambda bad: bad.make(samples, "read_image", lambda path: path.name == "b.png"),
+    "read": lambda bad: bad.make(apart, "read_image", lambda path: path.name == "b.png"),
     "measure": lambda bad: bad.make(planning, "propose", lambda y, *_: dark(y[None])),
     "prepare": lambda bad: bad.make(observing, "observed_pixels", lambda _, y, *__: dark(y[None])),
     "restore": lambda bad: bad.make(D2IR, "solve", lambda _, problem, *__: dark(problem.y)),
@@ -118,6 +121,35 @@ def test_a_fault_in_any_step_costs_its_photo_alone(
         require_sound(tmp_path / "out", sound, "ac")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere photos are read in the program")
+@pytest.mark.parametrize(("size", "workers"), [("1", "0"), ("3", "0"), ("1", "1")])
+def test_a_photo_that_ends_the_process_that_decodes_it_costs_itself_alone(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    sound: Path,
+    size: str,
+    workers: str,
+) -> None:
+    usual = {name: getattr(apart, name) for name in ("read_image", "image_size")}
+
+    def crashing(name: str, path: Path, **options: Any) -> Any:
+        if path.name == "b.png":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return usual[name](path, **options)
+
+    with monkeypatch.context() as patched:
+        for name in usual:
+            patched.setattr(apart, name, partial(crashing, name))
+        options = ("--data.batch_size", size, "--data.num_workers", workers, *QUIET)
+        assert predict(sound / "in", tmp_path / "out", *options) == 1
+    shown = " ".join(capsys.readouterr().err.split())
+    assert shown.count("failed: b: ") == 1
+    assert "b.png takes more memory or time than its pixels need, or breaks the program" in shown
+    assert "has ended" not in shown  # the process that reads ahead lives on
+    require_sound(tmp_path / "out", sound, "ac")
+
+
 @pytest.mark.parametrize("note", [*OUTPUTS])
 def test_a_fault_in_what_is_made_beside_a_photo_is_a_note_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sound: Path, note: str
@@ -162,7 +194,7 @@ def test_a_photo_that_is_replaced_while_others_are_restored_is_restored_apart(
             save(tmp_path / "in" / "b.png", 5, 30, 20)
         return size
 
-    monkeypatch.setattr(finding, "image_size", replaced)
+    monkeypatch.setattr(apart, "image_size", replaced)
     options = ("--data.batch_size", "3", "--data.num_workers", workers)
     assert predict(tmp_path / "in", tmp_path / "out", *options) == 0
     assert pixels(tmp_path / "out" / "restored" / "b.png").shape == (30, 20, 3)

@@ -18,9 +18,9 @@ from repository import ROOT
 
 from d2ir_pl.errors import ImageError
 from d2ir_pl.image_io import FileTables, Photo, read_image
+from d2ir_pl.image_io.photo_message import Header, header_of, photo_of
 from d2ir_pl.web import decoding
 from d2ir_pl.web.decoding import decoded
-from d2ir_pl.web.photo_message import Header, header_of, photo_of
 
 MAX_PIXELS = 128 * 128
 

@@ -16,7 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from d2ir_pl.image_io import FileTables, Metadata, Photo, Stored
+from d2ir_pl.image_io.jpeg import FileTables
+from d2ir_pl.image_io.metadata import Metadata
+from d2ir_pl.image_io.photo import Photo, Stored
 from d2ir_pl.schema import Within, checked
 
 MOST_TEXT = 2**27
@@ -91,8 +93,6 @@ class Header:
             header = checked(cls, json.loads(message.decode()))
         except RecursionError:
             raise ValueError("is nested too deeply") from None
-        if not header.refused and (len(header.planes) != 3 or header.planes[0] != 3):
-            raise ValueError("has no pixels")
         return header
 
     @property
@@ -141,6 +141,12 @@ def planes_of(photo: Photo) -> list[bytes]:
     return [plane.contiguous().numpy().tobytes() for plane in found]
 
 
+def size_message(size: tuple[int, int]) -> bytes:
+    """The only part of a message that tells the size (H, W) of a photo alone."""
+    height, width = size
+    return json.dumps({"height": height, "width": width}).encode()
+
+
 def photo_of(header: Header, parts: list[bytes]) -> Photo:
     """The photo that a message holds.
 
@@ -151,6 +157,8 @@ def photo_of(header: Header, parts: list[bytes]) -> Photo:
     Raises:
         ValueError: if they hold no photo.
     """
+    if len(header.planes) != 3 or header.planes[0] != 3:
+        raise ValueError("has no pixels")
     if [len(part) for part in parts] != header.sizes or not parts[0]:
         raise ValueError("has another number of pixels than it says")
     planes = [_tensor(part, header) for part in parts]
