@@ -1,4 +1,4 @@
-"""The part of a large photo that is measured.
+"""The part of a photo that is measured.
 
 What tells a blur lies at its sharpest edges, which may be a face before a soft background, and a
 few megapixels of them say as much as fifty.
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor
 
-from d2ir_pl.operators.orientation import stored, upright
+from d2ir_pl.operators.orientation import stored, upright, upright_place
 
 LARGE = 4_000_000
 """Pixels above which a photo is measured on a part of it."""
@@ -27,10 +27,12 @@ class TellingPart(NamedTuple):
     Attributes:
         y: `(3, h, w)`, its pixels.
         observed: `(1, h, w)`, which of them are observed; None where all are.
+        middle: where its middle lies, in shares of the photo's height and width.
     """
 
     y: Tensor
     observed: Tensor | None
+    middle: tuple[float, float] = (0.5, 0.5)
 
 
 def telling_part(y: Tensor, observed: Tensor | None, orientation: int = 1) -> TellingPart:
@@ -43,6 +45,18 @@ def telling_part(y: Tensor, observed: Tensor | None, orientation: int = 1) -> Te
     """
     if y[0].numel() <= LARGE:
         return TellingPart(y, observed)
+    return strongest_part(y, observed, orientation, SIDE)
+
+
+def strongest_part(y: Tensor, observed: Tensor | None, orientation: int, side: int) -> TellingPart:
+    """The square of a photo with the strongest edges, which begins at a block of its file.
+
+    Args:
+        y: `(3, H, W)` in [-1, 1], upright.
+        observed: `(1, H, W)`, 0 where a pixel is no part of the photo; None where all are.
+        orientation: as EXIF has it, how its file stores it.
+        side: its side in pixels, a multiple of `GRID`; less where the photo has less.
+    """
     own = stored(y, orientation)
     seen = None if observed is None else stored(observed, orientation)
     grey = own.mean(0, keepdim=True)
@@ -51,12 +65,18 @@ def telling_part(y: Tensor, observed: Tensor | None, orientation: int = 1) -> Te
     if seen is not None:  # nor where one of the neighbours is none
         slope *= seen[:, 1:, 1:] * seen[:, 1:, :-1] * seen[:, :-1, 1:]
     blocks = F.avg_pool2d(slope, GRID)
-    window = [min(SIDE // GRID, side) for side in blocks.shape[-2:]]
-    sums = F.avg_pool2d(blocks, window, [max(1, side // 8) for side in window])[0]
+    window = [min(side // GRID, n) for n in blocks.shape[-2:]]
+    sums = F.avg_pool2d(blocks, window, [max(1, n // 8) for n in window])[0]
     row, column = divmod(int(sums.argmax()), sums.shape[1])
-    top, left = (
-        GRID * n * max(1, side // 8) for n, side in zip((row, column), window, strict=True)
+    top, left = (GRID * n * max(1, w // 8) for n, w in zip((row, column), window, strict=True))
+    place = ..., slice(top, top + side), slice(left, left + side)
+    cut = own[place]
+    middle = (
+        (top + cut.shape[-2] / 2) / own.shape[-2],
+        (left + cut.shape[-1] / 2) / own.shape[-1],
     )
-    place = ..., slice(top, top + SIDE), slice(left, left + SIDE)
-    cut = upright(own[place], orientation).contiguous()
-    return TellingPart(cut, None if seen is None else upright(seen[place], orientation))
+    return TellingPart(
+        upright(cut, orientation).contiguous(),
+        None if seen is None else upright(seen[place], orientation),
+        upright_place(middle, orientation),
+    )

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from d2ir_pl.diagnosis.codecs import SPECTRUM_ERROR
 from d2ir_pl.diagnosis.large import telling_part
+from d2ir_pl.diagnosis.subject import place, sharper_part
 from d2ir_pl.estimators.blur_shape import BlurShape, blur_shape
 from d2ir_pl.estimators.edge_kernel import edge_kernel
 from d2ir_pl.estimators.edge_width import EdgeWidths, edge_widths
@@ -67,6 +68,8 @@ class Measurements:
         codec: lossy format of the file whose compression is unknown; empty for others.
         noise: its noise by frequency; None where it is told, or the photo is too small to show it.
         part: height and width of the part that was measured; None where that was the whole.
+        subject: size and place of the part whose blur was measured, in words, where it is much
+            sharper than the rest; empty where there is no such part.
     """
 
     sigma_y: float
@@ -85,6 +88,11 @@ class Measurements:
     codec: str = ""
     noise: NoiseSpectrum | None = None
     part: tuple[int, int] | None = None
+    subject: str = ""
+
+
+OF_A_BLUR = ("width", "widths", "angle", "shaken", "jpeg_width", "edges", "shape")
+"""What is measured on the sharpest part, if the rest is out of focus."""
 
 
 @remembered
@@ -109,8 +117,19 @@ def measure(
         codec: lossy format of its file, as `Photo` has it.
     """
     y = y.float()
-    part = telling_part(y, observed, 1 if tables is None else tables.orientation)
+    orientation = 1 if tables is None else tables.orientation
+    part = telling_part(y, observed, orientation)
     measured = _measured(part.y, tables, sigma_y, part.observed, codec)
+    sharper = sharper_part(part, measured.edges, orientation)
+    if sharper is not None:
+        file = tables or (_tables_of_pixels(part.y) if measured.quality < 100 else None)
+        own = _measured(sharper.y, file, sigma_y, sharper.observed, codec)
+        height, width = sharper.y.shape[-2:]
+        measured = replace(
+            measured,
+            **{name: getattr(own, name) for name in OF_A_BLUR},
+            subject=f"{width}x{height} pixels, {place(sharper.middle)}",
+        )
     if part.y is y:
         return measured
     size = part.y.shape[1], part.y.shape[2]

@@ -30,6 +30,12 @@ WORDS = {
 }
 """What the degradations are called by people."""
 
+SUBJECT = (
+    "out of focus in part: the blur was measured where the photo is sharpest ({}), and the rest, "
+    "such as a soft background, is not sharpened any more than that"
+)
+"""What is said of a sharp subject before a soft ground."""
+
 _NOISE = "taken for: noise alone"
 
 
@@ -120,6 +126,8 @@ def explain(seen: Measurements) -> Proposal:
         if finding is not faded or faded.config
     )
     names = tuple(finding.config for finding in damage)
+    if seen.subject:
+        sentences += (SUBJECT.format(seen.subject),)
     if seen.part is not None:
         size = "{}x{}".format(*seen.part)
         sentences += (f"measured on its liveliest {size} pixels, where its edges are strongest",)

@@ -19,6 +19,14 @@ def upright(x: Tensor, orientation: int) -> Tensor:
     return _flipped(x.mT if orientation >= 5 else x, orientation)
 
 
+def upright_place(place: tuple[float, float], orientation: int) -> tuple[float, float]:
+    """Where a place of the file is in the upright image, both in shares of height and width."""
+    shares = list(reversed(place) if orientation >= 5 else place)
+    for axis in FLIPS.get(orientation, ()):
+        shares[axis] = 1 - shares[axis]
+    return shares[0], shares[1]
+
+
 def stored_size(size: Size, orientation: int) -> Size:
     """Size in the file of an image that is `size` when upright."""
     return (size[1], size[0]) if orientation >= 5 else size

@@ -32,7 +32,7 @@ def sharp_in(rows: slice, columns: slice) -> Tensor:
 def test_the_part_has_the_edges_and_begins_at_a_block(orientation: int) -> None:
     y = sharp_in(slice(140, 280), slice(20, 160))
     y[0] += torch.linspace(0, 0.1, SIZE[1])  # so that every part is another one
-    found, _ = telling_part(y, None, orientation)
+    found, _, middle = telling_part(y, None, orientation)
     assert float((found[1] - 0.1).abs().sum()) > 0.8 * float((y[1] - 0.1).abs().sum())
     own, part = stored(y, orientation), stored(found, orientation)
     places = [
@@ -42,6 +42,7 @@ def test_the_part_has_the_edges_and_begins_at_a_block(orientation: int) -> None:
         if torch.equal(own[:, top : top + part.shape[1], left : left + part.shape[2]], part)
     ]
     assert places
+    assert middle == pytest.approx((210 / 320, 90 / 400), abs=0.1)  # of the upright photo
 
 
 def test_pixels_that_are_not_observed_have_no_edges() -> None:
@@ -49,7 +50,7 @@ def test_pixels_that_are_not_observed_have_no_edges() -> None:
     y[:, :120, 240:] = 1 - 2 * (torch.arange(160) % 2)
     observed = torch.ones(1, *SIZE)
     observed[:, :120, 240:] = 0
-    found, seen = telling_part(y, observed)
+    found, seen, _ = telling_part(y, observed)
     assert seen is not None
     assert bool((seen == 1).all())
     assert float(found.std()) > 0.2
