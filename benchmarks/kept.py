@@ -1,4 +1,4 @@
-"""What photos of twelve kinds of files carry after `predict` and after the page: a table.
+"""What photos of thirteen kinds of files carry after `predict` and after the page: a table.
 
     python -m benchmarks.kept --write          # the table of docs/folder.md
 
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
@@ -46,9 +47,9 @@ COLOURS, DOTS = "colour profile", "dots per inch"
 
 KINDS = (
     *("jpg", "png", "16.png", "webp", "tif", "16.tif"),
-    *("heic", "avif", "jxl", "dng", "gif", "bmp"),
+    *("heic", "avif", "10.avif", "jxl", "dng", "gif", "bmp"),
 )
-"""Suffixes of the files; 16 says that they have 16 bits a channel."""
+"""Suffixes of the files, with the bits of a channel before them where they are not 8."""
 
 PAGE = Path(__file__).parents[1] / "docs" / "folder.md"
 
@@ -129,6 +130,8 @@ def make(folder: Path, suffix: str) -> Path:
         extra: list[Any] = [(34675, 7, len(profile), profile, True)]
         dots: Any = {"resolution": (300, 300), "resolutionunit": "INCH"}
         tifffile.imwrite(path, deep, photometric="rgb", extratags=extra, metadata=None, **dots)
+    elif suffix == "10.avif":
+        path.write_bytes(imagecodecs.avif_encode(deep // 64, level=95, bitspersample=10))
     elif suffix == "16.png":
         _deep_png(path, deep, profile)
     elif suffix in ("heic", "jxl"):
@@ -158,8 +161,6 @@ def _register(suffix: str) -> None:
 
 def _deep_png(path: Path, deep: NDArray[np.uint16], profile: bytes) -> None:
     """A PNG file of 16 bits, which Pillow does not write in colour."""
-    import imagecodecs
-
     path.write_bytes(imagecodecs.png_encode(deep))
     exiftool("-overwrite_original", f"-ICC_Profile<={_saved(path, profile)}", path)
     exiftool("-overwrite_original", "-PNG-pHYs:PixelsPerUnitX=11811", path)

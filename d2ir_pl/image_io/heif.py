@@ -8,12 +8,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from d2ir_pl.image_io.extras import library
-from d2ir_pl.image_io.metadata import Metadata
+from d2ir_pl.image_io.metadata import Metadata, coded_colour
 from d2ir_pl.image_io.photo import Raster, RefusedError, Stored, check_size
 
 HEIF = re.compile(rb"....ftyp(?:hei[cxmsv]|hev[cxms]|mif1|msf1)", re.DOTALL)
-_SRGB = {(1, 1), (1, 6), (1, 13), (1, 2), (2, 2), (2, 13)}
-"""Numbers of primaries and curves (ITU-T H.273) that are taken for sRGB."""
 
 
 def heif_size(stream: BinaryIO) -> tuple[int, int, int]:
@@ -72,9 +70,6 @@ def _coded(profile: Any) -> tuple[tuple[bytes, bytes], ...]:
         return ()
     numbers = profile.get("color_primaries"), profile.get("transfer_characteristics")
     try:
-        primaries, curve = (int(number) for number in numbers)  # type: ignore[arg-type]
+        return coded_colour(*(int(number) for number in numbers))  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return ()
-    if (primaries, curve) in _SRGB or not (0 < primaries < 256 and 0 < curve < 256):
-        return ()
-    return ((b"cICP", bytes([primaries, curve, 0, 1])),)

@@ -18,6 +18,8 @@ COLOUR_CHUNKS = (b"cHRM", b"gAMA", b"sRGB", b"cICP", b"mDCV", b"cLLI")
 _NOT_TEXTS = ("raw profile type", "xml:com.adobe.xmp")
 _IPTC = 0x0404
 """Number of the resource of Photoshop that holds IPTC data."""
+_SRGB = {(1, 1), (1, 6), (1, 13), (1, 2), (2, 2), (2, 13)}
+"""Numbers of primaries and curves (ITU-T H.273) that are taken for sRGB."""
 _LONGEST_TEXT, _MOST_TEXTS = 2**16, 64
 
 
@@ -172,6 +174,29 @@ def png_chunks(metadata: Metadata) -> list[tuple[bytes, bytes]]:
             head = keyword.encode("latin-1", "replace") + b"\0\0\0\0\0"
             chunks.append((b"iTXt", head + text.encode("utf-8", "replace")))
     return chunks
+
+
+def coded_colour(primaries: int, curve: int) -> tuple[tuple[bytes, bytes], ...]:
+    """A colour space as the `Metadata.colour` of a file that names it by numbers.
+
+    Args:
+        primaries: number of the primaries in ITU-T H.273.
+        curve: number of the curve.
+    """
+    if (primaries, curve) in _SRGB or not (0 < primaries < 256 and 0 < curve < 256):
+        return ()
+    return ((b"cICP", bytes([primaries, curve, 0, 1])),)
+
+
+def gif_xmp(data: bytes) -> bytes | None:
+    """The XMP packet of a GIF file; None if there is none.
+
+    The packet lies in the file as it is, and the bytes behind it end it for programs that expect
+    blocks, each after its length (XMP specification, part 3, section 1.1.2).
+    """
+    _, _, rest = data.partition(b"\x21\xff\x0bXMP DataXMP")
+    packet, end, _ = rest.partition(b"\x01\xff\xfe\xfd")
+    return packet if packet and end else None
 
 
 def _texts(texts: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

@@ -33,11 +33,12 @@ from PIL import (
 )
 
 from d2ir_pl.errors import ImageError
+from d2ir_pl.image_io.avif import completed
 from d2ir_pl.image_io.forgiving import decoded
 from d2ir_pl.image_io.heif import HEIF, heif_size, read_heif
 from d2ir_pl.image_io.jpeg import file_tables
 from d2ir_pl.image_io.jpeg_xl import JPEG_XL, jpeg_xl_size, read_jpeg_xl
-from d2ir_pl.image_io.metadata import COLOUR_CHUNKS, Metadata
+from d2ir_pl.image_io.metadata import COLOUR_CHUNKS, Metadata, gif_xmp
 from d2ir_pl.image_io.photo import Photo, Raster, RefusedError, check_size, to_photo
 from d2ir_pl.image_io.pillow import orientation, pillow_raster, stored
 from d2ir_pl.image_io.pnm import PNM, pnm_size, read_pnm
@@ -240,6 +241,12 @@ def _read_other(stream: BinaryIO, max_pixels: int) -> Raster:
     if not isinstance(image, PngImagePlugin.PngImageFile):
         whole = decoded(image, stream)
         raster = pillow_raster(whole, profile, rotation, tables)
+        if image.format == "AVIF":
+            raster = completed(raster, stream)
+        elif image.format == "GIF" and raster.metadata.xmp is None:
+            stream.seek(0)
+            packet = Metadata.of(xmp=gif_xmp(stream.read())).xmp
+            raster = replace(raster, metadata=replace(raster.metadata, xmp=packet))
         lossless = raster.codec == "WebP" and _is_lossless(stream)
         codec = "" if lossless else raster.codec
         as_stored = replace(raster.stored, lossless=raster.stored.lossless or lossless)

@@ -59,6 +59,51 @@ def test_ten_bits_of_a_heic_photo_are_kept(tmp_path: Path) -> None:
     assert Output("same").kind(photo) == "png"
 
 
+@pytest.mark.parametrize("bits", [8, 10, 12])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_the_bits_of_an_avif_photo_are_kept(tmp_path: Path, bits: int, channels: int) -> None:
+    white = 2**bits - 1
+    ramps = [np.linspace(0, white, 40 * 50).reshape(40, 50), np.full((40, 50), white // 3)]
+    samples = np.stack([ramps[c % 2] for c in range(channels)], -1).round()
+    samples = samples.astype(np.uint8 if bits == 8 else np.uint16)
+    path = tmp_path / "deep.avif"
+    path.write_bytes(imagecodecs.avif_encode(samples.squeeze(), level=100, bitspersample=bits))
+    photo = read_image(path)
+    assert image_size(path) == photo.pixels.shape[-2:]
+    assert photo.bit_depth == (8 if bits == 8 else 16)
+    error = np.abs(white * unit(photo) - samples[..., :3])
+    assert error.max() < (3 if bits == 8 else 0.5)  # the depth that Pillow reads, and all of it
+    assert Output("same").kind(photo) == ("png" if bits > 8 or channels == 4 else "jpeg")
+    if channels == 4:
+        assert photo.alpha is not None
+        assert np.abs(white * photo.alpha[0].numpy() - samples[..., 3]).max() < 2
+
+
+def test_the_colours_of_an_avif_photo_without_profile_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "p3.avif"
+    options: dict[str, Any] = {"level": 100, "primaries": 12, "transfer": 16, "matrix": 0}
+    path.write_bytes(imagecodecs.avif_encode(SMOOTH, **options))
+    assert read_image(path).metadata.colour == ((b"cICP", bytes([12, 16, 0, 1])),)
+    path.write_bytes(imagecodecs.avif_encode(SMOOTH, level=100))
+    assert read_image(path).metadata.colour == ()
+
+
+def test_the_xmp_packet_of_a_gif_photo_is_kept(tmp_path: Path) -> None:
+    packet = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a xmp:Rating="4"/></x:xmpmeta>'
+    path = tmp_path / "a.gif"
+    Image.fromarray(SMOOTH).save(path)
+    trailer = b"\x01" + bytes(range(255, -1, -1)) + b"\0"
+    data = path.read_bytes()
+    block = b"\x21\xff\x0bXMP DataXMP" + packet + trailer
+    path.write_bytes(data[:-1] + block + data[-1:])
+    photo = read_image(path)
+    assert photo.metadata.xmp == packet
+    write_photo(tmp_path / "out.png", photo.restored(photo.pixels), Output("same"))
+    assert Image.open(tmp_path / "out.png").info["XML:com.adobe.xmp"].encode() == packet
+    path.write_bytes(data[:-1] + block[:60])  # cut off
+    assert read_image(path).metadata.xmp is None
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_a_jpeg_xl_photo_is_read_exactly(tmp_path: Path, dtype: type, channels: int) -> None:
