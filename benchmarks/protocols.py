@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from benchmarks.reported import REPORTED, Reported
-from benchmarks.shake_paths import trajectory_kernel, walked_kernel
 from d2ir_pl.degradations import (
     Blur,
     Degradation,
@@ -31,6 +30,7 @@ from d2ir_pl.degradations import (
 )
 from d2ir_pl.operators.kernels import gaussian_kernel
 from d2ir_pl.operators.linear import Size
+from d2ir_pl.operators.shake_paths import trajectory_kernel, walked_kernel
 
 SIZE = 256
 """Side of the photographs in pixels."""

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.shake_paths import GENERATORS, drawn_shake
 from benchmarks.tasks import PHOTOGRAPHS, photograph_file
 from d2ir_pl.diffusion.randomness import image_generator, normal_like
 from d2ir_pl.errors import UsageError
 from d2ir_pl.image_io import read_image
+from d2ir_pl.operators.shake_paths import GENERATORS, drawn_shake
 
 SIZES = (9, 13, 17, 25, 31, 41, 51, 61)
 """Sides in pixels of the kernels that are drawn, in turn."""

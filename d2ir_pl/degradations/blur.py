@@ -22,12 +22,12 @@ from d2ir_pl.estimators.spectrum import gaussian_covariance
 from d2ir_pl.estimators.widths import LOG_WIDTH_SCATTER
 from d2ir_pl.image_io import Photo
 from d2ir_pl.operators.convolution import Border
+from d2ir_pl.operators.drawn_kernels import kernel_law
 from d2ir_pl.operators.kernels import (
     gaussian_kernel,
     kernel_centroid,
     kernel_covariance,
     read_kernel,
-    shake_kernel,
 )
 from d2ir_pl.operators.padding import shifted
 
@@ -70,13 +70,16 @@ class Blur(ConvolutionalBlur):
             which is the same mirrored in its middle. `auto` looks which of the two explains the
             photo (`kernel_convention.py`), and takes a correlation where it does not tell.
         response: how the camera has stored light, `linear` or `srgb`; see `ConvolutionalBlur`.
+        draw_kernel: kernels that clean images are degraded with: by a law (`shake`, `walk`,
+            `trajectory`, `spline`, `tremor`, `zernike`; see `drawn_kernels.py`), or one of those in
+            a folder of kernel files.
 
     Raises:
-        ValueError: for an even or tiny size, a kernel file that holds no kernel, or an unknown
-            convention.
+        ValueError: for an even or tiny size, a kernel file that holds no kernel, an unknown
+            convention, or a folder without kernels.
     """
 
-    file_settings = ("kernel",)
+    file_settings = ("kernel", "draw_kernel")
 
     def __init__(
         self,
@@ -86,6 +89,7 @@ class Blur(ConvolutionalBlur):
         start: Literal["edges", "spectrum"] = "edges",
         convention: Convention = "auto",
         response: Response = "linear",
+        draw_kernel: str = "shake",
     ) -> None:
         if start not in ("edges", "spectrum"):
             raise ValueError(f"start {start!r} must be 'edges' or 'spectrum'")
@@ -94,6 +98,8 @@ class Blur(ConvolutionalBlur):
         given = None if kernel is None else read_kernel(Path(kernel))
         super().__init__(kernel_size if given is None else given.shape[-1], border, response)
         self.start = start
+        self.draw_kernel = draw_kernel
+        self._law = kernel_law(draw_kernel)
         self.convention: Convention = convention
         self._given: Tensor | None = None
         """A given kernel that may have to be mirrored, as each photo tells."""
@@ -142,7 +148,8 @@ class Blur(ConvolutionalBlur):
 
     def resized(self, size: int) -> Blur:
         """The same family with kernels of another side, which are unknown."""
-        return Blur(size, self.border, start=self.start, response=self.response)
+        law = self.draw_kernel
+        return Blur(size, self.border, start=self.start, response=self.response, draw_kernel=law)
 
     def embedded(self, phi: Phi) -> Phi:
         """The parameters of kernels of another, smaller side as those of this family."""
@@ -151,8 +158,8 @@ class Blur(ConvolutionalBlur):
         return Phi(logits=F.pad(logits, (margin,) * 4, value=ZERO_LOGIT))
 
     def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:
-        """Random camera shakes: smooth paths, slightly out of focus."""
-        kernels = torch.stack([shake_kernel(g, self.kernel_size) for g in generators]).to(like)
+        """Random kernels by the law `draw_kernel`."""
+        kernels = torch.stack([self._law(g, self.kernel_size) for g in generators]).to(like)
         return Phi(logits=(kernels + 1e-12).log())
 
     def for_images(

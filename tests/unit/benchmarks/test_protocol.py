@@ -13,9 +13,9 @@ from benchmarks.methods import asked
 from benchmarks.protocol import cut, degraded, reported_table
 from benchmarks.protocols import PROTOCOLS, Clipped, photograph
 from benchmarks.scores import fid, kernel_rmse
-from benchmarks.shake_paths import _triangular, trajectory_kernel, walk, walked_kernel
 from d2ir_pl.degradations import Blur, Phi
 from d2ir_pl.operators.kernels import kernel_centroid
+from d2ir_pl.operators.shake_paths import _triangular, trajectory_kernel, walk, walked_kernel
 from d2ir_pl.restoration.baselines import BIRD, DAPS, DDNM, GibbsDDRM
 
 

@@ -5,12 +5,12 @@ import pytest
 import torch
 from shaken import blurred, corner, discs
 
-from benchmarks.shake_paths import GENERATORS, drawn_shake
 from benchmarks.shake_set import made, photographs, read, to_linear, to_srgb
 from benchmarks.shakes import aligned_error, sparse_deconvolution
 from d2ir_pl.errors import UsageError
 from d2ir_pl.image_io.pictures import as_picture
 from d2ir_pl.operators.kernels import kernel_centroid
+from d2ir_pl.operators.shake_paths import GENERATORS, drawn_shake
 from d2ir_pl.results.metrics import kernel_similarity
 
 
