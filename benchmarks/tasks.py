@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -97,18 +97,28 @@ def make(name: str, size: int = SIZE) -> Task:
         size: side of the centres in pixels; images of another size than the default carry it in
             their names.
     """
+    names = [n for n in PHOTOGRAPHS if kind(name).family is not Grayscale or n not in GREY]
+    task = of_photographs(name, {n: photograph_file(n) for n in names}, size)
+    return task if size == SIZE else replace(task, names=[f"{n}_{size}" for n in names])
+
+
+def of_photographs(name: str, files: Mapping[str, Path], size: int = SIZE) -> Task:
+    """Degrade the centres of clean photographs, at half their size.
+
+    Args:
+        name: name of a kind of damage.
+        files: the photographs by their names, which decide how each is degraded.
+        size: side of the centres in pixels.
+    """
     damage = kind(name)
     photographs, truths, generators = [], [], []
-    names = [n for n in PHOTOGRAPHS if damage.family is not Grayscale or n not in GREY]
-    for photograph in names:
-        pixels = read_image(photograph_file(photograph)).pixels
-        photographs.append(centre(pixels, size + 2 * RADIUS))
+    for photograph, file in files.items():
+        photographs.append(centre(read_image(file).pixels, size + 2 * RADIUS))
         generators.append(image_generator(0, f"{name}/{photograph}"))
         truths.append(damage.draw(generators[-1], size))
     wide = torch.stack(photographs)
     clean = wide[..., RADIUS:-RADIUS, RADIUS:-RADIUS]
-    labels = names if size == SIZE else [f"{n}_{size}" for n in names]
-    return _task(name, labels, truths, clean, _degrade(damage, wide, truths, generators))
+    return _task(name, list(files), truths, clean, _degrade(damage, wide, truths, generators))
 
 
 def photograph_file(name: str) -> Path:

@@ -248,7 +248,7 @@ def _restored(
         degradation.describe(restoration.phi)[0],
         restoration,
         tuple(observation.reasons(plan, restoration.phi)),
-        (*photo.notes, *attempted.notes),
+        (*photo.notes, *attempted.notes, *restoration.remarks),
         attempted.opinion,
         photo=photo,
     )

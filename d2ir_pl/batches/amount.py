@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from d2ir_pl.batches.observation import Observation
-from d2ir_pl.batches.part import part_around
+from d2ir_pl.batches.part import IN_PART, part_around
 from d2ir_pl.batches.plan import Plan
 from d2ir_pl.batches.second_opinion import SIZES, TONES
 from d2ir_pl.degradations import Compose, Degradation, Phi
@@ -19,7 +19,7 @@ from d2ir_pl.degradations.mask_file import find_mask, read_mask
 from d2ir_pl.errors import require
 from d2ir_pl.image_io import read_apart
 from d2ir_pl.operators.linear import size_of
-from d2ir_pl.restoration import Restoration
+from d2ir_pl.restoration import Intervals, Restoration
 
 Region = str | list[int]
 """A file or folder of masks, or the box [top, left, height, width]."""
@@ -127,7 +127,9 @@ class Amount:
             share = torch.where(missing.to(x0) == 1, 1, share)
         told = restoration.provenance
         told = None if told is None else told.of_share(share)
-        return replace(restoration, x0=found.clamp(-1, 1), provenance=told)
+        intervals = None if restoration.intervals is None else Intervals.unknown(IN_PART)
+        found = found.clamp(-1, 1)
+        return replace(restoration, x0=found, provenance=told, intervals=intervals)
 
     def _gentler(
         self, x0: Tensor, lifted: Tensor, before: Tensor, family: Degradation, phi: Phi

@@ -26,7 +26,7 @@ from d2ir_pl.degradations import (
 )
 from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
 from d2ir_pl.operators.linear import size_of
-from d2ir_pl.restoration import Restoration
+from d2ir_pl.restoration import Intervals, Restoration
 
 CONTEXT = 64
 """Pixels around what is kept that are restored with it, so that it is as if all were: the side of
@@ -38,6 +38,8 @@ GRID = 16
 whole."""
 MOST = 0.7
 """Share of a photo's pixels above which the whole is restored instead."""
+IN_PART = "only a part of the restoration is kept"
+"""Why nothing is known of intervals."""
 _ALIKE = (ConvolutionalBlur, Identity, Jpeg, Light, Fading, Grayscale, Downsampling)
 """Families whose parameters are those of a part as well."""
 
@@ -109,7 +111,16 @@ def within_the_whole(part: Observation, restored: Restoration, plan: Plan) -> Re
     told = restored.provenance
     if told is not None:
         told = told.within(torch.zeros_like(x0[:, :1]), top, left)
-    return replace(restored, x0=x0, phi=phi, reblurred=None, std=std, provenance=told)
+    intervals = None if restored.intervals is None else Intervals.unknown(IN_PART)
+    return replace(
+        restored,
+        x0=x0,
+        phi=phi,
+        reblurred=None,
+        std=std,
+        provenance=told,
+        intervals=intervals,
+    )
 
 
 def _of_part(family: Degradation, rows: slice, columns: slice) -> Degradation | None:

@@ -25,6 +25,7 @@ from d2ir_pl.restoration import (
     RestorationMethod,
     Step,
     restore_samples,
+    with_intervals,
     with_provenance,
 )
 
@@ -121,6 +122,7 @@ def _restored(
         problem = Observation.problem(part, plan, seed, sigma_y)
         restored = restore_samples(method, num_samples, problem, attempts.prior, told)
         restored = with_provenance(problem, restored)
+        restored = with_intervals(restored, plan.degradation, method, attempts.prior, num_samples)
         return replace(restored, x0=_with_kept(part, restored.x0))
 
     once_more = partial(

@@ -16,7 +16,7 @@ from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
 from d2ir_pl.diagnosis.codecs import is_jpeg
 from d2ir_pl.diagnosis.methods import suiting
 from d2ir_pl.diagnosis.opinion import objection
-from d2ir_pl.restoration import BlindDenoising, Problem, Restoration
+from d2ir_pl.restoration import BlindDenoising, Intervals, Problem, Restoration
 
 WEAKER, NOISIER = 0.7, 2.0
 """Share of a blur, and multiple of the noise, that the first of the gentler hypotheses assumes."""
@@ -194,6 +194,8 @@ def _nothing(
     if observation.observed is not None:  # what is no photo is not left as it is
         image = torch.where(observation.observed == 1, image, gentlest.x0.to(image))
     result = problem.result(image, phi, nfe=0, stopped_by="opinion", losses={})
+    if first.restoration.intervals is not None:
+        result = replace(result, intervals=Intervals.unknown("no restoration of it is kept"))
     words = "the photo is left as it is"
     if tones:
         words = "only its brightness and its colours were changed"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from d2ir_pl.diffusion.calibration import Calibration
 from d2ir_pl.diffusion.sampling import x0_from_eps
 from d2ir_pl.diffusion.schedule import Schedule
 from d2ir_pl.errors import PriorError
@@ -39,6 +40,8 @@ class Prior(nn.Module, ABC):
         pixels: number of pixels, of all images of a batch, that are predicted at once; None for
             any number.
         nfe: number of evaluations so far: calls of `eps` or `x0`, each on a batch of whole images.
+        calibration: how far restorations with it can be off; None where that is not known.
+        uncalibrated: why that is not known, as a phrase.
     """
 
     def __init__(
@@ -53,6 +56,8 @@ class Prior(nn.Module, ABC):
         self.compute_dtype = torch.float32
         self.pixels: int | None = None
         self.nfe = 0
+        self.calibration: Calibration | None = None
+        self.uncalibrated = "the prior is not calibrated"
 
     def use_tiles(self, tile: int, overlap: int | None = None) -> None:
         """Predict at most `tile` x `tile` pixels at once from now on.

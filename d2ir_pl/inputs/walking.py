@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 RESULTS = frozenset(
-    {"restored", "degraded", "degradation", "uncertainty", "filled_in", "preview", "tensorboard"}
+    {"restored", "degraded", "degradation", "uncertainty", "interval", "filled_in", "preview"}
+    | {"tensorboard"}
 )
 """Folders in an output folder, whose pictures are results and no photos."""
 

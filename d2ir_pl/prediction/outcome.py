@@ -156,6 +156,7 @@ class ImageResult:
             num_samples=self.num_samples,
             std=None if r.std is None else float(r.std.square().mean().sqrt()) / 2,
             **({} if r.provenance is None else r.provenance.numbers()),
+            **({} if r.intervals is None else r.intervals.numbers()),
             precision=self.precision,
             tile=self.tile if side > self.tile else None,
             seconds=round(self.seconds, 3),
@@ -244,7 +245,7 @@ def image_result(
     restoration, y, shown = restoration.cpu(), y.cpu(), shown.cpu()
     reference = None if observation.reference is None else observation.reference.cpu()
     observed = None if observation.observed is None else observation.observed.cpu()
-    notes, scores = list(restored.notes), {}
+    notes, scores = [*restored.notes, *restoration.remarks], {}
     try:
         scores = score(restoration, y, shown, reference, observed)
     except Exception as error:  # a photo without scores is still restored

@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 from d2ir_pl.errors import PriorError
+from d2ir_pl.priors.calibrations import calibrate
 from d2ir_pl.priors.checkpoints import checkpoint_problem, load_checkpoint, load_safetensors
 from d2ir_pl.priors.diffusers import folder_files, load_folder
 from d2ir_pl.priors.download import cache_dir, download
@@ -136,15 +137,20 @@ def load_prior(
         return load_folder(path, tile, label)
     flags = flags or _flags_of(path.name)
     if flags is not None:
-        return load_checkpoint(path, flags, tile, label)
+        return _calibrated(load_checkpoint(path, flags, tile, label), path)
     if path.suffix == ".safetensors":
-        return load_safetensors(path, tile, label)[0]
+        return _calibrated(load_safetensors(path, tile, label)[0], path)
     if what := foreign_file(path):
         raise PriorError(f"{path} {what}")
     raise PriorError(
         f"{path} carries no architecture: give its guided-diffusion flags as prior_flags in the "
         "YAML file, as configs/d2ir_paper.yaml shows"
     )
+
+
+def _calibrated(prior: NetworkPrior, path: Path) -> NetworkPrior:
+    calibrate(prior, path)
+    return prior
 
 
 def _flags_of(file: str) -> UNetFlags | None:

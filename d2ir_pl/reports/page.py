@@ -61,6 +61,8 @@ class Article:
         strip: estimates of the image along the way.
         degradation: the estimated degradation, such as a kernel.
         uncertainty: standard deviation between several restorations.
+        interval: half the width of each pixel's interval.
+        interval_level: share of pixels whose intervals hold the truth, such as `90 %`.
         filled_in: the restored picture, tinted where the prior has filled in its details.
         filled_share: how much that is of all details, such as `21 %`.
         phi: names and values of the degradation's parameters.
@@ -77,6 +79,8 @@ class Article:
     strip: str
     degradation: str
     uncertainty: str
+    interval: str
+    interval_level: str
     filled_in: str
     filled_share: str
     phi: list[tuple[str, str]]
@@ -216,6 +220,8 @@ def _article(folder: ResultFolder, name: str, anchor: str) -> Article:
         strip=data_uri(read_picture(folder.film_strip(name)), LONGEST_STRIP),
         degradation=data_uri(read_picture(folder.picture(name)), LARGEST, "png"),
         uncertainty=data_uri(read_picture(folder.uncertainty(name)), LARGEST),
+        interval=data_uri(read_picture(folder.interval(name)), LARGEST),
+        interval_level=_formatted(record.interval_level, ".0%"),
         filled_in=data_uri(tinted(restored, read_picture(folder.filled_in(name))), LARGEST),
         filled_share=_formatted(record.filled_in, ".0%"),
         phi=[*_readable(record.phi), *_last_change(record.phi_change)],
@@ -236,6 +242,7 @@ def _numbers(record: Record) -> list[tuple[str, object]]:
         ("reblur PSNR", _formatted(record.reblur_psnr, ".2f", " dB")),
         ("U-Net evaluations", record.nfe),
         ("samples", record.num_samples if record.num_samples > 1 else None),
+        ("mean width of intervals", _formatted(record.interval_width, ".3f", " of the range")),
         ("tile", _formatted(record.tile, "d", " pixels")),
         ("stopped by", record.stopped_by),
         ("precision", record.precision),

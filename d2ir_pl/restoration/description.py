@@ -58,7 +58,7 @@ def described(value: Any) -> Any:
         settings = {name: described(getattr(value, name)) for name in fields}
         return {"class_path": _path(type(value)), "init_args": settings}
     if isinstance(value, KeepsArguments) and (arguments := named_arguments(value)) is not None:
-        found: dict[str, Any] = {"class_path": _path(_own_class(value)), "init_args": arguments}
+        found: dict[str, Any] = {"class_path": _path(own_class(value)), "init_args": arguments}
         if isinstance(value, Degradation) and value.told_phi is not None:
             found["told"] = described(value.told_phi)
         return found
@@ -72,7 +72,7 @@ def named_arguments(value: KeepsArguments) -> dict[str, Any] | None:
         None if they cannot all be named.
     """
     args, kwargs = arguments_of(value)
-    signature = inspect.signature(_own_class(value).__init__)  # type: ignore[misc]
+    signature = inspect.signature(own_class(value).__init__)  # type: ignore[misc]
     try:
         bound = signature.bind(value, *args, **kwargs).arguments
     except TypeError:
@@ -132,7 +132,7 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _own_class(value: object) -> type:
+def own_class(value: object) -> type:
     """The class of an object, that of which jsonargparse has derived one included."""
     cls = type(value)
     return cls.__mro__[1] if is_lazy_class(cls) else cls

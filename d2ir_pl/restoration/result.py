@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -96,6 +96,58 @@ class Provenance:
         return self.filled_in, self.by_size, self.share
 
 
+@dataclass(frozen=True, eq=False)
+class Intervals:
+    """How far the pixels of a batch of restored images can be off.
+
+    Attributes:
+        half_width: `(B, 1, H, W)` in the units of x0: the true pixel lies in x0 -+ half_width, in
+            each channel, with a probability of `level`; None where that is not known.
+        level: that probability.
+        reason: why it is not known, as a phrase.
+    """
+
+    half_width: Tensor | None
+    level: float = 0.0
+    reason: str = ""
+
+    @staticmethod
+    def unknown(reason: str) -> Intervals:
+        """Those of images of which nothing is known."""
+        return Intervals(None, reason=reason)
+
+    def select(self, rows: Sequence[int]) -> Intervals:
+        """Those of some images of the batch."""
+        return self._with(lambda width: rows_of(width, list(rows)))
+
+    def to(self, device: torch.device | str) -> Intervals:
+        """The same on a device."""
+        return self._with(lambda width: width.to(device))
+
+    def numbers(self) -> dict[str, Any]:
+        """Level and mean width of a batch of one, as a record has them, in [0, 1]."""
+        if self.half_width is None or not bool(self.half_width.isfinite().all()):
+            return {}
+        # The half-width in the units of x0 is the width in [0, 1].
+        return {
+            "interval_level": self.level,
+            "interval_width": round(float(self.half_width.mean()), 5),
+        }
+
+    @staticmethod
+    def join(parts: Sequence[Intervals]) -> Intervals:
+        """Those of one batch made of several."""
+        widths = [part.half_width for part in parts if part.half_width is not None]
+        if len(widths) == len(parts):
+            return replace(parts[0], half_width=torch.cat(widths))
+        return Intervals.unknown(next(part.reason for part in parts if part.reason))
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> Intervals:
+        if self.half_width is None:
+            return self
+        return replace(self, half_width=change(self.half_width))
+
+
 @dataclass
 class Restoration:
     """A batch of restored images and what explains them.
@@ -116,6 +168,7 @@ class Restoration:
             where there is one.
         kernels: for each image, how sure its kernel is; empty where no kernels were compared.
         provenance: what of it the prior has filled in; None where that is not known.
+        intervals: how far its pixels can be off; None for single restorations.
     """
 
     x0: Tensor
@@ -130,6 +183,13 @@ class Restoration:
     model_error: Tensor | None = None
     kernels: list[KernelEvidence] = field(default_factory=list)
     provenance: Provenance | None = None
+    intervals: Intervals | None = None
+
+    @property
+    def remarks(self) -> list[str]:
+        """Sentences on what is not known of it."""
+        unknown = self.intervals is not None and self.intervals.reason
+        return [f"it has no intervals: {unknown}"] if unknown else []
 
     def select(self, images: Sequence[int]) -> Restoration:
         """The restoration of some images of the batch."""
@@ -148,6 +208,7 @@ class Restoration:
             model_error=None if self.model_error is None else self.model_error[rows],
             kernels=[self.kernels[b] for b in rows] if self.kernels else [],
             provenance=None if self.provenance is None else self.provenance.select(rows),
+            intervals=None if self.intervals is None else self.intervals.select(rows),
         )
 
     @staticmethod
@@ -163,6 +224,7 @@ class Restoration:
         std = [torch.zeros_like(part.x0[:, :1]) if part.std is None else part.std for part in parts]
         errors = [part.model_error for part in parts if part.model_error is not None]
         told = [part.provenance for part in parts if part.provenance is not None]
+        wide = [part.intervals for part in parts if part.intervals is not None]
         return Restoration(
             x0=torch.cat([part.x0 for part in parts]),
             phi=Phi.join(part.phi for part in parts),
@@ -179,6 +241,7 @@ class Restoration:
             model_error=torch.cat(errors) if errors else None,
             kernels=[evidence for part in parts for evidence in part.kernels],
             provenance=Provenance.join(told) if len(told) == len(parts) else None,
+            intervals=Intervals.join(wide) if len(wide) == len(parts) else None,
         )
 
     def to(self, device: torch.device | str) -> Restoration:
@@ -193,6 +256,7 @@ class Restoration:
             std=None if self.std is None else self.std.to(device),
             model_error=None if self.model_error is None else self.model_error.to(device),
             provenance=None if self.provenance is None else self.provenance.to(device),
+            intervals=None if self.intervals is None else self.intervals.to(device),
         )
 
     def cpu(self) -> Restoration:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -51,8 +52,13 @@ def restore_samples(
         return lambda step: observer(replace(step, sample=n, num_samples=num_samples))
 
     samples = [method.restore(problem, prior, observed(n)) for n in range(num_samples)]
+    return mean_of(samples, problem)
+
+
+def mean_of(samples: Sequence[Restoration], problem: Problem) -> Restoration:
+    """The mean of restorations of the same problem, with their standard deviation."""
     first = samples[0]
-    if num_samples == 1:
+    if len(samples) == 1:
         return first
     x = torch.stack([s.x0 for s in samples])
     # Degrading is linear, or nearly so between samples, and a mean of what each predicts has the

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from d2ir_pl.errors import OutputError
-from d2ir_pl.results.guards import PLACES, locked, require_no_link, writing
+from d2ir_pl.results.guards import MAPS, PLACES, locked, require_no_link, writing
 from d2ir_pl.results.record import Record
 
 RESTORED = (".png", ".jpg", ".webp", ".tif")
@@ -53,6 +53,9 @@ class ResultFolder:
 
     def filled_in(self, name: str) -> Path:
         return self.root / "filled_in" / f"{name}.png"
+
+    def interval(self, name: str) -> Path:
+        return self.root / "interval" / f"{name}.png"
 
     def preview(self, name: str) -> Path:
         """The photo as it came in, at the size of the restored one, for the report."""
@@ -188,10 +191,9 @@ class ResultFolder:
 
     def remove_pictures(self, name: str) -> None:
         """Remove the pictures that are there of an image, that of its restoration first."""
-        files = [self.restored_as(name, suffix) for suffix in RESTORED]
-        files += [self.degraded(name), self.picture(name)]
+        maps = (self.root / place / f"{name}.png" for place in MAPS)
         with self.writing(name):
-            for file in (*files, self.uncertainty(name), self.filled_in(name)):
+            for file in (*(self.restored_as(name, suffix) for suffix in RESTORED), *maps):
                 file.unlink(missing_ok=True)
         self.remove_previews(name)
 

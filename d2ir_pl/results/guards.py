@@ -11,10 +11,10 @@ from pathlib import Path
 
 from d2ir_pl.errors import OutputError, UnwritableError
 
-PLACES = (
-    *("restored", "degradation", "degraded", "uncertainty", "filled_in", "preview"),
-    "tensorboard",
-)
+MAPS = ("degradation", "degraded", "uncertainty", "interval", "filled_in")
+"""Folders of pictures that say something of a restored image."""
+
+PLACES = ("restored", *MAPS, "preview", "tensorboard")
 """Folders inside an output folder, each of which has files under the names of images."""
 
 _OF_THE_NAME = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EILSEQ}

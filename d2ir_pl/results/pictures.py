@@ -9,6 +9,7 @@ from torch import Tensor
 
 from d2ir_pl.image_io import Output, Photo, is_draft, write_photo, write_png
 from d2ir_pl.results.folder import RESTORED, ResultFolder, parent_made
+from d2ir_pl.results.guards import MAPS
 from d2ir_pl.results.record import Record
 
 WHITE_STD = 0.1
@@ -25,6 +26,7 @@ class Pictures:
         degraded: `(3, h, w)` in [-1, 1], the input where the program made it from a clean image.
         std: `(1, H, W)` standard deviation between samples in the units of [-1, 1].
         filled_in: `(1, H, W)` share in [0, 1] of the details that the prior has filled in.
+        half_width: `(1, H, W)` half of each pixel's interval in the units of [-1, 1].
     """
 
     restored: Photo
@@ -32,6 +34,7 @@ class Pictures:
     degraded: Tensor | None = None
     std: Tensor | None = None
     filled_in: Tensor | None = None
+    half_width: Tensor | None = None
 
 
 def write_result(
@@ -53,8 +56,8 @@ def write_result(
         # What is left from other settings must not pass for the new record's.
         for suffix in RESTORED:
             folder.restored_as(name, suffix).unlink(missing_ok=True)
-        for place in (folder.picture, folder.degraded, folder.uncertainty, folder.filled_in):
-            place(name).unlink(missing_ok=True)
+        for place in MAPS:
+            (folder.root / place / f"{name}.png").unlink(missing_ok=True)
         if pictures.degradation is not None:
             kernel = pictures.degradation.expand(3, -1, -1) * 2 - 1
             write_png(parent_made(folder.picture(name)), kernel, grey=True)
@@ -64,6 +67,9 @@ def write_result(
         if pictures.filled_in is not None:
             share = pictures.filled_in.expand(3, -1, -1) * 2 - 1
             write_png(parent_made(folder.filled_in(name)), share, grey=True)
+        if pictures.half_width is not None:
+            half = pictures.half_width.clamp(0, 2).expand(3, -1, -1) - 1
+            write_png(parent_made(folder.interval(name)), half, grey=True, bit_depth=16)
         if pictures.degraded is not None:
             grey = pictures.restored.grey
             write_png(parent_made(folder.degraded(name)), pictures.degraded, grey=grey)
@@ -105,7 +111,7 @@ def write_previews(
 def sweep_pictures(folder: ResultFolder) -> None:
     """Remove pictures that a run which was killed has left half-written; call it under the lock."""
     with folder.writing():
-        for place in ("restored", "degradation", "degraded", "uncertainty", "filled_in"):
+        for place in ("restored", *MAPS):
             for path in (folder.root / place).rglob("*.tmp"):
                 if is_draft(path):
                     path.unlink(missing_ok=True)

@@ -46,6 +46,9 @@ class Record:
         nfe: number of network evaluations.
         num_samples: number of restorations, whose mean this is.
         std: root mean square of the standard deviation between samples, if there are several.
+        interval_level: probability with which a pixel's interval holds the truth, where intervals
+            are known.
+        interval_width: mean width of the intervals.
         filled_in: share of the image's details that the prior has filled in, in [0, 1]: the photo
             tells the others.
         filled_in_by_size: the same for details of 2 to 4 pixels, and for each size twice as large.
@@ -90,6 +93,8 @@ class Record:
     nfe: Count | None = None
     num_samples: Count = 1
     std: Amount | None = None
+    interval_level: Amount | None = None
+    interval_width: Amount | None = None
     filled_in: Amount | None = None
     filled_in_by_size: list[Amount] = field(default_factory=list)
     precision: str = ""
@@ -141,7 +146,8 @@ class Record:
             losses: list[float] | list[None] = self.losses.get(stage) or [None]
             row[f"{stage}_first_loss"], row[f"{stage}_last_loss"] = losses[0], losses[-1]
         account = ("residual", "stopped_by", "nfe", "num_samples", "std", "filled_in", "tile")
-        for key in (*account, "seconds", "psnr", "ssim", "lpips"):
+        scores = ("seconds", "psnr", "ssim", "lpips")
+        for key in (*account, "interval_level", "interval_width", *scores):
             row[key] = getattr(self, key)
         return {**row, "input_psnr": self.input_psnr, "reblur_psnr": self.reblur_psnr}
 

@@ -3,6 +3,8 @@
 import io
 import json
 import math
+import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,10 @@ import pytest
 from photos import save, save_all
 from PIL import Image
 from program import accumulate, pixels, predict, table
+
+from d2ir_pl.diffusion.calibration import Calibration, Widths
+from d2ir_pl.priors.calibrations import calibration_file, digest
+from d2ir_pl.priors.registry import prior_file
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +100,35 @@ def test_several_samples_give_a_map_of_their_deviation(tmp_path: Path) -> None:
     assert [point.step for point in log.Scalars("estimation/loss")] == [0, 1]
     assert predict(tmp_path / "in", tmp_path / "out", "--overwrite", "true") == 0
     assert not (tmp_path / "out" / "uncertainty" / "a.png").exists()
+
+
+def test_intervals_are_written_where_the_prior_is_calibrated(tmp_path: Path) -> None:
+    save(tmp_path / "in" / "a.png")
+    weights = tmp_path / "own.safetensors"
+    shutil.copyfile(prior_file("natural-small"), weights)
+    own = "GaussianBlur by D2IR, 2 steps at temperature 0.3"
+    measured = Widths(2, 0.9, 24, [0.01, 0.1], [3.0, 4.0])
+    calibration = Calibration(digest(weights), 0.9, 0.002, "photographs", {own: [measured]})
+    calibration_file(weights).write_text(json.dumps(asdict(calibration)))
+    options = ["--model.prior", str(weights), "--model.num_samples", "2"]
+    assert predict(tmp_path / "in", tmp_path / "out", *options) == 0
+    row = table(tmp_path / "out")["a"]
+    assert row["interval_level"] == "0.9"
+    # White is a half-width of the whole range.
+    half = pixels(tmp_path / "out" / "interval" / "a.png") / 65535
+    assert half.shape == (24, 32)
+    assert 2 * half.mean() == pytest.approx(float(row["interval_width"]), abs=1e-4)
+    deviation = pixels(tmp_path / "out" / "uncertainty" / "a.png") / 65535 * 0.1
+    assert half.min() >= 3 * 0.002 - 1e-4
+    assert half.max() <= 4 * (deviation.max() + 0.0021)
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "90% of all pixels are no further from the truth" in page
+    # Of another number of steps nothing is known, and what was known is no longer there.
+    more = [*options, "--model.method.estimation.steps", "3", "--overwrite", "true"]
+    assert predict(tmp_path / "in", tmp_path / "out", *more) == 0
+    assert not (tmp_path / "out" / "interval" / "a.png").exists()
+    record = json.loads((tmp_path / "out" / "degradation" / "a.json").read_text())
+    assert any("it has no intervals: the prior is not calibrated for" in n for n in record["notes"])
 
 
 def test_tensorboard_can_be_switched_off(tmp_path: Path) -> None:

@@ -85,10 +85,13 @@ class ImageWriter(RestorationCallback):
 
 def _pictures(image: ImageResult) -> Pictures:
     """What is written of an image, of the kind that its file was."""
+    intervals = image.restoration.intervals
+    known = None if intervals is None else intervals.half_width
     return Pictures(
         image.sample.photo.restored(image.x0, image.degradation.keeps_grey),
         degradation=image.picture,
         degraded=None if image.true_phi is None else image.shown,
         std=image.std,
         filled_in=image.filled_in,
+        half_width=None if known is None else known[0],
     )

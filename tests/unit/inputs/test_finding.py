@@ -279,6 +279,7 @@ def test_all_folders_of_results_are_known() -> None:
     pictures = [results.restored, results.degraded, results.picture, results.uncertainty]
     pictures += [
         results.filled_in,
+        results.interval,
         results.preview,
         results.film_strip,
         results.preview_restored,

@@ -1,0 +1,209 @@
+"""How many true pixels the intervals of restorations hold, and how wide those are.
+
+    python -m benchmarks.coverage
+    python -m benchmarks.coverage --tasks blur_gaussian,jpeg --data FOLDER
+    python -m benchmarks.coverage --calibrate FOLDER --output natural_small.intervals.json
+
+Photographs are degraded as in `benchmarks.quality` and restored `--samples` times each. The first
+table has a row a task: the share of pixel values within their intervals, over all photographs, its
+standard deviation between photographs, the mean width of the intervals in [0, 1], and the share in
+each tenth of the pixels by the local contrast of the restored image, from flat to lively. The
+second one has the shares for intervals of other levels. Where the prior is not calibrated for a
+task, the row is empty.
+
+`--calibrate` makes a calibration instead, from clean photographs outside every benchmark: each of
+them is degraded in every way, and restored. The file belongs beside the weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks import tables
+from benchmarks.methods import asked, shipped
+from benchmarks.tasks import SIZE, Task, make, of_photographs, on_disk, read
+from d2ir_pl.diffusion.calibration import Calibration, Widths
+from d2ir_pl.diffusion.randomness import image_generator
+from d2ir_pl.image_io import EXTENSIONS
+from d2ir_pl.priors import Prior, load_prior
+from d2ir_pl.priors.calibrations import digest
+from d2ir_pl.priors.precision import DTYPES, resolve
+from d2ir_pl.priors.registry import prior_file
+from d2ir_pl.restoration import Problem, with_intervals
+from d2ir_pl.restoration.intervals import local_contrast, situation, smoothed
+from d2ir_pl.restoration.samples import mean_of
+
+TASKS = (
+    *("blur_gaussian", "blur_gaussian_noisy", "blur_anisotropic", "super_resolution_x2_blind"),
+    *("low_light", "jpeg", "old_photo", "denoising"),
+)
+LEVEL, LEVELS = 0.9, (0.5, 0.7, 0.8, 0.9, 0.95)
+FLOOR, BINS = 0.002, 10
+"""What is added to the spread in [0, 1], and the number of contrasts that have a factor."""
+BATCH = 4
+"""Photographs that are restored together."""
+
+Values = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The pixels of a restored photograph.
+
+    Attributes:
+        error: `(N, 3)` distance from the truth in [0, 1].
+        spread: `(N,)` averaged spread of the samples in [0, 1], with the floor.
+        contrast: `(N,)` local contrast of the restored image in [0, 1].
+        half_width: `(N,)` half of the intervals in [0, 1] by their level, where they are known.
+    """
+
+    error: Values
+    spread: Values
+    contrast: Values
+    half_width: dict[float, Values]
+
+
+def restored(
+    task: Task, prior: Prior, counts: Sequence[int]
+) -> Iterator[tuple[str, int, list[Pixels]]]:
+    """The situation, a number of samples, and the pixels of photographs that have so many."""
+    for first in range(0, len(task.names), BATCH):
+        part = task.part(slice(first, first + BATCH))
+        family, method = asked(part), shipped(part)
+        problem = Problem.of(part.y, family, [image_generator(0, n) for n in part.names])
+        samples = [method.restore(problem, prior) for _ in range(max(counts))]
+        for count in counts:
+            mean = mean_of(samples[:count], problem)
+            assert mean.std is not None
+            spread, contrast = smoothed(mean.std) / 2 + FLOOR, local_contrast(mean.x0)
+            error = (mean.x0 - part.reference).abs().flatten(2).mT / 2
+            found: list[Pixels] = [
+                Pixels(e.numpy(), s.flatten().numpy(), c.flatten().numpy(), {})
+                for e, s, c in zip(error, spread, contrast, strict=True)
+            ]
+            for level in LEVELS:
+                told = with_intervals(mean, family, method, prior, count, level).intervals
+                if told is not None and told.half_width is not None:
+                    for b, pixels in enumerate(found):
+                        pixels.half_width[level] = (told.half_width[b] / 2).flatten().numpy()
+            yield situation(family, method), count, found
+
+
+def widths(pixels: Sequence[Pixels], num_samples: int, level: float) -> Widths:
+    """The quantiles of error over spread, by local contrast."""
+    ratio = np.concatenate([p.error / p.spread[:, None] for p in pixels])
+    contrast = np.concatenate([p.contrast for p in pixels])
+    tenths = tenth_of(contrast)
+    at: list[float] = []
+    factor: list[float] = []
+    for k in range(BINS):
+        middle = max(float(np.median(contrast[tenths == k])), 1e-5) if (tenths == k).any() else 0.0
+        if middle > (at[-1] if at else 0.0):
+            at.append(round(middle, 6))
+            factor.append(round(float(np.quantile(ratio[tenths == k], level)), 4))
+    return Widths(num_samples, level, len(pixels), at, factor)
+
+
+def tenth_of(contrast: Values) -> NDArray[np.int64]:
+    """In which tenth of all pixels each of them lies by its contrast, from 0."""
+    edges = np.quantile(contrast, np.linspace(0, 1, BINS + 1)[1:-1])
+    return np.digitize(contrast, edges)
+
+
+def row(name: str, pixels: Sequence[Pixels]) -> str:
+    """The row of a task for intervals of `LEVEL`."""
+    if any(LEVEL not in p.half_width for p in pixels):
+        return tables.row(name, len(pixels), *[""] * (BINS + 3))
+    inside = [p.error <= p.half_width[LEVEL][:, None] for p in pixels]
+    shares = [float(held.mean()) for held in inside]
+    width = 2 * statistics.mean(float(p.half_width[LEVEL].mean()) for p in pixels)
+    tenths = tenth_of(np.concatenate([p.contrast for p in pixels]))
+    everywhere = np.concatenate(inside)
+    by_tenth = [f"{100 * float(everywhere[tenths == k].mean()):.0f}" for k in range(BINS)]
+    spread = statistics.stdev(shares) if len(shares) > 1 else 0.0
+    overall = f"{100 * statistics.mean(shares):.1f}"
+    return tables.row(name, len(pixels), overall, f"{100 * spread:.1f}", f"{width:.3f}", *by_tenth)
+
+
+def curve(name: str, pixels: Sequence[Pixels]) -> str:
+    """The row of a task for intervals of all levels."""
+    cells = []
+    for level in LEVELS:
+        known = [p for p in pixels if level in p.half_width]
+        held = [float((p.error <= p.half_width[level][:, None]).mean()) for p in known]
+        cells.append(f"{100 * statistics.mean(held):.1f}" if held else "")
+    return tables.row(name, *cells)
+
+
+def calibration(
+    folder: Path, names: Sequence[str], prior: Prior, weights: Path, options: argparse.Namespace
+) -> Calibration:
+    """Measure how far restorations are off, on the photographs of a folder."""
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS)
+    chosen = {path.stem: path for path in files[: options.limit]}
+    found: dict[tuple[str, int], list[Pixels]] = defaultdict(list)
+    for name in names:
+        task = of_photographs(name, chosen, options.size)
+        for own, count, pixels in restored(task, prior, options.counts):
+            found[own, count] += pixels
+        print(name, flush=True)
+    situations: dict[str, list[Widths]] = defaultdict(list)
+    for (own, count), pixels in found.items():
+        situations[own] += [widths(pixels, count, level) for level in LEVELS]
+    return Calibration(digest(weights), LEVEL, FLOOR, options.about, dict(situations))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the tables, or make a calibration, for the arguments of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--tasks", default=",".join(TASKS), help="with commas between")
+    parser.add_argument("--limit", type=int, help="only the first so many photographs")
+    parser.add_argument("--size", type=int, default=SIZE, help="side of the photographs' crops")
+    parser.add_argument("--samples", type=int, default=8, help="restorations of each photograph")
+    parser.add_argument("--data", type=Path, help="folder with degraded sets and references")
+    parser.add_argument("--prior", default="natural-small")
+    parser.add_argument("--precision", choices=["auto", "bf16", "fp32"], default="auto")
+    parser.add_argument("--calibrate", type=Path, help="folder of clean photographs")
+    parser.add_argument("--output", type=Path, default=Path("prior.intervals.json"))
+    parser.add_argument("--about", default="", help="what the photographs are")
+    options = parser.parse_args(arguments)
+    options.counts = sorted({min(4, options.samples), options.samples})
+    torch.set_grad_enabled(True)
+    prior = load_prior(options.prior).cast(DTYPES[resolve(options.precision, "cpu")])
+    names = options.tasks.split(",")
+    if options.calibrate is not None:
+        weights = prior_file(options.prior)
+        made = calibration(options.calibrate, names, prior, weights, options)
+        options.output.write_text(json.dumps(asdict(made), indent=1) + "\n", encoding="utf-8")
+        return
+    print(
+        tables.head(
+            *("task", "photographs", "held, %", "deviation of photographs, %", "mean width"),
+            *(f"{k + 1}" for k in range(BINS)),
+        )
+    )
+    curves = []
+    known = names if options.data is None else [n for n in names if n in on_disk(options.data)]
+    for name in known:
+        task = make(name, options.size) if options.data is None else read(name, options.data)
+        found: list[Pixels] = []
+        for _, _, pixels in restored(task.part(slice(options.limit)), prior, [options.samples]):
+            found += pixels
+        print(row(name, found), flush=True)
+        curves.append(curve(name, found))
+    print("\n" + tables.head("task", *(f"{level:.0%}" for level in LEVELS)))
+    print("\n".join(curves))
+
+
+if __name__ == "__main__":
+    main()

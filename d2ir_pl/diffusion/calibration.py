@@ -1,0 +1,66 @@
+"""How far restorations with a prior can be off, as measured on photographs whose truth is known.
+
+Source: Vovk, Gammerman and Shafer, Algorithmic learning in a random world, 2005, sections 2.2
+(split conformal prediction) and 4.5 (a quantile for each category: Mondrian).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from d2ir_pl.schema import Within
+
+Positive = Annotated[float, Within(1e-9, 1e9)]
+"""A factor or a contrast."""
+
+
+@dataclass(frozen=True)
+class Widths:
+    """The half-width of intervals over the spread of the samples, by local contrast.
+
+    Attributes:
+        num_samples: number of restorations whose spread it was measured for.
+        level: probability in (0, 1) with which an interval holds the truth.
+        photographs: number of photographs that it was measured on.
+        contrast: local contrasts in [0, 1], ascending.
+        factor: half-width over spread at each of them; between them its logarithm is linear in
+            that of the contrast, and beyond them it is constant.
+    """
+
+    num_samples: Annotated[int, Within(2, 1000)]
+    level: Annotated[float, Within(0.01, 0.9999)]
+    photographs: Annotated[int, Within(1, 1e9)]
+    contrast: list[Positive]
+    factor: list[Positive]
+
+    def __post_init__(self) -> None:
+        ascending = all(a < b for a, b in zip(self.contrast, self.contrast[1:], strict=False))
+        if len(self.contrast) != len(self.factor) or not self.contrast or not ascending:
+            raise ValueError("has contrasts that are not ascending with a factor each")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What intervals a prior's restorations have, and for which restorations that is known.
+
+    Attributes:
+        sha256: digest of the file of weights that it holds for.
+        level: level of intervals where none is asked for.
+        floor: what is added to the spread, in [0, 1].
+        about: the photographs that it was measured on.
+        situations: widths by what was restored and how, see `situation` in the room `restoration`,
+            for some numbers of samples and some levels.
+    """
+
+    sha256: str
+    level: Annotated[float, Within(0.01, 0.9999)]
+    floor: Annotated[float, Within(1e-6, 1)]
+    about: str
+    situations: dict[str, list[Widths]]
+
+    def widths(self, situation: str, num_samples: int, level: float) -> Widths | None:
+        """Those for the largest number of samples that is not above the given one, if any."""
+        there = [w for w in self.situations.get(situation, []) if w.level == level]
+        usable = [w for w in there if w.num_samples <= num_samples]
+        return max(usable, key=lambda widths: widths.num_samples, default=None)

@@ -1,0 +1,56 @@
+"""Calibrated intervals hold as many pixels as they promise, in every tenth of the contrasts."""
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import coverage
+from benchmarks.coverage import Pixels, tenth_of, widths
+from d2ir_pl.restoration.intervals import factors
+
+
+def photograph(seed: int) -> Pixels:
+    """Pixels whose errors are by far larger than their spread, and the more the more contrast."""
+    rng = np.random.default_rng(seed)
+    contrast = np.exp(rng.uniform(-6, -1, 4000)).astype(np.float32)
+    spread = rng.uniform(0.002, 0.02, 4000).astype(np.float32)
+    scale = spread * (2 + 30 * contrast)
+    error = np.abs(rng.laplace(size=(4000, 3))).astype(np.float32) * scale[:, None]
+    return Pixels(error, spread, contrast, {})
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9])
+def test_what_is_measured_on_some_photographs_holds_for_others(level: float) -> None:
+    found = widths([photograph(seed) for seed in range(8)], 8, level)
+    assert (found.num_samples, found.level, found.photographs) == (8, level, 8)
+    others = [photograph(seed) for seed in range(100, 108)]
+    error, spread, contrast = (
+        np.concatenate([getattr(p, name) for p in others])
+        for name in ("error", "spread", "contrast")
+    )
+    half = factors(found, torch.from_numpy(contrast)).numpy() * spread
+    held = error <= half[:, None]
+    assert held.mean() == pytest.approx(level, abs=0.01)
+    tenths = tenth_of(contrast)
+    for k in range(10):
+        assert held[tenths == k].mean() == pytest.approx(level, abs=0.02)
+
+
+def test_flat_images_have_one_factor() -> None:
+    flat = Pixels(
+        np.full((50, 3), 0.01, np.float32),
+        np.full(50, 0.01, np.float32),
+        np.zeros(50, np.float32),
+        {},
+    )
+    found = widths([flat], 8, 0.9)
+    assert len(found.contrast) == 1
+    assert found.factor == [1.0]
+
+
+def test_a_task_without_a_calibration_has_an_empty_row(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    coverage.main(["--tasks", "colorization", "--limit", "1", "--size", "32", "--samples", "2"])
+    line = next(ln for ln in capsys.readouterr().out.splitlines() if "colorization | 1" in ln)
+    assert line.replace("|", "").split() == ["colorization", "1"]

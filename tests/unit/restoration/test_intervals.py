@@ -1,0 +1,122 @@
+"""Intervals are the spread of samples times what a calibration says, or a reason why not."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from gaussian_prior import GaussianPrior
+
+from d2ir_pl.degradations import Compose, Downsampling, GaussianBlur, Identity, Jpeg
+from d2ir_pl.diffusion import image_generator
+from d2ir_pl.diffusion.calibration import Calibration, Widths
+from d2ir_pl.restoration import (
+    D2IR,
+    BlindDenoising,
+    DegradationEstimation,
+    Problem,
+    Restoration,
+    restore_samples,
+    with_intervals,
+)
+from d2ir_pl.restoration.intervals import factors, local_contrast, situation, smoothed
+
+METHOD = D2IR(DegradationEstimation(steps=2, temperature=1), stages="estimation")
+OWN = "Identity by D2IR, 2 steps at temperature 1"
+WIDTHS = [
+    Widths(4, 0.9, 10, [0.01, 0.1], [2.0, 8.0]),
+    Widths(8, 0.9, 10, [0.01], [3.0]),
+    Widths(4, 0.5, 10, [0.01], [1.0]),
+]
+
+
+def prior(calibrated: bool = True) -> GaussianPrior:
+    found = GaussianPrior()
+    if calibrated:
+        found.calibration = Calibration("", 0.9, 0.002, "", {OWN: WIDTHS})
+    return found
+
+
+def samples(count: int, images: int = 2) -> Restoration:
+    generator = torch.Generator().manual_seed(0)
+    y = 0.5 * torch.randn(images, 3, 20, 24, generator=generator)
+    noise = [image_generator(0, str(b)) for b in range(images)]
+    problem = Problem.of(y, Identity(), noise, torch.full((images,), 0.1))
+    return restore_samples(METHOD, count, problem, prior())
+
+
+def test_between_contrasts_the_logarithm_of_the_factor_is_linear_in_theirs() -> None:
+    contrast = torch.tensor([0.0, 0.01, math.sqrt(0.001), 0.1, 0.7])
+    found = factors(WIDTHS[0], contrast)
+    torch.testing.assert_close(found, torch.tensor([2.0, 2.0, 4.0, 8.0, 8.0]))
+    assert factors(WIDTHS[1], contrast).tolist() == pytest.approx([3.0] * 5)
+
+
+def test_contrast_is_the_deviation_of_the_grey_values_around_a_pixel() -> None:
+    x = 2 * torch.rand(1, 3, 12, 15, generator=torch.Generator().manual_seed(1)) - 1
+    grey = (x[0].mean(0) / 2).numpy()
+    found = local_contrast(x)[0, 0].numpy()
+    assert found[5, 6] == pytest.approx(np.std(grey[2:9, 3:10]), abs=1e-5)
+    assert found[0, 0] == pytest.approx(np.std(grey[:4, :4]), abs=1e-5)
+    assert float(local_contrast(torch.full((1, 3, 9, 1), 0.3)).max()) == 0
+
+
+def test_half_widths_are_factor_times_spread_and_floor() -> None:
+    mean = samples(4)
+    told = with_intervals(mean, Identity(), METHOD, prior(), 4).intervals
+    assert told is not None
+    assert told.half_width is not None
+    assert mean.std is not None
+    expected = factors(WIDTHS[0], local_contrast(mean.x0)) * (smoothed(mean.std) + 0.004)
+    torch.testing.assert_close(told.half_width, expected)
+    assert told.level == 0.9
+    # An image has the same intervals in any company, and the record the width in [0, 1].
+    alone = with_intervals(mean.select([1]), Identity(), METHOD, prior(), 4).select([0])
+    assert alone.intervals is not None
+    assert alone.intervals.half_width is not None
+    torch.testing.assert_close(alone.intervals.half_width, told.half_width[1:])
+    numbers = alone.intervals.numbers()
+    assert numbers["interval_width"] == pytest.approx(float(expected[1].mean()), abs=1e-5)
+    whole = Restoration.join([alone, alone]).intervals
+    assert whole is not None
+    assert whole.half_width is not None
+    assert whole.half_width.shape == (2, 1, 20, 24)
+
+
+def test_more_samples_than_calibrated_use_the_most_that_are_and_levels_are_kept_apart() -> None:
+    mean = samples(4)
+    for count, level, factor in ((10, None, 3.0), (8, 0.9, 3.0), (4, 0.5, 1.0)):
+        told = with_intervals(mean, Identity(), METHOD, prior(), count, level).intervals
+        assert told is not None
+        assert told.half_width is not None
+        assert mean.std is not None
+        torch.testing.assert_close(told.half_width, factor * (smoothed(mean.std) + 0.004))
+
+
+def test_what_is_not_known_is_said_in_one_sentence() -> None:
+    mean = samples(2)
+    for degradation, own, count, reason in (
+        (Identity(), prior(False), 2, "the prior is not calibrated"),
+        (Identity(), prior(), 2, "they need --model.num_samples 4 or more"),
+        (Jpeg(50), prior(), 8, "not calibrated for Jpeg by D2IR, 2 steps at temperature 1"),
+    ):
+        found = with_intervals(mean, degradation, METHOD, own, count)
+        assert found.intervals is not None
+        assert found.intervals.half_width is None
+        assert found.intervals.numbers() == {}
+        (remark,) = found.remarks
+        assert remark.startswith("it has no intervals: ")
+        assert reason in remark
+    single = samples(1)
+    assert with_intervals(single, Identity(), METHOD, prior(), 1) is single
+    assert single.remarks == []
+
+
+def test_a_situation_names_what_decides_about_errors() -> None:
+    aged = Compose([GaussianBlur(), Downsampling(2), Jpeg(50)])
+    walk = D2IR(DegradationEstimation(steps=8, temperature=0.3))
+    assert situation(aged, walk) == (
+        "GaussianBlur + Downsampling + Jpeg x2 by D2IR, 8 steps at temperature 0.3"
+    )
+    assert situation(Identity(), BlindDenoising()) == "Identity by BlindDenoising"
+    assert situation(Identity(), walk) != situation(Identity(), METHOD)
