@@ -11,7 +11,7 @@ from torch import Tensor
 
 from d2ir_pl.batches.plan import Plan, Start
 from d2ir_pl.degradations import Degradation, Mask, Phi
-from d2ir_pl.degradations.observation import observe
+from d2ir_pl.degradations.observation import observe, shot_noise
 from d2ir_pl.degradations.remarks import remarks
 from d2ir_pl.degradations.saved import SavedPhi
 from d2ir_pl.diagnosis.codecs import least_noise
@@ -210,7 +210,13 @@ class Observation:
     @classmethod
     @torch.no_grad()
     def made(
-        cls, sample: Sample, clean: Tensor, degradation: Degradation, noise: float, seed: int
+        cls,
+        sample: Sample,
+        clean: Tensor,
+        degradation: Degradation,
+        noise: float,
+        seed: int,
+        photons: float | None = None,
     ) -> Observation:
         """A clean image degraded, with noise, in 8 bits: as a camera would have stored it.
 
@@ -220,6 +226,8 @@ class Observation:
             degradation: family that phi is drawn from.
             noise: standard deviation of n in [0, 1].
             seed: seed of phi and n, beside the image's own name.
+            photons: photons that a white pixel collects, whose own noise comes before n; None for
+                as many as show none.
 
         Raises:
             ValueError: if the degradation lacks something of this image, such as a mask.
@@ -231,10 +239,12 @@ class Observation:
         phi = degradation.draw(generators, x)
 
         def draw(like: Tensor) -> Tensor:
-            n = normal_like(like, generators)
+            n = 2 * noise * normal_like(like, generators)
+            if photons is not None:
+                n = n + shot_noise(like, photons, generators)
             if sample.photo.grey:
                 n = n.narrow(-3, 0, 1).expand_as(n)
-            return 2 * noise * n
+            return n
 
         y = observe(degradation, degradation.frame.embed(x), phi, draw)
         stored = ((y.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1

@@ -65,7 +65,7 @@ class Light(Degradation):
         gain: the known f, positive; it is then not estimated.
         per_channel: a gain of its own for each channel, for coloured light.
         map_size: k, side of the grid of M in cells; 0 leaves M out.
-        gamma: estimate an exponent g too.
+        gamma: estimate an exponent g too; or a number, the known g of a camera's response.
         scales: what the gain scales: `encoded` values, as files store them; linear `light`, as a
             short exposure does; or what the photo shows, `auto`.
         draw_gain: range from which gains are drawn to degrade clean images.
@@ -83,7 +83,7 @@ class Light(Degradation):
         gain: float | None = None,
         per_channel: bool = False,
         map_size: int = 8,
-        gamma: bool = False,
+        gamma: bool | float = False,
         scales: Scales = "encoded",
         draw_gain: tuple[float, float] = (0.15, 0.35),
     ) -> None:
@@ -97,10 +97,12 @@ class Light(Degradation):
         self.gain = gain
         self.per_channel = per_channel
         self.map_size = map_size
+        if not isinstance(gamma, bool):
+            require("gamma", gamma, above=0, remedy="such as 2.2 or 0.4545")
         self.gamma = gamma
         self.scales = scales
         self.draw_gain = draw_gain
-        self.estimated = gain is None or map_size > 0 or gamma
+        self.estimated = gain is None or map_size > 0 or gamma is True
 
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:  # noqa: ARG002
         """The gain that the percentiles show, an empty map and an exponent of 1.
@@ -151,7 +153,7 @@ class Light(Degradation):
         phi = self._phi((low + (high - low) * u).log().to(like), linear)
         if self.map_size:
             phi["map"] = n[:, 1:].view(-1, self.map_size, self.map_size).to(like)
-        if self.gamma:
+        if self.gamma is True:
             phi["log_gamma"] = LOG_GAMMA_SCATTER * n[:, 0].to(like)
         return phi
 
@@ -202,6 +204,7 @@ class Light(Degradation):
 
     def free(self, phi: Phi) -> list[str]:
         known = {"linear"} if self.gain is None else {"linear", "log_gain"}
+        known |= set() if self.gamma is True else {"log_gamma"}
         return [name for name in phi if name not in known]
 
     def anchor(self, phi: Phi, start: Phi) -> Tensor:
@@ -250,7 +253,8 @@ class Light(Degradation):
         if self.map_size:
             phi["map"] = log_gain.new_zeros(len(log_gain), self.map_size, self.map_size)
         if self.gamma:
-            phi["log_gamma"] = log_gain.new_zeros(len(log_gain))
+            exponent = 0.0 if self.gamma is True else math.log(self.gamma)
+            phi["log_gamma"] = log_gain.new_full((len(log_gain),), exponent)
         if linear is not None:
             phi["linear"] = linear
         return phi

@@ -42,6 +42,7 @@ class Batch:
             degraded before they are restored; None where they are degraded photos.
         apart: batches of samples that turned out to have other sizes than their headers said.
         readings: what was read off the samples ahead, see `Ahead`; empty for nothing.
+        degrade_photons: photons of a white pixel, whose noise clean images get as well.
     """
 
     samples: list[Sample]
@@ -50,6 +51,7 @@ class Batch:
     degrade_noise: float | None = None
     apart: tuple[Batch, ...] = ()
     readings: bytes = b""
+    degrade_photons: float | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -73,6 +75,13 @@ class Batch:
         first, *apart = batches or [cls([], [], torch.empty(0, 3, 1, 1), degrade_noise)]
         failures = [failure for failure in read if isinstance(failure, Failure)]
         return replace(first, failures=failures, apart=tuple(apart))
+
+    def seen_by(self, photons: float | None) -> Batch:
+        """The same with other `degrade_photons`, in all of its parts."""
+        if photons is None:
+            return self
+        apart = tuple(replace(part, degrade_photons=photons) for part in self.apart)
+        return replace(self, degrade_photons=photons, apart=apart)
 
     @property
     def parts(self) -> list[Batch]:
@@ -102,6 +111,8 @@ class RestorationDataModule(pl.LightningDataModule):
             first, and kept as references.
         degrade_noise: standard deviation in [0, 1) of the noise that `degrade` adds, before the
             photo is compressed.
+        degrade_photons: number of photons that a white pixel collects, where `degrade` adds their
+            noise too, which is strongest where the photo is bright; none of it if null.
         batch_size: number of images of equal size that are restored together.
         limit: number of images, the first ones, that are restored; all if null.
         num_workers: number of processes that read and measure images ahead, see `Ahead`. `auto` is
@@ -124,6 +135,7 @@ class RestorationDataModule(pl.LightningDataModule):
         scenes: bool = False,
         degrade: bool = False,
         degrade_noise: float = 0.02,
+        degrade_photons: float | None = None,
         batch_size: int = 1,
         limit: int | None = None,
         num_workers: int | Literal["auto"] = "auto",
@@ -144,6 +156,8 @@ class RestorationDataModule(pl.LightningDataModule):
         if degrade and scenes:
             raise InputError("degrade true makes exposures itself: leave out scenes")
         require("degrade_noise", degrade_noise, 0, below=1)
+        if degrade_photons is not None:
+            require("degrade_photons", degrade_photons, above=0, remedy="such as 500")
         self.output = Output(format, quality, strip_metadata)
         inputs = inputs if isinstance(inputs, list) else str(inputs)
         references = None if references is None else str(references)
@@ -151,6 +165,7 @@ class RestorationDataModule(pl.LightningDataModule):
         self.scenes = scenes
         self.degrade = degrade
         self.degrade_noise = degrade_noise
+        self.degrade_photons = degrade_photons
         self.batch_size = batch_size
         self.num_workers = num_workers
         # Where there are fewer batches than processes, some have nothing to do.
@@ -170,7 +185,7 @@ class RestorationDataModule(pl.LightningDataModule):
         batches = group_by_size(self.pending, self.batch_size)
         noise = self.degrade_noise if self.degrade else None
         own = batches[rank::world]
-        dataset = _BatchDataset(own, noise, self.decoded, self.ahead)
+        dataset = _BatchDataset(own, noise, self.decoded, self.ahead, self.degrade_photons)
         # Lightning would share out what is shared out already, were it not for such a sampler.
         whole: DistributedSampler[Batch] = DistributedSampler(
             dataset, num_replicas=1, rank=0, shuffle=False
@@ -202,18 +217,20 @@ class _BatchDataset(Dataset[Batch]):
         degrade_noise: float | None,
         decoded: dict[Path, Photo],
         ahead: Ahead | None,
+        degrade_photons: float | None = None,
     ) -> None:
         self.batches = batches
         self.degrade_noise = degrade_noise
         self.decoded = decoded
         self.ahead = ahead
+        self.degrade_photons = degrade_photons
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __getitem__(self, index: int) -> Batch:
         read = [read_sample(item, self.decoded) for item in self.batches[index]]
-        batch = Batch.of(read, self.degrade_noise)
+        batch = Batch.of(read, self.degrade_noise).seen_by(self.degrade_photons)
         if self.ahead is None or self.degrade_noise is not None or get_worker_info() is None:
             return batch
         samples = [sample for part in batch.parts for sample in part.samples]

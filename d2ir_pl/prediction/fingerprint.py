@@ -49,6 +49,8 @@ def settings_fingerprint(config: dict[str, Any]) -> str:
         "prior": [file_digest(path) for path in prior_files(prior)],
         "version": d2ir_pl.__version__,
     }
+    if data["degrade"] and data.get("degrade_photons") is not None:
+        settings["photons"] = data["degrade_photons"]
     written = {name: data.get(name, usual) for name, usual in _AS_WRITTEN.items()}
     if written != _AS_WRITTEN:
         settings["written"] = written

@@ -276,8 +276,9 @@ class RestorationModule(SavesItsSettings):
                 if batch.degrade_noise is None:
                     observation = Observation.given(sample, y, plan.degradation)
                 else:
+                    noise, photons = batch.degrade_noise, batch.degrade_photons
                     observation = Observation.made(
-                        sample, y, plan.degradation, batch.degrade_noise, self.seed
+                        sample, y, plan.degradation, noise, self.seed, photons
                     )
                 observations[b] = replace(observation.started(plan.start), why=own.reasons)
             except ValueError as error:  # such as a mask that is missing
