@@ -60,6 +60,7 @@ class Restored(Generic[ImageKind]):
         path: str | os.PathLike[str],
         quality: int | None = None,
         strip_metadata: bool = False,
+        mark_generated: bool = True,
     ) -> None:
         """Write the restored image as `predict` does, byte for byte.
 
@@ -73,6 +74,8 @@ class Restored(Generic[ImageKind]):
             quality: of JPEG and WebP files, 1 to 100; that of the JPEG file that went in, or a high
                 one, if None.
             strip_metadata: whether what tells of a place or a person is left out.
+            mark_generated: whether the file says, in the words of IPTC, that it was edited with a
+                generative model; where a second opinion has kept the photo itself, it never does.
 
         Raises:
             OutputError: if the name ends otherwise, or the file cannot be written.
@@ -86,7 +89,8 @@ class Restored(Generic[ImageKind]):
                 "another kind of file with image.save"
             )
         try:
-            write_photo(path, self.photo, Output(kind, quality, strip_metadata))
+            mark = mark_generated and self.opinion != "the photo"
+            write_photo(path, self.photo, Output(kind, quality, strip_metadata, mark))
         except OSError as error:
             raise OutputError(
                 f"{path} cannot be written ({error.strerror or error}): choose a folder that "

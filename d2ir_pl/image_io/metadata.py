@@ -111,6 +111,11 @@ class Metadata:
         )
 
     @property
+    def generated(self) -> Metadata:
+        """The same, and that the photo was edited with a generative model."""
+        return replace(self, xmp=xmp_packets.generated(self.xmp))
+
+    @property
     def impersonal(self) -> Metadata:
         """The same without place and person; camera, exposure, time and colours stay."""
         exif = None if self.exif is None else exif_data.impersonal(self.exif)

@@ -54,6 +54,8 @@ class Output:
             and 90 for WebP; a WebP file without loss is written without.
         strip_metadata: whether what tells of a place or a person is left out; camera, exposure,
             time and colours stay.
+        mark_generated: whether the file says, as IPTC has it, that it was edited with a generative
+            model.
 
     Raises:
         ValueError: if the format is unknown, or the quality is out of its range.
@@ -62,6 +64,7 @@ class Output:
     format: Format = "png"
     quality: int | None = None
     strip_metadata: bool = False
+    mark_generated: bool = True
 
     def __post_init__(self) -> None:
         if self.format not in get_args(Format):
@@ -104,6 +107,7 @@ def write_photo(path: str | os.PathLike[str], photo: Photo, output: Output | Non
     output = output or Output()
     metadata = photo.metadata.sized(*photo.pixels.shape[-2:])
     metadata = metadata.impersonal if output.strip_metadata else metadata
+    metadata = metadata.generated if output.mark_generated else metadata
     encode: Callable[[Photo, Metadata, Output], bytes] = _ENCODERS[output.kind(photo)]
     replace_file(Path(path), encode(photo, metadata, output))
 

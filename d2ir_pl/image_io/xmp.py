@@ -22,6 +22,21 @@ _SIZES = (
     (rb"(?:tiff:ImageWidth|exif:PixelXDimension)", 1),
     (rb"(?:tiff:ImageLength|exif:PixelYDimension)", 0),
 )
+GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
+"""IPTC's name for what was edited with a generative model."""
+_IPTC_EXTENSION = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+_SOURCE = re.compile(
+    rb"""\s*<(\w+):DigitalSourceType\b[^<>]*(?:/>|>.*?</\1:DigitalSourceType\s*>)"""
+    rb"""|\s\w+:DigitalSourceType\s*=\s*(?:"[^"]*"|'[^']*')""",
+    re.DOTALL,
+)
+_END = re.compile(rb"</(\w+):RDF\s*>")
+_EMPTY = (
+    b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?>'
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"></rdf:RDF>'
+    b'</x:xmpmeta><?xpacket end="w"?>'
+)
 LONGEST = 2**20
 """Bytes of a packet above which it is left out: those that people write have some thousands."""
 
@@ -56,6 +71,28 @@ def sized(packet: bytes, height: int, width: int) -> bytes:
         pattern = rb"""(?P<head>\b""" + names + rb"""(?:\s*=\s*["']|\s*>\s*))\d+"""
         packet = re.sub(pattern, rb"\g<head>" + value, packet)
     return packet
+
+
+def generated(packet: bytes | None) -> bytes:
+    """The packet of a photo that a generative model has edited, which it then says.
+
+    Whatever it said of its source before is replaced. A packet without an end stays as it is.
+
+    Args:
+        packet: packet as `upright` returns it; None for a new one.
+
+    Source: IPTC Photo Metadata Standard 2023.2, Digital Source Type.
+    """
+    packet = _SOURCE.sub(b"", packet or _EMPTY)
+    if (end := _END.search(packet)) is None:
+        return packet
+    rdf = end[1].decode()
+    told = (
+        f'<{rdf}:Description {rdf}:about="" xmlns:Iptc4xmpExt="{_IPTC_EXTENSION}">'
+        f"<Iptc4xmpExt:DigitalSourceType>{GENERATED}</Iptc4xmpExt:DigitalSourceType>"
+        f"</{rdf}:Description>"
+    )
+    return packet[: end.start()] + told.encode() + packet[end.start() :]
 
 
 def _without_elements(packet: bytes) -> bytes:

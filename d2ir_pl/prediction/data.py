@@ -122,6 +122,8 @@ class RestorationDataModule(pl.LightningDataModule):
         quality: of JPEG and WebP files, 1 to 100; that of the photo's own JPEG file, or a high one,
             if null.
         strip_metadata: whether what tells of a place or a person is left out of what is written.
+        mark_generated: whether the files of restored photos say, in the words of IPTC, that they
+            were edited with a generative model.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -142,6 +144,7 @@ class RestorationDataModule(pl.LightningDataModule):
         format: Format = "png",  # noqa: A002
         quality: int | None = None,
         strip_metadata: bool = False,
+        mark_generated: bool = True,
     ) -> None:
         super().__init__()
         if inputs is None:
@@ -158,7 +161,7 @@ class RestorationDataModule(pl.LightningDataModule):
         require("degrade_noise", degrade_noise, 0, below=1)
         if degrade_photons is not None:
             require("degrade_photons", degrade_photons, above=0, remedy="such as 500")
-        self.output = Output(format, quality, strip_metadata)
+        self.output = Output(format, quality, strip_metadata, mark_generated)
         inputs = inputs if isinstance(inputs, list) else str(inputs)
         references = None if references is None else str(references)
         self.save_hyperparameters()

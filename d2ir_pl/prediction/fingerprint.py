@@ -13,7 +13,7 @@ import d2ir_pl
 from d2ir_pl.inputs.digest import file_digest
 from d2ir_pl.priors.registry import prior_files
 
-_AS_WRITTEN = {"format": "png", "quality": None, "strip_metadata": False}
+_AS_WRITTEN = {"format": "png", "quality": None, "strip_metadata": False, "mark_generated": True}
 """Options that decide how restored photos are written, and how they are where nobody has a say."""
 
 _WHOLE = {"strength": 1.0, "keep_grain": 0.0, "region": None}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from contextlib import suppress
+from dataclasses import replace
 
 from d2ir_pl.errors import UnwritableError, UserError, in_words
 from d2ir_pl.image_io import Output
@@ -55,7 +56,10 @@ class ImageWriter(RestorationCallback):
                 self.folder.remove_previews(image.name)
             if not self.curves:
                 self.folder.remove_curves(image.name)
-            write_result(self.folder, image.record(self.fingerprint), _pictures(image), self.output)
+            output = self.output or Output()
+            if image.opinion == "the photo":  # no model has a part in that
+                output = replace(output, mark_generated=False)
+            write_result(self.folder, image.record(self.fingerprint), _pictures(image), output)
         except UnwritableError as error:
             return image.sample.failed(str(error))
         except UserError:
