@@ -152,7 +152,7 @@ def _line(
     gained: list[float] = []
     for i in range(options.limit):
         number = options.seed + k + i * len(SIZES)
-        ground, subject = (files[(number * 7919 + n) % len(files)] for n in (0, 3))
+        ground, subject = (files[(i * 7919 + k + n) % len(files)] for n in (0, 3))
         pieces = [cut(read_image(path).pixels, options.side) for path in (ground, subject)]
         size = [min(p.shape[d] for p in pieces) for d in (1, 2)]
         ground_y, subject_y = (p[:, : size[0], : size[1]] for p in pieces)

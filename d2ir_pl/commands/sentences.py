@@ -50,6 +50,8 @@ def sentence(message: str, prog: str, known: Iterable[str] = ()) -> str:
     if known_values := re.fullmatch(r"Expected a typing\.Literal\[(.*)\]\. Got value: (.*)", text):
         values = known_values[1].replace("'", "")
         return f"--{key} {known_values[2]} is unknown: use one of {values}"
+    if listed := re.fullmatch(r"Expected a <class 'str'>\. Got value: \[([^\]]*)\]", text):
+        return f"--{key} [{listed[1]}] is a list: write it as text, '{listed[1].replace(' ', '')}'"
     text = re.sub(r"(?:<class '(\w+)'>|typing\.(Literal))", r"\1\2", text)
     text = text.replace(" - Expected a ", " or ").replace("Expected a ", "expected ")
     text = text.replace(". Got value: ", ", not ")

@@ -10,8 +10,9 @@ from __future__ import annotations
 from d2ir_pl.diagnosis.large import GRID, TellingPart, strongest_part
 from d2ir_pl.estimators.edge_width import EdgeWidths, edge_widths
 
-SHARE = 3
-"""How many times the part fits into the photo's shorter side."""
+SHARES = 3, 5
+"""How many times the part fits into the photo's shorter side: a large subject has more edges, and a
+small one fills a small part alone."""
 SMALLEST = 64
 """Least side in pixels of the part: smaller ones have too few edges to tell anything."""
 UNEVEN = 0.45
@@ -29,12 +30,17 @@ def sharper_part(photo: TellingPart, edges: EdgeWidths, orientation: int) -> Tel
         edges: widths of its edges.
         orientation: as EXIF has it, how its file stores it.
     """
-    side = max(SMALLEST, GRID * round(min(photo.y.shape[-2:]) / (SHARE * GRID)))
-    if edges.typical <= WIDE or 2 * side > min(photo.y.shape[-2:]):
+    shorter = min(photo.y.shape[-2:])
+    if edges.typical <= WIDE:
         return None
-    part = strongest_part(photo.y, photo.observed, orientation, side)
-    own = edge_widths(part.y, part.observed)
-    return part if own.count and own.typical < UNEVEN * edges.typical else None
+    for side in dict.fromkeys(max(SMALLEST, GRID * round(shorter / (n * GRID))) for n in SHARES):
+        if 2 * side > shorter:
+            continue
+        part = strongest_part(photo.y, photo.observed, orientation, side)
+        own = edge_widths(part.y, part.observed)
+        if own.count and own.typical < UNEVEN * edges.typical:
+            return part
+    return None
 
 
 def place(middle: tuple[float, float]) -> str:

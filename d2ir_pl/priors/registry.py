@@ -17,7 +17,7 @@ from d2ir_pl.priors.flags import UNetFlags
 from d2ir_pl.priors.hub import hub_folder, is_hub_id
 from d2ir_pl.priors.network import NetworkPrior, Tile
 from d2ir_pl.priors.published import PUBLISHED, PublishedPrior
-from d2ir_pl.priors.state_dict import foreign_file
+from d2ir_pl.priors.state_dict import UnusableWeightsError, read_state_dict
 
 EMBEDDED = {
     "natural-small": "natural_small.safetensors",
@@ -91,8 +91,9 @@ def prior_file(prior: str) -> Path:
         if is_hub_id(prior) and not path.parent.is_dir():
             return hub_folder(prior)
         raise PriorError(
-            f"prior {prior!r} is neither a file nor one of the names {', '.join(names())}, nor the "
-            "id of a model in the hub of diffusers, such as google/ddpm-celebahq-256"
+            f"prior {prior!r} is neither a file nor one of the names {', '.join(EMBEDDED)} or "
+            "those of 'd2ir download --help', nor the id of a model in the hub of diffusers, such "
+            "as google/ddpm-celebahq-256"
         )
     if not (path.is_file() or path.is_dir()):
         raise PriorError(f"prior {prior!r} is no regular file: give a file or a folder")
@@ -140,11 +141,13 @@ def load_prior(
         return _calibrated(load_checkpoint(path, flags, tile, label), path)
     if path.suffix == ".safetensors":
         return _calibrated(load_safetensors(path, tile, label)[0], path)
-    if what := foreign_file(path):
-        raise PriorError(f"{path} {what}")
+    try:  # flags would not help what holds no weights
+        read_state_dict(path)
+    except UnusableWeightsError as reason:
+        raise PriorError(f"{path} {reason}: {reason.remedy}") from None
     raise PriorError(
-        f"{path} carries no architecture: give its guided-diffusion flags as prior_flags in the "
-        "YAML file, as configs/d2ir_paper.yaml shows"
+        f"{path} holds weights, but not the architecture that they are of: give its "
+        "guided-diffusion flags as prior_flags in the YAML file, as configs/d2ir_paper.yaml shows"
     )
 
 

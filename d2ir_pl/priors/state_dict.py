@@ -57,8 +57,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             # These tensors may be the file itself, which may be written to later: they are copied.
             return {name: tensor.to(torch.float32, copy=True) for name, tensor in found.items()}
         except (SafetensorError, OSError) as error:
-            phrase = foreign_file(path) or f"cannot be read ({first_line(error)})"
-            raise UnusableWeightsError(phrase) from None
+            _require_weights(path)
+            raise UnusableWeightsError(f"cannot be read ({first_line(error)})") from None
     content = read_pickle(path)
     if isinstance(content, Mapping):
         for key in _NESTED:
@@ -104,8 +104,7 @@ def read_pickle(path: Path) -> Any:
     """
     if not path.is_file():
         raise UnusableWeightsError("is no regular file", "give a file of weights")
-    if (phrase := foreign_file(path)) is not None:
-        raise UnusableWeightsError(phrase)
+    _require_weights(path)
     _require_stored(path)
     try:
         with warnings.catch_warnings():
@@ -133,6 +132,17 @@ def foreign_file(path: Path) -> str | None:
     if head.startswith(_POINTER):
         return "is a Git LFS pointer, which only names the file: get that with 'git lfs pull'"
     return None
+
+
+def _require_weights(path: Path) -> None:
+    """Check that a file is none of those that are often saved in place of weights.
+
+    Raises:
+        UnusableWeightsError: if it is one; with the remedy.
+    """
+    if (found := foreign_file(path)) is not None:
+        phrase, _, remedy = found.partition(": ")
+        raise UnusableWeightsError(phrase, remedy)
 
 
 def _require_stored(path: Path) -> None:

@@ -69,7 +69,11 @@ MISTAKES = [
     (["--config=missing.yaml"], ["config missing.yaml does not exist", "blind_deblur"]),
     (["--model.prior", "missing.pt"], ["'missing.pt' is neither a file nor", "natural-small"]),
     (["--model.prior", "imagenet-256"], ["imagenet-256", "download imagenet-256"]),
-    (["--model.prior", "photo.png"], ["photo.png carries no architecture", "prior_flags"]),
+    (["--model.prior", "photo.png"], ["photo.png is not a state dict of plain", "get an intact"]),
+    (
+        ["--model.prior_flags.channel_mult", "[1, 2,2]"],
+        ["--model.prior_flags.channel_mult [1, 2,", "is a list: write it as text, '1,2,2'"],
+    ),
     *(
         (["--trainer.precision", name], [f"--trainer.precision {name} is not", "auto, 32-true"])
         for name in ("16-true", "bf16-true", "64-true", "nonsense")
