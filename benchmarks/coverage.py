@@ -12,7 +12,8 @@ second one has the shares for intervals of other levels. Where the prior is not 
 task, the row is empty.
 
 `--calibrate` makes a calibration instead, from clean photographs outside every benchmark: each of
-them is degraded in every way, and restored. The file belongs beside the weights.
+them is degraded in every way, and restored. The file belongs beside the weights. The tables are
+then those of each photograph with what the others say.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import json
 import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ from d2ir_pl.priors.calibrations import digest
 from d2ir_pl.priors.precision import DTYPES, resolve
 from d2ir_pl.priors.registry import prior_file
 from d2ir_pl.restoration import Problem, with_intervals
-from d2ir_pl.restoration.intervals import local_contrast, situation, smoothed
+from d2ir_pl.restoration.intervals import factors, local_contrast, situation, smoothed
 from d2ir_pl.restoration.samples import mean_of
 
 TASKS = (
@@ -145,21 +146,54 @@ def curve(name: str, pixels: Sequence[Pixels]) -> str:
     return tables.row(name, *cells)
 
 
+def left_out(
+    by_task: dict[str, list[Pixels]], num_samples: int
+) -> Iterator[tuple[str, list[Pixels]]]:
+    """Each task's photographs, with the intervals that all the other photographs give them."""
+    for name, pixels in by_task.items():
+        told = []
+        for i, own in enumerate(pixels):
+            others = [p for ps in by_task.values() for j, p in enumerate(ps) if j != i]
+            half = {
+                level: factors(
+                    widths(others, num_samples, level), torch.from_numpy(own.contrast)
+                ).numpy()
+                * own.spread
+                for level in (LEVELS if others else ())
+            }
+            told.append(replace(own, half_width=half))
+        yield name, told
+
+
+def show(by_task: dict[str, list[Pixels]]) -> None:
+    """Print the tables."""
+    titles = ("task", "photographs", "held, %", "deviation of photographs, %", "mean width")
+    print(tables.head(*titles, *(f"{k + 1}" for k in range(BINS))))
+    for name, pixels in by_task.items():
+        print(row(name, pixels))
+    print("\n" + tables.head("task", *(f"{level:.0%}" for level in LEVELS)))
+    for name, pixels in by_task.items():
+        print(curve(name, pixels), flush=True)
+
+
 def calibration(
     folder: Path, names: Sequence[str], prior: Prior, weights: Path, options: argparse.Namespace
 ) -> Calibration:
     """Measure how far restorations are off, on the photographs of a folder."""
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS)
     chosen = {path.stem: path for path in files[: options.limit]}
-    found: dict[tuple[str, int], list[Pixels]] = defaultdict(list)
+    found: dict[tuple[str, int], dict[str, list[Pixels]]] = defaultdict(lambda: defaultdict(list))
     for name in names:
         task = of_photographs(name, chosen, options.size)
         for own, count, pixels in restored(task, prior, options.counts):
-            found[own, count] += pixels
-        print(name, flush=True)
+            found[own, count][name] += pixels
     situations: dict[str, list[Widths]] = defaultdict(list)
-    for (own, count), pixels in found.items():
-        situations[own] += [widths(pixels, count, level) for level in LEVELS]
+    for (own, count), by_task in found.items():
+        together = [p for pixels in by_task.values() for p in pixels]
+        situations[own] += [widths(together, count, level) for level in LEVELS]
+    most = max(options.counts)
+    by_name = {n: p for (_, c), tasks in found.items() if c == most for n, p in left_out(tasks, c)}
+    show(by_name)
     return Calibration(digest(weights), LEVEL, FLOOR, options.about, dict(situations))
 
 
@@ -186,23 +220,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         made = calibration(options.calibrate, names, prior, weights, options)
         options.output.write_text(json.dumps(asdict(made), indent=1) + "\n", encoding="utf-8")
         return
-    print(
-        tables.head(
-            *("task", "photographs", "held, %", "deviation of photographs, %", "mean width"),
-            *(f"{k + 1}" for k in range(BINS)),
-        )
-    )
-    curves = []
     known = names if options.data is None else [n for n in names if n in on_disk(options.data)]
+    found: dict[str, list[Pixels]] = defaultdict(list)
     for name in known:
         task = make(name, options.size) if options.data is None else read(name, options.data)
-        found: list[Pixels] = []
         for _, _, pixels in restored(task.part(slice(options.limit)), prior, [options.samples]):
-            found += pixels
-        print(row(name, found), flush=True)
-        curves.append(curve(name, found))
-    print("\n" + tables.head("task", *(f"{level:.0%}" for level in LEVELS)))
-    print("\n".join(curves))
+            found[name] += pixels
+    show(found)
 
 
 if __name__ == "__main__":

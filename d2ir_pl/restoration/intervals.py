@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from d2ir_pl.degradations import Compose, Degradation
+from d2ir_pl.degradations import Compose, Degradation, GaussianBlur
 from d2ir_pl.diffusion import Prior
 from d2ir_pl.diffusion.calibration import Widths
 from d2ir_pl.operators.linear import size_of
@@ -43,7 +43,7 @@ def situation(degradation: Degradation, method: RestorationMethod) -> str:
     It is such as `GaussianBlur by D2IR, 8 steps at temperature 0.3`.
     """
     parts = degradation.parts if isinstance(degradation, Compose) else [degradation]
-    what = " + ".join(own_class(part).__name__ for part in parts)
+    what = " + ".join(_name(part) for part in parts)
     if (factor := degradation.frame.factor) != 1:
         what += f" x{factor}"
     how = own_class(method).__name__
@@ -51,6 +51,11 @@ def situation(degradation: Degradation, method: RestorationMethod) -> str:
         walk = method.estimation
         how += f", {walk.steps} steps at temperature {walk.temperature:g}"
     return f"{what} by {how}"
+
+
+def _name(part: Degradation) -> str:
+    round_one = not isinstance(part, GaussianBlur) or part.isotropic
+    return own_class(part).__name__ + ("" if round_one else " of two widths")
 
 
 @torch.no_grad()

@@ -17,6 +17,10 @@ Losses = dict[Stage, list[list[float]]]
 """The misfit at every step of every image of the batch, by stage."""
 
 
+NO_INTERVALS = "it has no intervals: "
+"""How the sentence begins that says why nothing is known of how far a restoration can be off."""
+
+
 @dataclass(frozen=True)
 class KernelEvidence:
     """How sure a kernel is that was chosen among several guesses.
@@ -189,7 +193,7 @@ class Restoration:
     def remarks(self) -> list[str]:
         """Sentences on what is not known of it."""
         unknown = self.intervals is not None and self.intervals.reason
-        return [f"it has no intervals: {unknown}"] if unknown else []
+        return [f"{NO_INTERVALS}{unknown}"] if unknown else []
 
     def select(self, images: Sequence[int]) -> Restoration:
         """The restoration of some images of the batch."""

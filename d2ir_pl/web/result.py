@@ -13,6 +13,7 @@ from torch import Tensor
 
 from d2ir_pl.image_io import Photo, as_picture, enlarged, read_image, resized, srgb_picture
 from d2ir_pl.restoration import Step
+from d2ir_pl.restoration.result import NO_INTERVALS
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.record import Record
 from d2ir_pl.results.tint import tint
@@ -75,7 +76,8 @@ class Result:
         """A line about the size and the time, and all warnings."""
         record = self.record
         text = f"Restored {record.width}x{record.height} pixels in {record.seconds:.0f} s."
-        found = (f"{warning[:1].upper()}{warning[1:]}." for warning in warnings(record))
+        told = [w for w in warnings(record) if not w.startswith(NO_INTERVALS)]  # nobody asked
+        found = (f"{warning[:1].upper()}{warning[1:]}." for warning in told)
         return " ".join([text, *found])
 
     def before_and_after(self) -> Comparison:

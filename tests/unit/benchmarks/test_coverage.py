@@ -1,5 +1,7 @@
 """Calibrated intervals hold as many pixels as they promise, in every tenth of the contrasts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -34,6 +36,19 @@ def test_what_is_measured_on_some_photographs_holds_for_others(level: float) -> 
     tenths = tenth_of(contrast)
     for k in range(10):
         assert held[tenths == k].mean() == pytest.approx(level, abs=0.02)
+
+
+def test_photographs_have_the_intervals_that_the_others_give_them() -> None:
+    photographs = [photograph(seed) for seed in range(3)]
+    wild = photographs[0].error * 100
+    changed = [replace(photographs[0], error=wild), *photographs[1:]]
+    before, after = (
+        dict(coverage.left_out({"jpeg": p, "denoising": p}, 8)) for p in (photographs, changed)
+    )
+    for level in coverage.LEVELS:
+        first, second = (found["jpeg"] for found in (before, after))
+        np.testing.assert_array_equal(first[0].half_width[level], second[0].half_width[level])
+        assert (second[1].half_width[level] > first[1].half_width[level]).mean() > 0.9
 
 
 def test_flat_images_have_one_factor() -> None:

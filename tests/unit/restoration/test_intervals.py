@@ -118,5 +118,7 @@ def test_a_situation_names_what_decides_about_errors() -> None:
     assert situation(aged, walk) == (
         "GaussianBlur + Downsampling + Jpeg x2 by D2IR, 8 steps at temperature 0.3"
     )
+    two = situation(GaussianBlur(isotropic=False), walk)
+    assert two == "GaussianBlur of two widths by D2IR, 8 steps at temperature 0.3"
     assert situation(Identity(), BlindDenoising()) == "Identity by BlindDenoising"
     assert situation(Identity(), walk) != situation(Identity(), METHOD)
