@@ -8,9 +8,11 @@ the middles of the original, the degraded photo (or all exposures) and the resto
 """
 
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -47,9 +49,26 @@ class Entry:
     changed: Settings = field(default_factory=dict)
 
 
+def turning_kernels() -> str:
+    """A file of 3x3 kernels, straight lines that turn across the photo as its camera did."""
+    i = torch.arange(21) - 10.0
+    place = torch.arange(3) - 1.0
+    y, x = (grid.flatten() for grid in torch.meshgrid(-place, place, indexing="ij"))
+    angle = torch.atan2(x, -y).view(3, 3, 1, 1)  # along the circle about the middle
+    length = 1 + 6 * (x**2 + y**2).sqrt().view(3, 3, 1, 1)
+    along = i * angle.cos() + i[:, None] * angle.sin()
+    aside = i[:, None] * angle.cos() - i * angle.sin()
+    past = (along.abs() - length / 2).clamp_min(0)
+    kernels = torch.exp(-(past**2 + aside**2))
+    file = Path(tempfile.mkdtemp()) / "kernels.npy"
+    np.save(file, (kernels / kernels.sum((2, 3), keepdim=True)).numpy())
+    return str(file)
+
+
 GALLERY = {
     "GaussianBlur": Entry("astronaut", "blind_deblur_anisotropic"),
     "Blur": Entry("coffee", "blind_deblur_kernel", 0.005),
+    "VaryingBlur": Entry("chelsea", "deblur_varying", 0.01, {"kernels": turning_kernels()}),
     "MotionBlur": Entry("coffee", "deblur_motion"),
     "DefocusBlur": Entry("chelsea", "deblur_defocus"),
     "Downsampling": Entry("chelsea", "super_resolution_blind"),

@@ -21,6 +21,7 @@ from d2ir_pl.degradations import (
     Mask,
     MotionBlur,
     Phi,
+    VaryingBlur,
 )
 from d2ir_pl.degradations.base import is_linear
 from d2ir_pl.diffusion.randomness import image_generator
@@ -41,6 +42,7 @@ EXAMPLES: dict[str, Degradation] = {
     "Downsampling gaussian, known, centred": Downsampling(
         4, "gaussian", border="reflect", width=2.0, centred=True
     ),
+    "VaryingBlur": VaryingBlur().told(Phi(kernels=torch.rand(1, 2, 3, 5, 5) / 12)),
     "Mask zeros": Mask(missing=0.6),
     "Mask box": Mask([3, 5, 9, 11]),
     "Grayscale": Grayscale(),

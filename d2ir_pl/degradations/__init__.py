@@ -15,6 +15,7 @@ from d2ir_pl.degradations.light import Light
 from d2ir_pl.degradations.mask import Mask
 from d2ir_pl.degradations.parametric_blur import DefocusBlur, MotionBlur
 from d2ir_pl.degradations.phi import Phi
+from d2ir_pl.degradations.varying_blur import VaryingBlur
 from d2ir_pl.operators.convolution import ConvolutionOperator
 from d2ir_pl.operators.linear import LinearOperator
 
@@ -38,4 +39,5 @@ __all__ = [
     "Mask",
     "MotionBlur",
     "Phi",
+    "VaryingBlur",
 ]

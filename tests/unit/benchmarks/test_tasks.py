@@ -49,6 +49,9 @@ def test_a_clean_photo_is_degraded_and_restored(config: str, tmp_path: Path) -> 
     kernel = tmp_path / "kernel.npy"
     np.save(kernel, np.full((5, 5), 1 / 25))
     options = FAST.get(config, FEW)
+    if config == "deblur_varying":
+        np.save(kernel, np.full((2, 2, 5, 5), 1 / 25))
+        options = [*options, "--model.degradation.kernels", str(kernel)]
     if config == "deblur":
         options = [*options, "--model.degradation.kernel", str(kernel)]
     where = ["--data.inputs", str(tmp_path / "clean.png"), "--output", str(tmp_path / "out")]
