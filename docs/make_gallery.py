@@ -56,8 +56,8 @@ def turning_kernels() -> str:
     y, x = (grid.flatten() for grid in torch.meshgrid(-place, place, indexing="ij"))
     angle = torch.atan2(x, -y).view(3, 3, 1, 1)  # along the circle about the middle
     length = 1 + 6 * (x**2 + y**2).sqrt().view(3, 3, 1, 1)
-    along = i * angle.cos() + i[:, None] * angle.sin()
-    aside = i[:, None] * angle.cos() - i * angle.sin()
+    along = i * angle.cos() - i[:, None] * angle.sin()  # rows go down
+    aside = i[:, None] * angle.cos() + i * angle.sin()
     past = (along.abs() - length / 2).clamp_min(0)
     kernels = torch.exp(-(past**2 + aside**2))
     file = Path(tempfile.mkdtemp()) / "kernels.npy"

@@ -12,9 +12,11 @@ from rich.console import Console
 
 from d2ir_pl.commands.parser import COMMON_TRAINER_OPTIONS, CommandCLI
 from d2ir_pl.commands.processes import together
+from d2ir_pl.commands.sweep import asked, sweep
 from d2ir_pl.compat import option_names
 from d2ir_pl.console import quiet
 from d2ir_pl.degradations import GaussianBlur
+from d2ir_pl.errors import UsageError
 from d2ir_pl.prediction.data import RestorationDataModule
 from d2ir_pl.prediction.module import RestorationModule
 from d2ir_pl.prediction.run import RunSettings, run
@@ -73,6 +75,19 @@ class RestorationCLI(CommandCLI):
             default=True,
             help="write --output/report.html, a page with all pictures, curves and numbers",
         )
+        parser.add_argument(
+            "--sweep",
+            type=str | None,
+            default=None,
+            help="YAML file with a list of runs, each with options of its own: all are done with "
+            "the same photos, into folders under --output, with a table at the end",
+        )
+        parser.add_argument(
+            "--sweep_index",
+            type=int | None,
+            default=None,
+            help="number of the one run of --sweep to do, from 0, as in an array of jobs",
+        )
         known = option_names(parser)  # a module of the user's own may lack some
         if "--model.seed" in known:
             parser.link_arguments("seed", "model.seed")
@@ -114,9 +129,13 @@ def parse_options(arguments: list[str]) -> RestorationCLI:
 
 def predict(arguments: list[str]) -> int:
     """Restore images; the exit status is 1 if any of them failed."""
+    if (request := asked(arguments)) is not None:
+        return sweep(request, predict)
     keep_freed_memory()
     with quiet():
         cli = parse_options(arguments)
+        if cli.config.sweep is not None or cli.config.sweep_index is not None:
+            raise UsageError("sweep is given in a config: give it on the command line")
         settings, console = cli.run_settings(), Console(stderr=True)
         with together(cli.trainer, "finished images are kept, and the same command does the rest"):
             return run(cli.model, cli.datamodule, cli.trainer, settings, console=console)
