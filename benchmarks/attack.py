@@ -2,14 +2,15 @@
 
     python -m benchmarks.attack
     python -m benchmarks.attack --count 1000 --kills 50 --seed 1
+    python -m benchmarks.attack --kinds "fit killed" weights
 
-Seeded: damaged pictures and kernels, records and settings of wrong types, weights that claim
-anything or hold code, names that lead elsewhere, links and pipes in place of results, forged
-requests to the page; and runs of `predict` and `fit` that are killed at random
-moments, or whose files may not grow, after which the same command has to finish the work to the
-same bytes. Prints how many of
-each kind were tried and survived, and what went wrong with the others; the exit status is 1 then.
-An attack that takes longer than `LIMIT` seconds is not survived.
+Seeded: damaged pictures of all formats and kernels, records and settings of wrong types, weights,
+checkpoints and folders of the diffusers library that claim anything or hold code, names that lead
+elsewhere, links and pipes in place of results, forged requests to the page; and runs of `predict`
+and `fit` that are killed at random moments, whose files may not grow, or that may not use a part of
+their folder, after which the same command has to finish the work to the same bytes. Prints how many
+of each kind were tried and survived, and what went wrong with the others; the exit status is 1
+then. An attack that takes longer than `LIMIT` seconds is not survived.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks import tables
-from benchmarks.disturbed_runs import Run, Training
+from benchmarks.disturbed_runs import KINDS, Run, Training
 from benchmarks.fuzz_images import mutated, read_in_processes
+from benchmarks.odd_weights import exports, pipelines, resumptions
 from d2ir_pl.errors import OutputError, PriorError, UserError
 from d2ir_pl.inputs.names import result_names
 from d2ir_pl.operators.kernels import read_kernel
@@ -292,6 +294,9 @@ READ: dict[str, Attack] = {
     "settings": settings,
     "weights": weights,
     "pickles": pickles,
+    "exports": exports,
+    "resumptions": resumptions,
+    "pipelines": pipelines,
     "names": names,
     "folders": folders,
     "requests": requests,
@@ -328,10 +333,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=500, help="attacks of each kind on reading")
     parser.add_argument("--kills", type=int, default=10, help="runs disturbed in each way")
     parser.add_argument("--seed", type=int, default=0)
+    known = ["pictures", *READ, *(f"{run.command} {way}" for run in _RUNS for way in KINDS)]
+    parser.add_argument("--kinds", nargs="+", choices=known, help="some kinds of attacks alone")
     options = parser.parse_args(arguments)
     print(tables.head("kind", "tried", "survived"), flush=True)
     lost = 0
-    for kind, tried, wrong in campaign(options.seed, options.count, options.kills):
+    asked = options.kinds or known
+    for kind, tried, wrong in campaign(options.seed, options.count, options.kills, asked):
         print(tables.row(kind, tried, tried - len(wrong)), flush=True)
         for what in wrong[:_SHOWN]:
             print(f"{kind}: {what}", file=sys.stderr)
@@ -339,29 +347,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if lost else 0
 
 
-def campaign(seed: int, count: int, kills: int) -> Iterator[tuple[str, int, list[str]]]:
+_RUNS: tuple[type[Run | Training], ...] = (Run, Training)
+
+
+def campaign(
+    seed: int, count: int, kills: int, kinds: Sequence[str]
+) -> Iterator[tuple[str, int, list[str]]]:
     """The kinds of attacks, how many of each were tried, and what went wrong in some of them.
 
     Args:
         seed: seed of all of them.
         count: number of attacks of each kind on what is read.
         kills: number of runs that are disturbed in each way.
+        kinds: kinds that are tried.
     """
-    tally = read_in_processes(seed, count)
-    yield "pictures", count, [f"number {n}, {kind}: {what}" for n, kind, what in tally.wrong]
-    for kind, attack in READ.items():
-        found = [attacked(attack, seed, number) for number in range(count)]
+    if "pictures" in kinds:
+        tally = read_in_processes(seed, count)
+        yield "pictures", count, [f"number {n}, {kind}: {what}" for n, kind, what in tally.wrong]
+    for kind in (kind for kind in READ if kind in kinds):
+        found = [attacked(READ[kind], seed, number) for number in range(count)]
         yield kind, count, [what for what in found if what]
-    if not kills:
-        return
-    disturbed: list[type[Run | Training]] = [Run, Training]
-    for i, made in enumerate(disturbed):
+    for i, made in enumerate(_RUNS if kills else ()):
+        ways = [way for way in KINDS if f"{made.command} {way}" in kinds]
+        if not ways:
+            continue
         with TemporaryDirectory() as folder:
             run = made(Path(folder))
-            for j, kind in enumerate(("killed", "terminated", "disk full")):
-                rng = np.random.default_rng([seed, 3 * i + j])
-                found = [run.disturbed(kind, rng, number) for number in range(kills)]
-                yield f"{run.command} {kind}", kills, [what for what in found if what]
+            for way in ways:
+                rng = np.random.default_rng([seed, len(KINDS) * i + KINDS.index(way)])
+                found = [run.disturbed(way, rng, number) for number in range(kills)]
+                yield f"{run.command} {way}", kills, [what for what in found if what]
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import signal
@@ -10,6 +11,7 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Set
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +22,30 @@ LIMIT = 60
 """Seconds of computing that a run may take, and a thirtieth of those on the clock."""
 
 
+KINDS = ("killed", "terminated", "disk full", "permissions")
+"""Ways in which runs are disturbed."""
+
+_PR_CAPBSET_DROP = 24
+_OVERRIDES = (1, 2)
+"""Rights of root by which permissions do not count: CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH."""
+
+_MODES = (0o000, 0o111, 0o200, 0o444, 0o555)
+"""Permissions of files and folders that lack something."""
+
+
 class Disturbed(ABC):
     """Runs of a command that can be disturbed.
 
     Attributes:
         command: the command.
+        folder: where everything lies.
         largest: exponent of ten of the most bytes that a file may have where the disk is full.
         full: exit statuses of a run whose files may not grow.
         seconds: time that an undisturbed run takes.
     """
 
     command: str
+    folder: Path
     largest: float
     full: frozenset[int]
     seconds: float
@@ -40,6 +55,10 @@ class Disturbed(ABC):
         """Begin a run, whose files may have so many bytes at most."""
 
     @abstractmethod
+    def go_on(self, output: str) -> subprocess.Popen[str]:
+        """Begin a run that does what another one has left."""
+
+    @abstractmethod
     def disturbed(self, kind: str, rng: np.random.Generator, number: int) -> str:
         """What went wrong in a run that was disturbed and then finished; empty if nothing."""
 
@@ -47,10 +66,12 @@ class Disturbed(ABC):
         """What was wrong with the end of a run that was disturbed; empty if nothing.
 
         Args:
-            kind: `killed`, `terminated` or `disk full`.
-            rng: decides when it is killed, or how large its files may be.
+            kind: one of `KINDS`.
+            rng: decides when it is killed, how large its files may be, or what it may not use.
             output: its folder.
         """
+        if kind == "permissions":
+            return self._forbidden(rng, output)
         if kind == "disk full":
             process = self.start(output, int(10 ** rng.uniform(1, self.largest)))
             return _ended(process, self.full)
@@ -59,6 +80,27 @@ class Disturbed(ABC):
         time.sleep(rng.uniform(0, self.seconds))
         process.send_signal(status)
         return _ended(process, {0, -status, 128 + status})
+
+    def _forbidden(self, rng: np.random.Generator, output: str) -> str:
+        """What was wrong with a run that may not use a part of the folder of an unfinished one."""
+        first = self.start(output)
+        time.sleep(rng.uniform(0.5, 1.0) * self.seconds)
+        first.terminate()
+        _said(first)
+        root = self.folder / output
+        places = [root, *sorted(root.rglob("*"))] if root.exists() else []
+        if not places:
+            return ""
+        place = places[int(rng.integers(len(places)))]
+        mode, before = int(rng.choice(_MODES)), place.stat().st_mode
+        place.chmod(mode)
+        try:
+            wrong = _ended(self.go_on(output), {0, 1, 2})
+        finally:
+            if place.exists():
+                place.chmod(before)
+        where = place.relative_to(self.folder)
+        return f"{where} with {mode:03o}: {wrong}" if wrong else ""
 
 
 class Training(Disturbed):
@@ -110,6 +152,10 @@ class Training(Disturbed):
             preexec_fn=lambda: _limited(most_bytes),
         )
 
+    def go_on(self, output: str) -> subprocess.Popen[str]:
+        whole = os.path.exists(self.folder / output / "last.ckpt")
+        return self.start(output, None, *(["--ckpt_path", "last"] if whole else []))
+
     def weights(self, output: str) -> dict[str, torch.Tensor]:
         """The state at the last step, which has to be a whole file."""
         kept = torch.load(self.folder / output / "last.ckpt", weights_only=True)
@@ -122,8 +168,7 @@ class Training(Disturbed):
         output = f"{kind} {number}"
         if wrong := self.disturb(kind, rng, output):
             return f"number {number}: {wrong}"
-        whole = (self.folder / output / "last.ckpt").exists()
-        again = self.start(output, None, *(["--ckpt_path", "last"] if whole else []))
+        again = self.go_on(output)
         said = _said(again)
         if again.returncode:
             return f"number {number}: it is not continued: {said[-200:]}"
@@ -152,7 +197,10 @@ def _said(process: subprocess.Popen[str]) -> str:
 
 
 def _limited(most_bytes: int | None) -> None:
-    """Limit what this process may compute, and how many bytes its files may have."""
+    """Limit what this process may compute and use, and how many bytes its files may have."""
+    with suppress(Exception):  # permissions hold for root, too
+        for right in _OVERRIDES:
+            ctypes.CDLL(None).prctl(_PR_CAPBSET_DROP, right, 0, 0, 0)
     resource.setrlimit(resource.RLIMIT_CPU, (LIMIT, LIMIT))
     if most_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
@@ -194,6 +242,9 @@ class Run(Disturbed):
             preexec_fn=lambda: _limited(most_bytes),
         )
 
+    def go_on(self, output: str) -> subprocess.Popen[str]:
+        return self.start(output)
+
     def restored(self, output: str) -> dict[str, bytes]:
         """The restored pictures of a run by their names."""
         return {p.name: p.read_bytes() for p in (self.folder / output / "restored").glob("*.png")}
@@ -203,7 +254,7 @@ class Run(Disturbed):
         output = f"{kind} {number}"
         if wrong := self.disturb(kind, rng, output):
             return f"number {number}: {wrong}"
-        again = self.start(output)
+        again = self.go_on(output)
         said = _said(again)
         if again.returncode or self.restored(output) != self.sound:
             return f"number {number}: it is not continued: {said[-200:]}"

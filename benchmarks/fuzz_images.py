@@ -3,7 +3,7 @@
     python -m benchmarks.fuzz_images
     python -m benchmarks.fuzz_images --count 100000 --seed 1
 
-Small PNG, JPEG and TIFF files of many kinds are changed in a few bytes, cut or repeated in part.
+Small files of all formats that are read are changed in a few bytes, cut or repeated in part.
 Prints how many were read and refused, and how much memory the reading process gained after its
 first tenth. A file that crashes the process, raises anything but ImageError or takes longer than
 `LIMIT` seconds is kept under --output, and the exit status is 1.
@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks import tables
+from benchmarks.kept import dng
 from d2ir_pl.image_io import ImageError, image_size, read_image
 
 LIMIT = 20
@@ -80,7 +81,36 @@ def originals() -> dict[str, bytes]:
         "TIFF float": tiff(deep / np.float32(65535), photometric="rgb"),
         "TIFF jpeg": tiff(rgb, photometric="rgb", compression="jpeg"),
         "TIFF grey big": tiff(rgb[..., 0].copy(), bigtiff=True, byteorder=">"),
+        "WebP": pillow(photo, "WEBP", quality=80),
+        "WebP exact": pillow(photo.convert("RGBA"), "WEBP", lossless=True),
+        "WebP animated": pillow(photo, "WEBP", save_all=True, append_images=[photo.rotate(9)]),
+        "AVIF": pillow(photo, "AVIF", quality=80),
+        "GIF": pillow(photo.quantize(16), "GIF"),
+        "BMP": pillow(photo, "BMP"),
+        "PNM": pillow(photo, "PPM"),
+        "PNM 16 bit": b"P6 48 36 65535\n" + deep.astype(">u2").tobytes(),
+        "PNM text": b"P3 48 36 999\n" + b" ".join(b"%d" % v for v in rgb.flatten()),
+        "PNM floats": b"PF 48 36 -1.0\n" + (deep / np.float32(65535)).tobytes(),
+        "PNM arbitrary": b"P7\nWIDTH 48\nHEIGHT 36\nDEPTH 3\nMAXVAL 255\nENDHDR\n" + rgb.tobytes(),
+        "JXL": bytes(imagecodecs.jpegxl_encode(rgb, level=90)),
+        "JXL exact": bytes(imagecodecs.jpegxl_encode(deep, lossless=True)),
+        **_of_the_extra(photo, rgb),
     }
+
+
+def _of_the_extra(photo: Image.Image, rgb: NDArray[Any]) -> dict[str, bytes]:
+    """Files that the extra `photos` reads, where it is installed."""
+    try:
+        import pillow_heif
+        import rawpy  # noqa: F401
+    except ImportError:
+        return {}
+    stream = BytesIO()
+    pillow_heif.from_pillow(photo).save(stream, quality=80)
+    with TemporaryDirectory() as folder:
+        raw = Path(folder) / "raw.dng"
+        dng(raw, rgb / 255.0)
+        return {"HEIC": stream.getvalue(), "RAW": raw.read_bytes()}
 
 
 def mutated(content: bytes, rng: np.random.Generator) -> bytes:
@@ -155,10 +185,11 @@ def read_all(seed: int, start: int, count: int, results: Connection) -> None:
     signal.signal(signal.SIGALRM, late)
     warnings.simplefilter("ignore")
     with TemporaryDirectory() as folder:
-        path = Path(folder) / "file"
         for i, (kind, content) in enumerate(files(seed, count)):
             if i < start:
                 continue
+            # The name tells a raw file from a TIFF file.
+            path = Path(folder) / ("file.dng" if kind == "RAW" else "file")
             path.write_bytes(content)
             results.send((i, kind, _outcome(path), memory()))
     results.close()
@@ -243,7 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     tally = read_in_processes(options.seed, options.count)
     print(tables.head("format", "files", "read", "refused", "anything else"))
-    for kind in ("PNG", "JPEG", "TIFF"):
+    for kind in sorted({kind for kind, _ in tally.outcomes}):
         counts = [tally.outcomes[kind, outcome] for outcome in ("read", "refused", "wrong")]
         print(tables.row(kind, sum(counts), *counts))
     if len(sizes := tally.sizes) > 10:

@@ -13,7 +13,7 @@ import d2ir_pl
 from d2ir_pl.commands.pages import PAGES, asked_help, configs_page, page
 from d2ir_pl.commands.program import program
 from d2ir_pl.console import ending_at_once, plain
-from d2ir_pl.errors import TerminatedError, UserError, of_the_system
+from d2ir_pl.errors import TerminatedError, UserError, of_a_name, of_the_system
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return COMMANDS[name](["--help"] if asked else rest)
     except UserError as error:
         return _fail(str(error))
-    except (OSError, MemoryError) as error:
-        sentence = of_the_system(error)
+    except (OSError, MemoryError, ValueError) as error:
+        sentence = of_a_name(error) or of_the_system(error)
         if sentence is None:
             raise
         return _fail(sentence)

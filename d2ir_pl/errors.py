@@ -80,6 +80,20 @@ _OF_THE_SYSTEM = frozenset(
 """Errors that come of the state of a computer, and not of what a program asks of it."""
 
 
+_OF_A_NAME = frozenset({errno.ENAMETOOLONG, errno.ELOOP})
+_NUL = ("embedded null byte", "embedded null character")
+
+
+def of_a_name(error: BaseException) -> str | None:
+    """The sentence about an error that comes of what a file was called; None for another one."""
+    if str(error) in _NUL:
+        return "no file can have a name with a NUL character in it: give another name"
+    if isinstance(error, OSError) and error.errno in _OF_A_NAME:
+        name = f"{str(error.filename)[:60]}..." if error.filename is not None else "a name"
+        return f"{name} cannot be a file's name ({error.strerror}): give another one"
+    return None
+
+
 def of_the_system(error: BaseException) -> str | None:
     """The sentence about an error that comes of the state of the computer; None for another one.
 

@@ -29,7 +29,7 @@ from d2ir_pl.commands.own import (
 from d2ir_pl.commands.program import program
 from d2ir_pl.commands.sentences import sentence, with_option, with_trainer_option
 from d2ir_pl.compat import option_names, own_defaults
-from d2ir_pl.errors import UsageError, UserError
+from d2ir_pl.errors import UsageError, UserError, of_a_name
 from d2ir_pl.priors.precision import device_type, trainer_precision
 
 COMMON_TRAINER_OPTIONS = frozenset(
@@ -68,6 +68,13 @@ class _Parser(LightningArgumentParser):
     def dump(self, *args: Any, **kwargs: Any) -> str:
         text: str = super().dump(*args, **kwargs)
         return text if self.own_module is None else with_module(text, self.own_module)
+
+
+def _first(error: BaseException) -> BaseException:
+    """The error that others have come of."""
+    while (before := error.__cause__ or error.__context__) is not None:
+        error = before
+    return error
 
 
 class CommandCLI(LightningCLI):
@@ -209,7 +216,7 @@ class CommandCLI(LightningCLI):
             raise
         except (ArgumentError, ValueError, TypeError) as error:
             known = option_names(parser)
-            reason = sentence(str(error), parser.prog, known)
+            reason = of_a_name(_first(error)) or sentence(str(error), parser.prog, known)
             raise UsageError(early_option(args, reason) or reason) from None
 
     def instantiate_classes(self) -> None:
@@ -224,7 +231,8 @@ class CommandCLI(LightningCLI):
             reason = " ".join(str(error).split())
             raise UsageError(f"a class that is named cannot be used: {reason}") from None
         except (ArgumentError, ValueError, TypeError) as error:
-            reason = with_option(sentence(str(error), self.parser.prog), options)
+            name = of_a_name(_first(error))
+            reason = with_option(name or sentence(str(error), self.parser.prog), options)
             if self.makes_trainer:
                 reason = with_trainer_option(reason, options["trainer"])
             raise UsageError(reason) from None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import traceback
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
@@ -112,7 +114,7 @@ def run(
         except UserError:
             raise
         except Exception as error:  # what is not checked of a checkpoint may be anything
-            if start is None or begun.yes:
+            if start is None or (begun.yes and not (begun.first and _of_state(error))):
                 raise
             raise _unusable(start, in_words(error)) from error
     if trainer.is_global_zero:
@@ -126,15 +128,35 @@ def run(
 
 
 class _Begun(pl.Callback):
-    """Knows whether a training has begun, which it does once its checkpoint is loaded."""
+    """Knows whether a training has begun, which it does once its checkpoint is loaded.
 
-    yes = False
+    Attributes:
+        yes: whether it has.
+        first: whether its first step is not done.
+    """
+
+    yes, first = False, True
+    _before = 0
 
     def on_sanity_check_start(self, *_: object) -> None:
         self.yes = True
 
-    def on_train_start(self, *_: object) -> None:
-        self.yes = True
+    def on_train_start(self, trainer: pl.Trainer, *_: object) -> None:
+        self.yes, self._before = True, trainer.global_step
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
+        self.first = trainer.global_step == self._before
+
+
+def _of_state(error: Exception) -> bool:
+    """Whether an error comes of what optimisers, their schedules or Lightning keep of a training.
+
+    They take it from a checkpoint without a look, and fail on it in the first step.
+    """
+    frames = list(traceback.walk_tb(error.__traceback__))
+    module = frames[-1][0].f_globals.get("__name__", "") if frames else ""
+    keeping = module.startswith(("torch.optim", "pytorch_lightning."))
+    return keeping and not isinstance(error, MemoryError | torch.OutOfMemoryError)
 
 
 def _announce(

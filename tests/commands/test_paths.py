@@ -204,3 +204,34 @@ def test_names_that_are_no_text_are_refused_with_a_remedy(odd: Path) -> None:
     assert found(parse(name)) == [Path(name)]
     with pytest.raises(UsageError, match=r"is not in UTF-8: name its folder instead$"):
         parse("photo.png", name)
+
+
+NAMED = {
+    "inputs": ["--data.inputs"],
+    "references": ["--data.references"],
+    "output": ["--output"],
+    "prior": ["--model.prior"],
+    "start": ["--model.start"],
+    "region": ["--model.region"],
+    "kernel": ["--config", "deblur", "--model.degradation.kernel"],
+    "mask": ["--config", "inpainting", "--model.degradation.source"],
+}
+
+
+@pytest.mark.parametrize("option", NAMED)
+def test_a_name_that_no_file_can_have_is_one_sentence(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = [] if option == "inputs" else ["--data.inputs", "photo.png"]
+    quiet = ["--report", "false", "--tensorboard", "false"]
+    assert main(["predict", *CPU, *quiet, *inputs, *NAMED[option], "k" * 300]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("d2ir: ")
+    assert said.count("\n") == 1
+    assert "Errno" not in said
+
+
+def test_a_name_with_nul_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("c.yaml").write_text('output: "a\\0b"\n')
+    assert main(["predict", *CPU, "--data.inputs", "photo.png", "--config", "c.yaml"]) == 2
+    assert "no file can have a name with a NUL" in capsys.readouterr().err

@@ -103,6 +103,11 @@ def test_a_checkpoint_of_anything_is_one_sentence_of_fit(
     keys = ("state_dict", "loops", "optimizer_states")
     cases += [{key: value for key, value in whole.items() if key != left} for left in keys]
     cases += [whole | {key: "x"} for key in keys]
+    # These are taken as they are, and fail in the first step.
+    (rates,), (kept,) = whole["lr_schedulers"], whole["optimizer_states"]
+    cases.append(whole | {"lr_schedulers": [rates | {"base_lrs": True}]})
+    states = {**kept["state"], 0: kept["state"][0] | {"exp_avg": torch.zeros(2, 3)}}
+    cases.append(whole | {"optimizer_states": [kept | {"state": states}]})
     path = tmp_path / "c.ckpt"
     refused = 0
     for i, case in enumerate(cases):
