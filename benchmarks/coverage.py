@@ -65,19 +65,19 @@ class Pixels:
         error: `(N, 3)` distance from the truth in [0, 1].
         spread: `(N,)` averaged spread of the samples in [0, 1], with the floor.
         contrast: `(N,)` local contrast of the restored image in [0, 1].
+        noise: noise of the photograph as it was estimated, in [0, 1].
         half_width: `(N,)` half of the intervals in [0, 1] by their level, where they are known.
     """
 
     error: Values
     spread: Values
     contrast: Values
+    noise: float
     half_width: dict[float, Values]
 
 
-def restored(
-    task: Task, prior: Prior, counts: Sequence[int]
-) -> Iterator[tuple[str, int, list[Pixels]]]:
-    """The situation, a number of samples, and the pixels of photographs that have so many."""
+def restored(task: Task, prior: Prior, counts: Sequence[int]) -> Iterator[tuple[int, list[Pixels]]]:
+    """A number of samples, and the pixels of photographs that have so many."""
     for first in range(0, len(task.names), BATCH):
         part = task.part(slice(first, first + BATCH))
         family, method = asked(part), shipped(part)
@@ -89,15 +89,15 @@ def restored(
             spread, contrast = smoothed(mean.std) / 2 + FLOOR, local_contrast(mean.x0)
             error = (mean.x0 - part.reference).abs().flatten(2).mT / 2
             found: list[Pixels] = [
-                Pixels(e.numpy(), s.flatten().numpy(), c.flatten().numpy(), {})
-                for e, s, c in zip(error, spread, contrast, strict=True)
+                Pixels(e.numpy(), s.flatten().numpy(), c.flatten().numpy(), float(n) / 2, {})
+                for e, s, c, n in zip(error, spread, contrast, mean.sigma_y, strict=True)
             ]
             for level in LEVELS:
                 told = with_intervals(mean, family, method, prior, count, level).intervals
                 if told is not None and told.half_width is not None:
                     for b, pixels in enumerate(found):
                         pixels.half_width[level] = (told.half_width[b] / 2).flatten().numpy()
-            yield situation(family, method), count, found
+            yield count, found
 
 
 def widths(pixels: Sequence[Pixels], num_samples: int, level: float) -> Widths:
@@ -112,7 +112,8 @@ def widths(pixels: Sequence[Pixels], num_samples: int, level: float) -> Widths:
         if middle > (at[-1] if at else 0.0):
             at.append(round(middle, 6))
             factor.append(round(float(np.quantile(ratio[tenths == k], level)), 4))
-    return Widths(num_samples, level, len(pixels), at, factor)
+    noise = round(statistics.median(p.noise for p in pixels), 4)
+    return Widths(num_samples, level, noise, len(pixels), at, factor)
 
 
 def tenth_of(contrast: Values) -> NDArray[np.int64]:
@@ -146,23 +147,15 @@ def curve(name: str, pixels: Sequence[Pixels]) -> str:
     return tables.row(name, *cells)
 
 
-def left_out(
-    by_task: dict[str, list[Pixels]], num_samples: int
-) -> Iterator[tuple[str, list[Pixels]]]:
-    """Each task's photographs, with the intervals that all the other photographs give them."""
-    for name, pixels in by_task.items():
-        told = []
-        for i, own in enumerate(pixels):
-            others = [p for ps in by_task.values() for j, p in enumerate(ps) if j != i]
-            half = {
-                level: factors(
-                    widths(others, num_samples, level), torch.from_numpy(own.contrast)
-                ).numpy()
-                * own.spread
-                for level in (LEVELS if others else ())
-            }
-            told.append(replace(own, half_width=half))
-        yield name, told
+def left_out(pixels: Sequence[Pixels], num_samples: int) -> Iterator[Pixels]:
+    """Photographs of a task, each with the intervals that all the others give it."""
+    for i, own in enumerate(pixels):
+        others = [p for j, p in enumerate(pixels) if j != i]
+        contrast, half = torch.from_numpy(own.contrast), {}
+        for level in LEVELS if others else ():
+            factor = factors(widths(others, num_samples, level), contrast)
+            half[level] = factor.numpy() * own.spread
+        yield replace(own, half_width=half)
 
 
 def show(by_task: dict[str, list[Pixels]]) -> None:
@@ -182,18 +175,18 @@ def calibration(
     """Measure how far restorations are off, on the photographs of a folder."""
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS)
     chosen = {path.stem: path for path in files[: options.limit]}
-    found: dict[tuple[str, int], dict[str, list[Pixels]]] = defaultdict(lambda: defaultdict(list))
+    situations: dict[str, list[Widths]] = defaultdict(list)
+    told: dict[str, list[Pixels]] = {}
     for name in names:
         task = of_photographs(name, chosen, options.size)
-        for own, count, pixels in restored(task, prior, options.counts):
-            found[own, count][name] += pixels
-    situations: dict[str, list[Widths]] = defaultdict(list)
-    for (own, count), by_task in found.items():
-        together = [p for pixels in by_task.values() for p in pixels]
-        situations[own] += [widths(together, count, level) for level in LEVELS]
-    most = max(options.counts)
-    by_name = {n: p for (_, c), tasks in found.items() if c == most for n, p in left_out(tasks, c)}
-    show(by_name)
+        found: dict[int, list[Pixels]] = defaultdict(list)
+        for count, pixels in restored(task, prior, options.counts):
+            found[count] += pixels
+        own = situation(asked(task), shipped(task))
+        for count, pixels in found.items():
+            situations[own] += [widths(pixels, count, level) for level in LEVELS]
+        told[name] = list(left_out(found[max(found)], max(found)))
+    show(told)
     return Calibration(digest(weights), LEVEL, FLOOR, options.about, dict(situations))
 
 
@@ -224,7 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found: dict[str, list[Pixels]] = defaultdict(list)
     for name in known:
         task = make(name, options.size) if options.data is None else read(name, options.data)
-        for _, _, pixels in restored(task.part(slice(options.limit)), prior, [options.samples]):
+        for _, pixels in restored(task.part(slice(options.limit)), prior, [options.samples]):
             found[name] += pixels
     show(found)
 

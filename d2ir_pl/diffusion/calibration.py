@@ -6,10 +6,15 @@ Source: Vovk, Gammerman and Shafer, Algorithmic learning in a random world, 2005
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 from d2ir_pl.schema import Within
+
+FAINT = 0.002
+"""Noise in [0, 1] below which all noises are alike: that of rounding to 8 bits."""
 
 Positive = Annotated[float, Within(1e-9, 1e9)]
 """A factor or a contrast."""
@@ -22,7 +27,8 @@ class Widths:
     Attributes:
         num_samples: number of restorations whose spread it was measured for.
         level: probability in (0, 1) with which an interval holds the truth.
-        photographs: number of photographs that it was measured on.
+        noise: median noise of the photographs that it was measured on, in [0, 1].
+        photographs: number of these photographs.
         contrast: local contrasts in [0, 1], ascending.
         factor: half-width over spread at each of them; between them its logarithm is linear in
             that of the contrast, and beyond them it is constant.
@@ -30,6 +36,7 @@ class Widths:
 
     num_samples: Annotated[int, Within(2, 1000)]
     level: Annotated[float, Within(0.01, 0.9999)]
+    noise: Annotated[float, Within(0, 1)]
     photographs: Annotated[int, Within(1, 1e9)]
     contrast: list[Positive]
     factor: list[Positive]
@@ -50,7 +57,7 @@ class Calibration:
         floor: what is added to the spread, in [0, 1].
         about: the photographs that it was measured on.
         situations: widths by what was restored and how, see `situation` in the room `restoration`,
-            for some numbers of samples and some levels.
+            for some numbers of samples, levels and noises.
     """
 
     sha256: str
@@ -59,8 +66,13 @@ class Calibration:
     about: str
     situations: dict[str, list[Widths]]
 
-    def widths(self, situation: str, num_samples: int, level: float) -> Widths | None:
+    def widths(self, situation: str, num_samples: int, level: float) -> list[Widths]:
         """Those for the largest number of samples that is not above the given one, if any."""
         there = [w for w in self.situations.get(situation, []) if w.level == level]
-        usable = [w for w in there if w.num_samples <= num_samples]
-        return max(usable, key=lambda widths: widths.num_samples, default=None)
+        most = max((w.num_samples for w in there if w.num_samples <= num_samples), default=0)
+        return [w for w in there if w.num_samples == most]
+
+
+def nearest(widths: Sequence[Widths], noise: float) -> Widths:
+    """Those whose noise has the ratio to a photo's that is closest to 1."""
+    return min(widths, key=lambda w: abs(math.log((w.noise + FAINT) / (noise + FAINT))))

@@ -6,9 +6,10 @@ all their pixels of one local contrast c, the quantile q(c) of
 
     |x - x_hat| / (s + floor)
 
-is the factor, with x the truth, x_hat the mean of the samples and s their spread. The interval of
-a pixel is x_hat -+ q(c) (s + floor), in each channel. It holds the truth in the share of all pixels
-that the calibration names, of photographs like those, not in every part of every photograph.
+is the factor, for photographs of that noise, with x the truth, x_hat the mean of the samples and s
+their spread. The interval of a pixel is x_hat -+ q(c) (s + floor), in each channel. It holds the
+truth in the share of all pixels that the calibration names, of photographs like those, not in every
+part of every photograph.
 
 Source: Vovk, Gammerman and Shafer, Algorithmic learning in a random world, 2005, sections 2.2 and
 4.5.
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from d2ir_pl.degradations import Compose, Degradation, GaussianBlur
 from d2ir_pl.diffusion import Prior
-from d2ir_pl.diffusion.calibration import Widths
+from d2ir_pl.diffusion.calibration import Widths, nearest
 from d2ir_pl.operators.linear import size_of
 from d2ir_pl.restoration.base import RestorationMethod
 from d2ir_pl.restoration.d2ir import D2IR
@@ -83,14 +84,17 @@ def with_intervals(
         return replace(restoration, intervals=Intervals.unknown(prior.uncalibrated))
     own = situation(degradation, method)
     level = known.level if level is None else level
-    if (widths := known.widths(own, num_samples, level)) is None:
+    if not (widths := known.widths(own, num_samples, level)):
         least = min((w.num_samples for w in known.situations.get(own, [])), default=None)
         reason = f"the prior is not calibrated for {own}"
         if least is not None:
             reason = f"they need --model.num_samples {least} or more"
         return replace(restoration, intervals=Intervals.unknown(reason))
     spread = smoothed(restoration.std) + 2 * known.floor
-    factor = factors(widths, local_contrast(restoration.x0))
+    contrast = local_contrast(restoration.x0)
+    noises = (restoration.sigma_y / 2).tolist()
+    each = [factors(nearest(widths, s), c) for s, c in zip(noises, contrast, strict=True)]
+    factor = torch.stack(each)
     return replace(restoration, intervals=Intervals(factor * spread, level))
 
 

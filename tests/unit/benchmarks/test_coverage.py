@@ -18,7 +18,7 @@ def photograph(seed: int) -> Pixels:
     spread = rng.uniform(0.002, 0.02, 4000).astype(np.float32)
     scale = spread * (2 + 30 * contrast)
     error = np.abs(rng.laplace(size=(4000, 3))).astype(np.float32) * scale[:, None]
-    return Pixels(error, spread, contrast, {})
+    return Pixels(error, spread, contrast, 0.02, {})
 
 
 @pytest.mark.parametrize("level", [0.5, 0.9])
@@ -42,13 +42,10 @@ def test_photographs_have_the_intervals_that_the_others_give_them() -> None:
     photographs = [photograph(seed) for seed in range(3)]
     wild = photographs[0].error * 100
     changed = [replace(photographs[0], error=wild), *photographs[1:]]
-    before, after = (
-        dict(coverage.left_out({"jpeg": p, "denoising": p}, 8)) for p in (photographs, changed)
-    )
+    before, after = (list(coverage.left_out(p, 8)) for p in (photographs, changed))
     for level in coverage.LEVELS:
-        first, second = (found["jpeg"] for found in (before, after))
-        np.testing.assert_array_equal(first[0].half_width[level], second[0].half_width[level])
-        assert (second[1].half_width[level] > first[1].half_width[level]).mean() > 0.9
+        np.testing.assert_array_equal(before[0].half_width[level], after[0].half_width[level])
+        assert (after[1].half_width[level] > before[1].half_width[level]).mean() > 0.9
 
 
 def test_flat_images_have_one_factor() -> None:
@@ -56,6 +53,7 @@ def test_flat_images_have_one_factor() -> None:
         np.full((50, 3), 0.01, np.float32),
         np.full(50, 0.01, np.float32),
         np.zeros(50, np.float32),
+        0.02,
         {},
     )
     found = widths([flat], 8, 0.9)

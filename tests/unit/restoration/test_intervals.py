@@ -1,6 +1,7 @@
 """Intervals are the spread of samples times what a calibration says, or a reason why not."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,9 +25,9 @@ from d2ir_pl.restoration.intervals import factors, local_contrast, situation, sm
 METHOD = D2IR(DegradationEstimation(steps=2, temperature=1), stages="estimation")
 OWN = "Identity by D2IR, 2 steps at temperature 1"
 WIDTHS = [
-    Widths(4, 0.9, 10, [0.01, 0.1], [2.0, 8.0]),
-    Widths(8, 0.9, 10, [0.01], [3.0]),
-    Widths(4, 0.5, 10, [0.01], [1.0]),
+    Widths(4, 0.9, 0.05, 10, [0.01, 0.1], [2.0, 8.0]),
+    Widths(8, 0.9, 0.05, 10, [0.01], [3.0]),
+    Widths(4, 0.5, 0.05, 10, [0.01], [1.0]),
 ]
 
 
@@ -91,6 +92,23 @@ def test_more_samples_than_calibrated_use_the_most_that_are_and_levels_are_kept_
         assert told.half_width is not None
         assert mean.std is not None
         torch.testing.assert_close(told.half_width, factor * (smoothed(mean.std) + 0.004))
+
+
+def test_each_image_has_the_widths_of_the_noise_that_is_nearest() -> None:
+    mean, own = samples(4), prior()
+    assert own.calibration is not None
+    less = Widths(4, 0.9, 0.01, 10, [0.01], [1.0])
+    own.calibration = replace(own.calibration, situations={OWN: [*WIDTHS, less]})
+    mean = replace(mean, sigma_y=torch.tensor([2 * 0.012, 2 * 0.2]))
+    told = with_intervals(mean, Identity(), METHOD, own, 4).intervals
+    usual = with_intervals(mean, Identity(), METHOD, prior(), 4).intervals
+    assert told is not None
+    assert usual is not None
+    assert told.half_width is not None
+    assert usual.half_width is not None
+    assert mean.std is not None
+    torch.testing.assert_close(told.half_width[:1], smoothed(mean.std)[:1] + 0.004)
+    torch.testing.assert_close(told.half_width[1:], usual.half_width[1:])
 
 
 def test_what_is_not_known_is_said_in_one_sentence() -> None:
