@@ -21,7 +21,7 @@ from d2ir_pl.inputs.samples import Sample
 from d2ir_pl.operators.linear import size_of
 from d2ir_pl.operators.numbers import compacted
 from d2ir_pl.restoration import Restoration
-from d2ir_pl.results import metrics
+from d2ir_pl.results import blind_metrics, metrics
 from d2ir_pl.results.record import Record
 
 
@@ -170,17 +170,12 @@ class ImageResult:
             notes=[*self.sample.photo.notes, *self.notes],
             reasons=[*self.reasons, *known],
             opinion=self.opinion,
-            psnr=self._finite("psnr"),
-            ssim=self._finite("ssim"),
-            lpips=self._finite("lpips"),
-            input_psnr=self._finite("input_psnr"),
-            reblur_psnr=self._finite("reblur_psnr"),
+            **self._finite(),
         )
 
-    def _finite(self, score: str) -> float | None:
-        """A score that JSON can hold."""
-        value = self.scores.get(score, math.nan)
-        return value if math.isfinite(value) else None
+    def _finite(self) -> dict[str, Any]:
+        """The scores that JSON can hold."""
+        return {name: value for name, value in self.scores.items() if math.isfinite(value)}
 
     def _reference_sha256(self) -> str:
         """Digest of the clean image: the input itself where the program has degraded it."""
@@ -288,7 +283,12 @@ def score(
         reference: `(1, 3, H, W)` clean image, if it is known.
         observed: `(1, 1, h, w)`, 0 where a pixel of y is no part of the photo.
     """
-    scores: dict[str, Tensor | None] = {}
+    scores: dict[str, Tensor | None] = {
+        "sharpness": blind_metrics.sharpness(restoration.x0),
+        "input_sharpness": blind_metrics.sharpness(shown),
+        "brisque": blind_metrics.brisque(restoration.x0),
+        "input_brisque": blind_metrics.brisque(shown),
+    }
     if restoration.reblurred is not None and restoration.reblurred.ndim == 4:
         scores["reblur_psnr"] = metrics.psnr(restoration.reblurred, y, observed)
     if reference is not None:

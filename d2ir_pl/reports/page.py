@@ -240,6 +240,8 @@ def _numbers(record: Record) -> list[tuple[str, object]]:
         ("before", _formatted(record.input_psnr, ".2f", " dB")),
         ("SSIM", _formatted(record.ssim, ".4f")),
         ("reblur PSNR", _formatted(record.reblur_psnr, ".2f", " dB")),
+        ("sharpness", _before(record.sharpness, record.input_sharpness, ".3f")),
+        ("BRISQUE", _before(record.brisque, record.input_brisque, ".1f")),
         ("U-Net evaluations", record.nfe),
         ("samples", record.num_samples if record.num_samples > 1 else None),
         ("mean width of intervals", _formatted(record.interval_width, ".3f", " of the range")),
@@ -254,6 +256,13 @@ def _numbers(record: Record) -> list[tuple[str, object]]:
 
 def _formatted(value: float | None, form: str, unit: str = "") -> str:
     return "" if value is None else format(value, form) + unit
+
+
+def _before(value: float | None, photo: float | None, form: str) -> str:
+    """A score of the restored photo, and that of the photo before."""
+    if value is None:
+        return ""
+    return _formatted(value, form) + (", before " + _formatted(photo, form) if photo else "")
 
 
 def _readable(phi: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

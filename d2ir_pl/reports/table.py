@@ -17,6 +17,8 @@ _COLUMNS = {
     "psnr": ("PSNR, dB", ".2f"),
     "ssim": ("SSIM", ".3f"),
     "lpips": ("LPIPS", ".3f"),
+    "sharpness": ("sharpness", ".3f"),
+    "brisque": ("BRISQUE", ".1f"),
     "reblur_psnr": ("reblur PSNR, dB", ".2f"),
     "residual_over_sigma": ("residual / noise", ".2f"),
     "nfe": ("evaluations", ".1f"),

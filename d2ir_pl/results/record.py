@@ -12,7 +12,7 @@ from d2ir_pl.schema import Within, checked, read_json
 from d2ir_pl.stages import STAGES, Stage, StoppedBy
 
 METRICS: tuple[str, ...] = ("psnr", "ssim", "lpips", "input_psnr", "gain", "reblur_psnr")
-METRICS += ("residual_over_sigma", "nfe", "seconds")
+METRICS += ("sharpness", "brisque", "residual_over_sigma", "nfe", "seconds")
 """What a run is judged by: attributes of `Record`, and the names they have in TensorBoard."""
 
 Count = Annotated[int, Within(0, 2**63)]
@@ -60,6 +60,10 @@ class Record:
         lpips: perceptual distance to the reference.
         input_psnr: PSNR in dB of the photo itself.
         reblur_psnr: PSNR in dB of the degraded result against the photo.
+        sharpness: how much blurring would take from the restored image, in [0, 1].
+        input_sharpness: the same of the photo itself.
+        brisque: how unnatural the restored image looks, where the library for that is installed.
+        input_brisque: the same of the photo itself.
         losses: residual at each step, by stage.
         phi: parameters of the degradation, as `Degradation.describe` tells them.
         degradation: the family of degradations as a config writes it, and under `phi` its
@@ -105,6 +109,10 @@ class Record:
     lpips: float | None = None
     input_psnr: float | None = None
     reblur_psnr: float | None = None
+    sharpness: float | None = None
+    input_sharpness: float | None = None
+    brisque: float | None = None
+    input_brisque: float | None = None
     losses: dict[Stage, list[Unbounded]] = field(default_factory=dict)
     phi: dict[str, Any] = field(default_factory=dict)
     degradation: dict[str, Any] = field(default_factory=dict)
@@ -149,7 +157,10 @@ class Record:
         scores = ("seconds", "psnr", "ssim", "lpips")
         for key in (*account, "interval_level", "interval_width", *scores):
             row[key] = getattr(self, key)
-        return {**row, "input_psnr": self.input_psnr, "reblur_psnr": self.reblur_psnr}
+        blind = ("sharpness", "input_sharpness", "brisque", "input_brisque")
+        for key in ("input_psnr", "reblur_psnr", *blind):
+            row[key] = getattr(self, key)
+        return row
 
     @property
     def gain(self) -> float | None:
