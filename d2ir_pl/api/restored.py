@@ -50,7 +50,7 @@ class Restored(Generic[ImageKind]):
 
     def __repr__(self) -> str:
         # One line, as of an image in a list: a kernel alone has hundreds of numbers.
-        height, width = self.photo.pixels.shape[-2:]
+        height, width = self.photo.size
         short = {k: v for k, v in self.parameters.items() if isinstance(v, str | int | float)}
         found = "".join(f", {name} {value}" for name, value in short.items())
         return f"<{type(self).__name__}: {height}x{width} pixels{found}>"

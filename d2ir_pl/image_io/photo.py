@@ -76,6 +76,11 @@ class Photo:
     codec: str = ""
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.pixels.shape[-2], self.pixels.shape[-1]
+
+    @property
     def visible(self) -> Tensor | None:
         """`(1, H, W)`, 0 where the photo is rather transparent than opaque; None if it is nowhere.
 

@@ -77,7 +77,7 @@ def to_pillow(photo: Photo) -> Image.Image:
     image = Image.fromarray(samples[..., 0] if samples.shape[-1] == 1 else samples)
     if (profile := profile_that_fits(photo.icc_profile, photo.grey)) is not None:
         image.info["icc_profile"] = profile
-    metadata = photo.metadata.sized(*photo.pixels.shape[-2:])
+    metadata = photo.metadata.sized(*photo.size)
     if metadata.exif is not None:
         image.info["exif"] = b"Exif\0\0" + metadata.exif
     if metadata.xmp is not None:

@@ -141,7 +141,8 @@ def _opened(path: Path) -> Iterator[BufferedReader]:
         if isinstance(error, OSError) and error.errno is not None:
             remedy = "check the path and its permissions"
             raise ImageError(f"{path} cannot be read ({error.strerror}); {remedy}") from error
-        reason = f"is damaged, truncated or of an unsupported kind ({error!r:.200})"
+        said = str(error) or type(error).__name__
+        reason = f"is damaged, truncated or of an unsupported kind ({said:.200})"
         raise ImageError(f"{path} {reason}; export it again as a PNG file") from error
     finally:
         for logger in loggers:

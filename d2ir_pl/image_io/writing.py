@@ -81,7 +81,7 @@ class Output:
         elif (found := _SAME.get(photo.stored.kind, "png")) != "tiff":
             lost = photo.bit_depth == 16 or (photo.alpha is not None and found == "jpeg")
             found = "png" if lost else found
-        too_large = max(photo.pixels.shape[-2:]) > _LARGEST.get(found, 2**31)
+        too_large = max(photo.size) > _LARGEST.get(found, 2**31)
         return "png" if too_large else found
 
     def suffix(self, photo: Photo) -> str:
@@ -105,7 +105,7 @@ def write_photo(path: str | os.PathLike[str], photo: Photo, output: Output | Non
         OSError: if the folder is missing, the disk is full, or writing is not permitted.
     """
     output = output or Output()
-    metadata = photo.metadata.sized(*photo.pixels.shape[-2:])
+    metadata = photo.metadata.sized(*photo.size)
     metadata = metadata.impersonal if output.strip_metadata else metadata
     metadata = metadata.generated if output.mark_generated else metadata
     encode: Callable[[Photo, Metadata, Output], bytes] = _ENCODERS[output.kind(photo)]

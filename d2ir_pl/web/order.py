@@ -102,7 +102,7 @@ def plan(
     if decoding_done is not None:
         decoding_done(photo)
     reasons: tuple[str, ...] = ()
-    size = _size(photo)
+    size = photo.size
     mask = mask_of(order.painted, size) if order.painted else None
     if order.fills:
         task, reasons = shipped_model(_filling(order.task)), (FILLED_IN,)
@@ -139,14 +139,9 @@ def _filling(task: str) -> str:
     return task if task in FILLING else FILLING[0]
 
 
-def _size(photo: Photo) -> tuple[int, int]:
-    height, width = photo.pixels.shape[-2:]
-    return height, width
-
-
 def _part(photo: Photo, mask: Image.Image | None) -> tuple[Photo, Image.Image | None]:
     """A part of a photo that says most of its restoration, and the same part of the mask."""
-    size = _size(photo)
+    size = photo.size
     height, width = (min(PART, side) for side in size)
     if mask is None:
         top, left = liveliest(photo.pixels, (height, width))

@@ -93,7 +93,7 @@ class Result:
         Where the photo was enlarged, so is its part.
         """
         restored = read_image(self._results.restored(self.record.name))
-        size = restored.pixels.shape[-2:]
+        size = restored.size
         if self._original is None or max(size) <= DETAIL:
             return None
         height, width = (min(DETAIL, side) for side in size)

@@ -82,7 +82,7 @@ class Visitors:
             ImageError: if it cannot be read, or is too large.
         """
         found = decoded(photo, self._page.max_pixels)
-        height, width = found.pixels.shape[-2:]
+        height, width = found.size
         scale = min(1.0, PREVIEW / max(height, width))
         size = max(1, round(scale * height)), max(1, round(scale * width))
         return srgb_picture(resized(found.pixels, size), found), (height, width)
