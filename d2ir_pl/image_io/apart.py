@@ -70,7 +70,7 @@ def read_apart(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
 
     def send(file: Path, sender: Connection) -> None:
         limit(SPARE, SECONDS)
-        size = math.prod(image_size(file))
+        size = min(max_pixels, math.prod(image_size(file)))
         limit(SPARE + BYTES_A_PIXEL * size, SECONDS + MEGAPIXEL_SECONDS * size // 1_000_000)
         photo = read_image(file, max_pixels=max_pixels)
         for part in (header_of(photo), *planes_of(photo)):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from image_files import chunk
 from photos import save, save_all
 from repository import ROOT
 
@@ -64,7 +66,11 @@ def test_a_fault_of_a_decoder_is_an_error_of_its_file(
 
 def test_what_is_refused_is_refused_in_the_words_of_the_reader(tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"no image")
-    for path in (tmp_path / "bad.png", tmp_path / "none.png", tmp_path):
+    header = struct.pack(">IIBBBBB", 2**31 - 1, 2**31 - 1, 8, 2, 0, 0, 0)
+    huge = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    (tmp_path / "huge.png").write_bytes(huge)
+    names = ("bad.png", "none.png", "huge.png", "")
+    for path in (tmp_path / name for name in names):
         with pytest.raises(ImageError) as here:
             read_image(path)
         with pytest.raises(ImageError) as there:
