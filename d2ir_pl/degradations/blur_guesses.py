@@ -13,7 +13,7 @@ from d2ir_pl.degradations.parametric_blur import DefocusBlur, MotionBlur
 from d2ir_pl.estimators.edge_windows import edge_windows
 from d2ir_pl.estimators.kernel_hypotheses import Hypothesis, kernels_of_edges
 from d2ir_pl.estimators.kernel_search import spectral_misfit
-from d2ir_pl.estimators.kernel_shapes import centred, padded, trimmed
+from d2ir_pl.estimators.kernel_shapes import centred, likeness, padded, trimmed
 from d2ir_pl.estimators.kernel_worth import deconvolved, unlikeliness
 from d2ir_pl.estimators.remembered import remembered
 from d2ir_pl.estimators.spectrum import gaussian_covariance
@@ -202,13 +202,6 @@ def _doubt(guess: Guess, doubt: float) -> float:
     if guess.agreement is None:
         return doubt
     return LEAST_DOUBT + DISAGREEMENT * (1 - guess.agreement)
-
-
-def likeness(a: Tensor, b: Tensor) -> float:
-    """The cosine of two kernels, of any sides, at their best shift."""
-    size = (a.shape[-1] + b.shape[-1],) * 2
-    product = torch.fft.rfft2(a, s=size) * torch.fft.rfft2(b, s=size).conj()
-    return float(torch.fft.irfft2(product, s=size).max() / (a.norm() * b.norm()))
 
 
 def _quick_scores(y: Tensor, found: Sequence[Guess]) -> Tensor:

@@ -36,6 +36,13 @@ def edge_windows(grey: Tensor, side: int, count: int, seen: Tensor | None = None
     Returns:
         `(N, 2)` top and left of the windows, N at least 1 and at most `count`.
     """
+    return torch.tensor([place for place, _ in windows_of_edges(grey, side, count, seen)])
+
+
+def windows_of_edges(
+    grey: Tensor, side: int, count: int, seen: Tensor | None = None
+) -> list[tuple[tuple[int, int], float]]:
+    """The windows of `edge_windows`, each with its strength, in squares of [0, 1] a pixel."""
     height, width = grey.shape
     size = min(side, height), min(side, width)
     steps = [max(1, n // STEP) for n in size]
@@ -51,11 +58,11 @@ def edge_windows(grey: Tensor, side: int, count: int, seen: Tensor | None = None
     products = torch.stack([d_x * d_x, d_x * d_y, d_y * d_y])[None]
     xx, xy, yy = F.avg_pool2d(products, size, steps)[0]
     strength = (xx + yy) / 2 - (((xx - yy) / 2) ** 2 + xy**2).sqrt()
-    found: list[tuple[int, int]] = []
+    found: list[tuple[tuple[int, int], float]] = []
     for place in strength.flatten().argsort(descending=True).tolist():
         top, left = (place // strength.shape[1]) * steps[0], (place % strength.shape[1]) * steps[1]
-        if all(abs(top - t) > size[0] // 2 or abs(left - m) > size[1] // 2 for t, m in found):
-            found.append((top, left))
+        if all(abs(top - t) > size[0] // 2 or abs(left - m) > size[1] // 2 for (t, m), _ in found):
+            found.append(((top, left), float(strength.flatten()[place])))
         if len(found) == count:
             break
-    return torch.tensor(found)
+    return found

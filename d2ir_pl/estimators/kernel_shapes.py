@@ -80,6 +80,13 @@ def centred(kernel: Tensor) -> Tensor:
     return moved
 
 
+def likeness(a: Tensor, b: Tensor) -> float:
+    """The cosine of two kernels, of any sides, at their best shift."""
+    size = (a.shape[-1] + b.shape[-1],) * 2
+    product = torch.fft.rfft2(a, s=size) * torch.fft.rfft2(b, s=size).conj()
+    return float(torch.fft.irfft2(product, s=size).max() / (a.norm() * b.norm()))
+
+
 def _without_islands(kernel: Tensor) -> Tensor:
     """Remove the connected parts of a kernel that hold less than a share of its sum."""
     inside = kernel > 0

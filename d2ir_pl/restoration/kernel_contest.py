@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.degradations import Blur, Compose, Degradation, Identity, Jpeg, Phi
-from d2ir_pl.degradations.blur_guesses import Guess, guesses, handicaps, likeness, shortlist
+from d2ir_pl.degradations.blur_guesses import Guess, guesses, handicaps, shortlist
 from d2ir_pl.diffusion import Prior
 from d2ir_pl.diffusion.randomness import same_generator
+from d2ir_pl.estimators.kernel_shapes import likeness
 from d2ir_pl.estimators.kernel_worth import unlikeliness
 from d2ir_pl.restoration.kernel_rounds import (
     FIRST_ERROR,

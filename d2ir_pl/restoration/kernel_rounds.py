@@ -116,7 +116,7 @@ class _Path:
 
     def __init__(self, window: Problem, kernel: Tensor, prior: Prior, least: float) -> None:
         self._window, self._prior, self._least = window, prior, least
-        self._y = _light(window, window.y)
+        self._y = grey_light(window, window.y)
         self._seen = 1.0 if window.observed is None else float(window.observed.mean())
         self.first = self.kernel = kernel.to(self._y)
         self.error, self.start, self.score = FIRST_ERROR, math.inf, math.inf
@@ -136,7 +136,7 @@ class _Path:
         error = next_error(self.error, left, float(self._window.sigma_y) / 2)
         self.error = max(error, self._least)
         wide = padded(now, now.shape[-1] + 2 * GROWTH)
-        found = refitted(_light(self._window, x), self._y, wide, doubt)
+        found = refitted(grey_light(self._window, x), self._y, wide, doubt)
         self.kernel = centred(trimmed(found, share=1e-3))
         side = max(now.shape[-1], self.kernel.shape[-1])
         change = (padded(self.kernel, side) - padded(now, side)).norm() / self.kernel.norm()
@@ -144,7 +144,7 @@ class _Path:
         self._rounds, self.nfe = self._rounds + 1, self.nfe + WALK.steps
 
 
-def _light(window: Problem, x: Tensor) -> Tensor:
+def grey_light(window: Problem, x: Tensor) -> Tensor:
     """The values of a grey image `(1, 3, h, w)` that a kernel blurs, `(h, w)` in [0, 1]."""
     assert isinstance(window.degradation, Blur)
     return (window.degradation.light(x, window.sigma_y)[0][0].mean(0) + 1) / 2
@@ -203,11 +203,22 @@ def grey_window(problem: Problem, side: int, kernel_size: int) -> Problem:
         kernel_size: side of the kernel; the part is at least `WINDOW_KERNELS` of them wide.
     """
     side = max(side, WINDOW_KERNELS * kernel_size)
+    grey, seen = grey_values(problem)
+    top, left = edge_windows(grey, side, 1, seen)[0].tolist()
+    return grey_part(problem, top, left, side)
+
+
+def grey_values(problem: Problem) -> tuple[Tensor, Tensor | None]:
+    """A photo, a batch of one, as `(H, W)` in [0, 1], and 0 where a pixel is no part of it."""
     observed = problem.observed
-    grey = problem.y.mean(1, keepdim=True)
-    seen = None if observed is None else observed[0, 0].cpu()
-    top, left = edge_windows((grey[0, 0].cpu() + 1) / 2, side, 1, seen)[0].tolist()
+    grey = (problem.y[0].mean(0).cpu() + 1) / 2
+    return grey, None if observed is None else observed[0, 0].cpu()
+
+
+def grey_part(problem: Problem, top: int, left: int, side: int) -> Problem:
+    """A square part of a photo, a batch of one, in grey, as far as the photo reaches."""
     rows, columns = slice(top, top + side), slice(left, left + side)
+    grey, observed = problem.y.mean(1, keepdim=True), problem.observed
     return replace(
         problem,
         y=grey.expand_as(problem.y)[..., rows, columns].contiguous(),
