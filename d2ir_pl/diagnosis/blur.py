@@ -29,6 +29,9 @@ SURELY = 0.95
 does not show it: grain or sharpening has shaped that, and would be amplified."""
 SHARP_JPEG_WIDTH = 0.85
 """Width in pixels of a blur that the coefficients of sharp JPEGs stay below."""
+NOISE_OF_COEFFICIENTS, LOUD_WIDTH = 7.0, 0.85
+"""Noise in grey levels above which the coefficients of a JPEG do not tell whether it is blurred,
+and the width in pixels that the spectrum of a sharp one with so much noise stays below."""
 TRUSTED = 0.75
 """Share of the width in its coefficients that the spectrum of a JPEG has to show to be believed."""
 MAX_RATIO = 1.5
@@ -129,6 +132,8 @@ class _Evidence:
         edges: probability that the photo is blurred, by its edges.
         is_jpeg: whether compression has shaped its spectrum.
         faithful: whether the spectrum of a JPEG is about that of the photo before it.
+        loud: whether there is so much noise in a JPEG that its coefficients tell nothing: those of
+            blurs of 1.0 and 1.6 pixels look sharp then, and others blurred.
         coefficients: whether the coefficients of a JPEG show a blur, and its spectrum is not that
             of the photo, or shows less.
     """
@@ -136,6 +141,7 @@ class _Evidence:
     edges: float
     is_jpeg: bool
     faithful: bool
+    loud: bool
     coefficients: bool
 
     @classmethod
@@ -143,12 +149,13 @@ class _Evidence:
         is_jpeg = seen.jpeg_width > 0
         faithful = is_jpeg and seen.quality >= FAITHFUL and seen.jpeg_noise <= LITTLE
         believed = faithful and seen.width >= TRUSTED * seen.jpeg_width
-        hidden = seen.jpeg_width > SHARP_JPEG_WIDTH and not believed
-        return cls(blurred_by_edges(seen), is_jpeg or bool(seen.codec), faithful, hidden)
+        loud = is_jpeg and seen.jpeg_noise > NOISE_OF_COEFFICIENTS
+        hidden = seen.jpeg_width > SHARP_JPEG_WIDTH and not believed and not loud
+        return cls(blurred_by_edges(seen), is_jpeg or bool(seen.codec), faithful, loud, hidden)
 
     def shown(self, seen: Measurements) -> bool:
         """Whether the spectrum or the coefficients show a blur."""
-        return self.coefficients or seen.width > SHARP_WIDTH
+        return self.coefficients or seen.width > (LOUD_WIDTH if self.loud else SHARP_WIDTH)
 
     def confidence(self, seen: Measurements) -> float:
         """Probability that the photo is blurred, by everything; 0 if it counts as sharp."""

@@ -19,7 +19,7 @@ from d2ir_pl.reports.pictures import data_uri, read_picture
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.record import Record
 from d2ir_pl.results.tint import tinted
-from d2ir_pl.results.warnings import warnings
+from d2ir_pl.results.warnings import places, warnings
 from d2ir_pl.schema import MOST_YAML, read_text
 
 LARGEST = 640
@@ -60,6 +60,8 @@ class Article:
         before: the photo as it came in.
         strip: estimates of the image along the way.
         degradation: the estimated degradation, such as a kernel.
+        places: how alike the blur of each part of the photo is to that of the others, by rows;
+            empty where they were not compared.
         uncertainty: standard deviation between several restorations.
         interval: half the width of each pixel's interval.
         interval_level: share of pixels whose intervals hold the truth, such as `90 %`.
@@ -78,6 +80,7 @@ class Article:
     before: str
     strip: str
     degradation: str
+    places: list[list[str]]
     uncertainty: str
     interval: str
     interval_level: str
@@ -219,6 +222,7 @@ def _article(folder: ResultFolder, name: str, anchor: str) -> Article:
         before=data_uri(read_picture(folder.preview(name)), LARGEST),
         strip=data_uri(read_picture(folder.film_strip(name)), LONGEST_STRIP),
         degradation=data_uri(read_picture(folder.picture(name)), LARGEST, "png"),
+        places=[["" if v is None else f"{v:.0%}" for v in row] for row in places(record)],
         uncertainty=data_uri(read_picture(folder.uncertainty(name)), LARGEST),
         interval=data_uri(read_picture(folder.interval(name)), LARGEST),
         interval_level=_formatted(record.interval_level, ".0%"),

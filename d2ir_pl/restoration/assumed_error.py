@@ -10,7 +10,9 @@ one of at least the noise for which as much is left as the noise,
 Morozov's discrepancy principle, with a share a little below 1 because a right model explains some
 of the noise as well. The misfit grows with s, and is found by walks over a part of the photo.
 
-Where the noise is not white, the assumed error has its shape.
+Where the noise is not white, it was read off the photo at every frequency, as an upper bound where
+texture is hard to tell from it, and whatever is alike all over the photo is in it already. A right
+model leaves less than that, so nothing is added to it.
 
 Source: Morozov, On the solution of functional equations by the method of regularization, 1966;
 Engl, Hanke and Neubauer, Regularization of Inverse Problems, 1996, section 4.3.
@@ -68,7 +70,7 @@ def assumed_error(
     side = max(WINDOW, WINDOW_MARGINS * (frame.before + frame.after)) // frame.factor
     seen = problem.shown if problem.degradation.uniform else problem
     window = seen if seen.y.ndim != 4 else part_with_edges(seen, side)
-    searches = [_Search() for _ in range(len(problem))]
+    searches = [_Search(done=not white) for white in _white(problem)]
     evaluations = [0] * len(problem)
     for _ in range(WALKS):
         waiting = [b for b, search in enumerate(searches) if not search.done]
@@ -89,6 +91,14 @@ def assumed_error(
     return factors * problem.sigma_y, evaluations
 
 
+def _white(problem: Problem) -> list[bool]:
+    """Whether the noise of each photo is white."""
+    if problem.shape is None:
+        return [True] * len(problem)
+    white: list[bool] = (problem.shape.power == 1).flatten(1).all(1).tolist()
+    return white
+
+
 class _Search:
     """The least factor of the noise, of at least 1, at which a residual reaches its target.
 
@@ -100,8 +110,8 @@ class _Search:
         done: whether the target is met, or cannot be.
     """
 
-    def __init__(self) -> None:
-        self.factor, self.done = 1.0, False
+    def __init__(self, done: bool = False) -> None:
+        self.factor, self.done = 1.0, done
         self._before: tuple[float, float] | None = None
 
     def learn(self, residual: float) -> None:

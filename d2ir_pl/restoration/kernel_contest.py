@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,17 +12,17 @@ from d2ir_pl.degradations import Blur, Compose, Degradation, Identity, Jpeg, Phi
 from d2ir_pl.degradations.blur_guesses import Guess, guesses, handicaps, shortlist
 from d2ir_pl.diffusion import Prior
 from d2ir_pl.diffusion.randomness import same_generator
-from d2ir_pl.estimators.kernel_shapes import likeness
 from d2ir_pl.estimators.kernel_worth import unlikeliness
+from d2ir_pl.restoration.kernel_places import kernel_by_place
 from d2ir_pl.restoration.kernel_rounds import (
     FIRST_ERROR,
-    WALK,
     grey_window,
     refined,
     short_walk,
 )
+from d2ir_pl.restoration.kernel_verdict import Verdict
 from d2ir_pl.restoration.problem import Problem
-from d2ir_pl.restoration.result import KernelEvidence, Restoration
+from d2ir_pl.restoration.result import Restoration
 from d2ir_pl.restoration.step import Observer, silent
 
 # Settings were chosen on photographs with synthetic shakes (docs/experiments.md).
@@ -33,91 +32,8 @@ DOUBT = 0.25
 """What speaks against every guess but the Gaussian, in the units of `unlikeliness`."""
 CANDIDATES = 5
 """Kernels that a walk is taken for."""
-RIVAL = 0.1
-"""Lead below which the rounds decide between two kernels of edges."""
 WINDOW = 192
 """Side in pixels of the part of a large photo that the contest looks at, at least."""
-SAME_SHAPE = 0.9
-"""Likeness above which two kernels are taken for one in what is said of how sure one is."""
-TEMPERATURE = 0.1
-"""Difference of scores that makes a guess e times less likely."""
-UNSURE = 0.3
-"""Weight of a guess of another shape beside the winner's from which its image counts as well."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a contest between kernels has found of one photo.
-
-    Attributes:
-        guesses: kernels that took part.
-        scores: how unlikely the image is that each leads to; the least one wins.
-    """
-
-    guesses: list[Guess]
-    scores: list[float]
-
-    @property
-    def order(self) -> list[int]:
-        """The places of the guesses, best first."""
-        return sorted(range(len(self.guesses)), key=self.scores.__getitem__)
-
-    @property
-    def winner(self) -> Guess:
-        """The kernel that leads to the best image."""
-        return self.guesses[self.order[0]]
-
-    @property
-    def contenders(self) -> list[Guess]:
-        """The winner, and the next kernel of edges where both are of edges and about as likely."""
-        if self.winner.source != "edges":
-            return [self.winner]
-        least = min(self.scores)
-        near = [i for i in self.order if self.scores[i] < least + RIVAL]
-        return [self.guesses[i] for i in near if self.guesses[i].source == "edges"][:2]
-
-    @property
-    def nfe(self) -> int:
-        """Number of network evaluations that the contest took."""
-        return WALK.steps * len(self.guesses) if len(self.guesses) > 1 else 0
-
-    def evidence(self) -> KernelEvidence:
-        """How sure the winner's shape is, as probabilities exp(-score / `TEMPERATURE`) have it."""
-        least, others = min(self.scores), [self.scores[i] for i in self._others()]
-        odds = math.fsum(math.exp((least - score) / TEMPERATURE) for score in others)
-        lead = others[0] - least if others else None
-        return KernelEvidence(self.winner.source, len(self.guesses), lead, 1 / (1 + odds))
-
-    @property
-    def doubt(self) -> float:
-        """Probability of the shapes that the rounds do not try."""
-        tried = {id(guess) for guess in self.contenders}
-        weights = {
-            i: math.exp((min(self.scores) - self.scores[i]) / TEMPERATURE) for i in self.order
-        }
-        left = math.fsum(weights[i] for i in self._others() if id(self.guesses[i]) not in tried)
-        return left / (1 + left)
-
-    def rival(self) -> tuple[Guess, float] | None:
-        """The best guess of another shape, and its weight beside the winner; None if it is small.
-
-        A guess that is one of `contenders` has lost against the winner in the rounds.
-        """
-        tried = self.contenders
-        for i in self._others():
-            weight = 1 / (1 + math.exp((self.scores[i] - min(self.scores)) / TEMPERATURE))
-            if all(self.guesses[i] is not guess for guess in tried):
-                return (self.guesses[i], weight) if weight >= UNSURE else None
-        return None
-
-    def _others(self) -> list[int]:
-        """The places of the guesses of other shapes than the winner's, best first."""
-        winner, kernel = self.order[0], self.winner.kernel
-        return [
-            i
-            for i in self.order
-            if i != winner and likeness(self.guesses[i].kernel, kernel) < SAME_SHAPE
-        ]
 
 
 def contest(problem: Problem, prior: Prior) -> list[Verdict]:
@@ -187,6 +103,8 @@ def each_with_its_kernel(
             kernels = [guess.kernel for guess in verdict.contenders]
             found = refined(blurred, kernels, prior, verdict.doubt)
             kernel, error, nfe = found.kernel, found.error, nfe + found.nfe
+            places, more = kernel_by_place(blurred, kernel, prior)
+            evidence, nfe = replace(evidence, places=places), nfe + more
         family, phi = _with_kernel(own, kernel.to(problem.y))
         fitting = replace(own, degradation=family)
         part = restore(fitting, phi, prior, told_of(b), error)

@@ -4,8 +4,8 @@ A camera that turns while it moves, and a scene that moves by itself, blur one p
 otherwise than another. One kernel then suits some parts and leaves ghosts in others. To see it, the
 photo is divided into cells, and in that part of each which has the most edges, a short walk with
 the kernel of the whole photo, which is believed as little as in the first round of its refinement,
-shows the image; the part's own kernel is fitted to that. Where all parts have the same kernel, each
-is like the mean of the others.
+shows the image; the part's own kernel is fitted to that, twice. Where all parts have the same
+kernel, each is like the mean of the others.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from torch import Tensor
 from d2ir_pl.diffusion import Prior
 from d2ir_pl.estimators.edge_windows import windows_of_edges
 from d2ir_pl.estimators.kernel_refit import refitted
-from d2ir_pl.estimators.kernel_shapes import centred, likeness
+from d2ir_pl.estimators.kernel_shapes import centred, likeness, padded
 from d2ir_pl.operators.linear import size_of
 from d2ir_pl.restoration.kernel_rounds import (
     FIRST_ERROR,
+    GROWTH,
+    SLOWNESS,
     WALK,
     grey_light,
     grey_part,
@@ -31,14 +33,14 @@ from d2ir_pl.restoration.kernel_rounds import (
 from d2ir_pl.restoration.problem import Problem
 
 # Settings were chosen on photographs with synthetic shakes (docs/experiments.md).
-SIDE, KERNELS = 160, 6
+SIDE, KERNELS = 160, 4
 """Side in pixels of the parts that are compared, at least, and the same in kernels."""
 CELLS = 3
 """Cells along a side of the photo, at most."""
+ROUNDS = 2
+"""Rounds of an image and a kernel in each part."""
 LEAST_STRENGTH = 5e-5
 """Strength of edges (`edge_windows`) below which a part says too little of its kernel."""
-ALIKE = 0.96
-"""Likeness to the mean of the others below which a part has another kernel."""
 
 Places = list[list[float | None]]
 """Likeness of the kernel of each cell to the mean of the others, in [0, 1], by rows; None where the
@@ -72,7 +74,7 @@ def kernel_by_place(problem: Problem, kernel: Tensor, prior: Prior) -> tuple[Pla
         if strength >= LEAST_STRENGTH:
             part = grey_part(problem, top + y, left + x, side)
             found[i, j] = _kernel_of(part, kernel, prior)
-    nfe = WALK.steps * len(found)
+    nfe = ROUNDS * WALK.steps * len(found)
     if len(found) < 2:
         return [], nfe
     total = torch.stack(list(found.values())).sum(0)
@@ -80,13 +82,13 @@ def kernel_by_place(problem: Problem, kernel: Tensor, prior: Prior) -> tuple[Pla
     return [[alike.get((i, j)) for j in range(columns)] for i in range(rows)], nfe
 
 
-def differing(places: Places) -> int:
-    """The number of cells whose kernel is another than that of the others."""
-    return sum(alike is not None and alike < ALIKE for row in places for alike in row)
-
-
 def _kernel_of(part: Problem, kernel: Tensor, prior: Prior) -> Tensor:
     """The kernel of a grey part of a photo, found from that of the whole."""
-    x, _ = short_walk(part, kernel[None], FIRST_ERROR, prior)
     y = grey_light(part, part.y)
-    return centred(refitted(grey_light(part, x), y, kernel.to(y)))
+    kernel = padded(kernel.to(y), kernel.shape[-1] + 2 * GROWTH)
+    for i in range(ROUNDS):
+        error = FIRST_ERROR * SLOWNESS**i
+        x, _ = short_walk(part, kernel[None], error, prior)
+        doubt = (error / FIRST_ERROR) ** 2
+        kernel = centred(refitted(grey_light(part, x), y, kernel, doubt))
+    return kernel

@@ -31,12 +31,16 @@ class KernelEvidence:
         lead: by how much its score is better than that of the best guess of another shape; None
             where there is no other.
         sure: probability in [0, 1] of its shape among the guesses.
+        places: how like the kernel of each part of the photo is to the mean of the others, in
+            [0, 1], by rows and columns of parts; None where a part shows none, and empty where they
+            were not compared.
     """
 
     source: str
     guesses: int
     lead: float | None
     sure: float
+    places: list[list[float | None]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.operators.kernels import gaussian_kernel
 from d2ir_pl.priors import NetworkPrior
 from d2ir_pl.restoration import D2IR, DegradationEstimation, Problem
-from d2ir_pl.restoration.kernel_contest import Verdict, contest, has_contest
+from d2ir_pl.restoration.kernel_contest import contest, has_contest
 from d2ir_pl.restoration.kernel_rounds import (
     FIRST_ERROR,
     Refined,
@@ -23,6 +23,7 @@ from d2ir_pl.restoration.kernel_rounds import (
     short_walk,
 )
 from d2ir_pl.restoration.kernel_rounds import WALK as SHORT_WALK
+from d2ir_pl.restoration.kernel_verdict import Verdict
 from d2ir_pl.restoration.step import Step
 from d2ir_pl.results.metrics import kernel_similarity
 
