@@ -30,6 +30,7 @@ def test_two_kernels_in_one_photo_are_told_from_one(
     natural_small: NetworkPrior, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("d2ir_pl.restoration.kernel_places.SIDE", 96)
+    monkeypatch.setattr("d2ir_pl.restoration.kernel_places.LEAST_STRENGTH", 1e-5)
     image, turned = torch.cat([discs(116, 1), discs(116, 2)], -1), corner().flip(0)
     assert likeness(corner(), turned) < 0.8
     same = blurred(image, corner(), 0.005)
