@@ -19,7 +19,7 @@ from d2ir_pl.reports.pictures import data_uri, read_picture
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.record import Record
 from d2ir_pl.results.tint import tinted
-from d2ir_pl.results.warnings import places, warnings
+from d2ir_pl.results.warnings import halves, places, warnings
 from d2ir_pl.schema import MOST_YAML, read_text
 
 LARGEST = 640
@@ -62,6 +62,7 @@ class Article:
         degradation: the estimated degradation, such as a kernel.
         places: how alike the blur of each part of the photo is to that of the others, by rows;
             empty where they were not compared.
+        halves: the same for the halves of these parts.
         uncertainty: standard deviation between several restorations.
         interval: half the width of each pixel's interval.
         interval_level: share of pixels whose intervals hold the truth, such as `90 %`.
@@ -81,6 +82,7 @@ class Article:
     strip: str
     degradation: str
     places: list[list[str]]
+    halves: str
     uncertainty: str
     interval: str
     interval_level: str
@@ -223,6 +225,7 @@ def _article(folder: ResultFolder, name: str, anchor: str) -> Article:
         strip=data_uri(read_picture(folder.film_strip(name)), LONGEST_STRIP),
         degradation=data_uri(read_picture(folder.picture(name)), LARGEST, "png"),
         places=[["" if v is None else f"{v:.0%}" for v in row] for row in places(record)],
+        halves=_formatted(halves(record), ".0%"),
         uncertainty=data_uri(read_picture(folder.uncertainty(name)), LARGEST),
         interval=data_uri(read_picture(folder.interval(name)), LARGEST),
         interval_level=_formatted(record.interval_level, ".0%"),

@@ -103,8 +103,9 @@ def each_with_its_kernel(
             kernels = [guess.kernel for guess in verdict.contenders]
             found = refined(blurred, kernels, prior, verdict.doubt)
             kernel, error, nfe = found.kernel, found.error, nfe + found.nfe
-            places, more = kernel_by_place(blurred, kernel, prior)
-            evidence, nfe = replace(evidence, places=places), nfe + more
+            seen = kernel_by_place(blurred, kernel, prior)
+            evidence = replace(evidence, places=seen.alike, halves=seen.halves)
+            nfe += seen.nfe
         family, phi = _with_kernel(own, kernel.to(problem.y))
         fitting = replace(own, degradation=family)
         part = restore(fitting, phi, prior, told_of(b), error)

@@ -5,12 +5,16 @@ otherwise than another. One kernel then suits some parts and leaves ghosts in ot
 photo is divided into cells, and in that part of each which has the most edges, a short walk with
 the kernel of the whole photo, which is believed as little as in the first round of its refinement,
 shows the image; the part's own kernel is fitted to that, twice. Where all parts have the same
-kernel, each is like the mean of the others.
+kernel, each is like the mean of the others. How like depends on the edges, the noise and the size
+of the kernel, and is seen within the parts: the kernels of two halves of a part, which say less
+each, are less alike than the parts are, unless the parts have kernels of their own.
 """
 
 from __future__ import annotations
 
 import itertools
+import statistics
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -42,30 +46,39 @@ ROUNDS = 2
 LEAST_STRENGTH = 5e-5
 """Strength of edges (`edge_windows`) below which a part says too little of its kernel."""
 
-Places = list[list[float | None]]
-"""Likeness of the kernel of each cell to the mean of the others, in [0, 1], by rows; None where the
-edges are too few."""
+
+@dataclass(frozen=True)
+class Places:
+    """How like the kernels of the parts of a photo are.
+
+    Attributes:
+        alike: likeness of the kernel of each cell to the mean of the others, in [0, 1], by rows;
+            None where the edges are too few, and empty where fewer than two say anything.
+        halves: mean likeness of the kernels of two halves of a part; None where it is empty.
+        nfe: number of evaluations of such parts that it took.
+    """
+
+    alike: list[list[float | None]]
+    halves: float | None
+    nfe: int
 
 
-def kernel_by_place(problem: Problem, kernel: Tensor, prior: Prior) -> tuple[Places, int]:
+def kernel_by_place(problem: Problem, kernel: Tensor, prior: Prior) -> Places:
     """How like the kernels of the parts of a photo are.
 
     Args:
         problem: a photo, a batch of one, blurred by a kernel of free entries.
         kernel: `(k, k)` of a correlation, centred: that of the whole photo.
         prior: diffusion prior.
-
-    Returns:
-        The likenesses, empty where the photo has no two parts of that size or fewer than two that
-        say anything, and the number of evaluations of such parts that this took.
     """
     side = max(SIDE, KERNELS * kernel.shape[-1])
     height, width = size_of(problem.y)
     rows, columns = (min(CELLS, n // side) for n in (height, width))
     if rows * columns < 2:
-        return [], 0
+        return Places([], None, 0)
     grey, seen = grey_values(problem)
     found: dict[tuple[int, int], Tensor] = {}
+    within: list[float] = []
     for i, j in itertools.product(range(rows), range(columns)):
         top, left = i * height // rows, j * width // columns
         cell = slice(top, (i + 1) * height // rows), slice(left, (j + 1) * width // columns)
@@ -73,22 +86,37 @@ def kernel_by_place(problem: Problem, kernel: Tensor, prior: Prior) -> tuple[Pla
         ((y, x), strength) = windows_of_edges(grey[cell], side, 1, inside)[0]
         if strength >= LEAST_STRENGTH:
             part = grey_part(problem, top + y, left + x, side)
-            found[i, j] = _kernel_of(part, kernel, prior)
+            found[i, j], halves = _kernels_of(part, kernel, prior)
+            within.append(halves)
     nfe = ROUNDS * WALK.steps * len(found)
     if len(found) < 2:
-        return [], nfe
+        return Places([], None, nfe)
     total = torch.stack(list(found.values())).sum(0)
-    alike = {place: likeness(own, total - own) for place, own in found.items()}
-    return [[alike.get((i, j)) for j in range(columns)] for i in range(rows)], nfe
+    known = {place: likeness(own, total - own) for place, own in found.items()}
+    alike = [[known.get((i, j)) for j in range(columns)] for i in range(rows)]
+    return Places(alike, statistics.mean(within), nfe)
 
 
-def _kernel_of(part: Problem, kernel: Tensor, prior: Prior) -> Tensor:
-    """The kernel of a grey part of a photo, found from that of the whole."""
+def _kernels_of(part: Problem, kernel: Tensor, prior: Prior) -> tuple[Tensor, float]:
+    """The kernel of a grey part of a photo, found from that of the whole.
+
+    Returns:
+        The kernel, and how like those of the part's halves are, the mean of both ways to halve it.
+    """
     y = grey_light(part, part.y)
-    kernel = padded(kernel.to(y), kernel.shape[-1] + 2 * GROWTH)
+    start = kernel = padded(kernel.to(y), kernel.shape[-1] + 2 * GROWTH)
+    x, doubt = y, 1.0
     for i in range(ROUNDS):
         error = FIRST_ERROR * SLOWNESS**i
-        x, _ = short_walk(part, kernel[None], error, prior)
-        doubt = (error / FIRST_ERROR) ** 2
-        kernel = centred(refitted(grey_light(part, x), y, kernel, doubt))
-    return kernel
+        image, _ = short_walk(part, kernel[None], error, prior)
+        x, doubt, start = grey_light(part, image), (error / FIRST_ERROR) ** 2, kernel
+        kernel = centred(refitted(x, y, start, doubt))
+    h, w = size_of(y)
+    halves = [
+        [centred(refitted(x[cut], y[cut], start, doubt)) for cut in cuts]
+        for cuts in (
+            [(slice(h // 2), slice(w)), (slice(h // 2, h), slice(w))],
+            [(slice(h), slice(w // 2)), (slice(h), slice(w // 2, w))],
+        )
+    ]
+    return kernel, statistics.mean(likeness(a, b) for a, b in halves)

@@ -34,6 +34,7 @@ class KernelEvidence:
         places: how like the kernel of each part of the photo is to the mean of the others, in
             [0, 1], by rows and columns of parts; None where a part shows none, and empty where they
             were not compared.
+        halves: the same for the halves of these parts, the mean of all; None where it is empty.
     """
 
     source: str
@@ -41,6 +42,7 @@ class KernelEvidence:
     lead: float | None
     sure: float
     places: list[list[float | None]] = field(default_factory=list)
+    halves: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -41,7 +41,7 @@ class Record:
         kernel: how sure a kernel is that was chosen among several guesses: the `source` of the
             chosen one, the number of `guesses` that were compared, its `lead` over the best guess
             of another shape, how `sure` it is, a probability, and how like the kernels of `places`
-            are to the others'; empty where none were.
+            are to the others', and those of their `halves`; empty where none were.
         residual: mean square of what is left unexplained of the photo.
         stopped_by: what ended the restoration.
         nfe: number of network evaluations.

@@ -15,9 +15,10 @@ On the examples, with every parametric blur, right or wrong, the smaller of the 
 0.023. Where nothing holds the width of a wrong blur, it is 0.042 to 0.047; where steps are ten
 times as long, up to 0.033; and 0.03 for a free kernel that moves as fast as `phi_lr` lets it."""
 
-OTHERWISE, FEWEST = 0.955, 2
-"""Likeness of the kernel of a part of a photo to the mean of the others below which it counts as
-another one, and the number of such parts from which there is a warning (docs/experiments.md)."""
+OTHERWISE, LEAST, MOST = 1.0, 0.03, 0.15
+"""How much less than 1 the likeness of the kernels of a photo's parts is, in units of the same for
+halves of parts, from which there is a warning, and how much it is at least and at most: kernels
+that differ by more were not found (docs/experiments.md)."""
 
 
 def warnings(record: Record) -> list[str]:
@@ -44,14 +45,29 @@ def warnings(record: Record) -> list[str]:
         width = record.phi.get(name)
         if isinstance(width, float) and width > 0.98 * MAX_WIDTH:
             found.append(f"the width is at its bound of {MAX_WIDTH:g} pixels: it may be larger")
-    parts = [alike for row in places(record) for alike in row if alike is not None]
-    others = sum(alike < OTHERWISE for alike in parts)
-    if others >= FEWEST:
+    differing = unlike(record)
+    if LEAST < differing < MOST:
         found.append(
-            f"it is not blurred the same all over, and one blur was undone for all of it: {others} "
-            f"of {len(parts)} parts have another one, and may show ghosts or stay soft"
+            "it is not blurred the same all over, and one blur was undone for all of it: parts of "
+            f"it may show ghosts or stay soft (their kernels differ by {differing:.0%})"
         )
     return found
+
+
+def unlike(record: Record) -> float:
+    """How unlike the kernels of a photo's parts are; 0 where that may be chance."""
+    parts = [1 - alike for row in places(record) for alike in row if alike is not None]
+    within = halves(record)
+    if not parts or within is None:
+        return 0.0
+    mean = sum(parts) / len(parts)
+    return mean if mean > OTHERWISE * (1 - within) else 0.0
+
+
+def halves(record: Record) -> float | None:
+    """How like the kernels of the halves of a photo's parts are, where that is known."""
+    value = record.kernel.get("halves")
+    return float(value) if isinstance(value, (int, float)) else None
 
 
 def places(record: Record) -> list[list[float | None]]:
