@@ -40,7 +40,7 @@ def test_curves_of_every_step_are_logged(events: Path, name: str) -> None:
         *("latent/loss", "latent/residual_over_sigma", "latent/x_T_rms"),
         *("estimation/assumed_error", "latent/assumed_error"),
         *("score/psnr", "score/ssim", "score/reblur_psnr", "score/residual_over_sigma"),
-        *("score/nfe", "score/seconds"),
+        *("score/sharpness", "score/nfe", "score/seconds"),
     }
     curve = log.Scalars("estimation/loss")
     assert [point.step for point in curve] == list(range(7))

@@ -1,7 +1,7 @@
 """Each file is opened once in a run: pixels, digest and JPEG tables are read together.
 
 Headers are looked at before where batches are formed, or where the photos may take a CPU so long
-that it is announced.
+that it is announced. Photos are read in this process here, where it can be counted.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from photos import save, save_all
 from PIL import Image
 
 from d2ir_pl.cli import main
-from d2ir_pl.image_io import read_image
+from d2ir_pl.image_io import apart, read_image
 
 QUICK = ["--model.method.estimation.steps", "2", "--model.method.stages", "estimation"]
 QUICK += ["--trainer.accelerator", "cpu", "--trainer.precision", "32-true"]
@@ -26,6 +26,11 @@ QUICK += ["--trainer.accelerator", "cpu", "--trainer.precision", "32-true"]
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each file is opened, by the last two parts of its path."""
+
+    def no_process(*_: object) -> None:
+        raise apart._NoProcessError
+
+    monkeypatch.setattr(apart, "_each", no_process)
     count: Counter[str] = Counter()
 
     def counted(function: Callable[..., Any]) -> Callable[..., Any]:

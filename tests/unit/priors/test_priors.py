@@ -347,12 +347,14 @@ def test_wrong_files_are_refused_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(PriorError, match="safetensors"):
         load_prior(str(tmp_path / "text.safetensors"))
     (tmp_path / "text.pt").write_text("hello")
-    with pytest.raises(PriorError, match="state dict"):
-        load_prior(str(tmp_path / "text.pt"), TINY)
-    with pytest.raises(PriorError, match="prior_flags"):
-        load_prior(str(tmp_path / "text.pt"))
+    for flags in (TINY, None):  # what is wrong with the file comes before what is missing beside it
+        with pytest.raises(PriorError, match="state dict"):
+            load_prior(str(tmp_path / "text.pt"), flags)
 
     weights = tiny_weights()
+    torch.save(weights, tmp_path / "bare.pt")
+    with pytest.raises(PriorError, match="prior_flags"):
+        load_prior(str(tmp_path / "bare.pt"))
     missing = dict(weights)
     name = next(iter(missing))
     del missing[name]

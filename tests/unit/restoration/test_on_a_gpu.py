@@ -78,6 +78,7 @@ Jpeg of known quality                           | 65/18  415/1  110/1  140/2  10
 Compose blur, downsampling                      | 50/7   675/1  300/1  115/2  80/1   75/1   -      -      105/1  -      -
 Compose blur, mask                              | 555/23 760/3  430/1  110/2  85/1   70/1   -      -      105/1  -      -
 Compose of one                                  | 40/6   350/1  55/1   95/2   45/1   55/1   -      -      60/1   -      -
+VaryingBlur                                     | 35/4   2295/2 160/2  195/3  150/2  160/2  -      4440/2 165/2  -      -
 Stripes, the example of docs/own_degradation.md | 40/4   130/1  125/1  85/2   45/1   50/1   -      40/1   65/1   -      -
 """  # noqa: E501
 """Kernels and waits, of the start and of a step of each method, at most. They may only fall."""
