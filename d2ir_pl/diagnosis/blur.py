@@ -93,6 +93,10 @@ does not show a Gaussian of two widths: Gaussians win the contest between kernel
 NOISE_OF_KINDS = 5.0
 """Noise in grey levels above which the edges of a compressed photo do not tell the kind of a blur:
 two thirds of Gaussians in noise of 13 look like shakes, whose kernels cannot be found in it."""
+HIDDEN_JPEG, HIDDEN_NOISE = 5.0, 2.5
+"""Unevenness of the finest frequencies that tells a JPEG off its grid, of which no coefficient is
+known, and the noise of their band in grey levels, half of that before the compression, above which
+it counts as noisy."""
 UNSURE_WIDTH = 0.8
 """Width of edges in pixels above which kinds are compared by what they lead to: the shape of a
 narrower blur changes little."""
@@ -227,7 +231,8 @@ def _is_loud(seen: Measurements) -> bool:
     """Whether a compressed photo is too noisy to tell kinds of blur."""
     if seen.codec:
         return seen.noise is not None and 255 * seen.noise.level / 2 > NOISE_OF_KINDS
-    return seen.jpeg_noise > NOISE_OF_KINDS
+    hidden = seen.uneven > HIDDEN_JPEG and 255 * seen.sigma_y > HIDDEN_NOISE
+    return seen.jpeg_noise > NOISE_OF_KINDS or hidden
 
 
 def _soft(seen: Measurements, evidence: _Evidence, confidence: float) -> Finding:

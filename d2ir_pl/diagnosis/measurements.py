@@ -21,6 +21,7 @@ from d2ir_pl.estimators.kernel_search import spectral_misfit
 from d2ir_pl.estimators.noise_level import MIN_SIGMA, estimate_sigma
 from d2ir_pl.estimators.noise_reading import read_spectrum
 from d2ir_pl.estimators.noise_spectrum import NoiseSpectrum
+from d2ir_pl.estimators.noise_whiteness import unevenness
 from d2ir_pl.estimators.observed_pixels import fill_unobserved, hide
 from d2ir_pl.estimators.remembered import remembered
 from d2ir_pl.estimators.spectrum import gaussian_covariance
@@ -67,6 +68,8 @@ class Measurements:
         tones: ends of its tones.
         codec: lossy format of the file whose compression is unknown; empty for others.
         noise: its noise by frequency; None where it is told, or the photo is too small to show it.
+        uneven: ratio of its amplitudes at the finest frequencies, see `unevenness`: at most 1.2 for
+            white noise, and 15 and more where a JPEG has been moved off its grid.
         part: height and width of the part that was measured; None where that was the whole.
         subject: size and place of the part whose blur was measured, in words, where it is much
             sharper than the rest; empty where there is no such part.
@@ -87,6 +90,7 @@ class Measurements:
     tones: Tones = field(default_factory=Tones)
     codec: str = ""
     noise: NoiseSpectrum | None = None
+    uneven: float = 1.0
     part: tuple[int, int] | None = None
     subject: str = ""
 
@@ -184,6 +188,7 @@ def _measured(
         tones=tones(y, observed),
         codec=codec,
         noise=read_spectrum(_middle(y)[None]) if sigma_y is None else None,
+        uneven=unevenness(y[None]),
     )
 
 

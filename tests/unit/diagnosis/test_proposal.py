@@ -1,5 +1,6 @@
 """What is proposed for photos of which nothing is known."""
 
+import io
 import json
 from dataclasses import replace
 from functools import cache
@@ -23,7 +24,7 @@ from d2ir_pl.estimators.blur_shape import BlurShape
 from d2ir_pl.estimators.edge_width import EdgeWidths
 from d2ir_pl.estimators.exposure import Exposure
 from d2ir_pl.estimators.jpeg_blur import before_jpeg
-from d2ir_pl.image_io import read_image, write_png
+from d2ir_pl.image_io import as_picture, from_pillow, read_image, write_png
 from d2ir_pl.operators.jpeg_transform import standard_tables
 from d2ir_pl.restoration import D2IR, PosteriorMean
 from d2ir_pl.restoration.configs import load
@@ -126,6 +127,22 @@ def test_the_coefficients_of_a_jpeg_show_the_blur_before_it(
     luma = 255 * noise * 0.668  # of the channels' noise, in the luminance
     assert found.noise == pytest.approx(luma, abs=2)
     assert coefficient_width_of_sharp(photograph, quality) < 0.7
+
+
+def test_no_shake_is_looked_for_in_a_noisy_jpeg_off_its_grid() -> None:
+    y = damaged("coffee", [blur(1.6)], 0.03)
+    off = damaged_as_jpeg(y, 90)[:, 3:, 5:]
+    seen = measure(off)
+    assert seen.jpeg_width == 0  # its coefficients are not found any more
+    assert seen.uneven > 10 > 2 > measure(y).uneven
+    assert explain(seen).config == "blind_deblur"
+
+
+def damaged_as_jpeg(y: Tensor, quality: int) -> Tensor:
+    """What is left of a photo in [-1, 1] after a JPEG of some quality."""
+    file = io.BytesIO()
+    as_picture(y).save(file, "JPEG", quality=quality)
+    return from_pillow(Image.open(file)).pixels
 
 
 def test_the_tables_of_a_file_count_and_its_pixels_may_be_turned(tmp_path: Path) -> None:
