@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from d2ir_pl.diagnosis.blur_kinds import kinds_of_blur
 from d2ir_pl.diagnosis.finding import Finding
 from d2ir_pl.diagnosis.measurements import ELONGATED, Measurements
 from d2ir_pl.estimators.widths import SHARP_WIDTH
@@ -67,20 +68,6 @@ SPECTRUM_SHOWS = 0.6
 """Share of the width of the edges that the spectrum has to show to be believed in its place."""
 GRAINY = "no blur to undo: it is a little soft, and its grain would be amplified"
 """What is said of a photo that is perhaps blurred where it would do harm to undo that."""
-KINDS = ("soft", "out of focus", "shaken")
-KIND_WEIGHTS = {
-    "coarse_typical": (-1.09, -0.74, 1.83),
-    "coarse_sharpest": (-0.19, -0.18, 0.36),
-    "misfit": (-1.16, 0.0, 1.17),
-    "blur": (0.43, 0.30, -0.73),
-    "elongated": (1.27, -2.44, 1.17),
-    "disk": (-0.35, 1.05, -0.71),
-    "coarse_direction": (-0.55, 0.27, 0.28),
-    "fine_direction": (0.52, -1.28, 0.76),
-    "coarse_widest": (0.41, -0.18, -0.23),
-}
-KIND_CONSTANTS = (0.90, 0.17, -1.07)
-"""Logarithms of the odds of the `KINDS` of a blur: constants, and weights of what is measured."""
 OUT_OF_FOCUS, SMALLEST_DISK = 0.7, 2.5
 """Probability from which a blur counts as that of a disk, and the radius in pixels below which it
 is hardly another one than a Gaussian."""
@@ -100,32 +87,12 @@ it counts as noisy."""
 UNSURE_WIDTH = 0.8
 """Width of edges in pixels above which kinds are compared by what they lead to: the shape of a
 narrower blur changes little."""
-WIDENED = 0.3
-"""Pixels that are added to widths of edges before their ratios are taken."""
 
 
 def blurred_by_edges(seen: Measurements) -> float:
     """Probability that a photo is blurred, by the widths of its edges."""
     odds = EDGE_CONSTANT + sum(w * getattr(seen.edges, name) for name, w in EDGE_WEIGHTS.items())
     return 1 / (1 + math.exp(-odds))
-
-
-def kinds_of_blur(seen: Measurements) -> tuple[float, ...]:
-    """Probabilities that the blur of a blurred photo is of each of the `KINDS`."""
-    fine = seen.edges.typical, seen.edges.sharpest, seen.edges.coarse_sharpest
-    coarse = seen.edges.coarse_typical, seen.edges.coarse_sharpest, seen.edges.coarse_widest
-    names = ("coarse_typical", "coarse_sharpest", "coarse_widest")
-    values = {
-        name: math.log((b + WIDENED) / (a + WIDENED))
-        for name, a, b in zip(names, fine, coarse, strict=True)
-    }
-    values |= {k: getattr(seen.shape, k) for k in KIND_WEIGHTS if k not in values}
-    odds = [
-        constant + sum(w[i] * values[k] for k, w in KIND_WEIGHTS.items())
-        for i, constant in enumerate(KIND_CONSTANTS)
-    ]
-    total = sum(math.exp(o) for o in odds)
-    return tuple(math.exp(o) / total for o in odds)
 
 
 @dataclass(frozen=True)

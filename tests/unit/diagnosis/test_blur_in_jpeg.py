@@ -9,7 +9,8 @@ from repository import EXAMPLES
 from torch import Tensor
 
 from d2ir_pl.degradations import GaussianBlur, Jpeg
-from d2ir_pl.diagnosis.blur import GRAINY, blur, blurred_by_edges, kinds_of_blur
+from d2ir_pl.diagnosis.blur import GRAINY, blur, blurred_by_edges
+from d2ir_pl.diagnosis.blur_kinds import kinds_of_blur
 from d2ir_pl.diagnosis.measurements import Measurements, measure
 from d2ir_pl.estimators.edge_width import EdgeWidths
 from d2ir_pl.image_io import read_image
