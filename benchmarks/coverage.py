@@ -37,7 +37,7 @@ from d2ir_pl.diffusion.calibration import Calibration, Widths
 from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.image_io import EXTENSIONS
 from d2ir_pl.priors import Prior, load_prior
-from d2ir_pl.priors.calibrations import digest
+from d2ir_pl.priors.download import file_sha256
 from d2ir_pl.priors.precision import DTYPES, resolve
 from d2ir_pl.priors.registry import prior_file
 from d2ir_pl.restoration import Problem, with_intervals
@@ -187,7 +187,7 @@ def calibration(
             situations[own] += [widths(pixels, count, level) for level in LEVELS]
         told[name] = list(left_out(found[max(found)], max(found)))
     show(told)
-    return Calibration(digest(weights), LEVEL, FLOOR, options.about, dict(situations))
+    return Calibration(file_sha256(weights), LEVEL, FLOOR, options.about, dict(situations))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from d2ir_pl.diffusion import Prior
 from d2ir_pl.diffusion.calibration import Calibration
 from d2ir_pl.errors import PriorError
+from d2ir_pl.priors.download import file_sha256
 from d2ir_pl.schema import checked, read_json
 
 SUFFIX = ".intervals.json"
@@ -34,13 +34,7 @@ def calibrate(prior: Prior, weights: Path) -> None:
             f"{path} {error}: make it again with 'python -m benchmarks.coverage --calibrate', or "
             "remove it"
         ) from None
-    if found.sha256 == digest(weights):
+    if found.sha256 == file_sha256(weights):
         prior.calibration = found
     else:
         prior.uncalibrated = f"{path.name} is of other weights than {weights.name}"
-
-
-def digest(weights: Path) -> str:
-    """The SHA-256 of a file."""
-    with weights.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

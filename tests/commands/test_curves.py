@@ -14,7 +14,8 @@ from PIL import Image
 from program import accumulate, pixels, predict, table
 
 from d2ir_pl.diffusion.calibration import Calibration, Widths
-from d2ir_pl.priors.calibrations import calibration_file, digest
+from d2ir_pl.priors.calibrations import calibration_file
+from d2ir_pl.priors.download import file_sha256
 from d2ir_pl.priors.registry import prior_file
 
 
@@ -108,7 +109,7 @@ def test_intervals_are_written_where_the_prior_is_calibrated(tmp_path: Path) -> 
     shutil.copyfile(prior_file("natural-small"), weights)
     own = "GaussianBlur by D2IR, 2 steps at temperature 0.3"
     measured = Widths(2, 0.9, 0.02, 24, [0.01, 0.1], [3.0, 4.0])
-    calibration = Calibration(digest(weights), 0.9, 0.002, "photographs", {own: [measured]})
+    calibration = Calibration(file_sha256(weights), 0.9, 0.002, "photographs", {own: [measured]})
     calibration_file(weights).write_text(json.dumps(asdict(calibration)))
     options = ["--model.prior", str(weights), "--model.num_samples", "2"]
     assert predict(tmp_path / "in", tmp_path / "out", *options) == 0

@@ -10,7 +10,8 @@ import pytest
 from d2ir_pl.diffusion.calibration import Calibration, Widths
 from d2ir_pl.errors import PriorError
 from d2ir_pl.priors import load_prior
-from d2ir_pl.priors.calibrations import calibration_file, digest
+from d2ir_pl.priors.calibrations import calibration_file
+from d2ir_pl.priors.download import file_sha256
 from d2ir_pl.priors.registry import prior_file
 
 
@@ -30,7 +31,7 @@ def written(weights: Path, sha256: str) -> Calibration:
 
 def test_a_prior_has_the_calibration_beside_it(weights: Path) -> None:
     assert load_prior(str(weights)).calibration is None
-    made = written(weights, digest(weights))
+    made = written(weights, file_sha256(weights))
     assert calibration_file(weights).name == "own.intervals.json"
     assert load_prior(str(weights)).calibration == made
 
@@ -53,7 +54,7 @@ def test_a_calibration_of_other_weights_is_not_used_and_that_is_said(weights: Pa
 def test_a_broken_calibration_is_refused_with_a_remedy(
     weights: Path, change: dict[str, object], message: str
 ) -> None:
-    made = asdict(written(weights, digest(weights)))
+    made = asdict(written(weights, file_sha256(weights)))
     calibration_file(weights).write_text(json.dumps({**made, **change}))
     with pytest.raises(PriorError, match=message) as error:
         load_prior(str(weights))
