@@ -19,7 +19,7 @@ from d2ir_pl.degradations.mask_file import find_mask, read_mask
 from d2ir_pl.errors import require
 from d2ir_pl.image_io import read_apart
 from d2ir_pl.operators.linear import size_of
-from d2ir_pl.restoration import Intervals, Restoration
+from d2ir_pl.restoration import Restoration
 
 Region = str | list[int]
 """A file or folder of masks, or the box [top, left, height, width]."""
@@ -127,9 +127,8 @@ class Amount:
             share = torch.where(missing.to(x0) == 1, 1, share)
         told = restoration.provenance
         told = None if told is None else told.of_share(share)
-        intervals = None if restoration.intervals is None else Intervals.unknown(IN_PART)
-        found = found.clamp(-1, 1)
-        return replace(restoration, x0=found, provenance=told, intervals=intervals)
+        restoration = restoration.without_intervals(IN_PART)
+        return replace(restoration, x0=found.clamp(-1, 1), provenance=told)
 
     def _gentler(
         self, x0: Tensor, lifted: Tensor, before: Tensor, family: Degradation, phi: Phi

@@ -26,7 +26,7 @@ from d2ir_pl.degradations import (
 )
 from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
 from d2ir_pl.operators.linear import size_of
-from d2ir_pl.restoration import Intervals, Restoration
+from d2ir_pl.restoration import Restoration
 
 CONTEXT = 64
 """Pixels around what is kept that are restored with it, so that it is as if all were: the side of
@@ -111,16 +111,8 @@ def within_the_whole(part: Observation, restored: Restoration, plan: Plan) -> Re
     told = restored.provenance
     if told is not None:
         told = told.within(torch.zeros_like(x0[:, :1]), top, left)
-    intervals = None if restored.intervals is None else Intervals.unknown(IN_PART)
-    return replace(
-        restored,
-        x0=x0,
-        phi=phi,
-        reblurred=None,
-        std=std,
-        provenance=told,
-        intervals=intervals,
-    )
+    restored = restored.without_intervals(IN_PART)
+    return replace(restored, x0=x0, phi=phi, reblurred=None, std=std, provenance=told)
 
 
 def _of_part(family: Degradation, rows: slice, columns: slice) -> Degradation | None:

@@ -201,6 +201,12 @@ class Restoration:
         unknown = self.intervals is not None and self.intervals.reason
         return [f"{NO_INTERVALS}{unknown}"] if unknown else []
 
+    def without_intervals(self, reason: str) -> Restoration:
+        """The same, where it has intervals with the reason why they are not known any more."""
+        if self.intervals is None:
+            return self
+        return replace(self, intervals=Intervals.unknown(reason))
+
     def select(self, images: Sequence[int]) -> Restoration:
         """The restoration of some images of the batch."""
         rows = list(images)
