@@ -57,31 +57,30 @@ class Batch:
         return len(self.samples)
 
     @classmethod
-    def of(cls, read: Sequence[Sample | Failure], degrade_noise: float | None = None) -> Batch:
+    def of(
+        cls,
+        read: Sequence[Sample | Failure],
+        degrade_noise: float | None = None,
+        degrade_photons: float | None = None,
+    ) -> Batch:
         """Put together what was read: the samples of the first size, and the others apart.
 
         Args:
             read: inputs, of which some may have failed.
             degrade_noise: as the batch has it.
+            degrade_photons: as the batch has it.
         """
         by_size: dict[torch.Size, list[Sample]] = {}
         for sample in read:
             if isinstance(sample, Sample):
                 by_size.setdefault(sample.y.shape, []).append(sample)
-        batches = [
-            cls(samples, [], torch.stack([s.y for s in samples]), degrade_noise)
-            for samples in by_size.values()
-        ]
-        first, *apart = batches or [cls([], [], torch.empty(0, 3, 1, 1), degrade_noise)]
+        groups = [(own, torch.stack([s.y for s in own])) for own in by_size.values()]
+        first, *apart = (
+            cls(own, [], y, degrade_noise, degrade_photons=degrade_photons)
+            for own, y in groups or [([], torch.empty(0, 3, 1, 1))]
+        )
         failures = [failure for failure in read if isinstance(failure, Failure)]
         return replace(first, failures=failures, apart=tuple(apart))
-
-    def seen_by(self, photons: float | None) -> Batch:
-        """The same with other `degrade_photons`, in all of its parts."""
-        if photons is None:
-            return self
-        apart = tuple(replace(part, degrade_photons=photons) for part in self.apart)
-        return replace(self, degrade_photons=photons, apart=apart)
 
     @property
     def parts(self) -> list[Batch]:
@@ -233,7 +232,7 @@ class _BatchDataset(Dataset[Batch]):
 
     def __getitem__(self, index: int) -> Batch:
         read = [read_sample(item, self.decoded) for item in self.batches[index]]
-        batch = Batch.of(read, self.degrade_noise).seen_by(self.degrade_photons)
+        batch = Batch.of(read, self.degrade_noise, self.degrade_photons)
         if self.ahead is None or self.degrade_noise is not None or get_worker_info() is None:
             return batch
         samples = [sample for part in batch.parts for sample in part.samples]
