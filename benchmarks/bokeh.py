@@ -30,10 +30,10 @@ from torch import Tensor
 
 from benchmarks import tables
 from benchmarks.diagnosis import cut, findings
-from benchmarks.tasks import PHOTOGRAPHS, photograph_file
+from benchmarks.tasks import photograph_files
 from d2ir_pl import restore
 from d2ir_pl.degradations.parametric_blur import disk_kernel
-from d2ir_pl.image_io import EXTENSIONS, read_image
+from d2ir_pl.image_io import read_image
 from d2ir_pl.operators.encoding import from_light, to_light
 from d2ir_pl.results.metrics import psnr
 
@@ -131,11 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--save", type=Path, help="a folder for the photos")
     parser.add_argument("--restore", action="store_true", help="restore them as well")
     options = parser.parse_args(arguments)
-    if options.photographs is None:
-        files = [photograph_file(n) for n in PHOTOGRAPHS]
-    else:
-        every = sorted(options.photographs.rglob("*"))
-        files = [path for path in every if path.suffix.lower() in EXTENSIONS]
+    files = photograph_files(options.photographs)
     print(tables.head("subject", "photos", "blurred", "taken for", "mean dB", "least dB"))
     with TemporaryDirectory() as temporary:
         folder = options.save or Path(temporary)

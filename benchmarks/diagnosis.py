@@ -19,10 +19,10 @@ from torch import Tensor
 
 from benchmarks import tables
 from benchmarks.damage import KINDS, damaged
-from benchmarks.tasks import PHOTOGRAPHS, photograph_file
+from benchmarks.tasks import photograph_files
 from d2ir_pl.diagnosis.observed import observed_pixels
 from d2ir_pl.diagnosis.proposal import propose
-from d2ir_pl.image_io import EXTENSIONS, Photo, read_image, write_png
+from d2ir_pl.image_io import Photo, read_image, write_png
 
 FOUND = {
     "blind_deblur_kernel": "shaken",
@@ -63,11 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save", type=Path, help="a folder for the damaged photographs")
     options = parser.parse_args(arguments)
-    if options.photographs is None:
-        files = [photograph_file(name) for name in PHOTOGRAPHS]
-    else:
-        every = sorted(options.photographs.rglob("*"))
-        files = [path for path in every if path.suffix.lower() in EXTENSIONS]
+    files = photograph_files(options.photographs)
     kinds = options.kinds.split(",")
     print(tables.head("damage", "photographs", "taken for"))
     for k, kind in enumerate(kinds):

@@ -21,7 +21,7 @@ from torch import Generator, Tensor
 from benchmarks.kinds import RADIUS, TASKS, Kind, Truth, kind
 from d2ir_pl.degradations import Degradation, Exposures, Grayscale, Mask, Phi
 from d2ir_pl.diffusion.randomness import image_generator, normal_like
-from d2ir_pl.image_io import read_image
+from d2ir_pl.image_io import EXTENSIONS, read_image
 from d2ir_pl.operators.kernels import gaussian_kernel
 
 GREY = ("camera", "coins", "gravel")
@@ -127,6 +127,13 @@ def photograph_file(name: str) -> Path:
 
     (path,) = (Path(skimage.__file__).parent / "data").glob(f"{name}.*")
     return path
+
+
+def photograph_files(folder: Path | None) -> list[Path]:
+    """The photographs of a folder and those below it, or `PHOTOGRAPHS`."""
+    if folder is None:
+        return [photograph_file(name) for name in PHOTOGRAPHS]
+    return [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in EXTENSIONS]
 
 
 def _degrade(

@@ -77,10 +77,16 @@ class Handler(BaseHTTPRequestHandler):
 @contextmanager
 def serving(content: bytes) -> Iterator[FileServer]:
     """A server of `content` while the context lasts."""
-    with FileServer(content) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with FileServer(content) as server, running(server):
         yield server
         server.released.set()
-        server.shutdown()
-        thread.join()
+
+
+@contextmanager
+def running(server: ThreadingHTTPServer) -> Iterator[None]:
+    """A server answers in a thread of its own while the context lasts."""
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield
+    server.shutdown()
+    thread.join()

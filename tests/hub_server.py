@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from file_server import running
 
 COMMIT = "1" * 40
 
@@ -66,9 +67,5 @@ class Handler(BaseHTTPRequestHandler):
 @contextmanager
 def hub(folder: Path) -> Iterator[HubServer]:
     """A hub while the context lasts."""
-    with HubServer(folder) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with HubServer(folder) as server, running(server):
         yield server
-        server.shutdown()
-        thread.join()
