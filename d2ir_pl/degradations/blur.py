@@ -17,7 +17,7 @@ from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur, Response
 from d2ir_pl.degradations.frame import Frame
 from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.estimators.kernel_convention import is_symmetric, mirror_evidence
-from d2ir_pl.estimators.kernel_shapes import padded, trimmed
+from d2ir_pl.estimators.kernel_shapes import trimmed
 from d2ir_pl.estimators.spectrum import gaussian_covariance
 from d2ir_pl.estimators.widths import LOG_WIDTH_SCATTER
 from d2ir_pl.image_io import Photo
@@ -27,6 +27,7 @@ from d2ir_pl.operators.kernels import (
     gaussian_kernel,
     kernel_centroid,
     kernel_covariance,
+    padded,
     read_kernel,
 )
 from d2ir_pl.operators.padding import shifted

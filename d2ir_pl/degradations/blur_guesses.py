@@ -13,12 +13,12 @@ from d2ir_pl.degradations.parametric_blur import DefocusBlur, MotionBlur
 from d2ir_pl.estimators.edge_windows import edge_windows
 from d2ir_pl.estimators.kernel_hypotheses import Hypothesis, kernels_of_edges
 from d2ir_pl.estimators.kernel_search import spectral_misfit
-from d2ir_pl.estimators.kernel_shapes import centred, likeness, padded, trimmed
+from d2ir_pl.estimators.kernel_shapes import centred, likeness, trimmed
 from d2ir_pl.estimators.kernel_worth import deconvolved, unlikeliness
 from d2ir_pl.estimators.remembered import remembered
 from d2ir_pl.estimators.spectrum import gaussian_covariance
 from d2ir_pl.estimators.widths import SHARP_WIDTH
-from d2ir_pl.operators.kernels import gaussian_kernel, kernel_covariance, principal_widths
+from d2ir_pl.operators.kernels import gaussian_kernel, kernel_covariance, padded, principal_widths
 
 # Settings were chosen on photographs with synthetic shakes (docs/experiments.md).
 SIZES = (15, 21, 29, 41, 65, 101)

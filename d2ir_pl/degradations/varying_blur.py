@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from d2ir_pl.degradations.base import LinearDegradation
@@ -18,7 +17,7 @@ from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.errors import in_words
 from d2ir_pl.operators.convolution import Border, require_border
 from d2ir_pl.operators.drawn_kernels import SUFFIXES
-from d2ir_pl.operators.kernels import LARGEST_SIDE, read_kernel
+from d2ir_pl.operators.kernels import LARGEST_SIDE, padded, read_kernel
 from d2ir_pl.operators.linear import Size
 from d2ir_pl.operators.varying import VaryingOperator
 
@@ -141,8 +140,7 @@ def _of_folder(folder: Path) -> Tensor:
         for j in range(columns):
             if (i, j) not in found:
                 raise ValueError(f"kernels {folder} has no {i}_{j}: give a kernel for each tile")
-            kernel = found[i, j]
-            whole[i, j] = F.pad(kernel, ((side - kernel.shape[-1]) // 2,) * 4)
+            whole[i, j] = padded(found[i, j], side)
     return whole
 
 

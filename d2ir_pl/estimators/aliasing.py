@@ -28,6 +28,7 @@ from d2ir_pl.estimators.noise_level import MIN_SIGMA, estimate_sigma
 from d2ir_pl.estimators.periodogram import EXPONENT, periodogram
 from d2ir_pl.estimators.remembered import remembered
 from d2ir_pl.operators.interpolation import cubic
+from d2ir_pl.operators.pointwise import BT601
 
 EDGES = (
     0.06,
@@ -93,7 +94,8 @@ def _edges(y: Tensor) -> tuple[float, float, float, float]:
     min(a, b) / d. Of the whole photo: the mean absolute second over the first difference, and the
     logarithm of the power of gradients after and before 2x2 pixels were averaged.
     """
-    grey = (0.299 * y[0] + 0.587 * y[1] + 0.114 * y[2]).double()
+    red, green, blue = (w * channel for w, channel in zip(BT601, y, strict=True))
+    grey = (red + green + blue).double()
     beside = [_beside_steep(lines) for lines in (grey, grey.mT)]
     both, least = (sum(values) / 2 for values in zip(*beside, strict=True))
     first, second = (

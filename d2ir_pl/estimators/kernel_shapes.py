@@ -20,11 +20,6 @@ CENTRINGS, RINGING = 4, 0.03
 """Shifts that centre a kernel, and the part of its largest entry below which they ring."""
 
 
-def padded(kernel: Tensor, size: int) -> Tensor:
-    """A kernel `(k, k)` in the middle of `(size, size)` zeros, both odd."""
-    return F.pad(kernel, ((size - kernel.shape[-1]) // 2,) * 4)
-
-
 def trimmed(kernel: Tensor, share: float = 1e-6) -> Tensor:
     """The kernel `(k, k)` without a margin of entries that hold nothing, k odd and at least 3."""
     middle = kernel.shape[-1] // 2

@@ -7,10 +7,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from d2ir_pl.operators.kernels import read_kernel, shake_kernel
+from d2ir_pl.operators.kernels import padded, read_kernel, shake_kernel
 from d2ir_pl.operators.shake_paths import GENERATORS, drawn_shake, walked_kernel
 from d2ir_pl.operators.zernike import aberrated_kernel
 
@@ -57,10 +56,9 @@ def _any_of(files: list[Path], generator: Generator, size: int) -> Tensor:
     """
     file = files[int(torch.randint(len(files), (), generator=generator))]
     kernel = read_kernel(file)
-    margin = (size - kernel.shape[-1]) // 2
-    if margin < 0:
+    if len(kernel) > size:
         raise ValueError(
             f"kernel file {file} holds a kernel of {len(kernel)}x{len(kernel)} pixels: set "
             f"kernel_size to {len(kernel)} or more"
         )
-    return F.pad(kernel, (margin,) * 4)
+    return padded(kernel, size)

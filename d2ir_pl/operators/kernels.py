@@ -220,3 +220,8 @@ def kernel_centroid(kernel: Tensor) -> Tensor:
 
 def _halves(n: int) -> tuple[int, int]:
     return n // 2, n - n // 2
+
+
+def padded(kernel: Tensor, size: int) -> Tensor:
+    """A kernel `(k, k)` in the middle of `(size, size)` zeros, both odd."""
+    return F.pad(kernel, ((size - kernel.shape[-1]) // 2,) * 4)

@@ -22,7 +22,8 @@ from torch import Tensor
 from d2ir_pl.diffusion import Prior
 from d2ir_pl.estimators.edge_windows import windows_of_edges
 from d2ir_pl.estimators.kernel_refit import refitted
-from d2ir_pl.estimators.kernel_shapes import centred, likeness, padded
+from d2ir_pl.estimators.kernel_shapes import centred, likeness
+from d2ir_pl.operators.kernels import padded
 from d2ir_pl.operators.linear import size_of
 from d2ir_pl.restoration.kernel_rounds import (
     FIRST_ERROR,

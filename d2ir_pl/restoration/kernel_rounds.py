@@ -30,9 +30,10 @@ from d2ir_pl.diffusion import Prior
 from d2ir_pl.diffusion.randomness import same_generator
 from d2ir_pl.estimators.edge_windows import edge_windows
 from d2ir_pl.estimators.kernel_refit import refitted
-from d2ir_pl.estimators.kernel_shapes import centred, padded, trimmed
+from d2ir_pl.estimators.kernel_shapes import centred, trimmed
 from d2ir_pl.estimators.kernel_worth import unlikeliness
 from d2ir_pl.estimators.noise_level import grey_variance
+from d2ir_pl.operators.kernels import padded
 from d2ir_pl.restoration.assumed_error import SHARE
 from d2ir_pl.restoration.degradation_estimation import DegradationEstimation
 from d2ir_pl.restoration.problem import Problem

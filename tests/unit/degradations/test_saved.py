@@ -25,7 +25,8 @@ from d2ir_pl.degradations import (
 from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
 from d2ir_pl.degradations.saved import SavedPhi
 from d2ir_pl.diffusion.randomness import image_generator
-from d2ir_pl.estimators.kernel_shapes import padded, trimmed
+from d2ir_pl.estimators.kernel_shapes import trimmed
+from d2ir_pl.operators.kernels import padded
 from d2ir_pl.operators.numbers import compacted, packed, unpacked
 
 

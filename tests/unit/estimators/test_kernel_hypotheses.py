@@ -9,9 +9,9 @@ from d2ir_pl.degradations import Blur
 from d2ir_pl.degradations.blur_guesses import Guess, guesses, handicaps, shortlist
 from d2ir_pl.estimators.edge_windows import edge_windows
 from d2ir_pl.estimators.kernel_hypotheses import Hypothesis, kernels_of_edges, periodic
-from d2ir_pl.estimators.kernel_shapes import cleaned, padded, trimmed
+from d2ir_pl.estimators.kernel_shapes import cleaned, trimmed
 from d2ir_pl.estimators.kernel_worth import deconvolved, unlikeliness
-from d2ir_pl.operators.kernels import gaussian_kernel, kernel_centroid
+from d2ir_pl.operators.kernels import gaussian_kernel, kernel_centroid, padded
 from d2ir_pl.results.metrics import kernel_similarity
 
 SIZES = (15, 25)
