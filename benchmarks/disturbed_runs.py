@@ -22,8 +22,14 @@ LIMIT = 60
 """Seconds of computing that a run may take, and a thirtieth of those on the clock."""
 
 
-KINDS = ("killed", "terminated", "disk full", "permissions")
+KINDS = ("killed", "terminated", "disk full", "permissions", "interrupted")
 """Ways in which runs are disturbed."""
+
+_SIGNALS = {
+    "killed": signal.SIGKILL,
+    "terminated": signal.SIGTERM,
+    "interrupted": signal.SIGINT,
+}
 
 _PR_CAPBSET_DROP = 24
 _OVERRIDES = (1, 2)
@@ -75,11 +81,11 @@ class Disturbed(ABC):
         if kind == "disk full":
             process = self.start(output, int(10 ** rng.uniform(1, self.largest)))
             return _ended(process, self.full)
-        status = signal.SIGTERM if kind == "terminated" else signal.SIGKILL
+        sent = _SIGNALS[kind]
         process = self.start(output)
         time.sleep(rng.uniform(0, self.seconds))
-        process.send_signal(status)
-        return _ended(process, {0, -status, 128 + status})
+        process.send_signal(sent)
+        return _ended(process, {0, -sent, 128 + sent})
 
     def _forbidden(self, rng: np.random.Generator, output: str) -> str:
         """What was wrong with a run that may not use a part of the folder of an unfinished one."""
@@ -198,6 +204,7 @@ def _said(process: subprocess.Popen[str]) -> str:
 
 def _limited(most_bytes: int | None) -> None:
     """Limit what this process may compute and use, and how many bytes its files may have."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # which a shell lets what it runs behind ignore
     with suppress(Exception):  # permissions hold for root, too
         for right in _OVERRIDES:
             ctypes.CDLL(None).prctl(_PR_CAPBSET_DROP, right, 0, 0, 0)

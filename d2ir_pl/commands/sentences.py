@@ -30,6 +30,7 @@ def sentence(message: str, prog: str, known: Iterable[str] = ()) -> str:
         return f"{alone[1]} has no value: write one behind it"
     # Where a class or null is possible, what matters is why it is not the class.
     text = re.sub(r"Does not validate against any of the Union subtypes .*? Errors: - ", "", text)
+    bare = re.sub(r'Parser key "[^"]+": (- )?', "", text)
     text = re.sub(_OTHER_TYPES + " Given value type: .*", "", text)
     key = ".".join(re.findall(r'Parser key "([^"]+)": ', text))
     text = re.sub(r'Parser key "[^"]+": (- )?', "", text)
@@ -42,20 +43,63 @@ def sentence(message: str, prog: str, known: Iterable[str] = ()) -> str:
         return f"--{key} {path[1]} is unknown: use auto, {names}, or the import path of a class"
     if path := re.search(r"Expected a dot import path string: (\S+)", text):
         return f"--{key} {path[1]} is unknown: give the import path of a class, such as mine.Class"
+    if config := re.search(r"Unable to load config '(.*?)'", text):
+        first = key[: len(key) // 2] if key[len(key) // 2 + 1 :] == key[: len(key) // 2] else key
+        return f"--{first} {config[1]} is no file of settings: give one, or the options below it"
     text = re.sub(r"( - Expected a (?:<class '[\w.]+'>|bool|List\[[\w.]*\]))+$", "", text)
     if missing := re.search(r"following arguments are required: (\w+)", text):
         return f"--{key}.{missing[1]} is missing: the class that --{key} names needs it"
-    if key in CLASSES and text.startswith("Not a valid subclass"):
+    if key in CLASSES and "Not a valid subclass" in text:
+        value = re.search(r"Given value: (.*)", bare)
+        if value and "Given value type: <class 'list'>" in bare:
+            names = ", ".join(known_classes(key))
+            return f"--{key} {value[1]:.80} is no class: use auto, {names}, or one of your own"
         return f"--{key}: its options need a class: name one instead of auto, such as --{key} D2IR"
     if known_values := re.fullmatch(r"Expected a typing\.Literal\[(.*)\]\. Got value: (.*)", text):
         values = known_values[1].replace("'", "")
         return f"--{key} {known_values[2]} is unknown: use one of {values}"
     if listed := re.fullmatch(r"Expected a <class 'str'>\. Got value: \[([^\]]*)\]", text):
         return f"--{key} [{listed[1]}] is a list: write it as text, '{listed[1].replace(' ', '')}'"
+    if (wrong := _of_another_type(bare) or _of_another_type(text)) is not None:
+        return f"--{key} {wrong}"
     text = re.sub(r"(?:<class '(\w+)'>|typing\.(Literal))", r"\1\2", text)
     text = text.replace(" - Expected a ", " or ").replace("Expected a ", "expected ")
     text = text.replace(". Got value: ", ", not ")
     return f"--{key}: {text}" if key else text
+
+
+_TYPES = {
+    "<class 'int'>": ["a whole number"],
+    "<class 'float'>": ["a number"],
+    "<class 'bool'>": ["true", "false"],
+    "bool": ["true", "false"],
+    "<class 'str'>": ["text"],
+    "<class 'NoneType'>": ["null"],
+}
+"""What a user writes for a value of a type."""
+
+
+def _of_another_type(text: str) -> str | None:
+    """A value and what it has to be, in words; None where the report is about something else."""
+    types = r"(?P<types>Expected a .*?)"
+    value = r"\.? (?:Given value type: .*? Given|Got) value: (?P<value>.*)"
+    found = re.fullmatch(types + value, text)
+    if found is None:
+        return None
+    words: list[str] = []
+    for part in found["types"].split(" - "):
+        name = part.removeprefix("Expected a ")
+        if name.startswith("typing.Literal["):
+            words += [value.strip(" '\"") for value in name[15:-1].split(",")]
+        elif name.startswith("List["):
+            words.append("a list")
+        elif name in _TYPES:
+            words += _TYPES[name]
+        else:
+            return None
+    words = [w for w in dict.fromkeys(words) if w != "a whole number" or "a number" not in words]
+    listed = " or ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
+    return f"{found['value']:.80} must be {listed}"
 
 
 def _unknown_option(text: str) -> str | None:

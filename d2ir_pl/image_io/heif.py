@@ -28,12 +28,20 @@ def read_heif(stream: BinaryIO, max_pixels: int) -> Raster:
         max_pixels: largest number of pixels, checked before decoding.
 
     Raises:
-        RefusedError: if it is too large, or the extra is not installed.
+        RefusedError: if it is too large or not of the size that its header says, or the extra is
+            not installed.
     """
     file = _opened(stream)
-    check_size(file.size[1], file.size[0], max_pixels)
+    width, height = file.size
+    check_size(height, width, max_pixels)
     samples = np.asarray(file)
     samples = samples.reshape(*samples.shape[:2], -1)
+    if samples.shape[:2] != (height, width):
+        held = f"{samples.shape[1]}x{samples.shape[0]}"
+        raise RefusedError(
+            f"is damaged: its header says {width}x{height} pixels, and it holds {held}; copy or "
+            "download it again"
+        )
     deep = samples.dtype == np.uint16
     bits = min(16, max(8, int(file.info.get("bit_depth", 8))))
     white = float((2**bits - 1) << (16 - bits)) if deep else 255.0

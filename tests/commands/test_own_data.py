@@ -238,7 +238,10 @@ MISTAKES = [
     (["--model", "Mine"], "--model Mine is unknown: give the import path"),
     (["--config", "model: {class_path: nowhere.M}"], "--model nowhere.M cannot be imported"),
     (["--model", f"{HERE}.Mine", "--model.marc", "3"], "did you mean --model.mark?"),
-    (["--trainer.limit_predict_batches", "x"], "--trainer.limit_predict_batches: expected int"),
+    (
+        ["--trainer.limit_predict_batches", "x"],
+        "--trainer.limit_predict_batches x must be a number",
+    ),
 ]
 
 

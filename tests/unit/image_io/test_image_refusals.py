@@ -194,3 +194,17 @@ def test_damaged_files_leave_nothing_in_memory(tmp_path: Path) -> None:
         if i == 500:
             before = pages()
     assert (pages() - before) * resource.getpagesize() < 2e6
+
+
+def test_a_heic_photo_of_another_size_than_its_header_says_is_refused(tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    path = tmp_path / "a.heic"
+    heif.from_pillow(Image.fromarray(noise(64, 64, 3))).save(path)
+    whole = bytearray(path.read_bytes())
+    said = whole.index(b"ispe") + 8
+    assert whole[said : said + 8] == struct.pack(">II", 64, 64)
+    for width, height in ((65600, 64), (48, 64), (64, 32)):
+        whole[said : said + 8] = struct.pack(">II", width, height)
+        path.write_bytes(whole)
+        with pytest.raises(ImageError, match=r"header says|damaged"):
+            read_image(path)
