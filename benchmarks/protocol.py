@@ -9,50 +9,45 @@ Photographs of 256x256 pixels are degraded as papers do it (`protocols.py`) and 
 of the quality table. With `--record`, each result is kept as it comes, pictures in a folder beside
 the file, so that a run that was stopped goes on. Every method is run on one photograph before any
 is run on the next. `--evaluations` cuts the number of network evaluations of methods that take
-more, and the tables say which were cut.
+more (`budgets.py`), and the tables (`protocol_tables.py`) say which were cut.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
-import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from benchmarks import tables
+from benchmarks.budgets import cut, kept_as
 from benchmarks.methods import ENTRIES
-from benchmarks.protocols import PROTOCOLS, SIZE, Protocol, photograph
+from benchmarks.protocol_tables import found, gain, listing, reported
+from benchmarks.protocol_tasks import degraded, moved, pictures
+from benchmarks.protocols import PROTOCOLS, SIZE, Protocol
 from benchmarks.quality import run
 from benchmarks.results import Results
-from benchmarks.scores import Row, fid
-from benchmarks.shake_set import photographs
 from benchmarks.tasks import Task
-from d2ir_pl.diffusion.randomness import image_generator, normal_like
-from d2ir_pl.errors import UserError
+from d2ir_pl.errors import DeviceError, OutputError, UsageError, UserError, require
 from d2ir_pl.image_io import read_image
 from d2ir_pl.priors import Prior, load_prior
 from d2ir_pl.priors.memory import keep_freed_memory
 from d2ir_pl.priors.precision import DTYPES, resolve
-from d2ir_pl.restoration import RestorationMethod
-from d2ir_pl.restoration.baselines import BIRD, DAPS, FastDiffusionEM, GibbsDDRM
 from d2ir_pl.results.metrics import lpips
 
-METHODS = {
-    True: ("d2ir", "gibbs_ddrm", "fast_em", "d2ir_known", "diffpir", "pigdm"),
-    False: ("d2ir", "ddrm", "ddnm", "diffpir", "pigdm", "red_diff", "daps"),
-}
-"""The methods that are run if none are named: where a kernel is sought, and elsewhere."""
+BLUR_METHODS = ("d2ir", "gibbs_ddrm", "fast_em", "d2ir_known", "diffpir", "pigdm")
+"""The methods that are run on blurred photographs if none are named; the first three are blind."""
+OTHER_METHODS = ("d2ir", "ddrm", "ddnm", "diffpir", "pigdm", "red_diff", "daps")
+"""Those that are run on others."""
 
 COLUMNS = (
     *("task", "method", "image", "input", "psnr", "aligned", "ssim", "lpips", "reblur"),
     *("similarity", "kernel_rmse", "residual_over_sigma", "nfe", "seconds"),
 )
+"""What is kept of each restoration."""
 
 
 @dataclass(frozen=True)
@@ -61,116 +56,43 @@ class Options:
 
     Attributes:
         prior: name of the prior.
+        images: folder with photographs; None for those in the public domain.
+        limit: number of photographs at most; None for all.
         noise: noise in place of the protocols' own, in [-1, 1]; None for their own.
         size: side of the photographs in pixels.
         seed: seed of the restorations.
         evaluations: largest number of network evaluations; None for as many as methods take.
+
+    Raises:
+        ValueError: for numbers out of their range.
     """
 
     prior: str
+    images: Path | None = None
+    limit: int | None = None
     noise: float | None = None
     size: int = SIZE
     seed: int = 0
     evaluations: int | None = None
 
+    def __post_init__(self) -> None:
+        require("size", self.size, 32)
+        for name, least in (("limit", 1), ("noise", 0), ("evaluations", 1)):
+            value = getattr(self, name)
+            if value is not None:
+                require(name, value, least)
+
+    def noise_of(self, protocol: Protocol) -> float:
+        """Standard deviation of the noise that is added to values in [-1, 1]."""
+        return protocol.noise if self.noise is None else self.noise
+
     def label(self, name: str) -> str:
         """What the results of a protocol are kept under."""
-        noise = PROTOCOLS[name].noise if self.noise is None else self.noise
-        parts = [name, f"noise{noise:g}", Path(self.prior).stem, f"{self.size}px"]
+        noise = f"noise{self.noise_of(PROTOCOLS[name]):g}"
+        parts = [name, noise, Path(self.prior).stem, f"{self.size}px"]
+        parts += [] if self.images is None else [self.images.resolve().name]
         parts += [f"seed{self.seed}"] if self.seed else []
         return "_".join(parts)
-
-
-# ---- What is restored ----
-
-
-def degraded(protocol: Protocol, name: str, image: Tensor, noise: float) -> Task:
-    """One photograph under a protocol, with everything that is known about it.
-
-    Args:
-        protocol: the protocol.
-        name: name of the photograph, which its damage depends on.
-        image: `(3, H, W)` in [-1, 1].
-        noise: standard deviation of the noise that is added to values in [-1, 1].
-    """
-    generator = image_generator(0, f"protocol/{protocol.about}/{name}")
-    clean = image[None]
-    damage = protocol.draw(generator, (image.shape[-2], image.shape[-1]))
-    y = damage.applied(damage.applied.frame.embed(clean), damage.phi)
-    added = noise * normal_like(y, [generator])
-    if protocol.config == "colorization":
-        added = added[:, :1].expand_as(y)  # a grey photo has one channel
-    if "mask" in damage.phi:
-        added = added * damage.phi["mask"]
-    kernel = None if damage.kernel is None else damage.kernel[None]
-    # Names of tasks tell methods what they are for.
-    task = f"{'blur' if protocol.blur else 'other'}_{protocol.config}"
-    return Task(
-        task,
-        protocol.config,
-        [name],
-        y + added,
-        clean,
-        damage.family,
-        damage.phi,
-        kernel,
-        damage.unknown,
-    )
-
-
-def moved(task: Task, device: torch.device) -> Task:
-    """A task on another device."""
-    kernel = None if task.kernel is None else task.kernel.to(device)
-    y, reference = task.y.to(device), task.reference.to(device)
-    return replace(task, y=y, reference=reference, phi=task.phi.to(device), kernel=kernel)
-
-
-def pictures(folder: Path | None, size: int, limit: int | None) -> Iterator[tuple[str, Tensor]]:
-    """Names and squares of the photographs, without those that are smaller than that."""
-    count = 0
-    for file in photographs(folder):
-        if limit is not None and count >= limit:
-            return
-        pixels = read_image(file).pixels
-        if min(pixels.shape[-2:]) < size:
-            print(f"{file.name}: left out, as it is smaller than {size}x{size} pixels", flush=True)
-            continue
-        count += 1
-        yield file.stem, photograph(pixels, size)
-
-
-# ---- Budgets ----
-
-
-def cut(method: RestorationMethod, evaluations: int | None) -> RestorationMethod:
-    """A method with fewer steps, so that it takes so many network evaluations or a few more.
-
-    D2IR is left as it is: it takes 8 or 20, and more only where its second stage runs.
-    """
-    if evaluations is None:
-        return method
-    name, a_step = "steps", 1.0
-    if isinstance(method, DAPS):
-        name, a_step = "annealing_steps", float(method.ode_steps)
-    elif isinstance(method, BIRD):
-        name, a_step = "iterations", float(method.ddim_steps)
-    elif isinstance(method, GibbsDDRM):
-        a_step = 1 + method.kernel_start * method.rounds
-    elif isinstance(method, FastDiffusionEM):
-        a_step = float(method.samples)
-    steps = getattr(method, name, None)
-    if steps is None or steps * a_step <= evaluations:
-        return method
-    fewer = copy.copy(method)
-    setattr(fewer, name, max(1, int(evaluations / a_step)))
-    return fewer
-
-
-def kept_as(name: str, method: RestorationMethod | None, evaluations: int | None) -> str:
-    """The name that results of a method are kept under: what was cut is part of it."""
-    if method is None or cut(method, evaluations) is method:
-        return name
-    return f"{name}_{evaluations}"
 
 
 # ---- A run ----
@@ -178,157 +100,133 @@ def kept_as(name: str, method: RestorationMethod | None, evaluations: int | None
 
 def restore(
     name: str, task: Task, methods: Sequence[str], prior: Prior, options: Options, results: Results
-) -> None:
-    """Restore one photograph by methods, but for those whose result is kept already."""
-    label, image = options.label(name), task.names[0]
-    change = _cutting(options.evaluations)
+) -> list[str]:
+    """Restore one photograph by methods, but for those whose result is kept already.
+
+    Returns:
+        The methods that are not for this protocol.
+    """
+    label, image, unfit = options.label(name), task.names[0], []
     for method in methods:
         kept = kept_as(method, ENTRIES[method].method(task), options.evaluations)
         if image in results.of(label, kept):
             continue
         try:
-            row, x = run(task, method, prior, options.seed, change)
-        except (UserError, ValueError) as error:
-            print(f"{name}, {method}: left out, as {error}", flush=True)
+            row, x = run(task, method, prior, options.seed, lambda m: cut(m, options.evaluations))
+        except ValueError as error:
+            print(f"{name}: without {method}, as {error}", flush=True)
+            unfit.append(method)
             continue
         distance = lpips(x, task.reference)
         row["lpips"] = None if distance is None else float(distance)
         results.add(label, kept, image, row, x.cpu())
-        gain = float(row["psnr"]) - float(row["input"])
         print(
-            f"{name}, {image}, {kept}: {row['psnr']:.2f} dB ({gain:+.2f}), {row['nfe']} "
+            f"{name}, {image}, {kept}: {row['psnr']:.2f} dB ({gain(row):+.2f}), {row['nfe']} "
             f"evaluations, {row['seconds']:.0f} s",
             flush=True,
         )
+    return unfit
 
 
-def _cutting(evaluations: int | None) -> Callable[[RestorationMethod], RestorationMethod]:
-    return lambda method: cut(method, evaluations)
-
-
-# ---- Tables ----
-
-
-def own_table(
+def table(
     name: str, methods: Sequence[str], tasks: Sequence[Task], options: Options, results: Results
 ) -> str:
-    """A line for each method under a protocol.
+    """A line for each method under a protocol, of the photographs that it has restored."""
+    label, lines = options.label(name), []
+    clean = {task.names[0]: task.reference[0].cpu() for task in tasks}
+    family = tasks[0].unknown
+    for method in methods:
+        entry = ENTRIES[method]
+        kept = kept_as(method, entry.method(tasks[0]), options.evaluations)
+        rows = {image: row for image, row in results.of(label, kept).items() if image in clean}
+        if not rows:
+            continue
+        title = entry.title.removesuffix(", degradation known")
+        title += "" if kept == method else f", cut to {options.evaluations}"
+        told = entry.knows or family is None or not family.estimated
+        shown = [read_image(results.picture(label, kept, image)).pixels for image in rows]
+        lines.append(found(title, told, rows, shown, torch.stack([clean[i] for i in rows])))
+    return tables.of(lines)
+
+
+def protocol_run(
+    name: str,
+    methods: Sequence[str],
+    prior: Prior,
+    device: torch.device,
+    options: Options,
+    results: Results,
+) -> None:
+    """Restore all photographs under a protocol, and print what was found beside what is reported.
 
     Args:
         name: name of the protocol.
-        methods: names of the methods.
-        tasks: the photographs.
+        methods: names of the methods; none for the usual ones.
+        prior: the prior, on the device.
+        device: where photographs are restored.
         options: what holds for the run.
-        results: the results.
+        results: where results are kept.
     """
-    label = options.label(name)
-    lines = [
-        tables.head(
-            *("method", "told the degradation", "photos", "input dB", "PSNR dB", "best shift"),
-            *("worst photo", "SSIM", "LPIPS", "FID", "kernel RMSE", "MNC", "evaluations", "s"),
-        )
-    ]
-    images = {task.names[0]: task.reference for task in tasks}
-    for method in methods:
-        kept = kept_as(method, ENTRIES[method].method(tasks[0]), options.evaluations)
-        done = results.of(label, kept)
-        rows = {image: row for image, row in done.items() if image in images}
-        if not rows:
-            continue
-        entry = ENTRIES[method]
-        worst = min(rows, key=lambda image: _gain(rows[image]))
-        shown = [read_image(results.picture(label, kept, image)).pixels for image in rows]
-        references = torch.cat([images[image] for image in rows]).cpu()
-        distance = fid(torch.stack(shown), references)
-        cut_to = "" if kept == method else f", cut to {options.evaluations}"
-        family = tasks[0].unknown
-        told = entry.knows or family is None or not family.estimated
-        values = list(rows.values())
-        lines.append(
-            tables.row(
-                f"{entry.title.removesuffix(', degradation known')}{cut_to}",
-                "yes" if told else "no",
-                len(rows),
-                _mean(values, "input", ".2f"),
-                _mean(values, "psnr", ".2f"),
-                _mean(values, "aligned", ".2f"),
-                f"{worst} {_gain(rows[worst]):+.2f}",
-                _mean(values, "ssim", ".3f"),
-                _mean(values, "lpips", ".3f"),
-                "" if distance is None else f"{distance:.1f}",
-                _mean(values, "kernel_rmse", ".1e") if not told else "",
-                _mean(values, "similarity", ".3f") if not told else "",
-                _mean(values, "nfe", ".0f"),
-                _mean(values, "seconds", ".0f"),
-            )
-        )
-    return "\n".join(lines)
-
-
-def reported_table(protocol: Protocol) -> str:
-    """What papers report of a protocol; empty if nothing is known."""
-    if not protocol.reported:
-        return ""
-    titles = ("method", "source", "prior and photos", "PSNR dB", "SSIM", "LPIPS", "FID")
-    lines = [tables.head(*titles, "kernel RMSE", "MNC", "remark", "")]
-    for line in protocol.reported:
-        scores = [
-            "" if value is None else format(value, form)
-            for value, form in (
-                *((line.psnr, ".2f"), (line.ssim, ".3f"), (line.lpips, ".3f"), (line.fid, ".2f")),
-                *((line.kernel_rmse, ".1e"), (line.mnc, ".3f")),
-            )
-        ]
-        cells = (line.method, line.source, line.prior, *scores, line.remark, "not run here")
-        lines.append(tables.row(*cells))
-    return "\n".join(lines)
-
-
-def _gain(row: Row) -> float:
-    return float(row["psnr"]) - float(row["input"])
-
-
-def _mean(rows: Sequence[Row], column: str, form: str) -> str:
-    values = [float(row[column]) for row in rows if row.get(column) is not None]
-    return format(statistics.fmean(values), form) if values else ""
-
-
-def report(
-    name: str, methods: Sequence[str], tasks: Sequence[Task], options: Options, results: Results
-) -> None:
-    """Print what was found under a protocol, and what papers report of it."""
     protocol = PROTOCOLS[name]
-    noise = protocol.noise if options.noise is None else options.noise
+    asked = methods or (BLUR_METHODS if protocol.blur else OTHER_METHODS)
+    noise, serving, tasks = options.noise_of(protocol), list(asked), []
+    for image, pixels in pictures(options.images, options.size, options.limit):
+        tasks.append(degraded(protocol, image, pixels, noise))
+        unfit = restore(name, moved(tasks[-1], device), serving, prior, options, results)
+        serving = [method for method in serving if method not in unfit]
     print(
-        f"\n{name}: {protocol.about}; noise {noise:g} of values in [-1, 1], prior {options.prior}"
+        f"\n{name}: {protocol.about}; noise {noise:g} of values in [-1, 1], prior {options.prior}\n"
+        f"Used by {', '.join(protocol.papers)}.\n\n{table(name, asked, tasks, options, results)}"
     )
-    print(f"Used by {', '.join(protocol.papers)}.\n")
-    print(own_table(name, methods, tasks, options, results))
-    if known := reported_table(protocol):
+    if known := reported(protocol):
         own = "" if noise == protocol.noise else f", with their noise of {protocol.noise:g}"
         print(f"\nReported by papers{own}, with other photographs and priors; not run here:\n")
         print(known, flush=True)
 
 
-def listing() -> str:
-    """The protocols, one a line."""
-    lines = [tables.head("protocol", "degradation", "noise", "papers")]
-    for name, protocol in PROTOCOLS.items():
-        papers = ", ".join(protocol.papers)
-        lines.append(tables.row(name, protocol.about, f"{protocol.noise:g}", papers))
-    return "\n".join(lines)
-
-
 # ---- The command ----
 
 
-def chosen(parser: argparse.ArgumentParser, text: str | None, known: Sequence[str]) -> list[str]:
-    """The names in an option, all of which have to be known; none if it is not given."""
+def chosen(text: str | None, known: Sequence[str]) -> list[str]:
+    """The names in an option; none if it is not given.
+
+    Raises:
+        UsageError: if one is not known.
+    """
     names = [] if text is None else list(known) if text == "all" else text.split(",")
     for name in names:
         if name not in known:
-            parser.error(f"{name!r} is unknown: use {', '.join(known)} or all")
+            raise UsageError(f"{name!r} is unknown: use {', '.join(known)} or all")
     return names
+
+
+def usable(device: str) -> torch.device:
+    """The device of an option; `auto` is a GPU where there is one.
+
+    Raises:
+        DeviceError: if it is a GPU and there is none.
+    """
+    gpu = torch.cuda.is_available()
+    if device == "cuda" and not gpu:
+        raise DeviceError("PyTorch sees no GPU for --device cuda: use --device cpu")
+    return torch.device(("cuda" if gpu else "cpu") if device == "auto" else device)
+
+
+def opened(record: Path) -> Results:
+    """What a file and the folder beside it keep of earlier runs.
+
+    Raises:
+        OutputError: if they cannot be written.
+    """
+    try:
+        record.with_suffix("").mkdir(parents=True, exist_ok=True)
+        record.touch()
+    except OSError as error:
+        raise OutputError(
+            f"{record} cannot be written ({error.strerror}): let --record name a file in a folder "
+            "that you can write to"
+        ) from None
+    return Results(record.with_suffix(""), record, COLUMNS)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -344,33 +242,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", type=int, default=SIZE, help="side of the photographs in pixels")
     parser.add_argument("--evaluations", type=int, help="largest number that a method may take")
     parser.add_argument("--precision", choices=["auto", "bf16", "fp32"], default="auto")
-    parser.add_argument("--device", default="auto", help="cpu, cuda; a GPU where there is one")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--record", type=Path, help="a CSV file that results are kept in")
     given = parser.parse_args(arguments)
     if given.list:
         print(listing())
         return
-    names = chosen(parser, given.protocol, list(PROTOCOLS))
-    methods = chosen(parser, given.methods, list(ENTRIES))
-    options = Options(given.prior, given.noise, given.size, given.seed, given.evaluations)
-    gpu = torch.cuda.is_available()
-    device = torch.device(("cuda" if gpu else "cpu") if given.device == "auto" else given.device)
-    prior = load_prior(given.prior).to(device).cast(DTYPES[resolve(given.precision, device)])
-    with tempfile.TemporaryDirectory() as temporary:
-        record = given.record or Path(temporary) / "record.csv"
-        results = Results(record.with_suffix(""), record, COLUMNS)
-        for name in names:
-            protocol = PROTOCOLS[name]
-            asked = methods or METHODS[protocol.blur]
-            noise = protocol.noise if options.noise is None else options.noise
-            tasks = []
-            for image, pixels in pictures(given.images, given.size, given.limit):
-                task = moved(degraded(protocol, image, pixels, noise), device)
-                restore(name, task, asked, prior, options, results)
-                tasks.append(task)
-            if tasks:
-                report(name, asked, tasks, options, results)
+    try:
+        options = Options(
+            *(given.prior, given.images, given.limit, given.noise, given.size, given.seed),
+            given.evaluations,
+        )
+    except ValueError as error:
+        parser.error(f"--{error}")
+    try:
+        names = chosen(given.protocol, list(PROTOCOLS))
+        methods = chosen(given.methods, list(ENTRIES))
+        device = usable(given.device)
+        prior = load_prior(given.prior).to(device).cast(DTYPES[resolve(given.precision, device)])
+        with tempfile.TemporaryDirectory() as temporary:
+            results = opened(given.record or Path(temporary) / "record.csv")
+            for name in names:
+                protocol_run(name, methods, prior, device, options, results)
+    except UserError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

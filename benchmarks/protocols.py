@@ -42,6 +42,7 @@ BOX, MARGIN = 128, 16
 DPS = "DPS (arXiv 2209.14687)"
 BLIND_DPS = "BlindDPS (arXiv 2211.10656)"
 DAPS = "DAPS (arXiv 2407.01521)"
+DDRM = "DDRM (arXiv 2201.11793)"
 
 
 class Clipped(Degradation):
@@ -223,7 +224,7 @@ PROTOCOLS: dict[str, Protocol] = {
         REPORTED["sr4"],
     ),
     "sr8": Protocol(
-        "eight times smaller, bicubic", "super_resolution_x4", _smaller(8), 0.05, (DPS,)
+        "eight times smaller, bicubic", "super_resolution_x4", _smaller(8), 0.05, (DDRM,)
     ),
     "box": Protocol(
         "a box of 128x128 missing", "inpainting", _box, 0.05, (DPS, DAPS), REPORTED["box"]
@@ -244,7 +245,7 @@ PROTOCOLS: dict[str, Protocol] = {
         "colorization",
         _grey,
         0.01,
-        ("DDRM (arXiv 2201.11793)", "DDNM (arXiv 2212.00490)"),
+        (DDRM, "DDNM (arXiv 2212.00490)"),
     ),
     "hdr": Protocol(
         "twice as bright, clipped",

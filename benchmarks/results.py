@@ -53,7 +53,7 @@ class Results:
         for place in (path, self._file):
             place.parent.mkdir(parents=True, exist_ok=True)
         write_png(path, x[0].clamp(-1, 1))
-        new = not self._file.is_file()
+        new = not self._file.is_file() or not self._file.stat().st_size
         row = {"task": task, "method": method, "image": image, **row}
         with self._file.open("a", newline="") as opened:
             writer = csv.DictWriter(opened, self._columns, extrasaction="ignore")

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from photos import photo, save
 from scipy.stats import triang
 
 from benchmarks import protocol
+from benchmarks.budgets import cut
 from benchmarks.methods import asked
-from benchmarks.protocol import cut, degraded, reported_table
+from benchmarks.protocol_tables import listing, reported
+from benchmarks.protocol_tasks import degraded, pictures
 from benchmarks.protocols import PROTOCOLS, Clipped, photograph
 from benchmarks.scores import fid, kernel_rmse
 from d2ir_pl.degradations import Blur, Phi
@@ -167,7 +170,7 @@ def test_every_reported_line_has_a_source_and_says_that_it_was_not_run() -> None
             assert line.source
             assert line.prior
             assert any(v is not None for v in (line.psnr, line.lpips, line.fid))
-        text = reported_table(known)
+        text = reported(known)
         lines = text.splitlines()[2:]
         assert len(lines) == len(known.reported)
         assert all(line.endswith("| not run here |") for line in lines)
@@ -183,7 +186,8 @@ def test_a_run_goes_on_where_it_stopped(
     protocol.main(options)
     text = capsys.readouterr().out
     assert "| DDRM, cut to 3 | yes | 1 |" in text
-    assert "hdr, ddrm: left out, as the singular values of Clipped are not known" in text
+    assert "hdr: without ddrm, as the singular values of Clipped are not known" in text
+    assert "FID" not in text.partition("Reported by papers")[0]  # an empty column
     assert "| not run here |" in text
     assert (tmp_path / "field").is_dir()
     monkeypatch.setattr(protocol, "run", None)
@@ -195,10 +199,69 @@ def test_a_run_goes_on_where_it_stopped(
 
 def test_a_distance_between_distributions_needs_its_network() -> None:
     assert fid(torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32)) is None
+    x = torch.stack([photo(seed, 64, 64) for seed in range(4)])
+    distance = fid(x, x)
+    if distance is None:
+        pytest.skip("torch-fidelity or its network is not there")
+    noisy = fid((x + 0.3 * torch.randn(x.shape, generator=generator())).clamp(-1, 1), x)
+    assert noisy is not None
+    assert abs(distance) < 1 < noisy
 
 
-def test_unknown_protocols_and_methods_are_named(capsys: pytest.CaptureFixture[str]) -> None:
-    for option, name in (("--protocol", "shake"), ("--methods", "magic")):
-        with pytest.raises(SystemExit):
-            protocol.main([option, name])
-        assert f"{name!r} is unknown: use" in capsys.readouterr().err
+def test_a_method_that_does_not_serve_is_named_once(capsys: pytest.CaptureFixture[str]) -> None:
+    few = ["--size", "32", "--limit", "2", "--precision", "fp32", "--evaluations", "2"]
+    protocol.main(["--protocol", "hdr", "--methods", "ddrm,d2ir", *few])
+    assert capsys.readouterr().out.count("without ddrm") == 1
+
+
+def test_photographs_of_one_name_in_two_folders_are_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("dogs", "cats"):
+        save(tmp_path / folder / "1.png", 1, 40, 40)
+    save(tmp_path / "small.png", 1, 20, 40)
+    (tmp_path / "broken.png").write_text("no image")
+    assert [name for name, _ in pictures(tmp_path, 32, None)] == ["cats_1", "dogs_1"]
+    told = capsys.readouterr().out
+    assert "left out: small.png is smaller than 32x32" in told
+    assert "broken.png" in told
+    assert [name for name, _ in pictures(tmp_path, 32, 1)] == ["cats_1"]
+
+
+def test_results_of_another_folder_of_photographs_are_not_taken_for_these(tmp_path: Path) -> None:
+    labels = {
+        protocol.Options("natural-small", images=images).label("sr4")
+        for images in (None, tmp_path / "faces", tmp_path / "cats")
+    }
+    assert len(labels) == 3
+
+
+def test_the_list_names_every_protocol_and_its_papers() -> None:
+    lines = listing().splitlines()[2:]
+    assert len(lines) == len(PROTOCOLS)
+    for line, (name, known) in zip(lines, PROTOCOLS.items(), strict=True):
+        assert line.startswith(f"| {name} | {known.about} | {known.noise:g} |")
+        assert all(paper in line for paper in known.papers)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--protocol", "shake"], "'shake' is unknown: use"),
+        (["--methods", "magic"], "'magic' is unknown: use"),
+        (["--noise", "-1"], "--noise -1.0 must be at least 0"),
+        (["--evaluations", "0"], "--evaluations 0 must be at least 1"),
+        (["--size", "8"], "--size 8 must be at least 32"),
+        (["--images", "nowhere"], "nowhere holds no photographs: give a folder"),
+        (["--size", "4096"], "no photograph has 4096x4096 pixels: give others"),
+        (["--prior", "nothing"], "prior 'nothing' is neither a file nor one of the names"),
+        (["--record", "/proc/none/a.csv"], "/proc/none/a.csv cannot be written"),
+    ],
+)
+def test_mistakes_are_named_in_a_sentence(
+    options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        protocol.main(options)
+    assert left.value.code == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
