@@ -33,6 +33,7 @@ from d2ir_pl import restore
 from d2ir_pl.api.restored import Restored
 from d2ir_pl.degradations import Mask
 from d2ir_pl.image_io import as_picture, read_image
+from d2ir_pl.image_io.colour import BT601
 from d2ir_pl.priors.memory import keep_freed_memory
 from d2ir_pl.restoration.configs import load
 from d2ir_pl.results.metrics import psnr
@@ -96,7 +97,7 @@ def _poor_copy(photograph: Tensor) -> Tensor:
 
 
 def _grey(photograph: Tensor) -> Tensor:
-    weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
+    weights = torch.tensor(BT601)[:, None, None]
     return in_eight_bits((photograph * weights).sum(0, keepdim=True).expand(3, -1, -1))
 
 

@@ -11,8 +11,9 @@ from torch import Generator, Tensor
 
 from d2ir_pl.degradations.base import LinearDegradation
 from d2ir_pl.degradations.phi import Phi
+from d2ir_pl.image_io.colour import BT601
 from d2ir_pl.operators.linear import Size
-from d2ir_pl.operators.pointwise import BT601, GrayscaleOperator, luminance
+from d2ir_pl.operators.pointwise import GrayscaleOperator, luminance
 from d2ir_pl.operators.svd import SVD, Grey
 
 

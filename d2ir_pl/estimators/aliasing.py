@@ -27,8 +27,8 @@ from torch import Tensor
 from d2ir_pl.estimators.noise_level import MIN_SIGMA, estimate_sigma
 from d2ir_pl.estimators.periodogram import EXPONENT, periodogram
 from d2ir_pl.estimators.remembered import remembered
+from d2ir_pl.image_io.colour import BT601
 from d2ir_pl.operators.interpolation import cubic
-from d2ir_pl.operators.pointwise import BT601
 
 EDGES = (
     0.06,

@@ -18,6 +18,8 @@ from d2ir_pl.image_io.png import profile_that_fits
 
 Matrix = NDArray[np.float64]
 Primaries = tuple[tuple[float, ...], ...]
+BT601 = (0.299, 0.587, 0.114)
+"""Luma of R'G'B' values (ITU-R BT.601, section 2.5.1), which most programs convert with."""
 _SRGB_GAMMA = 0.45455
 _D50 = np.array([0.9642, 1.0, 0.8249])
 _BRADFORD = np.array(

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from d2ir_pl.image_io.colour import BT601
 from d2ir_pl.operators.constants import kept
 from d2ir_pl.operators.linear import Size
-from d2ir_pl.operators.pointwise import BT601
 from d2ir_pl.operators.subsampling import (
     Factors,
     coarse_size,

@@ -5,9 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-BT601 = (0.299, 0.587, 0.114)
-"""Luma of R'G'B' values (ITU-R BT.601, section 2.5.1), which most programs convert with."""
-
 
 def luminance(x: Tensor, weights: Tensor) -> Tensor:
     """Weighted sum of the channels, w . x, at every pixel, in three equal channels.

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from d2ir_pl.image_io.colour import BT601
+
 REBLUR = 9
 """Pixels that an image is averaged over along rows or columns, to see what that takes from it."""
 
@@ -35,7 +37,7 @@ def sharpness(x: Tensor) -> Tensor:
     """
     if min(x.shape[-2:]) <= REBLUR:
         return torch.full((len(x),), torch.nan)
-    weights = x.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    weights = x.new_tensor(BT601).view(1, 3, 1, 1)
     luminance = (x.clamp(-1, 1) * weights).sum(1, keepdim=True)
     shares = []
     for image in (luminance, luminance.mT):
