@@ -17,6 +17,7 @@ from d2ir_pl.estimators.kernel_shapes import centred, likeness, trimmed
 from d2ir_pl.estimators.kernel_worth import deconvolved, unlikeliness
 from d2ir_pl.estimators.remembered import remembered
 from d2ir_pl.estimators.spectrum import gaussian_covariance
+from d2ir_pl.estimators.threads import each, one_thread
 from d2ir_pl.estimators.widths import SHARP_WIDTH
 from d2ir_pl.operators.kernels import gaussian_kernel, kernel_covariance, padded, principal_widths
 
@@ -97,14 +98,18 @@ def guesses(y: Tensor, sigma_y: Tensor, largest: int, seen: Tensor | None = None
 
 def _of_edges(grey: Tensor, sizes: Sequence[int], seen: Tensor | None) -> list[Guess]:
     """Kernels of several sizes that the edges show, in windows that are some kernels wide."""
-    found = []
-    for size in sizes:
-        side = max(WINDOW, WINDOW_KERNELS * size)
-        windows = edge_windows(grey, side, WINDOWS, seen).tolist()
-        parts = torch.stack([grey[t : t + side, s : s + side] for t, s in windows])
-        hypotheses = [Hypothesis(size, w, m) for w, m in SETTINGS]
-        found += [Guess("edges", trimmed(centred(k))) for k in kernels_of_edges(parts, hypotheses)]
-    return found
+    sides = {size: max(WINDOW, WINDOW_KERNELS * size) for size in sizes}
+    windows = {
+        side: edge_windows(grey, side, WINDOWS, seen).tolist() for side in set(sides.values())
+    }
+
+    def found(guessed: tuple[int, Hypothesis]) -> Guess:
+        side, hypothesis = guessed
+        parts = torch.stack([grey[t : t + side, s : s + side] for t, s in windows[side]])
+        return Guess("edges", trimmed(centred(kernels_of_edges(parts, [hypothesis])[0])))
+
+    hypotheses = [(sides[n], Hypothesis(n, w, m)) for n in sizes for w, m in SETTINGS]
+    return each(found, hypotheses[::-1])[::-1]  # the largest take longest
 
 
 def _parametric(y: Tensor, sigma: Tensor, size: int) -> list[Guess]:
@@ -116,6 +121,7 @@ def _parametric(y: Tensor, sigma: Tensor, size: int) -> list[Guess]:
     return found
 
 
+@one_thread()
 def likeliest(y: Tensor, sigma_y: Tensor, found: Sequence[Guess]) -> Guess:
     """The guess that a quick deconvolution and the spectrum together find best.
 
@@ -130,6 +136,7 @@ def likeliest(y: Tensor, sigma_y: Tensor, found: Sequence[Guess]) -> Guess:
     return found[int(scores.argmin())]
 
 
+@one_thread()
 def shortlist(y: Tensor, found: Sequence[Guess], count: int) -> list[Guess]:
     """The first guess, and those that lead to the best images by a quick deconvolution.
 
@@ -172,6 +179,7 @@ def _compared(found: Sequence[Guess], peers: Sequence[int]) -> list[Guess]:
     return compared
 
 
+@one_thread()
 def handicaps(y: Tensor, sigma_y: Tensor, found: Sequence[Guess], doubt: float) -> Tensor:
     """What the spectrum says against each guess, `(n,)`, in the units of `unlikeliness`.
 

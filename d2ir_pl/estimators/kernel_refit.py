@@ -18,6 +18,7 @@ import math
 import torch
 from torch import Tensor
 
+from d2ir_pl.estimators.threads import one_thread
 from d2ir_pl.operators.convolution import fast_size, wrapped
 
 # Settings were chosen on photographs with synthetic shakes (docs/experiments.md).
@@ -30,6 +31,7 @@ DOUBT_WEIGHT = 0.2
 ITERATIONS = 100
 
 
+@one_thread()
 def refitted(x: Tensor, y: Tensor, kernel: Tensor, doubt: float = 0.0) -> Tensor:
     """The kernel `(k, k)` that explains a photo by a restoration of it.
 

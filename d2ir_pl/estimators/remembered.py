@@ -15,6 +15,8 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
+from d2ir_pl.estimators.threads import one_thread
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -69,7 +71,8 @@ def remembered(function: Callable[P, T]) -> Callable[P, T]:
 
     A restoration reads the same off a photo in several places: to choose a degradation, to know the
     noise, and to start from. It is computed on the CPU, wherever the photo lies, so that it does
-    not depend on the device, and that a process beside a busy one can do it (`noted`).
+    not depend on the device, and that a process beside a busy one can do it (`noting`), and by one
+    thread, so that it does not depend on their number either.
 
     Args:
         function: a function of tensors, hashable values, and tuples and dataclasses of these,
@@ -85,7 +88,8 @@ def remembered(function: Callable[P, T]) -> Callable[P, T]:
         key = tuple(map(_key, values)), tuple((n, _key(named[n])) for n in sorted(named))
         result: T = memory.get(key)
         if result is _UNKNOWN:
-            result = function(*values, **named)
+            with one_thread():
+                result = function(*values, **named)
             if _size(result) > MOST_VALUES:
                 return result
             memory.put(key, result)
