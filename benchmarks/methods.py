@@ -57,7 +57,9 @@ def shipped(task: Task) -> RestorationMethod:
 def asked(task: Task, name: str = "d2ir") -> Degradation:
     """The family of degradations as a method has to find it, with nothing known of phi."""
     family = task.unknown or load(task.config).degradation
-    if name in ("paper", "fast_em", "gibbs_ddrm") and task.name.startswith("blur"):
+    if name in ("paper", "fast_em", "gibbs_ddrm", "gibbs_ddrm_late") and task.name.startswith(
+        "blur"
+    ):
         border: Border = "reflect" if name == "paper" else "extend"
         side = task.unknown.kernel_size if isinstance(task.unknown, ConvolutionalBlur) else 21
         return Blur(side, border, start="spectrum")
@@ -135,6 +137,12 @@ ENTRIES: dict[str, Entry] = {
     "gibbs_ddrm": Entry(
         "GibbsDDRM",
         lambda task: GibbsDDRM() if task.name.startswith("blur") else None,
+        knows=False,
+        slow=True,
+    ),
+    "gibbs_ddrm_late": Entry(
+        "GibbsDDRM, kernel in the last fifth",
+        lambda task: GibbsDDRM(kernel_start=0.2) if task.name.startswith("blur") else None,
         knows=False,
         slow=True,
     ),

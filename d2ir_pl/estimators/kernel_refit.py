@@ -85,9 +85,9 @@ def refitted(x: Tensor, y: Tensor, kernel: Tensor, doubt: float = 0.0) -> Tensor
 
 
 def on_simplex(k: Tensor) -> Tensor:
-    """The nearest array without negative entries whose sum is 1."""
-    ordered = k.flatten().sort(descending=True).values
-    excess = ordered.cumsum(0) - 1
-    count = torch.arange(1, len(ordered) + 1, device=k.device)
-    last = int((ordered * count > excess).sum())
-    return (k - excess[last - 1] / last).clamp_min(0)
+    """The nearest kernels `(..., k, k)` without negative entries whose sum is 1."""
+    ordered = k.flatten(-2).sort(descending=True).values
+    excess = ordered.cumsum(-1) - 1
+    count = torch.arange(1, ordered.shape[-1] + 1, device=k.device)
+    last = (ordered * count > excess).sum(-1, keepdim=True)
+    return (k - (excess.gather(-1, last - 1) / last)[..., None]).clamp_min(0)

@@ -10,6 +10,7 @@ from torch import Tensor
 from d2ir_pl.degradations import Blur, Degradation, Phi
 from d2ir_pl.diffusion import Prior
 from d2ir_pl.errors import naming, require
+from d2ir_pl.estimators.kernel_refit import on_simplex
 from d2ir_pl.estimators.spectrum import gaussian_covariance
 from d2ir_pl.operators.kernels import gaussian_kernel
 from d2ir_pl.operators.linear import per_image, size_of
@@ -34,13 +35,14 @@ class GibbsDDRM(RestorationMethod):
     The singular vectors of a kernel are known on a torus. With border `extend` it is as large as
     the image that is worked on, and what no pixel of the photo shows is drawn from k * x_0|t plus
     noise, as missing data. The kernel starts as the Gaussian that the power spectrum of y shows,
-    and may have negative entries on the way; the one that is returned has none. A known kernel
-    stays as it is, which leaves DDRM.
+    and may have negative entries on the way; the one that is returned is the closest that has none.
+    A known kernel stays as it is, which leaves DDRM.
 
     Args:
         steps: number of timesteps. Each of the second part takes `rounds` more evaluations.
         rounds: number of times that the kernel is sampled at a timestep.
-        kernel_start: share of the walk, counted from its end, in which the kernel is sampled.
+        kernel_start: share of the walk, counted from its end, in which the kernel is sampled. As the
+            prediction counts as the image then, less where the prior predicts it late.
         kernel_iterations: number of Langevin steps of each round.
         step_size: length of these steps, see `KernelLangevin`.
         sparsity: weight of the Laplace prior.
@@ -200,5 +202,6 @@ def start(problem: Problem, degradation: Blur) -> Tensor:
 
 
 def _phi(kernel: Tensor) -> Phi:
-    # Cleared entries stay zero to single precision.
-    return Phi(logits=kernel.clamp_min(1e-12).log())
+    # Negative entries cannot just be cleared: those of a sample add up to as much as its kernel.
+    # What is cleared stays zero to single precision.
+    return Phi(logits=on_simplex(kernel).clamp_min(1e-12).log())
