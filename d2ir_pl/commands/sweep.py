@@ -132,8 +132,8 @@ def _combinations(file: Path, content: dict[Any, Any]) -> list[dict[Any, Any]]:
     for key, values in content.items():
         if not isinstance(values, list) or not values:
             raise InputError(
-                f"sweep file {file} has {key}: {values!r:.80}, no list: give the values of each "
-                "option as a list, or a list of runs"
+                f"sweep file {file} has {key}: {values!r:.80}, no list of values: give those of "
+                "each option, or a list of runs"
             )
     keys = list(content)
     return [dict(zip(keys, row, strict=True)) for row in itertools.product(*content.values())]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ def parsed_yaml(text: str) -> Any:
     usual = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
     class Loader(usual):  # type: ignore[misc, valid-type]
-        """Reads no long numbers, and no mappings that are made of others."""
+        """Reads no long numbers, no mappings that are made of others, and no name twice."""
 
     def number(loader: Any, node: Any) -> Any:
         if len(node.value) > LONGEST_NUMBER:
@@ -87,6 +88,10 @@ def parsed_yaml(text: str) -> Any:
         # Merged mappings grow before anything can count them.
         if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
             raise ValueError("merges mappings with <<")
+        names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        # The second value would take the place of the first one without a word.
+        if twice := [name for name, times in names.items() if times > 1]:
+            raise ValueError(f"sets {twice[0]:.80} twice, of which only one can hold")
         return usual.construct_yaml_map(loader, node)
 
     for kind in ("int", "float"):

@@ -145,6 +145,7 @@ BOMBS = {
     "number": "seed: " + "9" * 500,
     "depth": "model: " + "[" * 1000 + "]" * 1000,
     "size": "# " + "x" * 2**22,
+    "twice": "seed: 1\nseed: 2\n",
 }
 
 

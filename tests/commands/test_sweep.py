@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 from photos import save
+from program import accumulate
 from repository import DOCS, ROOT
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from d2ir_pl.cli import main
 from d2ir_pl.commands.sweep import asked, runs_in
@@ -45,7 +47,8 @@ def test_runs_are_a_list_or_all_combinations(tmp_path: Path) -> None:
         ("text", "neither a list of runs nor a mapping"),
         ([], "has 0 runs"),
         ([3], "no run"),
-        ({FEW: 3}, "no list"),
+        ({FEW: 3}, "no list of values"),
+        ({FEW: []}, "no list of values"),
         ([{"name": "a"}, {"name": "a"}], "two runs called a"),
         ([{"name": "../a"}], "give it a name of letters"),
         ([{"output": "x"}], "sets output, which all runs share"),
@@ -58,6 +61,21 @@ def test_a_file_that_describes_no_runs_is_named(
         runs_in(written(tmp_path / "sweep.yaml", content))
     with pytest.raises(InputError, match="does not exist"):
         runs_in(tmp_path / "missing.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("- {name: a, seed: 1, seed: 2}", "sets seed twice, of which only one can hold"),
+        ("- {name: a, seed: [1", "is not YAML"),
+        ("- {name: 'größer}", "is not YAML"),
+    ],
+)
+def test_what_is_no_yaml_is_named(tmp_path: Path, text: str, reason: str) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=f"sweep.yaml {reason}"):
+        runs_in(file)
 
 
 def test_the_options_of_a_sweep_are_told_apart_from_those_of_its_runs() -> None:
@@ -99,7 +117,18 @@ def test_a_sweep_restores_under_each_setting_and_makes_one_table(
     assert all(float(row["psnr"]) > 5 for row in rows[:2])
     assert (out / "three" / "degradation" / "a.json").stat().st_mtime_ns == before
     assert "| two | 1 | 0 |" in told.out
-    assert any((out / "two" / "tensorboard").rglob("events*"))
+    # The row of each run in the HPARAMS tab is that of the table.
+    for row, steps in zip(rows[:2], (2, 3), strict=True):
+        session = accumulate(out / row["run"] / "tensorboard" / "means")
+        (settings,) = (
+            HParamsPluginData.FromString(about.plugin_data.content).session_start_info.hparams
+            for tag, about in session.summary_metadata.items()
+            if tag.endswith("session_start_info")
+        )
+        assert settings[FEW].number_value == steps == float(row[FEW])
+        for name in ("psnr", "ssim", "nfe"):
+            (mean,) = session.Scalars(f"mean/{name}")
+            assert mean.value == pytest.approx(float(row[name]), rel=1e-3)
     assert main([*shared, "--sweep_index", "7"]) == 2
     assert "beyond the 3 runs" in capsys.readouterr().err
 

@@ -41,8 +41,8 @@ class GibbsDDRM(RestorationMethod):
     Args:
         steps: number of timesteps. Each of the second part takes `rounds` more evaluations.
         rounds: number of times that the kernel is sampled at a timestep.
-        kernel_start: share of the walk, counted from its end, in which the kernel is sampled. As the
-            prediction counts as the image then, less where the prior predicts it late.
+        kernel_start: share of the walk, counted from its end, in which the kernel is sampled. The
+            prediction counts as the image then, so take less where a prior predicts it late.
         kernel_iterations: number of Langevin steps of each round.
         step_size: length of these steps, see `KernelLangevin`.
         sparsity: weight of the Laplace prior.
