@@ -41,7 +41,7 @@ class Command:
 
 COMMANDS = {
     "predict": Command(
-        "predict",
+        "foreword",
         "predict",
         "restore degraded photos",
         "finished images are kept, and the same command does the rest",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -127,8 +128,13 @@ def parse_options(arguments: list[str]) -> RestorationCLI:
     return RestorationCLI.parse(arguments)
 
 
-def predict(arguments: list[str]) -> int:
-    """Restore images; the exit status is 1 if any of them failed."""
+def predict(arguments: list[str], told: int = 0) -> int:
+    """Restore images; the exit status is 1 if any of them failed.
+
+    Args:
+        arguments: what the user typed after the name of the command.
+        told: number of pixels of which the user knows already how long they take.
+    """
     if (request := asked(arguments)) is not None:
         return sweep(request, predict)
     keep_freed_memory()
@@ -136,6 +142,6 @@ def predict(arguments: list[str]) -> int:
         cli = parse_options(arguments)
         if cli.config.sweep is not None or cli.config.sweep_index is not None:
             raise UsageError("sweep is given in a config: give it on the command line")
-        settings, console = cli.run_settings(), Console(stderr=True)
+        settings, console = replace(cli.run_settings(), told=told), Console(stderr=True)
         with together(cli.trainer, "finished images are kept, and the same command does the rest"):
             return run(cli.model, cli.datamodule, cli.trainer, settings, console=console)

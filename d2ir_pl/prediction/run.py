@@ -16,6 +16,7 @@ from rich.console import Console
 from d2ir_pl import compat
 from d2ir_pl.console import say
 from d2ir_pl.errors import ProcessError, TerminatedError
+from d2ir_pl.inputs.durations import LARGE, in_time, usual_seconds
 from d2ir_pl.prediction.callbacks import (
     Behind,
     ImageWriter,
@@ -27,7 +28,6 @@ from d2ir_pl.prediction.callbacks import (
     StopSignals,
     TrajectoryLogger,
 )
-from d2ir_pl.prediction.callbacks.progress import in_time, usual_seconds
 from d2ir_pl.prediction.data import RestorationDataModule
 from d2ir_pl.prediction.fingerprint import settings_fingerprint
 from d2ir_pl.prediction.module import RestorationModule
@@ -42,9 +42,6 @@ from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.pictures import sweep_pictures
 from d2ir_pl.results.record import METRICS, Record, means
 from d2ir_pl.results.settings import log_settings
-
-LARGE = 6_000_000
-"""Pixels of all photos from which it is said at once how long a CPU will take for them."""
 
 TERMINATED = 143
 """The exit status of a program that SIGTERM has ended, 128 and the number of the signal."""
@@ -66,6 +63,7 @@ class RunSettings:
         progress: `auto` for a bar in a terminal and a line an image elsewhere, `none` for the
             summary alone.
         report: whether `report.html` is written.
+        told: number of pixels of which the user knows already how long they take.
     """
 
     output: Path
@@ -75,6 +73,7 @@ class RunSettings:
     tensorboard: bool = True
     progress: Literal["auto", "none"] = "auto"
     report: bool = True
+    told: int = 0
 
 
 def run(
@@ -173,7 +172,7 @@ def _announce(
         console.print(f"{photos.skipped} of {photos.found} images are complete: skipped")
     on_cpu = trainer.strategy.root_device.type == "cpu"
     pixels = photos.pixels(LARGE) if settings.progress == "auto" and on_cpu else 0
-    if pixels >= LARGE:
+    if pixels >= LARGE and pixels != settings.told:
         count = f"{photos.count} photos have" if photos.count != 1 else "the photo has"
         usual = f"about {in_time(usual_seconds(pixels))} on this computer"
         if module.amount.region is not None:

@@ -69,6 +69,7 @@ class Fields:
     fill: gr.Radio
     restore: gr.Button
     attempt: gr.Button
+    whole: gr.Button
     stop: gr.Button
     status: gr.Textbox
     reasons: gr.Textbox
@@ -89,14 +90,14 @@ class Fields:
     @property
     def of_a_new_photo(self) -> list[gr.components.Component]:
         """What changes when photos are dropped."""
-        results = [self.reasons, self.files, self.slider, self.detail]
+        results = [self.reasons, self.files, self.whole, self.slider, self.detail]
         return [self.status, self.paint, self.strokes, *results]
 
     @property
     def outputs(self) -> list[gr.components.Component]:
         """What a restoration changes."""
         pictures = [self.slider, self.detail, self.paint, self.live, self.picture]
-        return [self.status, self.reasons, self.files, *pictures]
+        return [self.status, self.reasons, self.files, self.whole, *pictures]
 
 
 def order_fields() -> dict[str, Any]:
@@ -144,6 +145,9 @@ def order_fields() -> dict[str, Any]:
         fields["attempt"] = gr.Button("Try a part first", elem_id="attempt")
         fields["stop"] = gr.Button("Stop", variant="stop", elem_id="stop")
     fields["status"] = gr.Textbox(label="Status", lines=2, interactive=False, elem_id="status")
+    fields["whole"] = gr.Button(
+        "Restore the whole photo", variant="primary", visible=False, elem_id="whole"
+    )
     fields["reasons"] = gr.Textbox(
         label="What was found", lines=4, interactive=False, visible=False, elem_id="why"
     )

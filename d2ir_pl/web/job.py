@@ -19,7 +19,7 @@ from d2ir_pl.image_io import Photo
 from d2ir_pl.prediction.callbacks.progress import fraction_done, in_time, seconds_of_looking
 from d2ir_pl.restoration import Step
 from d2ir_pl.results.folder import ResultFolder
-from d2ir_pl.web.order import Order, plan
+from d2ir_pl.web.order import Order, Plan, plan
 from d2ir_pl.web.program import PageSettings, restore_file
 from d2ir_pl.web.result import Result, degradation_picture, step_picture, without_folders
 
@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 
 LONG = 3.0
 """Seconds from which a visitor is told how long it takes to look at a photo."""
+
+EVERY = 10.0
+"""Seconds without a step after which a visitor is told the time left."""
 
 _worker = threading.Lock()
 """Held by the restoration that is computing: a stopped one may still be in its last step."""
@@ -62,18 +65,28 @@ class Job:
         order: what the visitor asks for.
         folder: an empty folder for everything about it.
         page: what all restorations have in common.
+        usual: seconds that a pixel of the whole takes by such an order, where that was measured.
 
     Attributes:
+        rate: the same, once a preview has ended; None otherwise.
+        planned: how it is carried out; None before the photo was looked at.
         ended: whether it came to its end, with a result or a refusal, before it was stopped.
     """
 
-    def __init__(self, order: Order, folder: Path, page: PageSettings) -> None:
+    def __init__(
+        self, order: Order, folder: Path, page: PageSettings, usual: float | None = None
+    ) -> None:
         self.order = order
         self.folder = folder
         self.results = ResultFolder(folder / "results")
         self.reasons: tuple[str, ...] = ()
+        self.planned: Plan | None = None
         self.begun = time.monotonic()
         self._page = page
+        self._usual = usual
+        self.rate: float | None = None
+        self._expected: float | None = None
+        self._restoring = 0.0
         self._original: Photo | None = None
         self._first_step: float | None = None
         self._done = 0.0
@@ -116,7 +129,7 @@ class Job:
         """
         self._thread.start()
         try:
-            while (view := self._views.get()) is not None:
+            while (view := self._next()) is not None:
                 yield view
         finally:
             self.stop()
@@ -127,6 +140,17 @@ class Job:
             raise StoppedError
         if self._error is not None:
             raise self._error
+
+    def _next(self) -> View | None:
+        """What there is to show next: a step, or where none comes for long, the time left."""
+        while True:
+            try:
+                return self._views.get(timeout=EVERY)
+            except queue.Empty:
+                if self._expected is not None and self._first_step is None:
+                    left = self._expected - (time.monotonic() - self._restoring)
+                    much = f"about {in_time(left)} left" if left > 0 else "longer than usual"
+                    return View(f"Restoring: {much} (the first step takes long).", None, None)
 
     def result(self) -> Result:
         """What became of the photo, once the restoration has ended."""
@@ -165,7 +189,8 @@ class Job:
         planned = plan(self.order, self._page.max_pixels, self._mask, self._tell_of_looking)
         if planned.mask is not None:
             planned.mask.save(self._mask)
-        self.reasons, self._original = planned.reasons, planned.photo
+        self.reasons, self._original, self.planned = planned.reasons, planned.photo, planned
+        self._tell_of_restoring(planned)
         # The noise depends on the name, so the copy has that of the photo.
         copy = self.folder / "inputs" / self.order.photo.name
         copy.parent.mkdir()
@@ -183,6 +208,8 @@ class Job:
         record = self.result().record
         if record.status != "restored":
             raise ImageError(f"{self.order.photo.name}: {record.reason}")
+        if planned.extent == "overview" and record.seconds is not None:
+            self.rate = record.seconds * planned.cost / planned.photo.pixels[0].numel()
 
     def _tell_of_looking(self, photo: Photo) -> None:
         """Say how long it takes to look at a photo, where that is long."""
@@ -190,6 +217,16 @@ class Job:
         seconds = seconds_of_looking(photo.pixels[0].numel())
         if seconds >= LONG:
             text = f"Looking at the photo, which takes about {in_time(seconds)}."
+            self._views.put(View(text, None, None))
+
+    def _tell_of_restoring(self, planned: Plan) -> None:
+        """Say how long it takes to restore what there is, where that is long."""
+        height, width = planned.photo.size
+        pixels, usual = height * width, self._usual
+        seconds = self._page.seconds(pixels) if usual is None else pixels * usual
+        if seconds is not None and seconds >= LONG and not self.order.painted:
+            self._restoring, self._expected = time.monotonic(), seconds
+            text = f"Restoring {width}x{height} pixels, which takes about {in_time(seconds)}."
             self._views.put(View(text, None, None))
 
     def _require_going(self) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -15,18 +16,24 @@ from d2ir_pl.image_io import Output, Photo
 from d2ir_pl.restoration.configs import STANDARD, layered, shipped_model
 from d2ir_pl.restoration.construction import Settings
 from d2ir_pl.web.decoding import decoded
-from d2ir_pl.web.liveliest import liveliest
-from d2ir_pl.web.painting import Stroke, mask_of, part_of
-
-PART = 384
-"""Side in pixels of the part of a photo on which a restoration is tried."""
-
-FILLING = ("inpainting", "inpainting_sparse")
-"""Configs that fill in missing pixels."""
+from d2ir_pl.web.extent import (
+    FILLING,
+    OF_ANY_SIZE,
+    SCALED,
+    Extent,
+    extent_of,
+    part,
+    smaller,
+)
+from d2ir_pl.web.painting import Stroke, mask_of
 
 FILLED_IN = "what was painted is filled in from what is around it; all else stays as it is"
 PART_ALONE = "what was painted is restored; all else stays as it is"
 """What is said of a photo that was painted on."""
+
+
+COSTS = {"fast": 1.0, "": 8 / 5, "best": 4 * 8 / 5}
+"""How often the time of `fast`, the preset of smaller copies, each preset takes."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,9 @@ class Order:
         output: how the result is written.
         painted: what was painted on the photo.
         fill: whether that is to be filled in; otherwise it alone is restored.
-        part: whether the restoration is tried on a part of the photo.
+        extent: how much of the photo is restored. An `overview` is one of a large photo alone: of a
+            small one, or where little is painted, it is the whole, and where photos are to be
+            enlarged, a part.
     """
 
     photo: Path
@@ -55,7 +64,7 @@ class Order:
     output: Output = Output()
     painted: tuple[Stroke, ...] = ()
     fill: bool = True
-    part: bool = False
+    extent: Extent = "whole"
 
     @property
     def fills(self) -> bool:
@@ -72,12 +81,20 @@ class Plan:
         model: settings as a config has them under `model`, with those that the visitor chose.
         reasons: sentences that say why, where the program has looked at the photo and chosen.
         mask: white where the photo was painted on; None if it was not.
+        extent: how much of the photo that is.
+        pixels: the number of pixels of the whole.
+        cost: how often the time of that each pixel of the whole takes, by another preset.
+        remark: what the visitor should know of a smaller copy; empty for nothing.
     """
 
     photo: Photo
     model: Settings
     reasons: tuple[str, ...] = ()
     mask: Image.Image | None = None
+    extent: Extent = "whole"
+    pixels: int = 0
+    cost: float = 1.0
+    remark: str = ""
 
 
 def plan(
@@ -101,26 +118,13 @@ def plan(
     photo = decoded(order.photo, max_pixels)
     if decoding_done is not None:
         decoding_done(photo)
-    reasons: tuple[str, ...] = ()
-    size = photo.size
-    mask = mask_of(order.painted, size) if order.painted else None
-    if order.fills:
-        task, reasons = shipped_model(_filling(order.task)), (FILLED_IN,)
-    elif order.task == "auto":
-        # What is missing from a large photo takes long to find, and says little of a part.
-        skipped = order.part and photo.pixels[0].numel() > LARGE
-        observed = None if skipped else observed_pixels(photo, photo.pixels).mask
-        proposal = propose(photo.pixels, photo.tables, order.sigma_y, observed, photo.codec)
-        task, reasons = proposal.settings()["model"], proposal.reasons
-    else:
-        task = shipped_model(order.task)
-    model = layered(STANDARD, task)
-    if order.preset and model["method"]["class_path"] == STANDARD["method"]["class_path"]:
-        # Presets change settings of D2IR, which the other methods do not have.
-        model = layered(model, shipped_model(order.preset))
-    model = layered(model, {"sigma_y": order.sigma_y, "seed": order.seed})
-    if order.strength != 1:
-        model = layered(model, {"strength": order.strength})
+    whole = photo.pixels[0].numel()
+    mask = mask_of(order.painted, photo.size) if order.painted else None
+    extent = extent_of(photo, order.extent, order.task, mask)
+    if extent == "overview":
+        photo = smaller(photo, exact=order.task in FILLING and not order.fills)
+        mask = mask_of(order.painted, photo.size) if order.painted else None
+    model, reasons = _model(order, photo, extent)
     if mask is not None:
         file = str(mask_file)
         model = layered(model, {"region": file})
@@ -129,25 +133,47 @@ def plan(
             model = layered(model, {"degradation": {"init_args": source}})
         else:
             reasons = (PART_ALONE, *reasons)
-    if order.part:
-        photo, mask = _part(photo, mask)
-    return Plan(photo, model, reasons, mask)
+    remark = ""
+    if extent == "part":
+        photo, mask = part(photo, mask)
+    elif extent == "overview" and not _class(model).endswith(OF_ANY_SIZE):
+        remark = SCALED.format(math.sqrt(whole / photo.pixels[0].numel()))
+    cost = COSTS[order.preset] if _has_presets(model) else 1.0
+    return Plan(photo, model, reasons, mask, extent, whole, cost, remark)
+
+
+def _model(order: Order, photo: Photo, extent: Extent) -> tuple[Settings, tuple[str, ...]]:
+    """Settings for what is wrong with a photo, and why."""
+    reasons: tuple[str, ...] = ()
+    if order.fills:
+        task, reasons = shipped_model(_filling(order.task)), (FILLED_IN,)
+    elif order.task == "auto":
+        # What is missing from a large photo takes long to find, and says little of a part.
+        skipped = extent == "part" and photo.pixels[0].numel() > LARGE
+        observed = None if skipped else observed_pixels(photo, photo.pixels).mask
+        proposal = propose(photo.pixels, photo.tables, order.sigma_y, observed, photo.codec)
+        task, reasons = proposal.settings()["model"], proposal.reasons
+    else:
+        task = shipped_model(order.task)
+    model = layered(STANDARD, task)
+    preset = "fast" if extent == "overview" else order.preset
+    if preset and _has_presets(model):
+        model = layered(model, shipped_model(preset))
+    model = layered(model, {"sigma_y": order.sigma_y, "seed": order.seed})
+    return layered(model, {"strength": order.strength} if order.strength != 1 else {}), reasons
+
+
+def _has_presets(model: Settings) -> bool:
+    """Whether presets change anything: they are settings of D2IR, which other methods lack."""
+    return bool(model["method"]["class_path"] == STANDARD["method"]["class_path"])
+
+
+def _class(model: Settings) -> str:
+    """The import path of what is undone."""
+    degradation = model["degradation"]
+    return degradation if isinstance(degradation, str) else str(degradation["class_path"])
 
 
 def _filling(task: str) -> str:
     """The config that fills in what was painted."""
     return task if task in FILLING else FILLING[0]
-
-
-def _part(photo: Photo, mask: Image.Image | None) -> tuple[Photo, Image.Image | None]:
-    """A part of a photo that says most of its restoration, and the same part of the mask."""
-    size = photo.size
-    height, width = (min(PART, side) for side in size)
-    if mask is None:
-        top, left = liveliest(photo.pixels, (height, width))
-    else:
-        top, left = part_of(mask, PART)
-        mask = mask.crop((left, top, left + width, top + height))
-    rows, columns = slice(top, top + height), slice(left, left + width)
-    alpha = None if photo.alpha is None else photo.alpha[:, rows, columns].clone()
-    return replace(photo, pixels=photo.pixels[:, rows, columns].clone(), alpha=alpha), mask

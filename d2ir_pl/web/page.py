@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from d2ir_pl.image_io import Output
+from d2ir_pl.web.extent import Extent
 from d2ir_pl.web.fields import FORMATS, PAINTED, PRESETS, Fields, order_fields, picture_fields
 from d2ir_pl.web.order import Order
 from d2ir_pl.web.showing import Shown, Wish, looked_at, ordered
@@ -61,6 +62,12 @@ def _connect(blocks: gr.Blocks, fields: Fields, visitors: Visitors) -> None:
         show_progress="hidden",
         api_visibility="private",
     )
+    # A large photo is shown as a whole, smaller, before it is restored in full.
+    buttons: list[tuple[gr.Button, Extent]] = [
+        (fields.restore, "overview"),
+        (fields.attempt, "part"),
+        (fields.whole, "whole"),
+    ]
     events = [
         button.click(
             enter,
@@ -69,7 +76,7 @@ def _connect(blocks: gr.Blocks, fields: Fields, visitors: Visitors) -> None:
             queue=False,
             api_visibility="private",
         ).then(
-            _run(visitors, part),
+            _run(visitors, extent),
             fields.inputs,
             fields.outputs,
             concurrency_limit=1,
@@ -78,7 +85,7 @@ def _connect(blocks: gr.Blocks, fields: Fields, visitors: Visitors) -> None:
             show_progress_on=fields.status,
             api_visibility="private",
         )
-        for button, part in ((fields.restore, False), (fields.attempt, True))
+        for button, extent in buttons
     ]
     # In the queue, so that its answer comes behind the last picture that is on its way.
     fields.stop.click(
@@ -112,12 +119,12 @@ def _look(visitors: Visitors) -> Callable[..., Shown]:
     return look
 
 
-def _run(visitors: Visitors, part: bool) -> Callable[..., Iterator[Shown]]:
+def _run(visitors: Visitors, extent: Extent) -> Callable[..., Iterator[Shown]]:
     """What a button does.
 
     Args:
         visitors: who is restoring what.
-        part: whether the restoration is tried on a part of the photo.
+        extent: how much of a photo is restored.
     """
 
     def run(
@@ -141,7 +148,7 @@ def _run(visitors: Visitors, part: bool) -> Callable[..., Iterator[Shown]]:
             strength=float(strength),
             output=Output(FORMATS[form], strip_metadata=strip),
             fill=PAINTED[fill],
-            part=part,
+            extent=extent,
         )
         wish = Wish(photos or [], noise or "", painted or "", order)
         visitor = str(request.session_hash)

@@ -14,6 +14,7 @@ from rich.console import Console
 from d2ir_pl.console import quiet
 from d2ir_pl.errors import PriorError, UsageError
 from d2ir_pl.image_io import Output, Photo
+from d2ir_pl.prediction.callbacks.progress import usual_seconds
 from d2ir_pl.prediction.data import RestorationDataModule
 from d2ir_pl.prediction.module import RestorationModule
 from d2ir_pl.prediction.run import RunSettings, run
@@ -37,7 +38,12 @@ class PageSettings:
     prior: str = "natural-small"
     precision: str = "auto"
     accelerator: str = "auto"
-    max_pixels: int = 50_000_000
+    max_pixels: int = 52_000_000
+
+    def seconds(self, pixels: int) -> float | None:
+        """About how long so many pixels take to restore; None where that is not known."""
+        on_cpu = device_type(self.accelerator) == "cpu"
+        return usual_seconds(pixels) if on_cpu else None
 
     def check(self) -> None:
         """Raise what is wrong with the settings, before anyone comes.

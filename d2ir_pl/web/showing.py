@@ -9,20 +9,25 @@ from typing import Any
 
 import gradio as gr
 
+from d2ir_pl.diagnosis.large import LARGE
 from d2ir_pl.errors import ImageError, UsageError
 from d2ir_pl.prediction.callbacks.progress import in_time
 from d2ir_pl.web.bundle import Bundle
+from d2ir_pl.web.extent import OVERVIEW, PART
 from d2ir_pl.web.job import Job, RefusedError, StoppedError
 from d2ir_pl.web.markup import compared, surface
-from d2ir_pl.web.order import PART, Order
+from d2ir_pl.web.order import Order, Plan
 from d2ir_pl.web.painting import strokes
-from d2ir_pl.web.result import without_folders
+from d2ir_pl.web.result import Comparison, without_folders
 from d2ir_pl.web.visitors import Visitors
 
 Shown = tuple[Any, ...]
 """New values of `Fields.outputs`, in their order."""
 
 HIDDEN = gr.update(visible=False)
+
+FAST = 5 / 8
+"""Share of the usual time that a preview takes for each pixel."""
 
 
 def looked_at(visitors: Visitors, photos: list[str] | None) -> tuple[Any, ...]:
@@ -31,7 +36,7 @@ def looked_at(visitors: Visitors, photos: list[str] | None) -> tuple[Any, ...]:
     Returns:
         A line, the first photo to paint on, no strokes, and nothing in the place of results.
     """
-    nothing = ("", HIDDEN, HIDDEN, HIDDEN, HIDDEN)
+    nothing = ("", *[HIDDEN] * 5)
     if not photos:
         return "", HIDDEN, *nothing
     name = Path(photos[0]).name
@@ -42,14 +47,26 @@ def looked_at(visitors: Visitors, photos: list[str] | None) -> tuple[Any, ...]:
     shown = gr.update(value=surface(found, name), visible=True)
     if photos[1:]:
         return f"{len(photos)} photos are ready.", shown, *nothing
+    return _ready(height, width, visitors.seconds), shown, *nothing
+
+
+def _ready(height: int, width: int, usual: Callable[[int], float | None]) -> str:
+    """A line about a photo that was dropped, and how long it will take."""
+    pixels = height * width
     text = f"Ready: {width}x{height} pixels"
-    seconds = visitors.seconds(height * width)
-    if seconds is not None:
-        text += f", about {in_time(seconds)} on this computer"
-        if height * width > 4 * PART**2:
-            part = visitors.seconds(PART**2) or 0
-            text += f" (a part to try it on: {in_time(part)})"
-    return f"{text}.", shown, *nothing
+    if usual(pixels) is None:
+        return f"{text}."
+
+    def about(count: float) -> str:
+        return in_time(usual(round(count)) or 0)
+
+    if pixels <= LARGE:
+        return f"{text}, about {about(pixels)} on this computer (a part: {about(PART**2)})."
+    return (
+        f"{text}. Restore shows it at {OVERVIEW / 1e6:.0f} megapixels first, in about "
+        f"{about(FAST * OVERVIEW)}; all of it takes about {about(pixels)} on this computer (a part "
+        f"of it: {about(PART**2)})."
+    )
 
 
 @dataclass(frozen=True)
@@ -85,8 +102,11 @@ class Wish:
         # What is painted is painted on the first photo, and means nothing for others.
         painted = strokes(self.painted) if len(self.photos) == 1 else ()
         order = replace(self.order, sigma_y=sigma_y, painted=painted)
-        photos = self.photos[:1] if order.part else self.photos
-        return [replace(order, photo=Path(photo)) for photo in photos]
+        if order.extent == "part":
+            return [replace(order, photo=Path(self.photos[0]))]
+        if len(self.photos) > 1:
+            order = replace(order, extent="whole")
+        return [replace(order, photo=Path(photo)) for photo in self.photos]
 
 
 def ordered(wish: Wish, begin: Callable[[Order], Job]) -> Iterator[Shown]:
@@ -115,7 +135,7 @@ def _restoration(job: Job) -> Iterator[Shown]:
             yield (
                 view.text,
                 gr.update(value="\n".join(job.reasons), visible=bool(job.reasons)),
-                *[HIDDEN] * 4,
+                *[HIDDEN] * 5,
                 gr.update(value=view.image, visible=view.image is not None),
                 gr.update(value=view.picture, visible=view.picture is not None),
             )
@@ -139,7 +159,7 @@ def _restorations(orders: Sequence[Order], begin: Callable[[Order], Job]) -> Ite
             try:
                 for view in job.watch():
                     live = gr.update(value=view.image, visible=view.image is not None)
-                    yield f"{head}. {view.text}", *[gr.skip()] * 5, live, gr.skip()
+                    yield f"{head}. {view.text}", *[gr.skip()] * 6, live, gr.skip()
             except StoppedError:
                 yield message("Stopped.")
                 return
@@ -157,30 +177,46 @@ def _restorations(orders: Sequence[Order], begin: Callable[[Order], Job]) -> Ite
 
 
 def _end(job: Job, text: str, files: Sequence[Path]) -> Shown:
-    """What the page shows of a restored photo, or of the part on which that was tried."""
-    result, part = job.result(), job.order.part
-    whole, detail, share = result.before_and_after(), result.detail(), result.record.filled_in
+    """What the page shows of a restored photo, or of what stands for it."""
+    result, planned = job.result(), job.planned
+    assert planned is not None
+    whole: Comparison | None = result.before_and_after()
+    detail, share = result.detail(), result.record.filled_in
     picture = None if job.order.fills else result.degradation()
-    if part:
-        detail, files = whole, ()
-        text += " That is a part of the photo; Restore does the whole."
-    about = "A part of it, pixel for pixel: before on the left, after on the right"
+    extent = planned.extent
+    if extent == "part":
+        whole, detail = None, whole
+        text += " That is a part of the photo; Restore the whole photo does all of it."
+    elif extent == "overview":
+        detail = None
+        text += f" {_of_an_overview(planned, job.rate or 0)}"
+    before = "Before on the left, after on the right"
     return (
         text,
         gr.update(value="\n".join(job.reasons), visible=bool(job.reasons)),
-        gr.update(value=[str(path) for path in files], visible=bool(files)),
-        gr.update(
-            value="" if part else compared(whole, "Before on the left, after on the right", share),
-            visible=not part,
-        ),
-        gr.update(
-            value="" if detail is None else compared(detail, about, share, exact=True),
-            visible=detail is not None,
-        ),
+        gr.update(value=[str(path) for path in files], visible=extent == "whole"),
+        gr.update(visible=extent != "whole"),
+        _slider(whole, before, share),
+        _slider(detail, f"A part of it, pixel for pixel: {before.lower()}", share, exact=True),
         gr.update(visible=True),
         gr.update(value=None, visible=False),
         gr.update(value=picture, visible=picture is not None),
     )
+
+
+def _slider(shown: Comparison | None, about: str, share: float | None, exact: bool = False) -> Any:
+    """Pictures before and after, or nothing."""
+    text = "" if shown is None else compared(shown, about, share, exact)
+    return gr.update(value=text, visible=shown is not None)
+
+
+def _of_an_overview(planned: Plan, rate: float) -> str:
+    """What is said of a photo that was made smaller before it was restored."""
+    text = (
+        "That is a preview, of the photo made smaller; Restore the whole photo does all "
+        f"{planned.pixels / 1e6:.0f} megapixels, in about {in_time(rate * planned.pixels)}."
+    )
+    return f"{text} {planned.remark}".strip()
 
 
 def message(text: str, paint: Any = None) -> Shown:
@@ -191,4 +227,4 @@ def message(text: str, paint: Any = None) -> Shown:
         paint: what becomes of that photo, which is shown if None.
     """
     empty = gr.update(value=None, visible=False)
-    return text, *[HIDDEN] * 4, paint or gr.update(visible=True), empty, empty
+    return text, *[HIDDEN] * 5, paint or gr.update(visible=True), empty, empty

@@ -8,13 +8,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
 
 from d2ir_pl.image_io import resized, srgb_picture
-from d2ir_pl.prediction.callbacks.progress import usual_seconds
-from d2ir_pl.priors.precision import device_type
 from d2ir_pl.web.decoding import decoded
 from d2ir_pl.web.job import Job
 from d2ir_pl.web.order import Order
@@ -44,6 +43,7 @@ class Visitors:
         self._gradio_before = os.environ.get("GRADIO_TEMP_DIR")
         os.environ["GRADIO_TEMP_DIR"] = str(Path(self._root.name) / "gradio")
         self._jobs: dict[str, Job] = {}
+        self._rates: dict[str, tuple[Order, float]] = {}
         self._asked: dict[str, int] = {}
         self._shown: dict[str, threading.Event] = {}
         self._lock = threading.Lock()
@@ -89,15 +89,17 @@ class Visitors:
 
     def seconds(self, pixels: int) -> float | None:
         """About how long so many pixels take to restore; None where that is not known."""
-        on_cpu = device_type(self._page.accelerator) == "cpu"
-        return usual_seconds(pixels) if on_cpu else None
+        return self._page.seconds(pixels)
 
     def begin(self, visitor: str, order: Order) -> Job:
         """Make a new restoration in place of a visitor's old one."""
         self.clear(visitor)
+        tried, rate = self._rates.get(visitor, (order, None))
+        if replace(tried, extent=order.extent) != order:
+            rate = None
         for name in self._forgotten():
             self.leave(name)
-        job = Job(order, Path(tempfile.mkdtemp(dir=self._root.name)), self._page)
+        job = Job(order, Path(tempfile.mkdtemp(dir=self._root.name)), self._page, rate)
         with self._lock:
             self._jobs[visitor] = job
         return job
@@ -136,11 +138,14 @@ class Visitors:
         self.clear(visitor)
         with self._lock:
             self._asked.pop(visitor, None)
+            self._rates.pop(visitor, None)
 
     def clear(self, visitor: str) -> None:
         """Stop a visitor's restoration, and delete it."""
         with self._lock:
             job = self._jobs.pop(visitor, None)
+            if job is not None and job.rate is not None:
+                self._rates[visitor] = job.order, job.rate
         if job is not None:
             job.discard()
 

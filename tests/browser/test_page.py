@@ -21,6 +21,7 @@ from repository import EXAMPLES
 
 from d2ir_pl.cli import main
 from d2ir_pl.image_io import read_image, write_png
+from d2ir_pl.web import extent
 from d2ir_pl.web.program import PageSettings
 from d2ir_pl.web.serve import launch
 from d2ir_pl.web.visitors import Visitors
@@ -363,6 +364,41 @@ def test_a_visitor_paints_on_a_photo_and_tries_a_part(
             0,
         ]
     assert "filled in" in page.input_value("#why textarea")
+    context.close()
+    assert page.wrong == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_large_photo_is_shown_smaller_before_the_whole_is_restored(
+    browser: Any, address: str, tmp_path: Path, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extent, "LARGE", 64 * 64)
+    monkeypatch.setattr(extent, "OVERVIEW", 32 * 32)
+    context = browser.new_context(viewport={"width": width, "height": 844})
+    page = visit(context, address)
+    data = Image.Exif()
+    data[271] = "a camera"
+    with Image.open(save(tmp_path / "photo.png", 1, 96, 72)) as image:
+        image.convert("RGB").save(tmp_path / "photo.jpg", exif=data, quality=92)
+    drop(page, tmp_path / "photo.jpg", "noisy")
+    assert page.locator("#whole").is_hidden()
+    page.click("#restore")
+    told = status(page, "That is a preview")
+    assert "megapixels, in about" in told
+    assert "Try a part first shows how well they go" in told
+    page.wait_for_selector("#slider img")
+    assert page.locator("#files a").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.focus("#whole")
+    page.keyboard.press("Enter")
+    status(page, "Restored 72x96 pixels")
+    page.wait_for_selector("#files a")
+    assert page.locator("#whole").is_hidden()
+    with page.expect_download() as download:
+        page.locator("#files a").first.click()
+    download.value.save_as(tmp_path / "restored.jpg")
+    with Image.open(tmp_path / "restored.jpg") as image:
+        assert (image.size, image.getexif()[271]) == ((72, 96), "a camera")
     context.close()
     assert page.wrong == []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 import pytorch_lightning as pl
@@ -11,6 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from d2ir_pl.console import say
+from d2ir_pl.inputs.durations import in_time as in_time
+from d2ir_pl.inputs.durations import seconds_of_looking as seconds_of_looking
+from d2ir_pl.inputs.durations import usual_seconds as usual_seconds
 from d2ir_pl.prediction.callbacks.base import SparingCallback
 from d2ir_pl.prediction.outcome import BatchResult, ImageResult
 from d2ir_pl.restoration import Step
@@ -26,42 +28,12 @@ STAGES_IN_WORDS = {"estimation": "step", "latent": "refining"}
 EVERY = 60.0
 """Seconds between two lines about the time left, where there is no terminal."""
 
-SECONDS_A_PIXEL = 1e-4
-"""Seconds a pixel on two CPU cores: 20 minutes for 12 megapixels."""
-
 
 def fraction_done(step: Step) -> float:
     """The share of a photo's restoration that is done with a step."""
     begun, share = SHARES.get(step.stage, (0.0, 1.0))
     done = step.sample + begun + share * (step.index + 1) / step.total
     return done / step.num_samples
-
-
-def in_time(seconds: float) -> str:
-    """A time in the largest unit that says it well, such as `40 s`, `5 min` or `2 h`."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{round(seconds / 60)} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
-
-
-LOOKING = 8e-7
-"""Seconds a pixel on two CPU cores to look at a photo: 10 s for 12 megapixels."""
-
-
-def usual_seconds(pixels: int) -> float:
-    """About how long it takes to restore so many pixels on the cores of this computer."""
-    return pixels * SECONDS_A_PIXEL * 2 / _cores()
-
-
-def seconds_of_looking(pixels: int) -> float:
-    """About how long it takes to see what is wrong with a photo of so many pixels."""
-    return pixels * LOOKING * 2 / _cores()
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
 
 
 class RestorationProgress(SparingCallback):

@@ -9,9 +9,10 @@ from photos import save
 from PIL import Image
 
 from d2ir_pl.errors import UsageError
+from d2ir_pl.web.extent import PART
 from d2ir_pl.web.liveliest import liveliest
 from d2ir_pl.web.markup import compared, surface
-from d2ir_pl.web.order import PART, Order, plan
+from d2ir_pl.web.order import Order, plan
 from d2ir_pl.web.painting import Stroke, mask_of, strokes
 from d2ir_pl.web.result import Comparison
 
@@ -83,11 +84,11 @@ def test_the_part_that_is_tried_holds_what_was_painted(tmp_path: Path) -> None:
     grey[:PART, :PART] += np.random.default_rng(0).integers(0, 60, (PART, PART, 3), dtype=np.uint8)
     file = tmp_path / "photo.png"
     Image.fromarray(grey).save(file)
-    lively = plan(Order(file, "denoising", part=True), 10**6)
+    lively = plan(Order(file, "denoising", extent="part"), 10**6)
     assert lively.photo.pixels.shape == (3, PART, PART)
     assert float(lively.photo.pixels.std()) > 0.1
     painted = (Stroke(100, ((9000, 9000),)),)
-    told = plan(Order(file, "denoising", painted=painted, part=True), 10**6, tmp_path / "m.png")
+    told = plan(Order(file, "denoising", painted=painted, extent="part"), 10**6, tmp_path / "m.png")
     assert told.mask is not None
     assert told.mask.size == (PART, PART)
     assert 0 < np.asarray(told.mask).mean() < 20
