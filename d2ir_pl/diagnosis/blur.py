@@ -195,11 +195,11 @@ def _is_gaussian(seen: Measurements) -> bool:
 
 
 def _is_loud(seen: Measurements) -> bool:
-    """Whether a compressed photo is too noisy to tell kinds of blur."""
+    """Whether a compressed photo is too noisy to tell kinds of blur, or was compressed twice."""
     if seen.codec:
         return seen.noise is not None and 255 * seen.noise.level / 2 > NOISE_OF_KINDS
     hidden = seen.uneven > HIDDEN_JPEG and 255 * seen.sigma_y > HIDDEN_NOISE
-    return seen.jpeg_noise > NOISE_OF_KINDS or hidden
+    return seen.jpeg_noise > NOISE_OF_KINDS or hidden or seen.earlier
 
 
 def _soft(seen: Measurements, evidence: _Evidence, confidence: float) -> Finding:

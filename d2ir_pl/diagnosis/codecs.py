@@ -24,6 +24,10 @@ It is the RMS error of its colours. In the bands that the blur has left it is no
 amplified where no more than the spectrum's floor is assumed.
 """
 
+EARLIER_ERROR, EARLIER_ERROR_IN_NOISE = 0.03, 0.045
+"""Noise in [0, 1] that is assumed before a JPEG where a blur is undone that an earlier JPEG has
+rounded in blocks of its own, without noise and with it."""
+
 
 def least_noise(photo: Photo, degradation: Degradation) -> float:
     """The least noise, in [-1, 1], that is assumed of a photo where it is estimated.

@@ -12,6 +12,7 @@ from d2ir_pl.diagnosis.codecs import SPECTRUM_ERROR
 from d2ir_pl.diagnosis.large import telling_part
 from d2ir_pl.diagnosis.subject import place, sharper_part
 from d2ir_pl.estimators.blur_shape import BlurShape, blur_shape
+from d2ir_pl.estimators.earlier_jpeg import earlier_grid
 from d2ir_pl.estimators.edge_kernel import edge_kernel
 from d2ir_pl.estimators.edge_width import EdgeWidths, edge_widths
 from d2ir_pl.estimators.exposure import Exposure, exposure
@@ -70,6 +71,7 @@ class Measurements:
         noise: its noise by frequency; None where it is told, or the photo is too small to show it.
         uneven: ratio of its amplitudes at the finest frequencies, see `unevenness`: at most 1.2 for
             white noise, and 15 and more where a JPEG has been moved off its grid.
+        earlier: whether a JPEG was compressed before, in blocks that lie elsewhere.
         part: height and width of the part that was measured; None where that was the whole.
         subject: size and place of the part whose blur was measured, in words, where it is much
             sharper than the rest; empty where there is no such part.
@@ -91,6 +93,7 @@ class Measurements:
     codec: str = ""
     noise: NoiseSpectrum | None = None
     uneven: float = 1.0
+    earlier: bool = False
     part: tuple[int, int] | None = None
     subject: str = ""
 
@@ -156,7 +159,7 @@ def _measured(
     quality = _nearest_quality(file.tables[0])
     found = estimate_sigma(y[None]).clamp_min(MIN_SIGMA)
     sigma = found if sigma_y is None else torch.full((1,), 2 * sigma_y).clamp_min(MIN_SIGMA)
-    image, in_image, before = y[None], sigma, BeforeJpeg(0.0, 0.0)
+    image, in_image, before, earlier = y[None], sigma, BeforeJpeg(0.0, 0.0), False
     if tables is not None or quality < 100 or codec:
         image = y.mean(0, keepdim=True).expand_as(y)[None].contiguous()
         share = estimate_sigma(image).clamp_min(MIN_SIGMA) / found
@@ -164,7 +167,9 @@ def _measured(
     if codec and sigma_y is None:
         in_image = in_image.clamp_min(SPECTRUM_ERROR)
     if not codec and (tables is not None or quality < 100):
-        before = before_jpeg(stored(y, file.orientation), file.tables[0])
+        as_stored = stored(y, file.orientation)
+        before = before_jpeg(as_stored, file.tables[0])
+        earlier = earlier_grid(as_stored) is not None
     width = math.sqrt(float(gaussian_covariance(image, in_image)[0, 0, 0]))
     covariance = gaussian_covariance(image, in_image, isotropic=False)
     major, minor, angle = principal_widths(covariance[0])
@@ -189,6 +194,7 @@ def _measured(
         codec=codec,
         noise=read_spectrum(_middle(y)[None]) if sigma_y is None else None,
         uneven=unevenness(y[None]),
+        earlier=earlier,
     )
 
 

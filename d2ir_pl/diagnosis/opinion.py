@@ -101,6 +101,8 @@ WORDS = {
     "texture": "it has a texture where the photo is flat",
 }
 """What the evidence means for a person."""
+EMPTYING = ("WebP", "AVIF", "HEIC")
+"""Lossy formats that empty the finest bands, in which the evidence for texture lies."""
 UNSEEN = "it differs from the photo by less than a grey level"
 REMOVED = "what was taken for noise is more likely the texture of the photo"
 
@@ -175,16 +177,17 @@ def objection(
             rounding of a JPEG that is undone, is not judged.
         sure: where a shake was undone, the probability of its kernel, see `log_odds`.
         codec: lossy format of its file, as `Photo` has it. Its rounding is no noise, and what is
-            taken for that counts as texture only if it is coarse and the edges are sharp.
+            taken for that counts as texture only if it is coarse and the edges are sharp. Of a
+            JPEG, what is less than a grey level may be rounding, and more is judged as usual.
     """
-    if noise_alone and not codec and 0 < _rms(image - photo) < LEVEL:
-        return UNSEEN
+    if noise_alone and codec not in EMPTYING and 0 < _rms(image - photo) < LEVEL:
+        return "" if codec else UNSEEN
     found = evidence(photo, image, sigma_y)
     if found is None:
         return ""
     odds = log_odds(found, sure)
     if isinstance(found, Smoothing):
-        doubted = noise_alone and odds > 0 and odds > _allowed(photo.float(), bool(codec))
+        doubted = noise_alone and odds > 0 and odds > _allowed(photo.float(), codec in EMPTYING)
         return REMOVED if doubted else ""
     if odds <= 0:
         return ""

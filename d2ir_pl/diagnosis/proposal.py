@@ -8,7 +8,7 @@ from torch import Tensor
 
 from d2ir_pl.degradations import Compose, Degradation, Identity
 from d2ir_pl.diagnosis.blur import LITTLE, blur
-from d2ir_pl.diagnosis.codecs import CODEC_ERROR
+from d2ir_pl.diagnosis.codecs import CODEC_ERROR, EARLIER_ERROR, EARLIER_ERROR_IN_NOISE
 from d2ir_pl.diagnosis.darkness import darkness
 from d2ir_pl.diagnosis.fading import fading
 from d2ir_pl.diagnosis.finding import Finding
@@ -112,7 +112,8 @@ def propose(
 
 def explain(seen: Measurements) -> Proposal:
     """The proposal that measurements lead to."""
-    blurred, dark, jpeg = blur(seen), darkness(seen.light), _compression(seen)
+    blurred, dark = blur(seen), darkness(seen.light)
+    jpeg = _compression(seen, blurred)
     faded = fading(seen.tones)
     noisy = noise(seen, blurred)
     damage = [finding for finding in (blurred, dark, faded, jpeg) if finding.config]
@@ -153,8 +154,8 @@ def _chained(damage: list[Finding], noisy: bool) -> tuple[str, Settings]:
     return next(name for name in ("low_light", "faded") if name in names), overrides
 
 
-def _compression(seen: Measurements) -> Finding:
-    """Judge the quality of a JPEG."""
+def _compression(seen: Measurements, blurred: Finding) -> Finding:
+    """Judge the quality of a JPEG, and what an earlier one has left where a blur is undone."""
     source = "its file says" if seen.from_file else "its pixels show"
     if seen.codec:
         return Finding(
@@ -162,7 +163,12 @@ def _compression(seen: Measurements) -> Finding:
             f"{CODEC_ERROR / 2:.3f} of the range is assumed where a blur is undone"
         )
     if seen.quality < 100:
-        return Finding(f"JPEG: {source} a quality of {seen.quality}", "jpeg")
+        sentence = f"JPEG: {source} a quality of {seen.quality}"
+        if not seen.earlier:
+            return Finding(sentence, "jpeg")
+        sentence += ", and its pixels that it was cropped and had been compressed before"
+        noise = EARLIER_ERROR_IN_NOISE if seen.jpeg_noise > LITTLE else EARLIER_ERROR
+        return Finding(sentence, "jpeg", {"noise": noise} if blurred.config else {})
     return Finding("no JPEG: its pixels show no rounding of coefficients")
 
 

@@ -58,8 +58,8 @@ class Photo:
         stored: how its file stores it.
         mask: `(1, H, W)`, 1 where a pixel was observed and 0 where it is missing, if that is known
             beside the pixels.
-        codec: the lossy format of a file whose compression is unknown, `WebP`, `AVIF` or `HEIC`;
-            empty for other files.
+        codec: the lossy format of a file whose compression is unknown: `WebP`, `AVIF` or `HEIC`,
+            or a JPEG that rounds no YCbCr, `RGB JPEG`, `CMYK JPEG` or `JPEG`; empty for others.
     """
 
     pixels: Tensor

@@ -80,7 +80,7 @@ class Header:
     sha256: str = ""
     metadata: _Metadata | None = None
     stored: _Stored | None = None
-    codec: Literal["", "WebP", "AVIF", "HEIC"] = ""
+    codec: Literal["", "WebP", "AVIF", "HEIC", "JPEG", "RGB JPEG", "CMYK JPEG"] = ""
 
     @classmethod
     def read(cls, message: bytes) -> Header:

@@ -14,7 +14,7 @@ from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 
 from d2ir_pl.errors import ImageError
 from d2ir_pl.image_io.exif import ORIENTATION_TAG
-from d2ir_pl.image_io.jpeg import FileTables, file_tables
+from d2ir_pl.image_io.jpeg import FileTables, compression
 from d2ir_pl.image_io.metadata import Metadata, photoshop_of
 from d2ir_pl.image_io.photo import (
     FLIPS,
@@ -50,10 +50,10 @@ def from_pillow(image: Image.Image) -> Photo:
         check_size(image.height, image.width, max_pixels=None)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tables = _tables(image)
+            tables, codec = _compression(image)
             image.load()
             profile = image.info.get("icc_profile") or None
-            raster = pillow_raster(image, profile, orientation(image), tables)
+            raster = pillow_raster(image, profile, orientation(image), tables, codec)
     except RefusedError as refusal:
         raise ImageError(f"a PIL image {refusal}") from None
     except Exception as error:  # decoders raise anything at all on hostile bytes
@@ -91,7 +91,11 @@ def to_pillow(photo: Photo) -> Image.Image:
 
 
 def pillow_raster(
-    image: Image.Image, profile: bytes | None, rotation: int, tables: FileTables | None
+    image: Image.Image,
+    profile: bytes | None,
+    rotation: int,
+    tables: FileTables | None,
+    codec: str = "",
 ) -> Raster:
     """The samples of an image of Pillow that is decoded, whatever its mode.
 
@@ -100,6 +104,7 @@ def pillow_raster(
         profile: ICC profile of its colours; None if there is none.
         rotation: EXIF orientation, 1 to 8.
         tables: quantisation tables of a JPEG file; None for other files.
+        codec: what a JPEG file without such tables is called; other files have their format's name.
 
     Raises:
         RefusedError: if its mode or its values are of an unsupported kind.
@@ -133,7 +138,7 @@ def pillow_raster(
         tables,
         Metadata.of_pillow(image),
         stored(image),
-        _CODECS.get(image.format or "", ""),
+        codec or _CODECS.get(image.format or "", ""),
     )
 
 
@@ -161,21 +166,21 @@ def orientation(image: Image.Image) -> int:
     return value if value in FLIPS or value == 5 else 1
 
 
-def _tables(image: Image.Image) -> FileTables | None:
-    """The tables of the JPEG file whose pixels an image still has; None for other images.
+def _compression(image: Image.Image) -> tuple[FileTables | None, str]:
+    """`compression` of the JPEG file whose pixels an image still has; of other images, nothing.
 
     `thumbnail` and `draft` change the pixels of an image that stays a JPEG file by its class. Where
     the file is at hand, its size tells; else only an image that is not decoded yet is believed.
     """
     if not isinstance(image, JpegImageFile):
-        return None
+        return None, ""
     file = Path(str(image.filename)) if image.filename else None
     if file is not None and file.is_file():
         with Image.open(file) as stored:
             unchanged = isinstance(stored, JpegImageFile) and stored.size == image.size
     else:
         unchanged = bool(image.tile) and not image.decoderconfig
-    return file_tables(image, orientation(image)) if unchanged else None
+    return compression(image, orientation(image)) if unchanged else (None, "")
 
 
 def cmyk_to_srgb(image: Image.Image, profile: bytes | None) -> tuple[NDArray[Any], str]:

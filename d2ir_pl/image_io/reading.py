@@ -36,7 +36,7 @@ from d2ir_pl.errors import ImageError
 from d2ir_pl.image_io.avif import completed
 from d2ir_pl.image_io.forgiving import decoded
 from d2ir_pl.image_io.heif import HEIF, heif_size, read_heif
-from d2ir_pl.image_io.jpeg import file_tables
+from d2ir_pl.image_io.jpeg import compression
 from d2ir_pl.image_io.jpeg_xl import JPEG_XL, jpeg_xl_size, read_jpeg_xl
 from d2ir_pl.image_io.metadata import COLOUR_CHUNKS, Metadata, gif_xmp
 from d2ir_pl.image_io.photo import Photo, Raster, RefusedError, check_size, to_photo
@@ -228,10 +228,10 @@ def _read_other(stream: BinaryIO, max_pixels: int) -> Raster:
     """Read a file that is not TIFF."""
     image = _open_header(stream)
     check_size(image.height, image.width, max_pixels)
-    rotation, tables, notes = orientation(image), None, []
+    rotation, tables, codec, notes = orientation(image), None, "", []
     profile = image.info.get("icc_profile") or None
     if isinstance(image, JpegImagePlugin.JpegImageFile):
-        tables = file_tables(image, rotation)
+        tables, codec = compression(image, rotation)
     if (frames := getattr(image, "n_frames", 1)) > 1:
         kind = "multi-picture" if image.format == "MPO" else "animated"
         notes.append(f"{kind}: the first of {frames} frames is used")
@@ -241,7 +241,7 @@ def _read_other(stream: BinaryIO, max_pixels: int) -> Raster:
             notes.append(f"a palette of {colours} colours: their dither passes for noise")
     if not isinstance(image, PngImagePlugin.PngImageFile):
         whole = decoded(image, stream)
-        raster = pillow_raster(whole, profile, rotation, tables)
+        raster = pillow_raster(whole, profile, rotation, tables, codec)
         if image.format == "AVIF":
             raster = completed(raster, stream)
         elif image.format == "GIF" and raster.metadata.xmp is None:

@@ -11,7 +11,9 @@ from torch import Tensor
 from d2ir_pl.degradations import GaussianBlur, Jpeg
 from d2ir_pl.diagnosis.blur import GRAINY, blur, blurred_by_edges
 from d2ir_pl.diagnosis.blur_kinds import kinds_of_blur
+from d2ir_pl.diagnosis.codecs import EARLIER_ERROR, EARLIER_ERROR_IN_NOISE
 from d2ir_pl.diagnosis.measurements import Measurements, measure
+from d2ir_pl.diagnosis.proposal import explain
 from d2ir_pl.estimators.edge_width import EdgeWidths
 from d2ir_pl.image_io import read_image
 
@@ -84,3 +86,20 @@ def test_no_shake_is_looked_for_in_strong_noise() -> None:
     edges = EdgeWidths(0.4, 0.8, 0.5, 1.0, 1.8, 1.0, 300)
     assert 0.85 < blurred_by_edges(unsure := replace(hidden, edges=edges)) < 0.95
     assert blur(unsure).told == GRAINY
+
+
+def test_a_blur_before_two_compressions_is_undone_with_more_noise() -> None:
+    """What the first one has rounded is no coefficient of the second."""
+    once = coffee(1.6, 90)
+    twice = replace(once, earlier=True)
+    assert not once.earlier
+    assert explain(once).kinds == explain(twice).kinds == "GaussianBlur + Jpeg"
+    assert "noise" not in explain(once).parts[1].get("init_args", {})
+    assert explain(twice).parts[1]["init_args"]["noise"] == EARLIER_ERROR
+    noisy = replace(twice, jpeg_noise=4.0)
+    assert explain(noisy).parts[1]["init_args"]["noise"] == EARLIER_ERROR_IN_NOISE
+    assert any("compressed before" in sentence for sentence in explain(twice).sentences)
+    sharp = coffee(0.01, 90)
+    assert explain(replace(sharp, earlier=True)).overrides == explain(sharp).overrides
+    shaken = replace(twice, shape=replace(twice.shape, elongated=-0.5))
+    assert explain(shaken).kinds == "GaussianBlur + Jpeg", "no kernel is looked for"

@@ -99,3 +99,11 @@ def test_a_change_that_nobody_sees_is_none() -> None:
     x = clean("coffee")
     assert objection(x, x + noise(x, 0.002), 0.01, True) == UNSEEN
     assert objection(x, x, 0.01, True) == ""
+
+
+def test_what_a_jpeg_of_other_colours_holds_is_texture_as_in_other_photos() -> None:
+    x = clean("coffee")
+    smooth = blurred(x, 0.7)
+    assert objection(x, smooth, 0.06, True, codec="RGB JPEG")
+    assert objection(x, smooth, 0.06, True, codec="WebP") == "", "its finest bands are empty"
+    assert objection(x, x + noise(x, 0.002), 0.01, True, codec="RGB JPEG") == ""

@@ -153,6 +153,7 @@ def test_the_contents_and_not_the_suffix_decide(tmp_path: Path) -> None:
         ("avif", {"quality": 80}, "AVIF"),
         ("png", {}, ""),
         ("jpg", {"quality": 80}, ""),
+        ("jpg", {"quality": 80, "keep_rgb": True}, "RGB JPEG"),
     ],
 )
 def test_a_lossy_format_without_tables_is_named(
