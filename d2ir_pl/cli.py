@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import d2ir_pl
 from d2ir_pl.commands.pages import PAGES, asked_help, configs_page, page
 from d2ir_pl.commands.program import program
-from d2ir_pl.console import ending_at_once, plain
+from d2ir_pl.console import plain
 from d2ir_pl.errors import TerminatedError, UserError, of_a_name, of_the_system
+from d2ir_pl.stopping import Ending, ending_at_once, is_child, stoppable
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,11 @@ class Command:
     remedy: str = "run the same command again"
 
     def __call__(self, arguments: list[str]) -> int:
-        with ending_at_once(f"stopped; {self.remedy}"):
-            module = importlib.import_module(f"d2ir_pl.commands.{self.module}")
-        status: int = getattr(module, self.function)(arguments)
-        return status
+        with stoppable(Ending()):
+            with ending_at_once(f"stopped; {self.remedy}"):
+                module = importlib.import_module(f"d2ir_pl.commands.{self.module}")
+            status: int = getattr(module, self.function)(arguments)
+            return status
 
 
 COMMANDS = {
@@ -96,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(sentence)
     except (KeyboardInterrupt, TerminatedError) as error:
         status = 130 if isinstance(error, KeyboardInterrupt) else 143
-        return _fail(f"stopped; {COMMANDS[name].remedy}", status)
+        return status if is_child() else _fail(f"stopped; {COMMANDS[name].remedy}", status)
 
 
 def _commands() -> str:

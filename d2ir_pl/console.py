@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import signal
-import sys
-import threading
 import unicodedata
 import warnings
 from collections.abc import Iterator
@@ -47,30 +43,6 @@ _DIRECTIONS = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A)
 def say(console: Console, text: str) -> None:
     """Print a line as it is: square brackets are no markup, and the terminal alone breaks it."""
     console.print(plain(text), markup=False, highlight=False, soft_wrap=True)
-
-
-@contextlib.contextmanager
-def ending_at_once(message: str) -> Iterator[None]:
-    """Let Ctrl-C end the program at once inside, where modules are imported and nothing is held.
-
-    Libraries that are imported halfway answer it with errors of their own.
-
-    Args:
-        message: what is said then.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(*_: object) -> None:
-        print(f"d2ir: {message}", file=sys.stderr, flush=True)
-        os._exit(130)
-
-    before = signal.signal(signal.SIGINT, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import d2ir_pl
 
 PACKAGE = Path(d2ir_pl.__file__).parent
 
-FOUNDATION = {"errors", "console", "compat", "schema", "stages"}
+FOUNDATION = {"errors", "console", "compat", "schema", "stages", "stopping"}
 """Modules that every room may import."""
 
 ROOMS: dict[str, set[str]] = {

@@ -7,7 +7,6 @@ process that never comes, and answer the death of one by killing itself.
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import sys
 import threading
@@ -22,6 +21,7 @@ import torch
 
 from d2ir_pl import compat
 from d2ir_pl.errors import ProcessError, UsageError
+from d2ir_pl.stopping import ASKED, PARENT, asked_of, end, was_asked
 
 PULSE = 2.0
 """Seconds between two looks at the other processes."""
@@ -37,15 +37,6 @@ LEAVING = 20.0
 
 STATUS = 2
 """The exit status of a run that ends because of another process."""
-
-_ASKED = {
-    **{130: signal.SIGINT, -signal.SIGINT: signal.SIGINT},
-    **{143: signal.SIGTERM, -signal.SIGTERM: signal.SIGTERM},
-}
-"""The exit statuses of processes that a signal has asked to end, and the signal."""
-
-_PARENT = "D2IR_PARENT"
-"""Variable of the environment by which a process knows which one has started it."""
 
 
 @contextmanager
@@ -63,7 +54,7 @@ def together(trainer: pl.Trainer, kept: str) -> Iterator[None]:
         UsageError: if the port where processes meet is in use.
         ProcessError: if the connection to another one is lost.
     """
-    started_by = os.environ.get(_PARENT, str(os.getpid()))
+    started_by = os.environ.get(PARENT, str(os.getpid()))
     environment = getattr(trainer.strategy, "cluster_environment", None)
     if trainer.world_size == 1:
         work: AbstractContextManager[None] = nullcontext()
@@ -88,16 +79,21 @@ def together(trainer: pl.Trainer, kept: str) -> Iterator[None]:
 def _with_children(trainer: pl.Trainer, kept: str) -> Iterator[None]:
     """Watch over the processes that are started inside, and end them behind it."""
     _require_free_port()
-    os.environ[_PARENT] = str(os.getpid())
+    os.environ[PARENT] = str(os.getpid())
     parent = Parent(trainer, kept)
     failed = True
     try:
         with compat.unobserved_processes(), _watching(parent.watch):
             yield
         failed = False
+    except (ProcessError, RuntimeError) as error:
+        lost = isinstance(error, ProcessError) or compat.lost_connection(error)
+        if lost and (number := asked_of(parent.children, 2 * PULSE)):
+            end(number)
+        raise
     finally:
         parent.end(failed)
-        del os.environ[_PARENT]
+        del os.environ[PARENT]
 
 
 @contextmanager
@@ -142,8 +138,8 @@ class Parent:
             for rank, child in enumerate(children, self._first_rank):
                 life = lives.setdefault(child.pid, Life(child.pid))
                 code = child.poll()
-                if code in _ASKED:
-                    self._follow(_ASKED[code], stopped)
+                if code in ASKED:
+                    self._follow(ASKED[code], met, stopped)
                 elif code:
                     self._stop(self._sentence(rank, _how(code)), stopped)
                 elif code is None and life.is_frozen():
@@ -175,18 +171,22 @@ class Parent:
         number = f"process {rank + 1} of {self._trainer.world_size} (rank {rank})"
         return f"{number} {what}: the run stops; {self._kept}"
 
-    def _follow(self, number: signal.Signals, stopped: threading.Event) -> None:
+    def _follow(self, number: int, met: bool, stopped: threading.Event) -> None:
         """End as a child has, which was asked to: most often all of them are asked at once."""
-        if not stopped.wait(2 * PULSE):
+        if stopped.wait(2 * PULSE):
+            return
+        if not was_asked():
             os.kill(os.getpid(), number)
-            stopped.wait(LEAVING)
+        # Who waits for others may hear of no signal; who has heard may have something to write.
+        if not stopped.wait(LEAVING if met else 2 * PULSE) and not (met and was_asked()):
+            self._stop(f"stopped; {self._kept}", stopped, 128 + number)
 
-    def _stop(self, sentence: str, stopped: threading.Event) -> None:
+    def _stop(self, sentence: str, stopped: threading.Event, status: int = STATUS) -> None:
         if stopped.is_set():
             return
         for child in self.children:
             child.kill()
-        _exit(sentence)
+        _exit(sentence, status)
 
 
 class Child:
@@ -267,6 +267,6 @@ def _how(code: int) -> str:
     return f"was killed by signal {-code}" if code < 0 else f"has ended with status {code}"
 
 
-def _exit(sentence: str) -> None:
+def _exit(sentence: str, status: int = STATUS) -> None:
     print(f"d2ir: {sentence}", file=sys.stderr, flush=True)
-    os._exit(STATUS)  # the main thread may be waiting for the lost process
+    os._exit(status)  # the main thread may be waiting for the lost process

@@ -35,6 +35,7 @@ from d2ir_pl.image_io.photo_message import (
 )
 from d2ir_pl.image_io.reading import image_size, read_image
 from d2ir_pl.schema import MAX_PIXELS
+from d2ir_pl.stopping import undisturbed
 
 BYTES_A_PIXEL = 160
 """Bytes that decoding may take for each pixel: what is read, what comes out, and copies of both."""
@@ -199,7 +200,8 @@ def _started(
     # What this process does on a signal is not for the copy to do.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _signals())
     try:
-        process = os.fork()
+        with undisturbed():
+            process = os.fork()
         if not process:
             _serve(paths, send, Connection(writing, readable=False))
     except OSError as error:  # the system has no room for another process

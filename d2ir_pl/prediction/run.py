@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,10 @@ from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.pictures import sweep_pictures
 from d2ir_pl.results.record import METRICS, Record, means
 from d2ir_pl.results.settings import log_settings
+from d2ir_pl.stopping import asked_of
+
+LEAVING = 2.0
+"""Seconds within which a process that others have lost has ended."""
 
 TERMINATED = 143
 """The exit status of a program that SIGTERM has ended, 128 and the number of the signal."""
@@ -237,12 +242,20 @@ def _predict(
         trainer.strategy.barrier()
     except TerminatedError:
         watch.stop()
+        _pass_on(trainer)
         return True
     except SystemExit:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from None
     except RuntimeError as error:
         if not compat.lost_connection(error):
             raise
+        asked = asked_of(compat.started_processes(trainer), LEAVING)
+        if asked == signal.SIGTERM:
+            watch.stop()
+            _pass_on(trainer)
+            return True
+        if asked:
+            raise KeyboardInterrupt from None
         raise ProcessError(
             "another process has died: the run stops; finished images are kept, and the same "
             "command does the rest"
@@ -251,3 +264,9 @@ def _predict(
         callbacks[:], module.rename = before, None
     watch.stop()
     return False
+
+
+def _pass_on(trainer: pl.Trainer) -> None:
+    """Ask the processes that this one has started to end as well."""
+    for process in compat.started_processes(trainer):
+        process.terminate()

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from d2ir_pl.console import say
-from d2ir_pl.errors import OutputError
+from d2ir_pl.errors import OutputError, TerminatedError
+from d2ir_pl.stopping import EndingBetween, take_over
 from d2ir_pl.training.epochs import epoch_steps, last_step
 from d2ir_pl.training.module import PriorTrainingModule
 
@@ -31,11 +31,16 @@ class Checkpoints(pl.Callback):
         self.interval = interval.total_seconds()
         self._due = 0.0
         self._saved_step = -1
+        self._whole = False  # which weights are not while the optimiser moves one after the other
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         del pl_module
         self._due = time.monotonic() + self.interval
         self._saved_step = trainer.global_step
+        self._whole = True
+
+    def on_before_optimizer_step(self, *_: Any) -> None:
+        self._whole = False
 
     def on_train_batch_end(
         self,
@@ -46,7 +51,7 @@ class Checkpoints(pl.Callback):
         batch_idx: int,
     ) -> None:
         del pl_module, outputs, batch
-        complete = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        complete, self._whole = is_complete(trainer, batch_idx), True
         # All processes have to take part: the clock of the first one decides.
         if complete and trainer.strategy.broadcast(time.monotonic() >= self._due):
             self._save(trainer)
@@ -60,7 +65,8 @@ class Checkpoints(pl.Callback):
     ) -> None:
         del pl_module
         # After any other error the weights may be broken, or another process dead.
-        if isinstance(exception, KeyboardInterrupt | SIGTERMException) and trainer.world_size == 1:
+        asked = isinstance(exception, KeyboardInterrupt | TerminatedError)
+        if asked and self._whole and trainer.world_size == 1:
             self._save(trainer)
 
     def _save(self, trainer: pl.Trainer) -> None:
@@ -74,6 +80,44 @@ class Checkpoints(pl.Callback):
                     "and go on with --ckpt_path last"
                 ) from error
             self._saved_step = trainer.global_step
+
+
+def is_complete(trainer: pl.Trainer, batch_idx: int) -> bool:
+    """Whether the optimiser has made a step with a batch, rather than waiting for more."""
+    return (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+
+
+class StopBetween(pl.Callback):
+    """Ends a training on SIGTERM and SIGINT behind the step at hand; a second SIGINT does at once.
+
+    In the middle of a step, some weights would have moved and others not. Under SLURM, the signal
+    for that (SIGUSR1) has the job started again first.
+
+    Raises:
+        KeyboardInterrupt, TerminatedError: between two steps.
+    """
+
+    def __init__(self) -> None:
+        self._handler = EndingBetween("ending after this step; Ctrl-C once more ends at once")
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        del trainer, pl_module
+        take_over(self._handler)  # Lightning puts back the handlers of before, when it tears down
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        del pl_module, outputs, batch
+        if is_complete(trainer, batch_idx):
+            self._handler.require_unasked()
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        self._handler.require_unasked()
 
 
 class TrainingProgress(pl.Callback):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import traceback
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,19 +12,18 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 from torch import Tensor
 
 from d2ir_pl import compat
 from d2ir_pl.console import say
-from d2ir_pl.errors import TerminatedError, UsageError, UserError, in_words
+from d2ir_pl.errors import UsageError, UserError, in_words
 from d2ir_pl.priors.export import CHECKPOINT_KEY
 from d2ir_pl.priors.precision import slow_precision
 from d2ir_pl.priors.state_dict import UnusableWeightsError, read_pickle
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.settings import log_settings
-from d2ir_pl.training.callbacks import Checkpoints, TrainingProgress
+from d2ir_pl.training.callbacks import Checkpoints, StopBetween, TrainingProgress
 from d2ir_pl.training.data import PriorDataModule
 from d2ir_pl.training.module import PriorTrainingModule
 
@@ -101,16 +101,14 @@ def run(
         if keeps:
             interval = timedelta(minutes=settings.checkpoint_minutes)
             compat.callbacks(trainer).append(Checkpoints(last, interval))
+        compat.callbacks(trainer).append(StopBetween())
         begun = _Begun()
         compat.callbacks(trainer).append(begun)
         try:
             with compat.hyperparameters_unlogged(module, data):  # they are among the settings
                 trainer.fit(module, data, ckpt_path=start, weights_only=True)
-        except SystemExit as end:  # what Lightning makes of Ctrl-C, and of the end before it looks
-            asked = isinstance(end.__context__, TerminatedError) or trainer.received_sigterm
-            raise (TerminatedError if asked else KeyboardInterrupt) from None
-        except SIGTERMException:
-            raise TerminatedError from None
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from None
         except UserError:
             raise
         except Exception as error:  # what is not checked of a checkpoint may be anything
@@ -192,6 +190,9 @@ def _start(ckpt_path: str | None, last: Path, keeps: bool) -> Path | None:
         UsageError: if there is none, or one that would be overwritten.
     """
     if ckpt_path is None:
+        again = os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
+        if keeps and last.is_file() and again:
+            return last  # the same command again, by the system
         if keeps and last.exists():
             raise UsageError(
                 f"{last} is there from an earlier run: go on from it with --ckpt_path last, or "

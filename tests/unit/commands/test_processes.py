@@ -17,7 +17,8 @@ import pytorch_lightning as pl
 from d2ir_pl import compat
 from d2ir_pl.commands import processes
 from d2ir_pl.commands.processes import Child, Life, Parent, together
-from d2ir_pl.errors import ProcessError, UsageError
+from d2ir_pl.errors import ProcessError, TerminatedError, UsageError
+from d2ir_pl.stopping import Ending, stoppable
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -32,8 +33,8 @@ class Ended(BaseException):
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
 
-    def end(sentence: str) -> None:
-        found.append(sentence)
+    def end(sentence: str, status: int = processes.STATUS) -> None:
+        found.append(sentence if status == 2 else f"{sentence}, {status}")
         raise Ended
 
     monkeypatch.setattr(processes, "_exit", end)
@@ -122,6 +123,40 @@ def test_a_child_that_was_asked_to_end_is_followed(
     finally:
         signal.signal(signal.SIGTERM, before)
     assert said == []
+
+
+ENDS = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: TerminatedError}
+
+
+@pytest.mark.parametrize("number", ENDS)
+def test_who_waits_for_a_child_that_was_asked_to_end_ends_nevertheless(
+    parent: Parent, said: list[str], number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the main thread does in the libraries' own code, where no handler is called."""
+    asked = busy(f"raise SystemExit({128 + number})")
+    asked.wait(PATIENT)
+    monkeypatch.setattr(compat, "started_processes", lambda _: [asked])
+    monkeypatch.setattr(processes, "PULSE", 0.5)
+    thread = threading.Thread(target=watched, args=[parent])
+    with stoppable(Ending()):
+        thread.start()
+        with pytest.raises(ENDS[number]):
+            threading.Event().wait(PATIENT)
+    thread.join(PATIENT)
+    assert said == [f"stopped; results are kept, {128 + number}"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("Connection reset by peer"), ProcessError("lost")])
+@pytest.mark.parametrize("number", ENDS)
+def test_a_connection_that_is_lost_to_who_was_asked_to_end_is_no_error(
+    number: signal.Signals, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "PULSE", PATIENT)
+    trainer = pl.Trainer(accelerator="cpu", devices=2, logger=False)
+    asked = busy(f"raise SystemExit({128 + number})")
+    monkeypatch.setattr(compat, "started_processes", lambda _: [asked])
+    with pytest.raises(ENDS[number]), together(trainer, ""):
+        raise error
 
 
 @pytest.mark.parametrize("failed", [True, False])
