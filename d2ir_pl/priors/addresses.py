@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
+import threading
 import time
 import urllib.request
+from collections.abc import Callable
 from typing import Any
 
 from d2ir_pl.console import plain
@@ -33,6 +36,40 @@ class Pace:
             return ""
         self._since, self._before = time.monotonic(), done
         return f"{arrived / seconds:.0f} bytes a second" if arrived < SLOWEST * seconds else ""
+
+
+def answered(ask: Callable[[], http.client.HTTPResponse]) -> http.client.HTTPResponse:
+    """The answer of a server, the head of which may come a byte a second.
+
+    Args:
+        ask: function that returns once the head of the answer is there.
+
+    Raises:
+        TimeoutError: if that takes longer than `PATIENCE_S`.
+        BaseException: what `ask` raises.
+    """
+    found: list[http.client.HTTPResponse] = []
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            found.append(ask())
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(PATIENCE_S)
+    if failed:
+        raise failed[0]
+    if not found:
+        raise TimeoutError(f"no answer within {PATIENCE_S:.0f} s")
+    return found[0]
+
+
+def in_brief(said: object) -> str:
+    """What a server has said, as part of a line in a terminal."""
+    return " ".join(plain(str(said)).split())[:200]
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

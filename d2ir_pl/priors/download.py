@@ -15,9 +15,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import BinaryIO
 
-from d2ir_pl.console import plain
 from d2ir_pl.errors import DownloadError, in_words
-from d2ir_pl.priors.addresses import SCHEMES, Pace, opener
+from d2ir_pl.priors.addresses import SCHEMES, Pace, answered, in_brief, opener
 
 Progress = Callable[[int, int], None]
 """A function that is called with the bytes done and the bytes in all."""
@@ -208,7 +207,7 @@ def _receive(
             # With read instead of read1, what arrives before a timeout would be lost in a buffer.
             chunk = response.read1(_CHUNK_BYTES)
         except (OSError, http.client.HTTPException) as error:
-            raise _InterruptedError(str(error)) from error
+            raise _InterruptedError(in_brief(error)) from error
         if not chunk:
             raise _InterruptedError("connection closed early")
         file.write(chunk)
@@ -223,14 +222,14 @@ def _open(url: str, offset: int) -> tuple[http.client.HTTPResponse, int]:
         request = urllib.request.Request(url, headers={"User-Agent": "d2ir_pl"})
         if offset:
             request.add_header("Range", f"bytes={offset}-")
-        response: http.client.HTTPResponse = opener().open(request, timeout=_TIMEOUT_S)
+        response = answered(lambda: opener().open(request, timeout=_TIMEOUT_S))
     except urllib.error.HTTPError as error:
         error.close()
         if offset and error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             if error.headers.get("Content-Range") == f"bytes */{offset}":
                 raise _CompleteError from None
             return _open(url, 0)
-        reason = " ".join(plain(str(error.reason)).split())
+        reason = in_brief(error.reason)
         if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise _InterruptedError(f"HTTP {error.code} {reason}") from error
         raise DownloadError(
@@ -244,7 +243,7 @@ def _open(url: str, offset: int) -> tuple[http.client.HTTPResponse, int]:
             f"{url} leads to no usable address ({in_words(error)}): check it"
         ) from None
     except (OSError, http.client.HTTPException) as error:
-        raise _InterruptedError(str(getattr(error, "reason", error))) from error
+        raise _InterruptedError(in_brief(getattr(error, "reason", error))) from error
     if response.status != HTTPStatus.PARTIAL_CONTENT:
         return response, 0
     if offset and not response.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
