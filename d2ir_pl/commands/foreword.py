@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from d2ir_pl.commands.arguments import INPUTS, arranged
-from d2ir_pl.console import ending_at_once
 from d2ir_pl.errors import UserError
 from d2ir_pl.inputs.durations import LARGE, cores, in_time, usual_seconds
 from d2ir_pl.inputs.headers import SUFFIXES, pixels_within
 from d2ir_pl.inputs.walking import Walk
+from d2ir_pl.stopping import ending_at_once
 
 PATIENCE = 0.5
 """Seconds in which headers are read."""
@@ -41,7 +41,7 @@ _LATER = (
 def predict(arguments: list[str]) -> int:
     """Say at once what large photos will take, and restore them; returns the exit status."""
     told = foretold(arguments)
-    with ending_at_once("stopped; run the same command again"):
+    with ending_at_once("stopped; finished images are kept, and the same command does the rest"):
         from d2ir_pl.commands.predict import predict
     return predict(arguments, told)
 
