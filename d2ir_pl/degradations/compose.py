@@ -13,6 +13,7 @@ from d2ir_pl.degradations.base import Degradation
 from d2ir_pl.degradations.frame import Frame
 from d2ir_pl.degradations.gaussian_blur import GaussianBlur
 from d2ir_pl.degradations.jpeg import WHITE_SHARE, Jpeg
+from d2ir_pl.degradations.light import Light
 from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.image_io import Photo
 from d2ir_pl.operators.linear import LinearOperator, slowness
@@ -25,8 +26,9 @@ class Compose(Degradation):
     parameters off what the parts after it leave of y: the last part off y itself, the one before it
     off the last part's `lift` of y, and so on. The widths of a `GaussianBlur` are read before
     anything is enlarged, and then grow with it: an enlarged photo has no high frequencies, as if it
-    were blurred. The last part estimates the noise and says what it leaves unexplained. A chain
-    among the parts is replaced by its parts.
+    were blurred. The last part estimates the noise, which the parts before it are told as undoing a
+    change of light leaves it, and says what it leaves unexplained. A chain among the parts is
+    replaced by its parts.
 
     Args:
         parts: the degradations in the order in which they happened.
@@ -66,6 +68,8 @@ class Compose(Degradation):
             own = _init(part, y, seen, factor, sigma_y)
             if isinstance(part, Jpeg):
                 sigma_y = WHITE_SHARE * sigma_y
+            if isinstance(part, Light):
+                sigma_y = _slope_of_lift(part, y, own) * sigma_y
             y = part.lift(y, own)
             factor *= part.frame.factor
             if factor == 1:
@@ -174,6 +178,13 @@ def _init(part: Degradation, y: Tensor, seen: Tensor, factor: int, sigma_y: Tens
         return part.init(y, sigma_y)
     phi = part.init(seen, sigma_y)
     return part.canonicalize(phi.replace(log_width=phi["log_width"] + math.log(factor)))
+
+
+def _slope_of_lift(part: Light, y: Tensor, phi: Phi) -> Tensor:
+    """`(B,)` by how much undoing a change of light amplifies noise, root mean square."""
+    step = 1e-3
+    change = part.lift(y + step, phi) - part.lift(y - step, phi)
+    return (change / (2 * step)).square().flatten(1).mean(1).sqrt()
 
 
 class _Chain:

@@ -140,3 +140,40 @@ def test_what_a_sensor_sees_of_a_bright_image_is_white() -> None:
     noise = torch.full_like(x, 0.5)
     y = observe(light, x, light.init(x, torch.zeros(1)), _once(noise))
     assert torch.equal(y, torch.ones_like(y))
+
+
+@pytest.mark.parametrize(
+    "light",
+    [Light(gain=0.25, map_size=0), Light(gain=1, map_size=0, gamma=0.4545)],
+    ids=["dark", "response"],
+)
+def test_a_part_is_told_the_noise_that_undoing_the_light_leaves(light: Light) -> None:
+    told: list[Tensor] = []
+
+    class Asked(GaussianBlur):
+        def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
+            told.append(sigma_y)
+            return super().init(y, sigma_y)
+
+    g = [torch.Generator().manual_seed(1)]
+    chain = Compose([Asked(), light])
+    x = 0.9 * photo(1, 128, 128)[None]
+    y = light(x, light.init(x, torch.ones(1)))
+    noisy = y + 0.005 * torch.randn(y.shape, generator=g[0])
+    phi = chain.init(noisy, torch.tensor([0.005]))
+    own = light.init(noisy, torch.tensor([0.005]))
+    measured = (light.lift(noisy, own) - light.lift(y, own)).std()
+    assert float(told[0]) == pytest.approx(float(measured), rel=0.1)
+    assert float(phi["0.log_width"].exp()) < 0.7  # rectangles are sharp
+
+
+def test_blur_is_found_behind_darkness() -> None:
+    """The noise that brightening amplifies is no detail: it would tell of a sharp photo."""
+    chain = Compose([GaussianBlur(width=1.5), Light(gain=0.25, map_size=0)])
+    x = photo(2, 140, 140)[None]
+    x = chain.frame.embed(x)
+    y = chain(x, chain.init(x, torch.ones(1)))
+    y = y + 0.01 * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
+    blind = Compose([GaussianBlur(), Light(map_size=0)])
+    found = blind.init(y, blind.estimate_sigma(y))
+    assert float(found["0.log_width"].exp()) == pytest.approx(1.5, abs=0.5)
