@@ -285,9 +285,8 @@ ENTRIES = (
         "exposure of the original, and BM3D told the noise",
         _brightened,
         (
-            "Brighter and clean, but the white cup is bluish and the coffee pale: the tint of "
-            "the light is not known. The classical method was told how bright it was, keeps the "
-            "colours, and is the better one."
+            "Brighter and clean, in its own colours, and the rim and the spoon keep their details. "
+            "The classical method was told how bright the original was, and burns the cup out."
         ),
     ),
     Entry(

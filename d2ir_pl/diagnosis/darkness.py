@@ -41,6 +41,5 @@ def darkness(light: Exposure) -> Finding:
         f"too dark: {half}, where {USUAL:.0%} is usual{lamps}; it got about "
         f"1/{math.exp(-light.log_gain):.0f} of the usual light",
         "low_light",
-        {"per_channel": True},
-        confidence,
+        confidence=confidence,
     )

@@ -104,7 +104,8 @@ def _starry(y: Tensor) -> bool:
 def light_tint(y: Tensor) -> Tensor:
     """`(3,)` logarithms of the light of red, green and blue against their mean, half believed.
 
-    Of the differences between the channels of photographs about half is the colour of the scene.
+    Under coloured lamps about half of the differences between channels is theirs; where a camera
+    has balanced the white, nearly all of it is the scene's (docs/experiments.md).
 
     Args:
         y: `(3, H, W)` in [-1, 1].

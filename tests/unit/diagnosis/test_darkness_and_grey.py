@@ -2,11 +2,15 @@
 
 import pytest
 import torch
+from photos import photo
 
 from d2ir_pl.diagnosis.darkness import darkness
 from d2ir_pl.diagnosis.opinion import COLOURED, _allowed
+from d2ir_pl.diagnosis.proposal import propose
 from d2ir_pl.estimators.exposure import Exposure
 from d2ir_pl.estimators.noise_reading import read_spectrum
+from d2ir_pl.operators.encoding import from_light, to_light
+from d2ir_pl.restoration.configs import load
 
 
 @pytest.mark.parametrize(("brightest", "expected"), [(0.3, "low_light"), (0.9, "")])
@@ -30,3 +34,18 @@ def test_coarse_noise_that_no_colour_confirms_is_doubted_as_white_noise_is(grey:
     assert spectrum.coloured
     assert spectrum.confirmed is not grey
     assert (_allowed(photo, False) >= COLOURED) is not grey
+
+
+def test_a_dark_photo_of_a_coloured_scene_keeps_its_colours() -> None:
+    colours = torch.tensor([0.9, 0.55, 0.3])[:, None, None]
+    scene = colours * (photo(1, 96, 96) + 1) / 2
+    y = 2 * from_light(0.03 * to_light(scene)) - 1
+    proposal = propose(y)
+    assert "Light" in proposal.kinds
+    light = load(proposal.config, proposal.overrides).degradation
+    phi = light.init(y[None], torch.zeros(1))
+    bright = (light.lift(y[None], phi)[0] + 1) / 2
+    # The lights of the channels have the ratios that those of the scene have.
+    whole = (bright < 0.99).all(0)
+    ratios = to_light(bright)[:, whole].mean(1) / to_light(scene)[:, whole].mean(1)
+    assert float(ratios.max() / ratios.min()) < 1.02
