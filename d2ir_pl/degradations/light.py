@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 from d2ir_pl.degradations.base import Degradation
 from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.degradations.ranges import require_range
+from d2ir_pl.degradations.shadows import faded_shadows
 from d2ir_pl.errors import require
 from d2ir_pl.estimators.exposure import exposure, light_tint
 from d2ir_pl.estimators.noise_level import estimate_sigma
@@ -41,7 +42,6 @@ COARSE = 1.25
 ON_LIGHT = 0.8
 # Least gain of linear light: half the pixels of a photo with less have the levels 0 and 1 of 255.
 MIN_LIGHT = 0.002
-
 Scales = Literal["encoded", "light", "auto"]
 
 
@@ -60,6 +60,10 @@ class Light(Degradation):
     the percentiles of x are in the mean what they are in photographs (see `estimators.exposure`);
     not under `auto` for points of light on an even ground, as a night sky is no day scene;
     and gains per channel take half of the differences between the channels for colour of the light.
+
+    An error of the level that a camera takes for black, half a level of 8 bits, tints all shadows
+    once they are brightened. So where linear light was scaled by an unknown gain, the colours of
+    the shadows of y fade (`faded_shadows`).
 
     Args:
         gain: the known f, positive; it is then not estimated.
@@ -173,10 +177,22 @@ class Light(Degradation):
         return MaskOperator(slope), self.residual(y, value.detach(), phi)
 
     def residual(self, y: Tensor, prediction: Tensor, phi: Phi) -> Tensor:
-        """The residual y - D_phi(x), with what is brighter than a white x taken for white."""
+        """The residual y - D_phi(x), with what is brighter than a white x taken for white.
+
+        Colours of y next to black count little, as the class says.
+        """
         if self.scales != "encoded":
-            y = y.minimum(self._white(phi).detach())
+            y = self._without_tint(y, phi).minimum(self._white(phi).detach())
         return y - prediction
+
+    def _without_tint(self, y: Tensor, phi: Phi) -> Tensor:
+        """The photo with less colour next to black, if linear light was scaled."""
+        if self.gain is not None or self.scales == "encoded":
+            return y
+        faded = faded_shadows(y)
+        if self.scales == "light":
+            return faded
+        return torch.where(phi["linear"][:, None, None, None] > 0, faded, y)
 
     def _white(self, phi: Phi) -> Tensor:
         """What a white x becomes: D_phi(1), as 1 is white in light and under any exponent too."""
@@ -188,7 +204,8 @@ class Light(Degradation):
 
     def lift(self, y: Tensor, phi: Phi) -> Tensor:
         """Brighten y: the inverse of the degradation, clipped."""
-        intensity = self._scaled((y + 1) / 2 - self._map(phi, y), 1 / _gain(phi), phi).clamp(0, 1)
+        seen = (self._without_tint(y, phi) + 1) / 2 - self._map(phi, y)
+        intensity = self._scaled(seen, 1 / _gain(phi), phi).clamp(0, 1)
         if self.gamma:
             intensity = intensity ** (-phi["log_gamma"]).exp()[:, None, None, None]
         return 2 * intensity - 1

@@ -8,6 +8,7 @@ from repository import EXAMPLES
 
 from d2ir_pl.degradations import Light, Phi
 from d2ir_pl.degradations.light import Scales
+from d2ir_pl.degradations.shadows import UNSURE, faded_shadows
 from d2ir_pl.diagnosis.darkness import darkness
 from d2ir_pl.estimators.exposure import exposure
 from d2ir_pl.image_io import read_image
@@ -206,3 +207,36 @@ def test_descent_on_the_residual_finds_gain_and_map_of_a_known_scene() -> None:
 def test_settings_out_of_range_are_refused(arguments: Any) -> None:
     with pytest.raises(ValueError, match=next(iter(arguments))):
         Light(**arguments)
+
+
+@pytest.mark.parametrize("level", [0.5, 2, 8, 40])
+def test_colours_fade_next_to_black_alone(level: float) -> None:
+    tint = torch.tensor([-0.3, 0.3, -0.3]).view(1, 3, 1, 1)
+    flat = level / 255 * torch.ones(1, 3, 16, 16)
+    stored = (
+        flat + tint.sub(tint.mul(torch.tensor([0.299, 0.587, 0.114]).view_as(tint)).sum()) / 255
+    )
+    found = (faded_shadows(2 * stored - 1) + 1) / 2
+    weights = torch.tensor([0.299, 0.587, 0.114])
+    grey = torch.einsum("c,bchw->bhw", weights, stored)
+    assert torch.allclose(torch.einsum("c,bchw->bhw", weights, found), grey, atol=1e-6)
+    share = 1 - 2 ** -((level / 255 / UNSURE) ** 2)
+    assert torch.allclose(found - grey[:, None], share * (stored - grey[:, None]), atol=1e-6)
+
+
+def test_a_wrong_black_level_tints_no_shadow_of_a_short_exposure() -> None:
+    """Half a level more in green; told a gain, nothing is changed."""
+    scene = torch.full((1, 3, 64, 64), 0.15)
+    scene[..., 32:] = 0.9
+    told = Light(gain=1 / 80, map_size=0, scales="light")
+    dark = told(2 * scene - 1, told.init(scene, torch.zeros(1)))
+    dark[:, 1] += 1 / 255
+    found = Light(map_size=0, scales="light")
+    phi = told.init(dark, torch.zeros(1))
+    excess = [
+        float((image[:, 1] - image[:, 0])[..., 2:28].mean())
+        for image in (found.lift(dark, phi), told.lift(dark, phi))
+    ]
+    assert 0 < excess[0] < 0.6 * excess[1]
+    bright = (found.lift(dark, phi) - told.lift(dark, phi))[..., 36:]
+    assert float(bright.abs().max()) < 0.01
