@@ -4,6 +4,8 @@ import io
 import json
 import math
 import shutil
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 from photos import save, save_all
 from PIL import Image
-from program import accumulate, pixels, predict, table
+from program import QUICK, accumulate, pixels, predict, table
 
 from d2ir_pl.diffusion.calibration import Calibration, Widths
 from d2ir_pl.priors.calibrations import calibration_file
@@ -136,3 +138,29 @@ def test_tensorboard_can_be_switched_off(tmp_path: Path) -> None:
     save(tmp_path / "a.png")
     assert predict(tmp_path / "a.png", tmp_path / "out", "--tensorboard", "false") == 0
     assert not (tmp_path / "out" / "tensorboard").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files")
+def test_a_photo_whose_curves_found_no_room_is_not_complete(tmp_path: Path) -> None:
+    inputs = save_all(tmp_path / "in", ["a.png", "b.png"])
+    where = ["--data.inputs", str(inputs), "--output", str(tmp_path / "out"), "--report", "false"]
+    program = [sys.executable, "-m", "d2ir_pl", "predict", *where, *QUICK]
+
+    def run(most_bytes: int) -> "subprocess.CompletedProcess[str]":
+        limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({most_bytes},) * 2)"
+        limited = f"{limit}; import os, sys; os.execv(sys.argv[1], sys.argv[1:])"
+        command = [sys.executable, "-c", limited, *program]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+    full = run(6000)
+    (events,) = (tmp_path / "out" / "tensorboard" / "a").iterdir()
+    assert events.stat().st_size == 6000
+    assert full.returncode == 2
+    (line,) = full.stderr.splitlines()
+    assert "cannot be written (File too large): make room for it" in line
+    assert not (tmp_path / "out" / "restored").exists()
+    assert run(10**7).returncode == 0
+    for name in "ab":
+        assert (tmp_path / "out" / "restored" / f"{name}.png").exists()
+        assert accumulate(tmp_path / "out" / "tensorboard" / name).Scalars("estimation/loss")
