@@ -59,6 +59,8 @@ PALETTE = 16
 _MOST_EXIF, _MOST_COLOUR = 2**24, 64
 """Bytes of a chunk with EXIF data, and of one that tells of colours, at most."""
 
+# What is saved in the place of a photo where a download needs a click or an account.
+_PAGE = re.compile(rb"\s*(<!doctype html|<html)", re.IGNORECASE)
 # Openers are called directly: Image.open would enforce Pillow's process-wide pixel limit, and would
 # also try formats that run other programs.
 _OPENERS: dict[re.Pattern[bytes], Callable[[BinaryIO], ImageFile.ImageFile]] = {
@@ -195,6 +197,8 @@ def _open_header(stream: BinaryIO) -> ImageFile.ImageFile:
     head = _head(stream)
     opener = next((opener for start, opener in _OPENERS.items() if start.match(head)), None)
     if opener is None:
+        if _PAGE.match(head):
+            raise RefusedError("is a web page and no photo: download the photo itself")
         known = "PNG, JPEG, TIFF, HEIC, RAW, WebP, AVIF, JPEG XL, GIF, BMP or PNM"
         raise RefusedError(f"is not a {known} image; convert it to one of these")
     image = opener(stream)

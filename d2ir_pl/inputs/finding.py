@@ -15,6 +15,12 @@ from d2ir_pl.inputs.items import Item
 from d2ir_pl.inputs.names import result_names
 from d2ir_pl.inputs.walking import Walk
 
+NOT_READ = frozenset(
+    {".mov", ".mp4", ".m4v", ".avi", ".mkv", ".webm", ".3gp", ".mts", ".mpg", ".mpeg", ".wmv"}
+    | {".psd", ".xcf", ".svg", ".pdf", ".eps", ".jp2", ".j2k", ".jxr", ".tga", ".exr", ".ico"}
+)
+"""Extensions of films, and of pictures of kinds that are not read."""
+
 
 def find_items(
     inputs: str | Sequence[str], references: str | None, scenes: bool = False
@@ -59,6 +65,13 @@ def find_items(
     # Whatever lies in folders that cannot be listed is not left out in silence: reading fails.
     left = zip(found.unlisted, unlisted, names[len(keys) :], strict=True)
     return items + [Item(path, key, name) for path, key, name in left]
+
+
+def not_read(inputs: str | Sequence[str]) -> list[str]:
+    """The names of films and pictures in the input folders that are of kinds which are not read."""
+    folders = [Path(one) for one in ([inputs] if isinstance(inputs, str) else inputs)]
+    found = [file for folder in folders if folder.is_dir() for file in Walk(folder).files]
+    return [file.name for file in found if file.suffix.lower() in NOT_READ]
 
 
 @dataclass(frozen=True)

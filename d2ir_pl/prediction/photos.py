@@ -14,7 +14,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from d2ir_pl.errors import ImageError, InputError, OutputError, UsageError
 from d2ir_pl.image_io import sizes_apart
-from d2ir_pl.inputs.finding import group_by_size
+from d2ir_pl.inputs.finding import group_by_size, not_read
 from d2ir_pl.inputs.items import Item
 from d2ir_pl.inputs.names import possible_names
 from d2ir_pl.prediction.data import Batch, RestorationDataModule
@@ -54,6 +54,10 @@ class Photos(ABC):
                 together are too small to hold so many.
         """
         return 0
+
+    def not_read(self) -> list[str]:
+        """The names of files beside the photos that may be taken for some, and are not read."""
+        return []
 
     @abstractmethod
     def left_out(self) -> str:
@@ -114,6 +118,9 @@ class FoundPhotos(Photos):
         if size * PIXELS_A_BYTE < least:
             return 0
         return sum(math.prod(s) for s in sizes_apart(paths) if not isinstance(s, ImageError))
+
+    def not_read(self) -> list[str]:
+        return not_read(self.data.hparams["inputs"])
 
     def left_out(self) -> str:
         if not self._beyond:

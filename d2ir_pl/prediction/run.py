@@ -146,7 +146,7 @@ def run(
             write_session(folder, records)
         _log_means(trainer.loggers, records, curves.steps)
         status = report_summary(
-            folder, names, photos.skipped, console, photos.left_out(), terminated
+            folder, names, photos.skipped, console, photos.left_out(), terminated, photos.not_read()
         )
         return TERMINATED if terminated else status
 

@@ -21,6 +21,7 @@ def report_summary(
     console: Console,
     limit: str = "",
     stopped: bool = False,
+    not_read: Sequence[str] = (),
 ) -> int:
     """Say what became of all images, and return the exit status.
 
@@ -30,6 +31,7 @@ def report_summary(
         skipped: number of inputs that were complete before.
         console: terminal in which it is said.
         limit: sentence about the inputs that a limit left out; empty if there are none.
+        not_read: names of other files that may be taken for inputs.
         stopped: whether the run was asked to end before all were done.
 
     Returns:
@@ -61,8 +63,10 @@ def report_summary(
         say(console, "stopped before the end: the same command does the rest")
     elif missing:
         images = "1 image has" if len(missing) == 1 else f"{len(missing)} images have"
-        shown = ", ".join([*missing[:_NAMED], *(["..."] if len(missing) > _NAMED else [])])
-        say(console, f"failed: {images} no result ({shown}): run the same command again")
+        say(console, f"failed: {images} no result ({_named(missing)}): run the same command again")
+    if not_read:
+        files = "1 file" if len(not_read) == 1 else f"{len(not_read)} files"
+        say(console, f"left out: {files} of kinds that are not read ({_named(not_read)})")
     if limit:
         say(console, limit)
     return 1 if failed or missing else 0
@@ -80,9 +84,13 @@ def _failures(failed: Sequence[Record]) -> Iterator[str]:
             yield f"{record.name}: {record.reason}"
             continue
         files = [file for file, _ in members]
-        named = ", ".join([*files[:_NAMED], *(["..."] if len(files) > _NAMED else [])])
         each = "each " if reason.startswith(("is ", "has ", "cannot ", "does ")) else ""
-        yield f"{len(files)} photos ({named}): {each}{reason}"
+        yield f"{len(files)} photos ({_named(files)}): {each}{reason}"
+
+
+def _named(names: Sequence[str]) -> str:
+    """Some names, of which the first stand for many."""
+    return ", ".join([*names[:_NAMED], *(["..."] if len(names) > _NAMED else [])])
 
 
 def _parted(record: Record) -> tuple[str, str]:

@@ -250,3 +250,17 @@ def test_photos_that_fail_for_the_same_reason_are_one_line(
     assert len(lines) == 1
     assert "5 photos (IMG_0.HEIC, IMG_1.HEIC, IMG_2.HEIC, ...): each is a HEIC photo" in lines[0]
     assert "pip install 'd2ir_pl[photos]'" in lines[0]
+
+
+def test_films_beside_photos_are_named_and_cost_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = save_all(tmp_path / "in", ["a.png"])
+    for name in ("IMG_1.MOV", "deep/clip.mp4", "notes.txt", ".hidden.mov", "Thumbs.db"):
+        (inputs / name).parent.mkdir(exist_ok=True)
+        (inputs / name).write_bytes(b"no photo")
+    assert predict(inputs, tmp_path / "out") == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1] == "left out: 2 files of kinds that are not read (IMG_1.MOV, clip.mp4)"
+    assert predict(inputs / "a.png", tmp_path / "other") == 0
+    assert "left out" not in capsys.readouterr().err

@@ -25,6 +25,9 @@ is given the last tenth."""
 STAGES_IN_WORDS = {"estimation": "step", "latent": "refining"}
 """What the stages are called in the bar."""
 
+SECOND_OPINION, LEFT = "second opinion: ", "the photo is left as it is"
+"""How a note on a result that was set aside begins, and how it ends where nothing replaced it."""
+
 EVERY = 60.0
 """Seconds between two lines about the time left, where there is no terminal."""
 
@@ -152,12 +155,19 @@ def _images(trainer: pl.Trainer) -> int | None:
     return total
 
 
+def _short(note: str) -> str:
+    """A note without its reasons, which stand in the report, where it is long."""
+    if not note.startswith(SECOND_OPINION):
+        return note
+    return "left as it is" if note.endswith(LEFT) else "restored gently: more would have harmed it"
+
+
 def _account(image: ImageResult) -> str:
     """The name of an image, and what there is to say of its restoration."""
     scores, gain = image.scores, ""
     if "psnr" in scores and "input_psnr" in scores:
         gain = f", PSNR {scores['input_psnr']:.2f} -> {scores['psnr']:.2f} dB"
     reason = [reason.partition(" (")[0] for reason in image.reasons[:1]]
-    remarks = (*image.sample.photo.notes, *image.notes, *reason)
+    remarks = (*image.sample.photo.notes, *map(_short, image.notes), *reason)
     notes = "".join(f" ({remark})" for remark in remarks)
     return f"{image.name} in {image.seconds:.1f} s{gain}{notes}"

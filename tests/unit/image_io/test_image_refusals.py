@@ -208,3 +208,10 @@ def test_a_heic_photo_of_another_size_than_its_header_says_is_refused(tmp_path: 
         path.write_bytes(whole)
         with pytest.raises(ImageError, match=r"header says|damaged"):
             read_image(path)
+
+
+@pytest.mark.parametrize("start", [b"<!DOCTYPE html><p>", b"\n <html lang=en>"])
+def test_a_web_page_that_was_saved_as_a_photo_is_called_one(start: bytes, tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(start + bytes(200))
+    with pytest.raises(ImageError, match="is a web page and no photo: download the photo itself"):
+        read_image(tmp_path / "photo.jpg")
