@@ -18,7 +18,6 @@ import math
 import torch
 from torch import Tensor
 
-from d2ir_pl.estimators.threads import one_thread
 from d2ir_pl.operators.convolution import fast_size, wrapped
 
 # Settings were chosen on photographs with synthetic shakes (docs/experiments.md).
@@ -31,7 +30,6 @@ DOUBT_WEIGHT = 0.2
 ITERATIONS = 100
 
 
-@one_thread()
 def refitted(x: Tensor, y: Tensor, kernel: Tensor, doubt: float = 0.0) -> Tensor:
     """The kernel `(k, k)` that explains a photo by a restoration of it.
 
@@ -85,9 +83,9 @@ def refitted(x: Tensor, y: Tensor, kernel: Tensor, doubt: float = 0.0) -> Tensor
 
 
 def on_simplex(k: Tensor) -> Tensor:
-    """The nearest kernels `(..., k, k)` without negative entries whose sum is 1."""
-    ordered = k.flatten(-2).sort(descending=True).values
-    excess = ordered.cumsum(-1) - 1
-    count = torch.arange(1, ordered.shape[-1] + 1, device=k.device)
-    last = (ordered * count > excess).sum(-1, keepdim=True)
-    return (k - (excess.gather(-1, last - 1) / last)[..., None]).clamp_min(0)
+    """The nearest array without negative entries whose sum is 1."""
+    ordered = k.flatten().sort(descending=True).values
+    excess = ordered.cumsum(0) - 1
+    count = torch.arange(1, len(ordered) + 1, device=k.device)
+    last = int((ordered * count > excess).sum())
+    return (k - excess[last - 1] / last).clamp_min(0)

@@ -10,7 +10,6 @@ from torch import Tensor
 from d2ir_pl.degradations import Blur, Degradation, Phi
 from d2ir_pl.diffusion import Prior
 from d2ir_pl.errors import naming, require
-from d2ir_pl.estimators.kernel_refit import on_simplex
 from d2ir_pl.estimators.spectrum import gaussian_covariance
 from d2ir_pl.operators.kernels import gaussian_kernel
 from d2ir_pl.operators.linear import per_image, size_of
@@ -35,8 +34,8 @@ class GibbsDDRM(RestorationMethod):
     The singular vectors of a kernel are known on a torus. With border `extend` it is as large as
     the image that is worked on, and what no pixel of the photo shows is drawn from k * x_0|t plus
     noise, as missing data. The kernel starts as the Gaussian that the power spectrum of y shows,
-    and may have negative entries on the way; the one that is returned is the closest that has none.
-    A known kernel stays as it is, which leaves DDRM.
+    and may have negative entries on the way, which the one that is returned lacks. A known kernel
+    stays as it is, which leaves DDRM.
 
     Args:
         steps: number of timesteps. Each of the second part takes `rounds` more evaluations.
@@ -202,6 +201,6 @@ def start(problem: Problem, degradation: Blur) -> Tensor:
 
 
 def _phi(kernel: Tensor) -> Phi:
-    # Negative entries cannot just be cleared: those of a sample add up to as much as its kernel.
-    # What is cleared stays zero to single precision.
-    return Phi(logits=on_simplex(kernel).clamp_min(1e-12).log())
+    # Cleared entries stay zero to single precision. The closest kernel without negative entries is
+    # less like the true one (docs/experiments.md).
+    return Phi(logits=kernel.clamp_min(1e-12).log())
