@@ -30,6 +30,7 @@ def sentence(message: str, prog: str, known: Iterable[str] = ()) -> str:
         return f"{alone[1]} has no value: write one behind it"
     # Where a class or null is possible, what matters is why it is not the class.
     text = re.sub(r"Does not validate against any of the Union subtypes .*? Errors: - ", "", text)
+    text = re.sub(r"(- )?Expected a path but .*? either not accessible or invalid - ", "", text)
     bare = re.sub(r'Parser key "[^"]+": (- )?', "", text)
     text = re.sub(_OTHER_TYPES + " Given value type: .*", "", text)
     key = ".".join(re.findall(r'Parser key "([^"]+)": ', text))

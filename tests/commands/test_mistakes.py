@@ -79,6 +79,10 @@ MISTAKES = [
         ["--model.prior_flags.channel_mult", "[1, 2,2]"],
         ["--model.prior_flags.channel_mult [1, 2,", "is a list: write it as text, '1,2,2'"],
     ),
+    (
+        ["--model.prior_flags", '{"channel_mult": [1, 2, 2]}'],
+        ["--model.prior_flags.channel_mult [1, 2,", "is a list: write it as text, '1,2,2'"],
+    ),
     *(
         (["--trainer.precision", name], [f"--trainer.precision {name} is not", "auto, 32-true"])
         for name in ("16-true", "bf16-true", "64-true", "nonsense")
