@@ -11,7 +11,7 @@ from torch import Tensor
 
 from d2ir_pl.degradations.parametric_blur import DefocusBlur, MotionBlur
 from d2ir_pl.estimators.edge_windows import edge_windows
-from d2ir_pl.estimators.kernel_hypotheses import Hypothesis, kernels_of_edges
+from d2ir_pl.estimators.kernel_hypotheses import Hypothesis, kernel_of_edges
 from d2ir_pl.estimators.kernel_search import spectral_misfit
 from d2ir_pl.estimators.kernel_shapes import centred, likeness, trimmed
 from d2ir_pl.estimators.kernel_worth import deconvolved, unlikeliness
@@ -106,7 +106,7 @@ def _of_edges(grey: Tensor, sizes: Sequence[int], seen: Tensor | None) -> list[G
     def found(guessed: tuple[int, Hypothesis]) -> Guess:
         side, hypothesis = guessed
         parts = torch.stack([grey[t : t + side, s : s + side] for t, s in windows[side]])
-        return Guess("edges", trimmed(centred(kernels_of_edges(parts, [hypothesis])[0])))
+        return Guess("edges", trimmed(centred(kernel_of_edges(parts, hypothesis))))
 
     hypotheses = [(sides[n], Hypothesis(n, w, m)) for n in sizes for w, m in SETTINGS]
     return each(found, hypotheses[::-1])[::-1]  # the largest take longest

@@ -1,4 +1,4 @@
-"""Kernels of any shape that the edges of a photo show, one for each of several hypotheses.
+"""The kernel of any shape that the edges of a photo show, under a hypothesis.
 
 A power spectrum says how much a kernel blurs each frequency, and nothing of where it moves it: the
 path of a camera shake cannot be read off it. Edges say both, because they were sharp. From a coarse
@@ -25,7 +25,6 @@ Removing camera shake from a single photograph, 2006 (scales).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -69,39 +68,27 @@ class Hypothesis:
     minimal: float = 0.0
 
 
-def kernels_of_edges(windows: Tensor, hypotheses: Sequence[Hypothesis]) -> list[Tensor]:
-    """The kernel of a correlation, centred, that each hypothesis leads to.
+def kernel_of_edges(windows: Tensor, hypothesis: Hypothesis) -> Tensor:
+    """The kernel `(size, size)` of a correlation that a hypothesis leads to, centred.
 
     Args:
         windows: `(N, h, w)` parts of one grey photo in [0, 1], which share the kernel.
-        hypotheses: computed together where their kernels have the same side.
+        hypothesis: what is assumed.
 
     Returns:
-        For each hypothesis `(size, size)`, not negative, with sum 1.
+        A kernel without negative entries, with sum 1.
     """
-    found: dict[int, Tensor] = {}
-    for size in sorted({h.size for h in hypotheses}):
-        places = [i for i, h in enumerate(hypotheses) if h.size == size]
-        kernels = _estimated(windows, size, [hypotheses[i] for i in places])
-        found.update(zip(places, kernels, strict=True))
-    return [found[i] for i in range(len(hypotheses))]
-
-
-def _estimated(windows: Tensor, size: int, hypotheses: Sequence[Hypothesis]) -> Tensor:
-    """The kernels `(B, size, size)` of hypotheses of one size."""
-    weight = windows.new_tensor([h.edge_weight for h in hypotheses])
-    minimal = windows.new_tensor([h.minimal for h in hypotheses])
+    weight, minimal, size = hypothesis.edge_weight, hypothesis.minimal, hypothesis.size
     kernel = None
     for side in scales(size):
         blurred = periodic(_resized(windows, side / size), side)
-        kernel = _start(len(hypotheses), side) if kernel is None else _grown(kernel, side)
+        kernel = _start(side) if kernel is None else _grown(kernel, side)
         inner = round(windows.shape[-2] * side / size), round(windows.shape[-1] * side / size)
         for i in range(ROUNDS):
             sharp = _sharp_edges(blurred, kernel, weight, minimal, inner)
-            kernel = _least_squares(sharp, blurred, side)
-            kernel = cleaned(kernel, islands=i == ROUNDS - 1)
-            weight = (EDGE_DECAY * weight).clamp_min(MIN_EDGE_WEIGHT)
-            minimal = torch.where(minimal > 0, (EDGE_DECAY * minimal).clamp_min(MIN_MINIMAL), 0)
+            kernel = cleaned(_least_squares(sharp, blurred, side), islands=i == ROUNDS - 1)
+            weight = max(EDGE_DECAY * weight, MIN_EDGE_WEIGHT)
+            minimal = max(EDGE_DECAY * minimal, MIN_MINIMAL) if minimal else 0.0
     assert kernel is not None
     return kernel
 
@@ -123,14 +110,14 @@ def _resized(x: Tensor, factor: float) -> Tensor:
 
 
 def _grown(kernel: Tensor, side: int) -> Tensor:
-    grown = F.interpolate(kernel[None], (side, side), mode="bicubic")[0].clamp_min(0)
-    return grown / grown.sum((1, 2), keepdim=True).clamp_min(1e-12)
+    grown = F.interpolate(kernel[None, None], (side, side), mode="bicubic")[0, 0].clamp_min(0)
+    return grown / grown.sum().clamp_min(1e-12)
 
 
-def _start(count: int, side: int) -> Tensor:
+def _start(side: int) -> Tensor:
     """The smallest blur that starts the search: two equal neighbours."""
-    kernel = torch.zeros(count, side, side)
-    kernel[:, side // 2, side // 2 - 1 : side // 2 + 1] = 0.5
+    kernel = torch.zeros(side, side)
+    kernel[side // 2, side // 2 - 1 : side // 2 + 1] = 0.5
     return kernel
 
 
@@ -167,35 +154,32 @@ def roughness(size: tuple[int, int]) -> Tensor:
 
 
 def _sharp_edges(
-    g: Tensor, kernel: Tensor, weight: Tensor, minimal: Tensor, inner: tuple[int, int]
+    g: Tensor, kernel: Tensor, weight: float, minimal: float, inner: tuple[int, int]
 ) -> Tensor:
-    """The images S `(B, N, H, W)` of sharp edges for periodic g `(N, H, W)`, starting from g."""
+    """The images S `(N, H, W)` of sharp edges for periodic g `(N, H, W)`, starting from g."""
     size = (g.shape[-2], g.shape[-1])
-    blur = transfer_function(kernel, size)
+    blur = transfer_function(kernel[None], size)[:, 0]
     data, gain, rough = blur.conj() * torch.fft.rfft2(g), blur.abs() ** 2, roughness(size)
-    s = g.expand(len(kernel), *g.shape)
-    w = weight.view(-1, 1, 1, 1)
-    coupling = 2 * w
+    s, coupling = g, 2 * weight
     patch = max(2, int(PATCH * (inner[0] + inner[1]) / 2))
-    darkened = bool((minimal > 0).any())
-    while float(coupling.min()) < MAX_COUPLING:
-        if darkened:
+    while coupling < MAX_COUPLING:
+        if minimal:
             s = _without_minima(s, patch, minimal)
         s_x, s_y = gradient(s)
-        edge = s_x**2 + s_y**2 >= w / coupling
+        edge = s_x**2 + s_y**2 >= weight / coupling
         pull = torch.fft.rfft2(divergence(edge * s_x, edge * s_y))
         s = torch.fft.irfft2((data + coupling * pull) / (gain + coupling * rough), s=size)
-        coupling = coupling * COUPLING_GROWTH
+        coupling *= COUPLING_GROWTH
     return s
 
 
-def _without_minima(s: Tensor, side: int, threshold: Tensor) -> Tensor:
-    """Set the smallest pixel of every patch of s `(B, N, H, W)` to 0 where it is below m."""
+def _without_minima(s: Tensor, side: int, threshold: float) -> Tensor:
+    """Set the smallest pixel of every patch of s `(N, H, W)` to 0 where it is below m."""
     height, width = (n // side * side for n in s.shape[-2:])
     inside = s[..., :height, :width]
-    patches = inside.unflatten(-1, (-1, side)).unflatten(-3, (-1, side))  # ..., i, side, j, side
+    patches = inside.unflatten(-1, (-1, side)).unflatten(-3, (-1, side))  # N, i, side, j, side
     least = patches.amin((-3, -1), keepdim=True)
-    low = (patches == least) & (least < threshold.view(-1, 1, 1, 1, 1, 1))
+    low = (patches == least) & (least < threshold)
     kept = torch.where(low, 0, patches).flatten(-4, -3).flatten(-2, -1)
     s = s.clone()
     s[..., :height, :width] = kept
@@ -203,7 +187,7 @@ def _without_minima(s: Tensor, side: int, threshold: Tensor) -> Tensor:
 
 
 def _least_squares(sharp: Tensor, blurred: Tensor, side: int) -> Tensor:
-    """The kernels `(B, side, side)` before their constraints, by conjugate gradients.
+    """The kernel `(side, side)` before its constraints, by conjugate gradients.
 
     On a circle the normal equations are a correlation with the autocorrelation of grad S, of which
     the lags within a kernel are enough.
@@ -211,34 +195,34 @@ def _least_squares(sharp: Tensor, blurred: Tensor, side: int) -> Tensor:
     size = (sharp.shape[-2], sharp.shape[-1])
     s, g = torch.fft.rfft2(sharp), torch.fft.rfft2(blurred)
     rough = roughness(size)
-    power = (rough * s.abs() ** 2).sum(1)
-    cross = (rough * (s * g.conj())).sum(1)
+    power = (rough * s.abs() ** 2).sum(0)
+    cross = (rough * (s * g.conj())).sum(0)
     lags = _middle(torch.fft.irfft2(power.to(s.dtype), s=size), 2 * side - 1)
     right = _middle(torch.fft.irfft2(cross, s=size), side)
-    ridge = KERNEL_WEIGHT * sharp[0].numel() / 256**2
+    ridge = KERNEL_WEIGHT * sharp.numel() / 256**2
     circle = fast_size(3 * side - 2)
     response = torch.fft.rfft2(lags, s=(circle, circle))
 
     def normal(k: Tensor) -> Tensor:
         spectrum = torch.fft.rfft2(k, s=(circle, circle)) * response
         full: Tensor = torch.fft.irfft2(spectrum, s=(circle, circle))
-        return full[:, side - 1 : 2 * side - 1, side - 1 : 2 * side - 1] + ridge * k
+        return full[side - 1 : 2 * side - 1, side - 1 : 2 * side - 1] + ridge * k
 
     k = torch.full_like(right, 1 / side**2)
     r = right - normal(k)
-    p, rr = r, r.square().sum((1, 2), keepdim=True)
+    p, rr = r, r.square().sum()
     for _ in range(KERNEL_ITERATIONS):
         a_p = normal(p)
-        curvature = (p * a_p).sum((1, 2), keepdim=True)
+        curvature = (p * a_p).sum()
         # Once a kernel has converged, rounding decides the sign of the curvature.
-        step = torch.where(curvature > 1e-12, rr / curvature, 0.0)
+        step = rr / curvature if curvature > 1e-12 else 0.0
         k, r = k + step * p, r - step * a_p
-        rr, before = r.square().sum((1, 2), keepdim=True), rr
+        rr, before = r.square().sum(), rr
         p = r + rr / before.clamp_min(1e-20) * p
     return k
 
 
 def _middle(x: Tensor, side: int) -> Tensor:
-    """The values `(B, side, side)` around the origin of a circle, which comes to the middle."""
+    """The values `(side, side)` around the origin of a circle, which comes to the middle."""
     i = torch.arange(side) - side // 2
-    return x[:, i % x.shape[-2]][:, :, i % x.shape[-1]]
+    return x[i % x.shape[-2]][:, i % x.shape[-1]]

@@ -31,27 +31,23 @@ def trimmed(kernel: Tensor, share: float = 1e-6) -> Tensor:
 
 
 def cleaned(kernel: Tensor, islands: bool) -> Tensor:
-    """Put kernels on the simplex without their small entries, and centre them by whole pixels.
+    """Put an array on the simplex without its small entries, and centre it by whole pixels.
 
     Args:
-        kernel: `(B, k, k)`.
+        kernel: `(k, k)`.
         islands: whether small parts that do not touch the others are removed.
     """
     kernel = kernel.nan_to_num(0, 0, 0).clamp_min(0)
-    middle = kernel.shape[-1] // 2
-    kernel[kernel.amax((1, 2)) < EMPTY, middle, middle] = 1  # which leaves a photo as it is
-    kernel = kernel * (kernel >= FLOOR * kernel.amax((1, 2), keepdim=True))
+    if kernel.max() < EMPTY:  # one that leaves a photo as it is
+        kernel[kernel.shape[0] // 2, kernel.shape[1] // 2] = 1
+    kernel = kernel * (kernel >= FLOOR * kernel.max())
     if islands:
-        kernel = torch.stack([_without_islands(k) for k in kernel])
-    kernel = kernel / kernel.sum((1, 2), keepdim=True).clamp_min(1e-12)
+        kernel = _without_islands(kernel)
+    kernel = kernel / kernel.sum()
     side = kernel.shape[-1]
-    offset = kernel_centroid(kernel).round().long().tolist()
-    wide = F.pad(kernel, (side,) * 4)
-    rows = zip(wide, offset, strict=True)
-    kernel = torch.stack(
-        [k[side + y : 2 * side + y, side + x : 2 * side + x] for k, (x, y) in rows]
-    )
-    return kernel / kernel.sum((1, 2), keepdim=True).clamp_min(1e-12)
+    x, y = kernel_centroid(kernel[None])[0].round().long().tolist()
+    kernel = F.pad(kernel, (side,) * 4)[side + y : 2 * side + y, side + x : 2 * side + x]
+    return kernel / kernel.sum().clamp_min(1e-12)
 
 
 def centred(kernel: Tensor) -> Tensor:

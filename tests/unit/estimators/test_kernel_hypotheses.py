@@ -8,63 +8,52 @@ from torch import Tensor
 from d2ir_pl.degradations import Blur
 from d2ir_pl.degradations.blur_guesses import Guess, guesses, handicaps, shortlist
 from d2ir_pl.estimators.edge_windows import edge_windows
-from d2ir_pl.estimators.kernel_hypotheses import Hypothesis, kernels_of_edges, periodic
+from d2ir_pl.estimators.kernel_hypotheses import Hypothesis, kernel_of_edges, periodic
 from d2ir_pl.estimators.kernel_shapes import cleaned, trimmed
 from d2ir_pl.estimators.kernel_worth import deconvolved, unlikeliness
 from d2ir_pl.operators.kernels import gaussian_kernel, kernel_centroid, padded
 from d2ir_pl.results.metrics import kernel_similarity
-
-SIZES = (15, 25)
 
 
 def grey(y: Tensor) -> Tensor:
     return (y.mean(0, keepdim=True) + 1) / 2
 
 
-def test_the_path_of_a_shake_is_found_with_any_support_that_holds_it() -> None:
+@pytest.mark.parametrize("size", [15, 25])
+def test_the_path_of_a_shake_is_found_with_any_support_that_holds_it(size: int) -> None:
     windows = grey(blurred(discs(), corner(), 0.01)[0])
-    found = kernels_of_edges(windows, [Hypothesis(size, 3.2e-2, 0.1) for size in SIZES])
-    for kernel, size in zip(found, SIZES, strict=True):
-        assert kernel.shape == (size, size)
-        assert float(kernel_similarity(kernel, corner())) > 0.9
-        assert float(kernel.min()) >= 0
-        assert float(kernel.sum()) == pytest.approx(1, abs=1e-5)
-        # By as much as it is off the middle, the restored picture lies beside the photo.
-        assert float(kernel_centroid(kernel[None]).abs().max()) <= 1
-
-
-def test_hypotheses_of_one_size_are_computed_as_if_alone() -> None:
-    windows = grey(blurred(discs(96), corner(), 0.01)[0])
-    both = [Hypothesis(15, 6.4e-2), Hypothesis(15, 3.2e-2, 0.1)]
-    together = kernels_of_edges(windows, both)
-    for kernel, hypothesis in zip(together, both, strict=True):
-        (alone,) = kernels_of_edges(windows, [hypothesis])
-        assert float(kernel_similarity(alone, kernel)) > 0.99
+    kernel = kernel_of_edges(windows, Hypothesis(size, 3.2e-2, 0.1))
+    assert kernel.shape == (size, size)
+    assert float(kernel_similarity(kernel, corner())) > 0.9
+    assert float(kernel.min()) >= 0
+    assert float(kernel.sum()) == pytest.approx(1, abs=1e-5)
+    # By as much as it is off the middle, the restored picture lies beside the photo.
+    assert float(kernel_centroid(kernel[None]).abs().max()) <= 1
 
 
 def test_a_shifted_scene_has_the_same_kernel() -> None:
     whole = grey(blurred(discs(), corner(), 0.0)[0])
     parts = [whole[:, :112, :112], whole[:, 5:117, 7:119]]
-    one, other = (kernels_of_edges(part, [Hypothesis(15, 3.2e-2, 0.1)])[0] for part in parts)
+    one, other = (kernel_of_edges(part, Hypothesis(15, 3.2e-2, 0.1)) for part in parts)
     assert float(kernel_similarity(one, other)) > 0.9
 
 
 def test_small_entries_and_islands_are_removed_and_the_rest_is_centred() -> None:
-    kernel = torch.zeros(1, 15, 15)
-    kernel[0, 2:6, 3] = 1.0
-    kernel[0, 9, 9] = 0.2  # a twentieth of the sum, touching nothing
-    kernel[0, 8, 3] = 0.04  # under a twentieth of the largest entry
-    (found,) = cleaned(kernel, islands=True)
+    kernel = torch.zeros(15, 15)
+    kernel[2:6, 3] = 1.0
+    kernel[9, 9] = 0.2  # a twentieth of the sum, touching nothing
+    kernel[8, 3] = 0.04  # under a twentieth of the largest entry
+    found = cleaned(kernel, islands=True)
     assert float(found.sum()) == pytest.approx(1)
     assert int((found > 0).sum()) == 4
     assert float(kernel_centroid(found[None]).abs().max()) <= 0.5
-    (kept,) = cleaned(kernel, islands=False)
+    kept = cleaned(kernel, islands=False)
     assert int((kept > 0).sum()) == 5
 
 
 @pytest.mark.parametrize("value", [-1.0, 0.0, float("nan"), float("inf")])
 def test_what_is_no_kernel_becomes_one_that_changes_nothing(value: float) -> None:
-    (found,) = cleaned(torch.full((1, 5, 5), value), islands=True)
+    found = cleaned(torch.full((5, 5), value), islands=True)
     assert float(found[2, 2]) == pytest.approx(1)
     assert float(found.sum()) == pytest.approx(1)
 
