@@ -13,7 +13,7 @@ from d2ir_pl.degradations.parametric_blur import DefocusBlur, MotionBlur
 from d2ir_pl.estimators.edge_windows import edge_windows
 from d2ir_pl.estimators.kernel_hypotheses import Hypothesis, kernel_of_edges
 from d2ir_pl.estimators.kernel_search import spectral_misfit
-from d2ir_pl.estimators.kernel_shapes import centred, likeness, trimmed
+from d2ir_pl.estimators.kernel_shapes import centred, cut_off, likeness, trimmed
 from d2ir_pl.estimators.kernel_worth import deconvolved, unlikeliness
 from d2ir_pl.estimators.remembered import remembered
 from d2ir_pl.estimators.spectrum import gaussian_covariance
@@ -47,6 +47,8 @@ PEERS = 6
 DISAGREEMENT, LEAST_DOUBT = 1.3, 0.05
 """What speaks against a kernel of edges that is like none of its peers, in the units of
 `unlikeliness`, and against one that all of them are like."""
+CUT = 2.0
+"""What speaks against a kernel all of which lies at the edge of its sides, in the same units."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,13 @@ class Guess:
         kernel: `(k, k)` of a correlation, centred, with sum 1.
         agreement: mean likeness of the best other kernels of edges to it, in [0, 1]; None where
             none were compared. Edges that show a kernel show it to every search.
+        cut: share of it at the edge of the sides that it was looked for in (`cut_off`).
     """
 
     source: str
     kernel: Tensor
     agreement: float | None = None
+    cut: float = 0.0
 
     @property
     def size(self) -> int:
@@ -106,7 +110,8 @@ def _of_edges(grey: Tensor, sizes: Sequence[int], seen: Tensor | None) -> list[G
     def found(guessed: tuple[int, Hypothesis]) -> Guess:
         side, hypothesis = guessed
         parts = torch.stack([grey[t : t + side, s : s + side] for t, s in windows[side]])
-        return Guess("edges", trimmed(centred(kernel_of_edges(parts, hypothesis))))
+        kernel = kernel_of_edges(parts, hypothesis)
+        return Guess("edges", trimmed(centred(kernel)), cut=cut_off(kernel))
 
     hypotheses = [(sides[n], Hypothesis(n, w, m)) for n in sizes for w, m in SETTINGS]
     return each(found, hypotheses[::-1])[::-1]  # the largest take longest
@@ -154,7 +159,8 @@ def shortlist(y: Tensor, found: Sequence[Guess], count: int) -> list[Guess]:
     if len(found) == 1:
         return list(found)
     kept = [0]
-    order = _quick_scores(y, found).argsort().tolist()
+    cut = torch.tensor([guess.cut for guess in found])
+    order = (_quick_scores(y, found) + CUT * cut).argsort().tolist()
     found = _compared(found, [i for i in order if found[i].source == "edges"][:PEERS])
     for i in order:
         new = all(likeness(found[i].kernel, found[j].kernel) < SAME for j in kept)
@@ -206,10 +212,10 @@ def handicaps(y: Tensor, sigma_y: Tensor, found: Sequence[Guess], doubt: float) 
 
 
 def _doubt(guess: Guess, doubt: float) -> float:
-    """What speaks against a guess before one looks, `doubt` where its agreement is not known."""
-    if guess.agreement is None:
-        return doubt
-    return LEAST_DOUBT + DISAGREEMENT * (1 - guess.agreement)
+    """What speaks against a guess before one looks, with `doubt` where no agreement is known."""
+    if guess.agreement is not None:
+        doubt = LEAST_DOUBT + DISAGREEMENT * (1 - guess.agreement)
+    return doubt + CUT * guess.cut
 
 
 def _quick_scores(y: Tensor, found: Sequence[Guess]) -> Tensor:

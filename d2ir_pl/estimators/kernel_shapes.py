@@ -16,6 +16,8 @@ FLOOR = 0.05
 """Entries of a kernel below this part of the largest one are noise."""
 ISLAND = 0.1
 """Share of the sum of a kernel that a connected part needs to be kept at all."""
+BORDER = 0.1
+"""Width of the margin of a kernel that `cut_off` looks at, over its side."""
 CENTRINGS, RINGING = 4, 0.03
 """Shifts that centre a kernel, and the part of its largest entry below which they ring."""
 
@@ -48,6 +50,18 @@ def cleaned(kernel: Tensor, islands: bool) -> Tensor:
     x, y = kernel_centroid(kernel[None])[0].round().long().tolist()
     kernel = F.pad(kernel, (side,) * 4)[side + y : 2 * side + y, side + x : 2 * side + x]
     return kernel / kernel.sum().clamp_min(1e-12)
+
+
+def cut_off(kernel: Tensor) -> float:
+    """Share of the sum of a kernel `(k, k)` that lies in the outer tenth of its sides.
+
+    A path that was found within them leaves it empty. Where nothing was found, or what is there
+    goes on outside, it is not.
+    """
+    half = kernel.shape[-1] // 2
+    offset = (torch.arange(kernel.shape[-1], device=kernel.device) - half).abs()
+    outer = torch.maximum(offset[:, None], offset) > half - max(1, round(BORDER * len(offset)))
+    return float(kernel[outer].sum() / kernel.sum())
 
 
 def centred(kernel: Tensor) -> Tensor:

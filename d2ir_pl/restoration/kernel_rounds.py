@@ -9,8 +9,9 @@ is left unexplained gets less:
 but m shrinks slowly, by `SLOWNESS` at most, and never so far that a walk explains more of the photo
 than its noise allows, which is a misfit of less than (share sigma)^2 (`assumed_error.py`). The
 image of a kernel that is nearly right has the sharp edges that the prior knows, and those show the
-kernel better than edges that were made by a threshold do. The last m is what a restoration with the
-refined kernel should assume.
+kernel better than edges that were made by a threshold do. Rounds end where m shrinks no more: a
+kernel that is fitted again and again to an image that is no better explains the image's mistakes.
+The last m is what a restoration with the refined kernel should assume.
 
 A photo with few edges says little of its kernel, which then drifts. The refined kernel is kept only
 where its image is about as likely as that of the first one. Where several kernels are about as
@@ -50,8 +51,12 @@ RECOVERY = 1.5
 """Exponent by which the assumed error goes with what a walk leaves unexplained."""
 SLOWNESS = 0.7
 """Least share of the assumed error that the next round assumes."""
-ROUNDS, HEATS = 6, 2
+ROUNDS, HEATS = 7, 2
 """Rounds at most, and those after which one of several kernels is chosen."""
+STEADY = 0.95
+"""Share of the assumed error from which the next one is the same: rounds end."""
+FLOOR = 0.02
+"""Entries of a kernel below this part of the largest one are noise."""
 GROWTH = 2
 """Pixels by which a kernel may grow to each side in a round."""
 WINDOW = 256
@@ -134,15 +139,19 @@ class _Path:
         self.score = float(unlikeliness(x, residual))
         self.start = self.score if not self._rounds else self.start
         left = math.sqrt(float(residual.mean(1).square().mean()) / self._seen) / 2
+        self._rounds, self.nfe = self._rounds + 1, self.nfe + WALK.steps
         error = next_error(self.error, left, float(self._window.sigma_y) / 2)
+        if error > STEADY * self.error:
+            self._settled = True
+            return
         self.error = max(error, self._least)
         wide = padded(now, now.shape[-1] + 2 * GROWTH)
         found = refitted(grey_light(self._window, x), self._y, wide, doubt)
-        self.kernel = centred(trimmed(found, share=1e-3))
+        found = found * (found >= FLOOR * found.max())
+        self.kernel = centred(trimmed(found))
         side = max(now.shape[-1], self.kernel.shape[-1])
         change = (padded(self.kernel, side) - padded(now, side)).norm() / self.kernel.norm()
         self._settled = float(change) < SETTLED
-        self._rounds, self.nfe = self._rounds + 1, self.nfe + WALK.steps
 
 
 def grey_light(window: Problem, x: Tensor) -> Tensor:
