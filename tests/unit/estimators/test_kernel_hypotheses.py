@@ -9,7 +9,7 @@ from d2ir_pl.degradations import Blur
 from d2ir_pl.degradations.blur_guesses import Guess, guesses, handicaps, shortlist
 from d2ir_pl.estimators.edge_windows import edge_windows
 from d2ir_pl.estimators.kernel_hypotheses import Hypothesis, kernel_of_edges, periodic
-from d2ir_pl.estimators.kernel_shapes import cleaned, trimmed
+from d2ir_pl.estimators.kernel_shapes import cleaned, cut_off, trimmed
 from d2ir_pl.estimators.kernel_worth import deconvolved, unlikeliness
 from d2ir_pl.operators.kernels import gaussian_kernel, kernel_centroid, padded
 from d2ir_pl.results.metrics import kernel_similarity
@@ -56,6 +56,23 @@ def test_what_is_no_kernel_becomes_one_that_changes_nothing(value: float) -> Non
     found = cleaned(torch.full((5, 5), value), islands=True)
     assert float(found[2, 2]) == pytest.approx(1)
     assert float(found.sum()) == pytest.approx(1)
+
+
+def test_a_path_that_leaves_its_sides_is_cut_off() -> None:
+    line = torch.zeros(21, 21)
+    line[10, 4:17] = 1 / 13
+    assert cut_off(line) == 0
+    assert cut_off(line[4:17, 4:17]) == pytest.approx(2 / 13)  # a pixel at each end
+    assert cut_off(torch.full((15, 15), 1.0)) == pytest.approx(1 - 11**2 / 15**2)
+
+
+def test_a_kernel_that_is_cut_off_is_doubted() -> None:
+    y = blurred(discs(), corner(), 0.01)[0]
+    gaussian = Guess("gaussian", gaussian_kernel(3.0 * torch.eye(2)[None], 21)[0])
+    whole, cut = (Guess("edges", corner(), cut=share) for share in (0.0, 0.3))
+    against = handicaps(y, torch.tensor(0.01), [gaussian, whole, cut], 0.25)
+    assert float(against[2] - against[1]) == pytest.approx(0.6, abs=1e-4)
+    assert shortlist(y, [gaussian, cut, whole], 2)[1].cut == 0
 
 
 def test_a_margin_leads_back_to_the_beginning() -> None:

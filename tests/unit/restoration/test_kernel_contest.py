@@ -10,7 +10,7 @@ from torch import Tensor
 from d2ir_pl.degradations import Blur, Compose, Downsampling, GaussianBlur, Jpeg, Light, Phi
 from d2ir_pl.degradations.blur_guesses import Guess
 from d2ir_pl.diffusion.randomness import image_generator
-from d2ir_pl.operators.kernels import gaussian_kernel
+from d2ir_pl.operators.kernels import gaussian_kernel, padded
 from d2ir_pl.priors import NetworkPrior
 from d2ir_pl.restoration import D2IR, DegradationEstimation, Problem
 from d2ir_pl.restoration.kernel_contest import contest, has_contest
@@ -211,3 +211,28 @@ def test_a_kernel_is_doubted_for_the_shapes_that_the_rounds_do_not_try() -> None
     assert tried.evidence().sure < 1 - tried.doubt
     far = Verdict(found, [0.1, 0.0, 0.2])
     assert far.doubt == pytest.approx(1 - far.evidence().sure)
+
+
+def test_rounds_end_where_the_error_shrinks_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that is fitted again to the same image explains its mistakes."""
+    one = problem(blurred(discs(84), corner(), 0.002))
+    errors = iter([0.010, 0.007, 0.0069])
+    monkeypatch.setattr("d2ir_pl.restoration.kernel_rounds.SETTLED", 0.0)
+    monkeypatch.setattr("d2ir_pl.restoration.kernel_rounds.SLACK", math.inf)
+    monkeypatch.setattr("d2ir_pl.restoration.kernel_rounds.next_error", lambda *_: next(errors))
+    found = refined(one, [corner(15)], GaussianPrior())
+    assert found.nfe == 4 * SHORT_WALK.steps  # three rounds, and a last look
+    assert found.error == 0.007
+
+
+def test_a_refined_kernel_has_no_faint_entries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does its support grow by noise."""
+    noisy = corner(15) + 0.01 * corner(15).max() * torch.ones(15, 15)
+    monkeypatch.setattr("d2ir_pl.restoration.kernel_rounds.ROUNDS", 1)
+    monkeypatch.setattr(
+        "d2ir_pl.restoration.kernel_rounds.refitted", lambda *_: padded(noisy / noisy.sum(), 19)
+    )
+    one = problem(blurred(discs(84), corner(), 0.002))
+    found = refined(one, [corner(15)], GaussianPrior()).kernel
+    assert found.shape[-1] <= 15
+    assert float(found[:3, :3].max()) < 1e-6
