@@ -9,9 +9,10 @@ is left unexplained gets less:
 but m shrinks slowly, by `SLOWNESS` at most, and never so far that a walk explains more of the photo
 than its noise allows, which is a misfit of less than (share sigma)^2 (`assumed_error.py`). The
 image of a kernel that is nearly right has the sharp edges that the prior knows, and those show the
-kernel better than edges that were made by a threshold do. Rounds end where m shrinks no more: a
-kernel that is fitted again and again to an image that is no better explains the image's mistakes.
-The last m is what a restoration with the refined kernel should assume.
+kernel better than edges that were made by a threshold do. Rounds end where neither m nor what is
+left unexplained shrinks: a kernel that is fitted again to an image that is no better explains the
+image's mistakes, and the one before is taken. The last m is what a restoration with the refined
+kernel should assume.
 
 A photo with few edges says little of its kernel, which then drifts. The refined kernel is kept only
 where its image is about as likely as that of the first one. Where several kernels are about as
@@ -53,8 +54,8 @@ SLOWNESS = 0.7
 """Least share of the assumed error that the next round assumes."""
 ROUNDS, HEATS = 7, 2
 """Rounds at most, and those after which one of several kernels is chosen."""
-STEADY = 0.95
-"""Share of the assumed error from which the next one is the same: rounds end."""
+STEADY = 0.98
+"""Share of what a round assumed and left unexplained from which the next one is no better."""
 FLOOR = 0.02
 """Entries of a kernel below this part of the largest one are noise."""
 GROWTH = 2
@@ -127,6 +128,8 @@ class _Path:
         self.first = self.kernel = kernel.to(self._y)
         self.error, self.start, self.score = FIRST_ERROR, math.inf, math.inf
         self.nfe, self._rounds, self._settled = 0, 0, False
+        # The kernel of the round before, what it assumed, and what it left unexplained.
+        self._before, self._assumed, self._left = self.kernel, math.inf, math.inf
 
     def advance(self, rounds: int) -> None:
         """Go on until there were so many rounds in all, or the kernel changes no more."""
@@ -140,10 +143,11 @@ class _Path:
         self.start = self.score if not self._rounds else self.start
         left = math.sqrt(float(residual.mean(1).square().mean()) / self._seen) / 2
         self._rounds, self.nfe = self._rounds + 1, self.nfe + WALK.steps
-        error = next_error(self.error, left, float(self._window.sigma_y) / 2)
-        if error > STEADY * self.error:
-            self._settled = True
+        if self.error > STEADY * self._assumed and left > STEADY * self._left:
+            self.kernel, self._settled = self._before, True
             return
+        self._before, self._assumed, self._left = now, self.error, left
+        error = next_error(self.error, left, float(self._window.sigma_y) / 2)
         self.error = max(error, self._least)
         wide = padded(now, now.shape[-1] + 2 * GROWTH)
         found = refitted(grey_light(self._window, x), self._y, wide, doubt)
