@@ -47,8 +47,9 @@ PEERS = 6
 DISAGREEMENT, LEAST_DOUBT = 1.3, 0.05
 """What speaks against a kernel of edges that is like none of its peers, in the units of
 `unlikeliness`, and against one that all of them are like."""
-CUT = 2.0
-"""What speaks against a kernel all of which lies at the edge of its sides, in the same units."""
+CUT, WHOLE = 4.0, 0.1
+"""What speaks against a kernel all of which is cut off, in the same units, and the share of it up
+to which that says nothing: a path may end where its sides do."""
 
 
 @dataclass(frozen=True)
@@ -159,8 +160,8 @@ def shortlist(y: Tensor, found: Sequence[Guess], count: int) -> list[Guess]:
     if len(found) == 1:
         return list(found)
     kept = [0]
-    cut = torch.tensor([guess.cut for guess in found])
-    order = (_quick_scores(y, found) + CUT * cut).argsort().tolist()
+    losses = torch.tensor([_loss(guess) for guess in found])
+    order = (_quick_scores(y, found) + losses).argsort().tolist()
     found = _compared(found, [i for i in order if found[i].source == "edges"][:PEERS])
     for i in order:
         new = all(likeness(found[i].kernel, found[j].kernel) < SAME for j in kept)
@@ -215,7 +216,12 @@ def _doubt(guess: Guess, doubt: float) -> float:
     """What speaks against a guess before one looks, with `doubt` where no agreement is known."""
     if guess.agreement is not None:
         doubt = LEAST_DOUBT + DISAGREEMENT * (1 - guess.agreement)
-    return doubt + CUT * guess.cut
+    return doubt + _loss(guess)
+
+
+def _loss(guess: Guess) -> float:
+    """What speaks against a guess because its sides have cut it off."""
+    return CUT * max(0.0, guess.cut - WHOLE)
 
 
 def _quick_scores(y: Tensor, found: Sequence[Guess]) -> Tensor:
