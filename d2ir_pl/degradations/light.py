@@ -42,6 +42,7 @@ COARSE = 1.25
 ON_LIGHT = 0.8
 # Least gain of linear light: half the pixels of a photo with less have the levels 0 and 1 of 255.
 MIN_LIGHT = 0.002
+
 Scales = Literal["encoded", "light", "auto"]
 
 
@@ -192,14 +193,14 @@ class Light(Degradation):
         faded = faded_shadows(y)
         if self.scales == "light":
             return faded
-        return torch.where(phi["linear"][:, None, None, None] > 0, faded, y)
+        return y.lerp(faded, phi["linear"][:, None, None, None])
 
     def _white(self, phi: Phi) -> Tensor:
         """What a white x becomes: D_phi(1), as 1 is white in light and under any exponent too."""
         gain = _gain(phi)
         scaled = from_light(gain)
         if self.scales == "auto":
-            scaled = torch.where(phi["linear"][:, None, None, None] > 0, scaled, gain)
+            scaled = gain.lerp(scaled, phi["linear"][:, None, None, None])
         return 2 * (scaled + self._map(phi, scaled)) - 1
 
     def lift(self, y: Tensor, phi: Phi) -> Tensor:
