@@ -56,7 +56,7 @@ ROUNDS, HEATS = 7, 2
 """Rounds at most, and those after which one of several kernels is chosen."""
 STEADY = 0.98
 """Share of what a round assumed and left unexplained from which the next one is no better."""
-FLOOR = 0.02
+FLOOR = 0.01
 """Entries of a kernel below this part of the largest one are noise."""
 GROWTH = 2
 """Pixels by which a kernel may grow to each side in a round."""
