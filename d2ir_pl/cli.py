@@ -58,7 +58,7 @@ COMMANDS = {
         "fit",
         "fit",
         "train a prior on your own photographs",
-        "the last step is kept, and --ckpt_path last goes on from it",
+        "the last checkpoint is kept, and --ckpt_path last goes on from it",
     ),
     "download": Command("priors", "download", "fetch a published prior"),
     "export-prior": Command("priors", "export", "make a prior of a training checkpoint"),

@@ -75,7 +75,7 @@ def run(
         UsageError, OutputError: if the settings contradict each other, or the folder cannot be
             used.
         KeyboardInterrupt, TerminatedError: if the training was stopped, by the user or the system;
-            its last step is kept.
+            its last step is kept, or its last checkpoint where there are several processes.
     """
     console = Console(stderr=True) if console is None else console
     if settings.checkpoint_minutes <= 0:

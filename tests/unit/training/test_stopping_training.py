@@ -42,9 +42,10 @@ def test_the_step_at_hand_is_finished_and_gone_on_from(
         assert fit(photographs, tmp_path / "out", *OPTIONS) == status
     error = capsys.readouterr().err
     assert error.count("ending after this step; Ctrl-C once more ends at once") == 1
-    assert error.endswith("stopped; the last step is kept, and --ckpt_path last goes on from it\n")
-    kept = torch.load(tmp_path / "out" / "last.ckpt", weights_only=True)
-    assert kept["global_step"] == 3
+    kept = "the last checkpoint is kept, and --ckpt_path last goes on from it"
+    assert error.endswith(f"stopped; {kept}\n")
+    saved = torch.load(tmp_path / "out" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 3
     # The system starts the same command again.
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert fit(photographs, tmp_path / "out", *OPTIONS) == 0
