@@ -10,9 +10,9 @@ but m shrinks slowly, by `SLOWNESS` at most, and never so far that a walk explai
 than its noise allows, which is a misfit of less than (share sigma)^2 (`assumed_error.py`). The
 image of a kernel that is nearly right has the sharp edges that the prior knows, and those show the
 kernel better than edges that were made by a threshold do. Rounds end where neither m nor what is
-left unexplained shrinks: a kernel that is fitted again to an image that is no better explains the
-image's mistakes, and the one before is taken. The last m is what a restoration with the refined
-kernel should assume.
+left unexplained beyond the noise shrinks: a kernel that is fitted again to an image that is no
+better explains the image's mistakes, and the one before is taken. The last m is what a restoration
+with the refined kernel should assume.
 
 A photo with few edges says little of its kernel, which then drifts. The refined kernel is kept only
 where its image is about as likely as that of the first one. Where several kernels are about as
@@ -55,7 +55,8 @@ SLOWNESS = 0.7
 ROUNDS, HEATS = 7, 2
 """Rounds at most, and those after which one of several kernels is chosen."""
 STEADY = 0.98
-"""Share of what a round assumed and left unexplained from which the next one is no better."""
+"""Share of what a round assumed, and left unexplained beyond the noise, from which the next one is
+no better."""
 FLOOR = 0.01
 """Entries of a kernel below this part of the largest one are noise."""
 GROWTH = 2
@@ -128,8 +129,8 @@ class _Path:
         self.first = self.kernel = kernel.to(self._y)
         self.error, self.start, self.score = FIRST_ERROR, math.inf, math.inf
         self.nfe, self._rounds, self._settled = 0, 0, False
-        # The kernel of the round before, what it assumed, and what it left unexplained.
-        self._before, self._assumed, self._left = self.kernel, math.inf, math.inf
+        # The kernel of the round before, what it assumed, and the variance left beyond the noise.
+        self._before, self._assumed, self._beyond = self.kernel, math.inf, math.inf
 
     def advance(self, rounds: int) -> None:
         """Go on until there were so many rounds in all, or the kernel changes no more."""
@@ -143,11 +144,13 @@ class _Path:
         self.start = self.score if not self._rounds else self.start
         left = math.sqrt(float(residual.mean(1).square().mean()) / self._seen) / 2
         self._rounds, self.nfe = self._rounds + 1, self.nfe + WALK.steps
-        if self.error > STEADY * self._assumed and left > STEADY * self._left:
+        noise = float(self._window.sigma_y) / 2
+        beyond = max(left**2 - noise**2, 0.0)
+        if self.error > STEADY * self._assumed and beyond > STEADY**2 * self._beyond:
             self.kernel, self._settled = self._before, True
             return
-        self._before, self._assumed, self._left = now, self.error, left
-        error = next_error(self.error, left, float(self._window.sigma_y) / 2)
+        self._before, self._assumed, self._beyond = now, self.error, beyond
+        error = next_error(self.error, left, noise)
         self.error = max(error, self._least)
         wide = padded(now, now.shape[-1] + 2 * GROWTH)
         found = refitted(grey_light(self._window, x), self._y, wide, doubt)

@@ -216,7 +216,8 @@ def test_a_kernel_is_doubted_for_the_shapes_that_the_rounds_do_not_try() -> None
 def test_rounds_end_where_an_image_is_no_better_and_keep_the_kernel_of_the_one_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    one = problem(blurred(discs(84), corner(), 0.002))
+    y = blurred(discs(84), corner(), 0.002)
+    one = Problem.of(y, Blur(15), [image_generator(0, "0")], torch.tensor([0.001]))
     rounds = "d2ir_pl.restoration.kernel_rounds"
     fitted = iter([corner(15), corner(15).flip(0), corner(15).flip(1), corner(15).T])
     monkeypatch.setattr(f"{rounds}.refitted", lambda *_: next(fitted))
