@@ -17,7 +17,7 @@ SAME_SHAPE = 0.9
 """Likeness above which two kernels are taken for one in what is said of how sure one is."""
 TEMPERATURE = 0.1
 """Difference of scores that makes a guess e times less likely."""
-UNSURE = 0.3
+UNSURE = 0.45
 """Weight of a guess of another shape beside the winner's from which its image counts as well."""
 
 
