@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,11 @@ FOLDERS = {"browser", "distributed"}  # each is the name of the marker of the te
 
 
 def pytest_configure() -> None:
-    """One of several processes that share the cores computes on one, and so do its own."""
+    """One of several processes that share the cores computes on one, and so do its own.
+
+    A shell lets programs in its background ignore Ctrl-C, and they pass that on to theirs.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         torch.set_num_threads(1)

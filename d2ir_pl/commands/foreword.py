@@ -12,7 +12,7 @@ from pathlib import Path
 from d2ir_pl.commands.arguments import INPUTS, arranged
 from d2ir_pl.errors import UserError
 from d2ir_pl.inputs.durations import LARGE, cores, in_time, usual_seconds
-from d2ir_pl.inputs.headers import SUFFIXES, pixels_within
+from d2ir_pl.inputs.headers import SUFFIXES, pixels_at_most, pixels_within
 from d2ir_pl.inputs.walking import Walk
 from d2ir_pl.stopping import ending_at_once
 
@@ -57,7 +57,7 @@ def foretold(arguments: Sequence[str]) -> int:
     try:
         options = _joined(arranged(arguments, {"output"}))
         paths = _photos(options)
-        pixels = pixels_within(paths, PATIENCE)
+        pixels = 0 if pixels_at_most(paths) < LARGE else pixels_within(paths, PATIENCE)
     except (UserError, OSError, ValueError):  # which the command itself will say
         return 0
     if pixels < LARGE:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from abc import ABC, abstractmethod
 from dataclasses import replace
@@ -15,14 +14,12 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from d2ir_pl.errors import ImageError, InputError, OutputError, UsageError
 from d2ir_pl.image_io import sizes_apart
 from d2ir_pl.inputs.finding import group_by_size, not_read
+from d2ir_pl.inputs.headers import pixels_at_most
 from d2ir_pl.inputs.items import Item
 from d2ir_pl.inputs.names import possible_names
 from d2ir_pl.prediction.data import Batch, RestorationDataModule
 from d2ir_pl.prediction.module import RestorationModule
 from d2ir_pl.results.folder import ResultFolder
-
-PIXELS_A_BYTE = 100
-"""Pixels that a byte of a file holds at most: a JPEG file of one colour holds 64."""
 
 
 class Photos(ABC):
@@ -111,11 +108,7 @@ class FoundPhotos(Photos):
 
     def pixels(self, least: int) -> int:
         paths = [item.path for item in self.data.pending if item.name not in self._beyond]
-        size = 0
-        for path in paths:
-            with contextlib.suppress(OSError):
-                size += path.stat().st_size
-        if size * PIXELS_A_BYTE < least:
+        if pixels_at_most(paths) < least:
             return 0
         return sum(math.prod(s) for s in sizes_apart(paths) if not isinstance(s, ImageError))
 

@@ -45,7 +45,9 @@ def test_a_dark_photo_of_a_coloured_scene_keeps_its_colours() -> None:
     light = load(proposal.config, proposal.overrides).degradation
     phi = light.init(y[None], torch.zeros(1))
     bright = (light.lift(y[None], phi)[0] + 1) / 2
-    # The lights of the channels have the ratios that those of the scene have.
-    whole = (bright < 0.99).all(0)
+    # The lights of the channels have the ratios that those of the scene have, but for what lies
+    # next to black, whose colours are not believed.
+    whole = (bright < 0.99).all(0) & ((y.mean(0) + 1) / 2 > 8 / 255)
+    assert float(whole.float().mean()) > 0.25
     ratios = to_light(bright)[:, whole].mean(1) / to_light(scene)[:, whole].mean(1)
     assert float(ratios.max() / ratios.min()) < 1.02
