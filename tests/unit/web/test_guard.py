@@ -185,7 +185,11 @@ def test_half_uploads_are_deleted_and_whole_ones_stay(
     for connection in connections:
         connection.close()
     wait_until(lambda: not parts(folder))
-    assert set(folder.rglob("*")) == whole
+    after = set(folder.rglob("*"))
+    assert whole <= after
+    # A picture of an earlier visit may have come in the meantime.
+    new = [path.read_bytes() for path in after - whole if path.is_file()]
+    assert not any(b"x" * 100 in content for content in new)
     assert "Traceback" not in capfd.readouterr().err
 
 
