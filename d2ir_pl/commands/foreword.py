@@ -11,16 +11,13 @@ from pathlib import Path
 
 from d2ir_pl.commands.arguments import INPUTS, arranged
 from d2ir_pl.errors import UserError
-from d2ir_pl.inputs.durations import LARGE, cores, in_time, usual_seconds
+from d2ir_pl.inputs.durations import COSTS, LARGE, cores, in_time, usual_seconds
 from d2ir_pl.inputs.headers import SUFFIXES, pixels_at_most, pixels_within
 from d2ir_pl.inputs.walking import Walk
 from d2ir_pl.stopping import ending_at_once
 
 PATIENCE = 0.5
 """Seconds in which headers are read."""
-
-COSTS = {"fast": 5 / 8, "best": 4.0, "denoising": 0.3}
-"""How often the usual time a config takes, where that is not once."""
 
 _LATER = (
     "--print_config",

@@ -13,6 +13,7 @@ from d2ir_pl.diagnosis.large import LARGE
 from d2ir_pl.diagnosis.observed import observed_pixels
 from d2ir_pl.diagnosis.proposal import propose
 from d2ir_pl.image_io import Output, Photo
+from d2ir_pl.prediction.callbacks.progress import COSTS
 from d2ir_pl.restoration.configs import STANDARD, layered, shipped_model
 from d2ir_pl.restoration.construction import Settings
 from d2ir_pl.web.decoding import decoded
@@ -30,10 +31,6 @@ from d2ir_pl.web.painting import Stroke, mask_of
 FILLED_IN = "what was painted is filled in from what is around it; all else stays as it is"
 PART_ALONE = "what was painted is restored; all else stays as it is"
 """What is said of a photo that was painted on."""
-
-
-COSTS = {"fast": 1.0, "": 8 / 5, "best": 4 * 8 / 5}
-"""How often the time of `fast`, the preset of smaller copies, each preset takes."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +135,8 @@ def plan(
         photo, mask = part(photo, mask)
     elif extent == "overview" and not _class(model).endswith(OF_ANY_SIZE):
         remark = SCALED.format(math.sqrt(whole / photo.pixels[0].numel()))
-    cost = COSTS[order.preset] if _has_presets(model) else 1.0
+    # Smaller copies are made with the preset `fast`, by whose time the others are told.
+    cost = COSTS.get(order.preset, 1.0) / COSTS["fast"] if _has_presets(model) else 1.0
     return Plan(photo, model, reasons, mask, extent, whole, cost, remark)
 
 

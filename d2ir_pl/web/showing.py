@@ -11,7 +11,7 @@ import gradio as gr
 
 from d2ir_pl.diagnosis.large import LARGE
 from d2ir_pl.errors import ImageError, UsageError
-from d2ir_pl.prediction.callbacks.progress import in_time
+from d2ir_pl.prediction.callbacks.progress import COSTS, in_time
 from d2ir_pl.web.bundle import Bundle
 from d2ir_pl.web.extent import OVERVIEW, PART
 from d2ir_pl.web.job import Job, RefusedError, StoppedError
@@ -25,9 +25,6 @@ Shown = tuple[Any, ...]
 """New values of `Fields.outputs`, in their order."""
 
 HIDDEN = gr.update(visible=False)
-
-FAST = 5 / 8
-"""Share of the usual time that a preview takes for each pixel."""
 
 
 def looked_at(visitors: Visitors, photos: list[str] | None) -> tuple[Any, ...]:
@@ -64,8 +61,8 @@ def _ready(height: int, width: int, usual: Callable[[int], float | None]) -> str
         return f"{text}, about {about(pixels)} on this computer (a part: {about(PART**2)})."
     return (
         f"{text}. Restore shows it at {OVERVIEW / 1e6:.0f} megapixels first, in about "
-        f"{about(FAST * OVERVIEW)}; all of it takes about {about(pixels)} on this computer (a part "
-        f"of it: {about(PART**2)})."
+        f"{about(COSTS['fast'] * OVERVIEW)}; all of it takes about {about(pixels)} on this "
+        f"computer (a part of it: {about(PART**2)})."
     )
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from d2ir_pl.console import say
+from d2ir_pl.inputs.durations import COSTS as COSTS
 from d2ir_pl.inputs.durations import in_time as in_time
 from d2ir_pl.inputs.durations import seconds_of_looking as seconds_of_looking
 from d2ir_pl.inputs.durations import usual_seconds as usual_seconds
