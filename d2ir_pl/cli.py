@@ -14,7 +14,7 @@ from d2ir_pl.commands.pages import PAGES, asked_help, configs_page, page
 from d2ir_pl.commands.program import program
 from d2ir_pl.console import plain
 from d2ir_pl.errors import TerminatedError, UserError, of_a_name, of_the_system
-from d2ir_pl.stopping import Ending, ending_at_once, is_child, stoppable
+from d2ir_pl.stopping import KEPT, Ending, ending_at_once, is_child, stoppable
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ COMMANDS = {
         "foreword",
         "predict",
         "restore degraded photos",
-        "finished images are kept, and the same command does the rest",
+        KEPT,
     ),
     "propose": Command(
         "propose", "propose", "say what happened to a photo, as a config that restores it"

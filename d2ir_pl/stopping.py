@@ -22,6 +22,9 @@ from d2ir_pl.errors import TerminatedError
 PARENT = "D2IR_PARENT"
 """Variable of the environment by which a process knows which one has started it."""
 
+KEPT = "finished images are kept, and the same command does the rest"
+"""What became of a run of `predict` that was stopped."""
+
 ASKED = {
     **{128 + signal.SIGINT: signal.SIGINT, -signal.SIGINT: signal.SIGINT},
     **{128 + signal.SIGTERM: signal.SIGTERM, -signal.SIGTERM: signal.SIGTERM},

@@ -55,6 +55,7 @@ ROOMS: dict[str, set[str]] = {
         "results",
         "restoration",
         "reports",
+        "shipped",
     },
     "web": {
         "prediction",
@@ -64,6 +65,7 @@ ROOMS: dict[str, set[str]] = {
         "diagnosis",
         "results",
         "priors",
+        "shipped",
     },
     "commands": {
         "shipped",

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from d2ir_pl.commands.arguments import INPUTS, arranged
 from d2ir_pl.errors import UserError
-from d2ir_pl.inputs.durations import COSTS, LARGE, cores, in_time, usual_seconds
 from d2ir_pl.inputs.headers import SUFFIXES, pixels_at_most, pixels_within
 from d2ir_pl.inputs.walking import Walk
-from d2ir_pl.stopping import ending_at_once
+from d2ir_pl.shipped.durations import COSTS, LARGE, cores, in_time, usual_seconds
+from d2ir_pl.stopping import KEPT, ending_at_once
 
 PATIENCE = 0.5
 """Seconds in which headers are read."""
@@ -38,7 +38,7 @@ _LATER = (
 def predict(arguments: list[str]) -> int:
     """Say at once what large photos will take, and restore them; returns the exit status."""
     told = foretold(arguments)
-    with ending_at_once("stopped; finished images are kept, and the same command does the rest"):
+    with ending_at_once(f"stopped; {KEPT}"):
         from d2ir_pl.commands.predict import predict
     return predict(arguments, told)
 
@@ -60,7 +60,7 @@ def foretold(arguments: Sequence[str]) -> int:
     if pixels < LARGE:
         return 0
     large = f"{pixels / 1e6:.0f} megapixels"
-    count = f"{len(paths)} photos have {large}" if paths[1:] else f"the photo has {large}"
+    count = f"the photos have {large}" if paths[1:] else f"the photo has {large}"
     print(f"{count}{_duration(pixels, options)}", file=sys.stderr, flush=True)
     return pixels
 

@@ -26,7 +26,7 @@ class Page:
         about: what the command does.
         examples: arguments of commands that can be typed as they are.
         options: options that people set, each with what it means.
-        output: what the command writes.
+        output: what the command writes; empty where an option says it.
         configs: the configs that most people need, each with what is wrong with the photo; all of
             the command if there are none.
     """
@@ -41,38 +41,27 @@ class Page:
 
 PAGES = {
     "predict": Page(
-        "PHOTO... [--config NAME] [--output FOLDER] [OPTIONS]",
-        "Restore blurred, noisy or otherwise degraded photos with a pretrained diffusion prior.",
+        "PHOTO... [--config NAME] [OPTIONS]",
+        "Restore photos; PHOTO is a file, a folder or a pattern.",
+        ("photos/ --config auto --data.format same",),
         (
-            "photos/ --config auto --data.format same --output results/photos",
-            "photo.jpg --config super_resolution_x4",
-        ),
-        (
-            ("PHOTO...", "files, folders or patterns"),
-            ("--output FOLDER", "where results are written (results)"),
+            ("--output FOLDER", "for restored photos and report.html (results)"),
             ("--data.format KIND", "png, jpeg, webp, tiff, or same as the photo (png)"),
-            ("--data.quality N", "quality of JPEG and WebP (that of the photo)"),
             ("--data.strip_metadata true", "leave out place and person"),
             ("--model.strength S", "1 restores all, less leaves blur and grain (1)"),
             ("--model.keep_grain G", "share of the grain that stays, 0 to 1 (0)"),
             ("--model.region MASK", "restore what is bright in a mask, or a box, alone"),
             ("--model.sigma_y S", "noise in [0, 1] where it is known; else estimated"),
-            ("--model.prior NAME", "another network: a name of 'download', or a file"),
-            ("--trainer.devices N", "number of GPUs or processes (auto)"),
             ("--overwrite true", "restore again what is in the output folder"),
-            ("--print_config", "print the settings as YAML, and restore nothing"),
         ),
-        "Restored photos and report.html lie in the output folder.",
+        "",
         (
             ("auto", "not known: each photo is looked at"),
-            ("blind_deblur", "blurred; also deblur_defocus, deblur_motion"),
-            ("blind_deblur_kernel", "shaken, or blurred in any way"),
-            ("denoising", "noisy"),
-            ("jpeg, old_photo", "a poor JPEG; a small, soft and poor copy"),
+            ("blind_deblur, blind_deblur_kernel", "soft; shaken, or blurred in any way"),
+            ("denoising, jpeg", "noisy; a poor JPEG"),
             ("low_light, faded", "too dark; an old print that has faded"),
-            ("super_resolution_x4", "too small: four times as large"),
-            ("inpainting", "pixels are missing: holes, scratches"),
-            ("colorization", "grey, to be coloured"),
+            ("super_resolution_x4, old_photo", "too small; small, soft and a poor JPEG"),
+            ("inpainting, colorization", "pixels are missing; grey, to be coloured"),
         ),
     ),
     "fit": Page(
@@ -124,7 +113,8 @@ def page(command: str, width: int | None = None) -> str:
     shown, called = PAGES[command], f"{program()} {command}"
     width = width or max(40, min(100, shutil.get_terminal_size().columns - 1))
     lines = textwrap.wrap(f"usage: {called} {shown.usage}", width, subsequent_indent=" " * 7)
-    lines += ["", *textwrap.wrap(shown.about, width), "", "examples:"]
+    lines += ["", *textwrap.wrap(shown.about, width)]
+    lines += ["", "examples:" if shown.examples[1:] else "example:"]
     # They are to be copied, so no line is broken.
     lines += [f"  {called} {example}" for example in shown.examples]
     if shown.configs:
@@ -134,8 +124,8 @@ def page(command: str, width: int | None = None) -> str:
     else:
         lines += ["", "configs:", *_configs(command, width)]
     lines += ["", "options:", *_table(shown.options, width), ""]
-    more = " '--help configs' lists all configs," if shown.configs else ""
-    ways = f"{shown.output}{more} '{called} --help all' every option with its default."
+    more = "--help configs: all configs; " if shown.configs else ""
+    ways = f"{shown.output} {more}--help all: every option with its default.".strip()
     return "\n".join([*lines, *textwrap.wrap(ways, width)])
 
 

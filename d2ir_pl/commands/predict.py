@@ -24,6 +24,7 @@ from d2ir_pl.prediction.run import RunSettings, run
 from d2ir_pl.prediction.trainer import restoration_trainer
 from d2ir_pl.priors.memory import keep_freed_memory
 from d2ir_pl.restoration import D2IR
+from d2ir_pl.stopping import KEPT
 
 
 class RestorationCLI(CommandCLI):
@@ -143,5 +144,5 @@ def predict(arguments: list[str], told: int = 0) -> int:
         if cli.config.sweep is not None or cli.config.sweep_index is not None:
             raise UsageError("sweep is given in a config: give it on the command line")
         settings, console = replace(cli.run_settings(), told=told), Console(stderr=True)
-        with together(cli.trainer, "finished images are kept, and the same command does the rest"):
+        with together(cli.trainer, KEPT):
             return run(cli.model, cli.datamodule, cli.trainer, settings, console=console)

@@ -17,7 +17,6 @@ from rich.console import Console
 from d2ir_pl import compat
 from d2ir_pl.console import say
 from d2ir_pl.errors import ProcessError, TerminatedError
-from d2ir_pl.inputs.durations import LARGE, in_time, usual_seconds
 from d2ir_pl.prediction.callbacks import (
     Behind,
     ImageWriter,
@@ -43,7 +42,11 @@ from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.pictures import sweep_pictures
 from d2ir_pl.results.record import METRICS, Record, means
 from d2ir_pl.results.settings import log_settings
-from d2ir_pl.stopping import asked_of
+from d2ir_pl.shipped.durations import LARGE, in_time, usual_seconds
+from d2ir_pl.stopping import KEPT, asked_of
+
+TOLD = 1.25
+"""How many times more or fewer pixels a user is not told again of."""
 
 LEAVING = 2.0
 """Seconds within which a process that others have lost has ended."""
@@ -177,7 +180,7 @@ def _announce(
         console.print(f"{photos.skipped} of {photos.found} images are complete: skipped")
     on_cpu = trainer.strategy.root_device.type == "cpu"
     pixels = photos.pixels(LARGE) if settings.progress == "auto" and on_cpu else 0
-    if pixels >= LARGE and pixels != settings.told:
+    if pixels >= LARGE and not settings.told / TOLD < pixels < settings.told * TOLD:
         count = f"{photos.count} photos have" if photos.count != 1 else "the photo has"
         usual = f"about {in_time(usual_seconds(pixels))} on this computer"
         if module.amount.region is not None:
@@ -256,10 +259,7 @@ def _predict(
             return True
         if asked:
             raise KeyboardInterrupt from None
-        raise ProcessError(
-            "another process has died: the run stops; finished images are kept, and the same "
-            "command does the rest"
-        ) from None
+        raise ProcessError(f"another process has died: the run stops; {KEPT}") from None
     finally:
         callbacks[:], module.rename = before, None
     watch.stop()

@@ -9,6 +9,7 @@ from rich.console import Console
 from d2ir_pl.console import say
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.record import Record, means
+from d2ir_pl.stopping import KEPT
 
 _NAMED = 3
 """Images without a result, of which there is no other word, that are named at most."""
@@ -60,7 +61,7 @@ def report_summary(
     for line in _failures(failed):
         say(console, f"failed: {line}")
     if missing and stopped:
-        say(console, "stopped before the end: the same command does the rest")
+        say(console, f"stopped before the end: {KEPT}")
     elif missing:
         images = "1 image has" if len(missing) == 1 else f"{len(missing)} images have"
         say(console, f"failed: {images} no result ({_named(missing)}): run the same command again")

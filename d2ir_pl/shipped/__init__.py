@@ -1,1 +1,1 @@
-"""The shipped settings: where their files lie, and what each is for."""
+"""The shipped settings: where their files lie, what each is for, and how long it takes."""

@@ -16,9 +16,10 @@ from PIL import Image
 
 from d2ir_pl.errors import ImageError, UsageError
 from d2ir_pl.image_io import Photo
-from d2ir_pl.prediction.callbacks.progress import fraction_done, in_time, seconds_of_looking
+from d2ir_pl.prediction.callbacks.progress import fraction_done
 from d2ir_pl.restoration import Step
 from d2ir_pl.results.folder import ResultFolder
+from d2ir_pl.shipped.durations import in_time, seconds_of_looking
 from d2ir_pl.web.order import Order, Plan, plan
 from d2ir_pl.web.program import PageSettings, restore_file
 from d2ir_pl.web.result import Result, degradation_picture, step_picture, without_folders

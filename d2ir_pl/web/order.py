@@ -13,9 +13,9 @@ from d2ir_pl.diagnosis.large import LARGE
 from d2ir_pl.diagnosis.observed import observed_pixels
 from d2ir_pl.diagnosis.proposal import propose
 from d2ir_pl.image_io import Output, Photo
-from d2ir_pl.prediction.callbacks.progress import COSTS
 from d2ir_pl.restoration.configs import STANDARD, layered, shipped_model
 from d2ir_pl.restoration.construction import Settings
+from d2ir_pl.shipped.durations import COSTS
 from d2ir_pl.web.decoding import decoded
 from d2ir_pl.web.extent import (
     FILLING,

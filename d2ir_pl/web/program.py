@@ -14,7 +14,6 @@ from rich.console import Console
 from d2ir_pl.console import quiet
 from d2ir_pl.errors import PriorError, UsageError
 from d2ir_pl.image_io import Output, Photo
-from d2ir_pl.prediction.callbacks.progress import usual_seconds
 from d2ir_pl.prediction.data import RestorationDataModule
 from d2ir_pl.prediction.module import RestorationModule
 from d2ir_pl.prediction.run import RunSettings, run
@@ -22,6 +21,7 @@ from d2ir_pl.prediction.trainer import restoration_trainer
 from d2ir_pl.priors.precision import device_type, trainer_precision
 from d2ir_pl.restoration import Observer
 from d2ir_pl.restoration.construction import Settings, completed, construct
+from d2ir_pl.shipped.durations import usual_seconds
 
 
 @dataclass(frozen=True)

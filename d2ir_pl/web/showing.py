@@ -11,7 +11,7 @@ import gradio as gr
 
 from d2ir_pl.diagnosis.large import LARGE
 from d2ir_pl.errors import ImageError, UsageError
-from d2ir_pl.prediction.callbacks.progress import COSTS, in_time
+from d2ir_pl.shipped.durations import COSTS, in_time
 from d2ir_pl.web.bundle import Bundle
 from d2ir_pl.web.extent import OVERVIEW, PART
 from d2ir_pl.web.job import Job, RefusedError, StoppedError

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from photos import save, save_all
-from program import predict, table
+from program import QUICK, predict, table
 from rich.console import Console
 from rich.progress import Progress, TaskID
+
+from d2ir_pl.commands.predict import predict as predict_command
 
 
 def test_a_line_an_image_where_there_is_no_terminal(
@@ -110,3 +112,17 @@ def test_a_large_photo_is_announced_with_the_time_that_it_takes(
         assert predict(inputs, tmp_path / f"out{len(names)}") == 0
         first = capsys.readouterr().err.splitlines()[0]
         assert re.fullmatch(rf"{what} 0 megapixels: about \d+ s on this computer", first)
+
+
+@pytest.mark.parametrize(("told", "again"), [(1, False), (0.9, False), (0.5, True), (0, True)])
+def test_what_was_told_is_told_again_only_where_it_is_another_time(
+    told: float,
+    again: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("d2ir_pl.prediction.run.LARGE", 24 * 32)
+    arguments = [str(save(tmp_path / "a.png")), "--output", str(tmp_path / "out")]
+    assert predict_command([*arguments, *QUICK], round(24 * 32 * told)) == 0
+    assert ("megapixels" in capsys.readouterr().err) == again

@@ -46,7 +46,7 @@ def test_sigterm_ends_a_run_with_what_is_done(tmp_path: Path) -> None:
     assert 1 <= len(done) < 200
     # What was not done has not failed.
     assert f"{len(done)} restored, {200 - len(done)} left; results in " in error
-    assert "stopped before the end: the same command does the rest" in error
+    assert "stopped before the end: finished images are kept" in error
     assert "failed" not in error
     assert not [n for n in files(tmp_path / "out") if n.endswith(".tmp")]
 

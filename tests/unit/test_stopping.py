@@ -8,10 +8,19 @@ from pathlib import Path
 import pytest
 from photos import save
 
+import d2ir_pl
 from d2ir_pl.errors import TerminatedError
 from d2ir_pl.image_io.apart import read_apart
 from d2ir_pl.prediction.callbacks import StopSignals
-from d2ir_pl.stopping import Ending, EndingBetween, is_child, stoppable, undisturbed, was_asked
+from d2ir_pl.stopping import (
+    KEPT,
+    Ending,
+    EndingBetween,
+    is_child,
+    stoppable,
+    undisturbed,
+    was_asked,
+)
 
 ENDS = [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, TerminatedError)]
 
@@ -90,3 +99,10 @@ def test_a_process_knows_that_another_one_speaks_for_it(monkeypatch: pytest.Monk
     assert not is_child()
     monkeypatch.setenv("D2IR_PARENT", str(os.getppid()))
     assert is_child()
+
+
+def test_what_is_kept_of_a_stopped_run_is_said_in_one_place() -> None:
+    package = Path(d2ir_pl.__file__).parent
+    texts = {path.name: path.read_text(encoding="utf-8") for path in package.rglob("*.py")}
+    said = KEPT.rpartition(", ")[2]
+    assert [name for name, text in texts.items() if said in text] == ["stopping.py"]

@@ -14,6 +14,8 @@ import pytorch_lightning as pl
 from pytorch_lightning.strategies import DDPStrategy
 from torch.distributed import PrefixStore, Store, TCPStore
 
+from d2ir_pl.stopping import KEPT
+
 PULSE = 2.0
 """Seconds between two signs of life."""
 
@@ -105,8 +107,8 @@ class ProcessWatch(pl.Callback):
 
     def _lost(self, rank: int, world_size: int, where: str) -> None:
         self._end(
-            f"process {rank + 1} of {world_size} (rank {rank}{where}) has died: the run stops; "
-            "finished images are kept, and the same command does the rest"
+            f"process {rank + 1} of {world_size} (rank {rank}{where}) has died: "
+            f"the run stops; {KEPT}"
         )
 
     def _end(self, sentence: str | None) -> None:

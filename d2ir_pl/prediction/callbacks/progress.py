@@ -10,13 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from d2ir_pl.console import say
-from d2ir_pl.inputs.durations import COSTS as COSTS
-from d2ir_pl.inputs.durations import in_time as in_time
-from d2ir_pl.inputs.durations import seconds_of_looking as seconds_of_looking
-from d2ir_pl.inputs.durations import usual_seconds as usual_seconds
 from d2ir_pl.prediction.callbacks.base import SparingCallback
 from d2ir_pl.prediction.outcome import BatchResult, ImageResult
 from d2ir_pl.restoration import Step
+from d2ir_pl.shipped.durations import in_time
 
 SHARES = {"estimation": (0.0, 0.9), "latent": (0.9, 0.1)}
 """Where the bar of an image begins for a stage, and how long it is. Stage 2 usually stops early: it

@@ -9,7 +9,7 @@ from PIL import Image
 
 from d2ir_pl.commands import foreword
 from d2ir_pl.commands.foreword import foretold
-from d2ir_pl.inputs.durations import in_time, usual_seconds
+from d2ir_pl.shipped.durations import in_time, usual_seconds
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def test_a_folder_is_told_of(
     assert foretold([str(folder), "--output", str(folder / "out"), *options]) == 24_000_000
     about = in_time(times * usual_seconds(24_000_000))
     said = capsys.readouterr().err
-    assert said.startswith(f"2 photos have 24 megapixels: about {about} on the ")
+    assert said.startswith(f"the photos have 24 megapixels: about {about} on the ")
 
 
 def test_it_is_said_before_anything_heavy_is_imported(folder: Path) -> None:
@@ -83,4 +83,4 @@ def test_a_gpu_is_not_told_the_time_of_a_cpu(
 ) -> None:
     monkeypatch.setattr(foreword, "_may_have_an_accelerator", lambda: True)
     foretold([str(folder), "--output", str(folder / "out")])
-    assert capsys.readouterr().err == "2 photos have 24 megapixels\n"
+    assert capsys.readouterr().err == "the photos have 24 megapixels\n"

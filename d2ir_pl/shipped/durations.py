@@ -1,4 +1,4 @@
-"""How long photos take by their numbers of pixels; nothing heavy is imported for it."""
+"""How long the shipped settings take, by numbers of pixels; nothing heavy is imported for it."""
 
 from __future__ import annotations
 
