@@ -56,6 +56,7 @@ myst_heading_anchors = 3
 # Notebooks are run by every build that reads them, and an error in one is an error of the build.
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
+nb_execution_show_tb = True
 nb_execution_timeout = 300  # seconds a cell, on a busy machine
 nb_merge_streams = True
 notices.getLogger("traitlets").setLevel(notices.WARNING)  # `-q` is heard by it too

@@ -16,11 +16,15 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
+from time import monotonic
 from typing import NoReturn, TypeVar
 
+import imagecodecs
 import torch
+from PIL import Image
 
 from d2ir_pl.errors import ImageError, in_words
 from d2ir_pl.image_io.photo import Photo
@@ -48,6 +52,13 @@ SECONDS, MEGAPIXEL_SECONDS = 120, 2
 
 PATIENCE = 900.0
 """Seconds that a file may take on the clock."""
+
+IDLE = 10.0
+"""Seconds in which the first copy that reads a file may compute nothing and wait for no disk.
+
+What another thread of this process had locked when it was copied, such as a library that is being
+loaded, is never unlocked in the copy. The next copy may wait for `PATIENCE`.
+"""
 
 TRIES = 2
 """Processes that may die of a file: the first may have been ended by someone else."""
@@ -161,8 +172,7 @@ def _each(
         process, receiver = _started(paths[done:], send)
         try:
             while done < len(paths):
-                if not receiver.poll(PATIENCE):
-                    tried = TRIES
+                if not _answers(process, receiver, PATIENCE if tried else IDLE):
                     raise EOFError
                 header = Header.read(receiver.recv_bytes(MOST_TEXT))
                 found = ImageError(header.refused) if header.refused else receive(header, receiver)
@@ -182,6 +192,35 @@ def _each(
             )
 
 
+def _answers(process: int, receiver: Connection, idle: float) -> bool:
+    """Wait for what a copy sends; False where it computes nothing for so many seconds."""
+    start = since = monotonic()
+    before = ""
+    while not receiver.poll(min(1.0, idle)):
+        now, running = _computed(process)
+        if running or now != before:
+            before, since = now, monotonic()
+        if monotonic() - since >= idle or monotonic() - start >= PATIENCE:
+            return False
+    return True
+
+
+def _computed(process: int) -> tuple[str, bool]:
+    """The time that a process has computed, and whether it does or waits for a disk."""
+    with suppress(OSError):
+        fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+        state, *numbers = fields.rpartition(")")[2].split()
+        return " ".join(numbers[10:12]), state in ("R", "D")
+    return "", False
+
+
+@cache
+def _load() -> None:
+    """Load what most files are read with: copies need not, and no thread does it meanwhile."""
+    Image.preinit()
+    _ = imagecodecs.png_decode  # which loads its part of the library
+
+
 def _ended(process: int) -> int:
     """End a process where it has not ended, and return the number of the signal that did."""
     with suppress(ChildProcessError, ProcessLookupError):
@@ -196,6 +235,7 @@ def _started(
     """A copy of this process that reads files: its number, and what receives from it."""
     if sys.platform != "linux":
         raise _NoProcessError
+    _load()
     reading, writing = os.pipe()
     # What this process does on a signal is not for the copy to do.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _signals())

@@ -109,6 +109,48 @@ def test_files_are_read_here_where_there_is_no_room_for_a_process(
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+@pytest.mark.parametrize("many", [False, True])
+def test_a_lock_that_a_thread_held_when_it_was_copied_delays_a_file_and_costs_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: bool
+) -> None:
+    paths = [save(tmp_path / f"{name}.png", 1, 24, 32) for name in "abc"]
+    lock, held = threading.Lock(), threading.Event()
+
+    def hold() -> None:  # as a thread that loads a library does
+        with lock:
+            held.set()
+            time.sleep(0.5)
+
+    for function in (read_image, image_size):
+
+        def locked(path: Path, *, usual: Any = function, **options: Any) -> Any:
+            with lock:
+                return usual(path, **options)
+
+        monkeypatch.setattr(apart, function.__name__, locked)
+    monkeypatch.setattr(apart, "IDLE", 1.0)
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    begun = time.monotonic()
+    if many:
+        assert list(sizes_apart(paths)) == [(24, 32)] * 3
+    else:
+        assert read_apart(paths[0]).pixels.shape[-2:] == (24, 32)
+    assert time.monotonic() - begun < 30
+    thread.join()
+
+
+def test_a_copy_that_computes_or_waits_for_a_disk_is_not_idle() -> None:
+    for work, running in (("while True: pass", True), ("import time; time.sleep(99)", False)):
+        with subprocess.Popen([sys.executable, "-c", work]) as process:
+            time.sleep(2)
+            seen = [apart._computed(process.pid)[1] for _ in range(5)]
+            process.kill()
+        assert any(seen) == running
+    assert apart._computed(2**22 + 1) == ("", False)
+
+
 def test_neither_files_nor_processes_stay_open(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", 1)
     before, children = len(os.listdir("/proc/self/fd")), _children()
