@@ -14,12 +14,12 @@ import math
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
-from time import monotonic
 from typing import NoReturn, TypeVar
 
 import imagecodecs
@@ -38,6 +38,7 @@ from d2ir_pl.image_io.photo_message import (
     size_message,
 )
 from d2ir_pl.image_io.reading import image_size, read_image
+from d2ir_pl.image_io.watched import IDLE, IdleError, Watched
 from d2ir_pl.schema import MAX_PIXELS
 from d2ir_pl.stopping import undisturbed
 
@@ -53,13 +54,6 @@ SECONDS, MEGAPIXEL_SECONDS = 120, 2
 PATIENCE = 900.0
 """Seconds that a file may take on the clock."""
 
-IDLE = 10.0
-"""Seconds in which the first copy that reads a file may compute nothing and wait for no disk.
-
-What another thread of this process had locked when it was copied, such as a library that is being
-loaded, is never unlocked in the copy. The next copy may wait for `PATIENCE`.
-"""
-
 TRIES = 2
 """Processes that may die of a file: the first may have been ended by someone else."""
 
@@ -67,6 +61,7 @@ _PARENT_DEATH = 1
 """The number of PR_SET_PDEATHSIG, see prctl(2)."""
 
 _T = TypeVar("_T")
+_Take = Callable[[int], bytes]
 
 
 def read_apart(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Photo:
@@ -148,14 +143,14 @@ class _NoProcessError(Exception):
     """No process can be had."""
 
 
-def _photo(header: Header, receiver: Connection) -> Photo:
-    return photo_of(header, [receiver.recv_bytes(size) if size else b"" for size in header.sizes])
+def _photo(header: Header, take: _Take) -> Photo:
+    return photo_of(header, [take(size) if size else b"" for size in header.sizes])
 
 
 def _each(
     paths: Sequence[Path],
     send: Callable[[Path, Connection], None],
-    receive: Callable[[Header, Connection], _T],
+    receive: Callable[[Header, _Take], _T],
 ) -> Iterator[_T | ImageError]:
     """What becomes of each file in a process, and of the rest in another one where that dies.
 
@@ -168,16 +163,23 @@ def _each(
         _NoProcessError: if there is none.
     """
     done = tried = 0
+    begun, idle = time.monotonic(), IDLE
     while done < len(paths):
         process, receiver = _started(paths[done:], send)
+        watched = Watched(process, receiver, idle, begun + PATIENCE)
+        take = watched.take
         try:
             while done < len(paths):
-                if not _answers(process, receiver, PATIENCE if tried else IDLE):
-                    raise EOFError
-                header = Header.read(receiver.recv_bytes(MOST_TEXT))
-                found = ImageError(header.refused) if header.refused else receive(header, receiver)
-                done, tried = done + 1, 0
+                header = Header.read(take(MOST_TEXT))
+                found = ImageError(header.refused) if header.refused else receive(header, take)
+                done, tried, idle = done + 1, 0, IDLE
                 yield found
+                begun = time.monotonic()
+                watched.idle, watched.deadline = idle, begun + PATIENCE
+        except IdleError:
+            idle *= 2
+        except TimeoutError:
+            tried = TRIES
         # It has died, or sends what no reader sends.
         except (EOFError, OSError, ValueError):
             tried += 1
@@ -185,33 +187,12 @@ def _each(
             receiver.close()
             out_of_time = _ended(process) == signal.SIGXCPU
         if tried >= TRIES or (tried and out_of_time):
-            done, tried = done + 1, 0
+            done, tried, idle = done + 1, 0, IDLE
             yield ImageError(
                 f"{paths[done - 1]} takes more memory or time than its pixels need, or breaks the "
                 "program that reads it: export it again as a PNG file"
             )
-
-
-def _answers(process: int, receiver: Connection, idle: float) -> bool:
-    """Wait for what a copy sends; False where it computes nothing for so many seconds."""
-    start = since = monotonic()
-    before = ""
-    while not receiver.poll(min(1.0, idle)):
-        now, running = _computed(process)
-        if running or now != before:
-            before, since = now, monotonic()
-        if monotonic() - since >= idle or monotonic() - start >= PATIENCE:
-            return False
-    return True
-
-
-def _computed(process: int) -> tuple[str, bool]:
-    """The time that a process has computed, and whether it does or waits for a disk."""
-    with suppress(OSError):
-        fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
-        state, *numbers = fields.rpartition(")")[2].split()
-        return " ".join(numbers[10:12]), state in ("R", "D")
-    return "", False
+            begun = time.monotonic()
 
 
 @cache

@@ -141,14 +141,50 @@ def test_a_lock_that_a_thread_held_when_it_was_copied_delays_a_file_and_costs_no
     thread.join()
 
 
-def test_a_copy_that_computes_or_waits_for_a_disk_is_not_idle() -> None:
-    for work, running in (("while True: pass", True), ("import time; time.sleep(99)", False)):
-        with subprocess.Popen([sys.executable, "-c", work]) as process:
-            time.sleep(2)
-            seen = [apart._computed(process.pid)[1] for _ in range(5)]
-            process.kill()
-        assert any(seen) == running
-    assert apart._computed(2**22 + 1) == ("", False)
+@pytest.mark.parametrize(("does", "idle"), [("waits for a disk", True), ("computes", False)])
+def test_a_process_that_waits_long_or_computes_costs_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str, idle: bool
+) -> None:
+    path, began = save(tmp_path / "a.png", 1), tmp_path / "began"
+    began.touch()
+
+    def slow(file: Path, **options: Any) -> Any:
+        with began.open("a") as marks:
+            marks.write("x")
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            time.sleep(2 if idle else 0)
+        return read_image(file, **options)
+
+    monkeypatch.setattr(apart, "read_image", slow)
+    monkeypatch.setattr(apart, "IDLE", 0.8)
+    assert torch.equal(read_apart(path).pixels, read_image(path).pixels), does
+    assert (len(began.read_text(encoding="utf-8")) > 1) == idle
+
+
+def test_a_process_that_ends_is_noticed_where_another_one_has_its_pipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path / "a.png", 1)
+    breaking(monkeypatch, "exit", "a.png")
+    others, pipe = [], os.pipe
+
+    def shared() -> tuple[int, int]:
+        ends = pipe()
+        if not (other := os.fork()):
+            time.sleep(60)
+            os._exit(0)
+        others.append(other)
+        return ends
+
+    monkeypatch.setattr(os, "pipe", shared)
+    begun = time.monotonic()
+    with pytest.raises(ImageError, match="breaks the program"):
+        read_apart(path)
+    assert time.monotonic() - begun < 20
+    for other in others:
+        os.kill(other, signal.SIGKILL)
+        os.waitpid(other, 0)
 
 
 def test_neither_files_nor_processes_stay_open(tmp_path: Path) -> None:
