@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import gc
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 
 import torch
 
 from d2ir_pl.batches.plan import Plan
 from d2ir_pl.diffusion import Prior
-from d2ir_pl.errors import OutputError, in_words
+from d2ir_pl.errors import OutputError, UsageError, in_words
 from d2ir_pl.priors import NetworkPrior
 from d2ir_pl.restoration import Restoration, RestorationMethod
 
@@ -82,6 +82,26 @@ class Outcome:
         self.failed |= other.failed
         self.traces |= other.traces
         self.plans |= other.plans
+
+    @contextmanager
+    def costing(self, image: int, fault: str) -> Iterator[None]:
+        """Let what is raised for an image cost that one, and none of the others.
+
+        Args:
+            image: its position.
+            fault: clause that says what could not be done, for errors that do not speak to users.
+
+        Raises:
+            OutputError, UsageError: which are faults of no image.
+        """
+        try:
+            yield
+        except (OutputError, UsageError):
+            raise
+        except Exception as error:  # whatever one photo does, the others are restored
+            words = str(error) if isinstance(error, ValueError) else f"{fault} ({in_words(error)})"
+            self.restored.pop(image, None)
+            self.failed[image], self.traces[image] = words, traceback.format_exc()
 
 
 class Attempts:

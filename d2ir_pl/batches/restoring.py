@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -18,6 +18,7 @@ from d2ir_pl.batches.observation import Observation
 from d2ir_pl.batches.part import within_the_whole
 from d2ir_pl.batches.plan import Plan
 from d2ir_pl.batches.second_opinion import reconsidered
+from d2ir_pl.errors import OutputError, in_words
 from d2ir_pl.operators.linear import size_of
 from d2ir_pl.restoration import (
     Observer,
@@ -80,28 +81,43 @@ def restore_batch(
         num_samples=num_samples,
         second_opinion=second_opinion,
     )
-    if amount is None or amount.whole:
-        return together(observations)
-    parts, whole, failed = {}, {}, {}
+    with _errors_of_observers():
+        if amount is None or amount.whole:
+            return together(observations)
+        return _in_part(together, observations, plan, amount)
+
+
+def _in_part(
+    together: Callable[[Mapping[int, Observation]], Outcome],
+    observations: Mapping[int, Observation],
+    plan: Plan,
+    amount: Amount,
+) -> Outcome:
+    """Restore so much of photos as is kept, or as that needs."""
+    parts, whole, outcome = {}, {}, Outcome()
     for b, observation in observations.items():
-        try:
+        with outcome.costing(b, "its region could not be found"):  # such as a mask that is missing
             part = amount.part_of(observation)
-        except ValueError as error:  # such as a mask that is missing
-            failed[b] = str(error)
-            continue
-        if part is None:
-            whole[b] = observation
-        else:
-            parts[b] = part
-    outcome = together(whole)
-    outcome.failed |= failed
+            if part is None:
+                whole[b] = observation
+            else:
+                parts[b] = part
+    outcome.join(together(whole))
     for b, part in parts.items():
         outcome.join(together({b: part}))
         if b in outcome.restored:
-            restored = outcome.restored[b]
-            complete = within_the_whole(part, restored.restoration, outcome.plans[b])
-            outcome.restored[b] = replace(restored, restoration=complete)
-    return _kept(outcome, observations, plan, amount)
+            with outcome.costing(b, "its part could not be put back"):
+                restored = outcome.restored[b]
+                complete = within_the_whole(part, restored.restoration, outcome.plans[b])
+                outcome.restored[b] = replace(restored, restoration=complete)
+    for b, attempted in list(outcome.restored.items()):
+        own = outcome.plans[b]
+        if own.degradation is plan.degradation:  # with what the photo's file says of it
+            own = replace(own, degradation=observations[b].degradation)
+        with outcome.costing(b, "a part of its restoration could not be kept"):
+            restoration = amount.applied(attempted.restoration, observations[b], own)
+            outcome.restored[b] = replace(attempted, restoration=restoration)
+    return outcome
 
 
 def _restored(
@@ -133,20 +149,25 @@ def _restored(
         sigma = sigma_y if sigma is None else sigma
         return once_more({b: own}, other, sigma_y=sigma).restored.get(b)
 
-    if not observations:
-        return Outcome()
+    outcome, plans = Outcome(), {}
+    for b, observation in observations.items():
+        with outcome.costing(b, "it could not be told how it was sampled"):
+            plans[b] = as_sampled(observation, plan, second_opinion)
+    if not plans:
+        return outcome
     size = size_of(next(iter(observations.values())).y)
     pixels = math.prod(plan.degradation.frame.output_size(size))
-    plans = {b: as_sampled(o, plan, second_opinion) for b, o in observations.items()}
     together = [b for b, own in plans.items() if own.degradation is plan.degradation]
-    try:
-        outcome = attempts(restore, plan.method, together, pixels)
-    except _ObserverError as failed:
-        raise failed.error from failed.error.__cause__
+    outcome.join(attempts(restore, plan.method, together, pixels))
     outcome.plans |= {b: plans[b] for b in together}
     for b, first in outcome.restored.items() if second_opinion else ():
-        result = reconsidered(first, observations[b], plans[b], partial(again, b))
-        outcome.restored[b], outcome.plans[b] = result
+        try:
+            result = reconsidered(first, observations[b], plans[b], partial(again, b))
+            outcome.restored[b], outcome.plans[b] = result
+        except OutputError:
+            raise
+        except Exception as error:  # the first one stands
+            first.notes.append(f"a second opinion could not be had ({in_words(error)})")
     for b, own in plans.items():
         if b not in together:
             alone = replace(observations[b], degradation=own.degradation)
@@ -154,21 +175,13 @@ def _restored(
     return outcome
 
 
-def _kept(
-    outcome: Outcome, observations: Mapping[int, Observation], plan: Plan, amount: Amount
-) -> Outcome:
-    """The restorations with so much of them as is kept; a photo without its mask has failed."""
-    for b, attempted in list(outcome.restored.items()):
-        own = outcome.plans[b]
-        if own.degradation is plan.degradation:  # with what the photo's file says of it
-            own = replace(own, degradation=observations[b].degradation)
-        try:
-            restoration = amount.applied(attempted.restoration, observations[b], own)
-            outcome.restored[b] = replace(attempted, restoration=restoration)
-        except ValueError as error:
-            del outcome.restored[b]
-            outcome.failed[b] = str(error)
-    return outcome
+@contextmanager
+def _errors_of_observers() -> Iterator[None]:
+    """Raise what an observer has raised inside."""
+    try:
+        yield
+    except _ObserverError as failed:
+        raise failed.error from failed.error.__cause__
 
 
 def _telling(observers: Sequence[Observer], images: Sequence[int]) -> Observer:

@@ -19,7 +19,10 @@ from program import pixels, predict, state_of
 from torch import Tensor
 
 from d2ir_pl.batches import observation as observing
+from d2ir_pl.batches import part as parts
 from d2ir_pl.batches import plan as planning
+from d2ir_pl.batches import restoring
+from d2ir_pl.batches.amount import Amount
 from d2ir_pl.image_io import apart, image_size, read_image, write_png
 from d2ir_pl.prediction import module as modules
 from d2ir_pl.prediction import outcome as accounts
@@ -53,9 +56,26 @@ def dark(images: Tensor) -> bool:
     return bool((images.flatten(1).mean(1) < -0.9).any())
 
 
+def put_together(bad: Bad) -> None:
+    """Let the restoration of a part of the photo find no way back."""
+    for name, value in (("CONTEXT", 2), ("LEAST", 8), ("GRID", 1)):
+        bad.monkeypatch.setattr(parts, name, value)
+    bad.make(restoring, "within_the_whole", lambda part, *_: dark(part.y))
+
+
+def reconsider(bad: Bad) -> None:
+    """Let the second opinion fail, which is content with the others."""
+    bad.monkeypatch.setattr(restoring, "reconsidered", lambda first, _, plan, *__: (first, plan))
+    bad.make(restoring, "reconsidered", lambda _, observation, *__: dark(observation.y))
+
+
 STEPS: dict[str, Callable[[Bad], None]] = {
     "read": lambda bad: bad.make(apart, "read_image", lambda path: path.name == "b.png"),
     "measure": lambda bad: bad.make(planning, "propose", lambda y, *_: dark(y[None])),
+    "sample": lambda bad: bad.make(restoring, "as_sampled", lambda o, *_: dark(o.y)),
+    "find the region": lambda bad: bad.make(Amount, "part_of", lambda _, o: dark(o.y)),
+    "put together": put_together,
+    "keep in part": lambda bad: bad.make(Amount, "applied", lambda _, made, o, *__: dark(o.y)),
     "prepare": lambda bad: bad.make(observing, "observed_pixels", lambda _, y, *__: dark(y[None])),
     "restore": lambda bad: bad.make(D2IR, "solve", lambda _, problem, *__: dark(problem.y)),
     "account": lambda bad: bad.make(modules, "image_result", lambda made, *_: dark(made.y)),
@@ -63,11 +83,20 @@ STEPS: dict[str, Callable[[Bad], None]] = {
 }
 """Faults that cost the photo, by the step in which they happen."""
 
+ASKED = {
+    "measure": ("--model.degradation", "auto"),
+    "find the region": ("--model.region", "[0, 0, 9, 9]"),
+    "put together": ("--model.region", "[0, 0, 9, 9]"),
+    "keep in part": ("--model.strength", "0.5"),
+}
+"""Options that lead to a step which not every run takes."""
+
 OUTPUTS: dict[str, Callable[[Bad], None]] = {
     "it has no scores": lambda bad: bad.make(accounts, "score", lambda _, y, *__: dark(y)),
     "its pictures for the report": lambda bad: bad.make(
         previews, "as_picture", lambda image: dark(image[None])
     ),
+    "a second opinion could not be had": reconsider,
     "its curves": lambda bad: bad.make(event_files, "last_pictures", lambda made: made.name == "b"),
 }
 """Faults that cost a part of its results, by the note about that."""
@@ -104,8 +133,8 @@ def test_a_fault_in_any_step_costs_its_photo_alone(
     size: str,
     error: Exception,
 ) -> None:
-    auto = ("--model.degradation", "auto") if step == "measure" else ()
-    options = ("--data.batch_size", size, *QUIET, *auto)
+    asked = ASKED.get(step, ())
+    options = ("--data.batch_size", size, *QUIET, *asked)
     with monkeypatch.context() as patched:
         STEPS[step](Bad(patched, error))
         assert predict(sound / "in", tmp_path / "out", *options) == 1
@@ -115,7 +144,7 @@ def test_a_fault_in_any_step_costs_its_photo_alone(
     record = json.loads((tmp_path / "out" / "degradation" / "b.json").read_text())
     assert record["status"] == "failed"
     assert ("memory ran out" if size == "1" else "KeyError") in record["reason"] + record["trace"]
-    if auto:
+    if asked:
         assert files(tmp_path / "out" / "restored") == {"a.png", "c.png"}
     else:
         require_sound(tmp_path / "out", sound, "ac")
@@ -156,7 +185,8 @@ def test_a_fault_in_what_is_made_beside_a_photo_is_a_note_of_it(
 ) -> None:
     with monkeypatch.context() as patched:
         OUTPUTS[note](Bad(patched, TypeError("3 is no text")))
-        assert predict(sound / "in", tmp_path / "out", "--data.batch_size", "3") == 0
+        options = ("--data.batch_size", "3", "--model.second_opinion", "true")
+        assert predict(sound / "in", tmp_path / "out", *options) == 0
     require_sound(tmp_path / "out", sound, "abc")
     for name in "abc":
         record = json.loads((tmp_path / "out" / "degradation" / f"{name}.json").read_text())
