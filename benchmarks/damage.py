@@ -27,6 +27,9 @@ KINDS = (
 )
 """The kinds of damage. A `night` is dark, and has lamps."""
 
+BLURS = ("gaussian", "defocus", "shake")
+"""Those that are blurs."""
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -55,14 +58,8 @@ def damaged(photograph: Tensor, kind: str, seed: int) -> Tensor:
     """
     g = np.random.default_rng(seed)
     light = to_light((photograph + 1) / 2)
-    if kind == "gaussian":
-        width = float(g.uniform(1.1, 3.2))
-        light = _blurred(light, gaussian_kernel(torch.eye(2)[None] * width**2, 25)[0])
-    elif kind == "defocus":
-        radius = math.exp(g.uniform(math.log(2), math.log(8)))
-        light = _blurred(light, disk_kernel(torch.tensor([radius]), 19)[0])
-    elif kind == "shake":
-        light = _blurred(light, _path(g, math.exp(g.uniform(math.log(7), math.log(40)))))
+    if kind in BLURS:
+        light = _blurred(light, _blur(kind, g))
     elif kind in ("dark", "night"):
         light = light * math.exp(-g.uniform(math.log(12), math.log(100)))
     if kind == "night":
@@ -77,6 +74,25 @@ def damaged(photograph: Tensor, kind: str, seed: int) -> Tensor:
     elif kind == "framed":
         y = _framed(y, g)
     return stored(y, _camera(g, kind).quality if kind in ("faded", "scratched", "framed") else None)
+
+
+def blur(kind: str, seed: int) -> Tensor:
+    """The kernel `(k, k)` by which `damaged` blurs the light.
+
+    Args:
+        kind: one of `BLURS`.
+        seed: as `damaged` takes it.
+    """
+    return _blur(kind, np.random.default_rng(seed))
+
+
+def _blur(kind: str, g: np.random.Generator) -> Tensor:
+    if kind == "gaussian":
+        return gaussian_kernel(torch.eye(2)[None] * float(g.uniform(1.1, 3.2)) ** 2, 25)[0]
+    if kind == "defocus":
+        radius = math.exp(g.uniform(math.log(2), math.log(8)))
+        return disk_kernel(torch.tensor([radius]), 19)[0]
+    return _path(g, math.exp(g.uniform(math.log(7), math.log(40))))
 
 
 def _camera(g: np.random.Generator, kind: str) -> Camera:
