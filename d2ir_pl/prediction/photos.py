@@ -14,12 +14,15 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from d2ir_pl.errors import ImageError, InputError, OutputError, UsageError
 from d2ir_pl.image_io import sizes_apart
 from d2ir_pl.inputs.finding import group_by_size, not_read
-from d2ir_pl.inputs.headers import pixels_at_most
+from d2ir_pl.inputs.headers import pixels_at_most, pixels_of
 from d2ir_pl.inputs.items import Item
 from d2ir_pl.inputs.names import possible_names
 from d2ir_pl.prediction.data import Batch, RestorationDataModule
 from d2ir_pl.prediction.module import RestorationModule
 from d2ir_pl.results.folder import ResultFolder
+
+PATIENCE = 0.5
+"""Seconds in which files are opened to tell how much work they are."""
 
 
 class Photos(ABC):
@@ -51,6 +54,10 @@ class Photos(ABC):
                 together are too small to hold so many.
         """
         return 0
+
+    def work(self) -> dict[str, float]:
+        """How much work each photo to restore is, in any unit, by its name; none where unknown."""
+        return {}
 
     def not_read(self) -> list[str]:
         """The names of files beside the photos that may be taken for some, and are not read."""
@@ -111,6 +118,13 @@ class FoundPhotos(Photos):
         if pixels_at_most(paths) < least:
             return 0
         return sum(math.prod(s) for s in sizes_apart(paths) if not isinstance(s, ImageError))
+
+    def work(self) -> dict[str, float]:
+        items = [item for item in self.data.pending if item.name not in self._beyond]
+        sizes = pixels_of([item.path for item in items], PATIENCE)
+        known = [size for size in sizes if size]
+        usual = sum(known) / len(known) if known else 1.0
+        return {item.name: size or usual for item, size in zip(items, sizes, strict=True)}
 
     def not_read(self) -> list[str]:
         return not_read(self.data.hparams["inputs"])

@@ -132,7 +132,7 @@ def run(
         terminated = False
         curves = TrajectoryLogger(folder if settings.tensorboard else None)
         if photos.pending:
-            progress = RestorationProgress(photos.count, console)
+            progress = RestorationProgress(photos.count, console, photos.work())
             output = data.output if isinstance(data, RestorationDataModule) else None
             writer = ImageWriter(folder, fingerprint, settings.report, settings.tensorboard, output)
             own = _callbacks(settings, folder, writer, observers, curves, progress)

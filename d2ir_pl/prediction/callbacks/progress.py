@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.combined_loader import CombinedLoader
@@ -50,16 +53,23 @@ class RestorationProgress(SparingCallback):
         total: number of images to restore by all processes together; if None, what the DataLoaders
             tell of it.
         console: where to draw; stderr by default.
+        work: how much work each image is, in any unit, by its name; the same for all if not given.
     """
 
     output = "its line"
 
-    def __init__(self, total: int | None, console: Console | None = None) -> None:
+    def __init__(
+        self,
+        total: int | None,
+        console: Console | None = None,
+        work: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
         super().__init__()
         self.total = total
+        self._work = work
+        self._all: float | None = None
         self.console = console or Console(stderr=True)
-        self.done = 0
-        self._before = self._at_hand = 0
+        self._done = self._before = self._at_hand = _Amount()
         self._silent = False
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -72,7 +82,10 @@ class RestorationProgress(SparingCallback):
         if self.total is None:
             self.total = _images(trainer)
         elif trainer.world_size > 1 and loader is not None:
-            self.total = sum(map(len, loader.dataset.batches))  # this process's share
+            own = [item.name for batch in loader.dataset.batches for item in batch]
+            self.total = len(own)  # this process's share
+            self._work = {name: self._work.get(name, 1.0) for name in own}
+        self._all = sum(self._work.values()) if self._work else self.total
         if self.console.is_terminal and not self._silent:
             self._bar = Progress(
                 TextColumn("{task.description}", markup=False),
@@ -81,32 +94,33 @@ class RestorationProgress(SparingCallback):
                 console=self.console,
                 transient=True,
             )
-            self._task = self._bar.add_task("starting", total=self.total)
+            self._task = self._bar.add_task("starting", total=self._all)
             self._bar.start()
         self._begun = self._said = time.monotonic()
 
     def begin(self) -> None:
         # Those before may not be written yet.
         self._before += self._at_hand
-        self._at_hand = len(self.items)
+        self._at_hand = self._amount(item.name for item in self.items)
 
     def observe(self, step: Step) -> None:
         with self.sparing([]):
             self._draw(step)
 
     def _draw(self, step: Step) -> None:
-        count, done = len(self.items), max(self.done, self._before)
+        count, done = len(self.items), max(self._done, self._before)
+        work = done.work + fraction_done(step) * self._at_hand.work
         if self._bar is None or self._task is None:
-            self._say_what_is_left(done + fraction_done(step) * count)
+            self._say_what_is_left(work)
             return
         name = self.names(step)[0] + (f" +{count - 1}" if count > 1 else "")
-        number = done + 1 if self.total is None else min(done + 1, self.total)
+        number = done.images + 1 if self.total is None else min(done.images + 1, self.total)
         sample = (
             f"restoration {step.sample + 1}/{step.num_samples}, " if step.num_samples > 1 else ""
         )
         self._bar.update(
             self._task,
-            completed=done + fraction_done(step) * count,
+            completed=work,
             description=f"image {number}{self._of(' of ')} ({name}), {sample}"
             f"{STAGES_IN_WORDS.get(step.stage, step.stage)} {step.index + 1}/{step.total}",
         )
@@ -114,17 +128,18 @@ class RestorationProgress(SparingCallback):
     def _say_what_is_left(self, done: float) -> None:
         """A line where the last one is a minute old."""
         now = time.monotonic()
-        if self.total is None or done <= 0 or now - self._said < EVERY:
+        if not self._all or done <= 0 or now - self._said < EVERY:
             return
         self._said = now
-        left = (now - self._begun) / done * (self.total - done)
-        self._line(f"{done / self.total:.0%} done, about {in_time(left)} left")
+        left = (now - self._begun) / done * max(0.0, self._all - done)
+        self._line(f"{min(1.0, done / self._all):.0%} done, about {in_time(left)} left")
 
     def finish(self, result: BatchResult) -> None:
-        for number, image in enumerate(result.results, self.done + 1):
+        for number, image in enumerate(result.results, self._done.images + 1):
             with self.sparing([]):
                 self._line(f"restored {number}{self._of('/')}: {_account(image)}")
-        self.done += len(result.results) + len(result.failures)
+        failed = [failure.item.name for failure in result.failures]
+        self._done += self._amount([*(image.name for image in result.results), *failed])
 
     def close(self) -> None:
         super().close()
@@ -132,12 +147,27 @@ class RestorationProgress(SparingCallback):
             self._bar.stop()
             self._bar = None
 
+    def _amount(self, names: Iterable[str]) -> _Amount:
+        work = [self._work.get(name, 1.0) for name in names]
+        return _Amount(len(work), sum(work))
+
     def _of(self, between: str) -> str:
         return "" if self.total is None else f"{between}{self.total}"
 
     def _line(self, text: str) -> None:
         if not self._silent:
             say(self._bar.console if self._bar else self.console, text)
+
+
+@dataclass(frozen=True, order=True)
+class _Amount:
+    """A number of images, and the work that they are."""
+
+    images: int = 0
+    work: float = 0.0
+
+    def __add__(self, other: _Amount) -> _Amount:
+        return _Amount(self.images + other.images, self.work + other.work)
 
 
 def _images(trainer: pl.Trainer) -> int | None:
