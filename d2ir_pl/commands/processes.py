@@ -13,21 +13,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
 from subprocess import Popen, TimeoutExpired
 
 import pytorch_lightning as pl
 import torch
 
 from d2ir_pl import compat
+from d2ir_pl.commands.life import Life
 from d2ir_pl.errors import ProcessError, UsageError
 from d2ir_pl.stopping import ASKED, PARENT, asked_of, end, was_asked
 
 PULSE = 2.0
 """Seconds between two looks at the other processes."""
-
-PATIENCE = 30.0
-"""Seconds after which a process that does nothing at all is taken for frozen."""
 
 MEETING = 300.0
 """Seconds within which processes that all do something have to find each other."""
@@ -59,7 +56,7 @@ def together(trainer: pl.Trainer, kept: str) -> Iterator[None]:
     if trainer.world_size == 1:
         work: AbstractContextManager[None] = nullcontext()
     elif started_by != str(os.getpid()):
-        work = _watching(Child(int(started_by), trainer.world_size, kept).watch)
+        work = _with_parent(Child(int(started_by), trainer.world_size, kept))
     elif environment is None or environment.creates_processes_externally:
         work = nullcontext()  # torchrun or SLURM have started all of them, and look after them
     else:
@@ -87,13 +84,33 @@ def _with_children(trainer: pl.Trainer, kept: str) -> Iterator[None]:
             yield
         failed = False
     except (ProcessError, RuntimeError) as error:
-        lost = isinstance(error, ProcessError) or compat.lost_connection(error)
-        if lost and (number := asked_of(parent.children, 2 * PULSE)):
+        if not _of_another(error):
+            raise
+        if number := asked_of(parent.children, 2 * PULSE):
             end(number)
+        if sentence := parent.lost():
+            raise ProcessError(sentence) from None
         raise
     finally:
         parent.end(failed)
         del os.environ[PARENT]
+
+
+@contextmanager
+def _with_parent(child: Child) -> Iterator[None]:
+    """Watch over the process that has started this one, while it works inside."""
+    try:
+        with _watching(child.watch):
+            yield
+    except (ProcessError, RuntimeError) as error:
+        if _of_another(error) and child.is_alone():
+            raise ProcessError(child.sentence) from None
+        raise
+
+
+def _of_another(error: ProcessError | RuntimeError) -> bool:
+    """Whether an error is that another process is gone."""
+    return isinstance(error, ProcessError) or compat.lost_connection(error)
 
 
 @contextmanager
@@ -144,6 +161,17 @@ class Parent:
                     self._stop(self._sentence(rank, _how(code)), stopped)
                 elif code is None and life.is_frozen():
                     self._stop(self._sentence(rank, "does not answer"), stopped)
+
+    def lost(self) -> str | None:
+        """The sentence about a child that is gone; None where that is not known of any.
+
+        Those that end because they miss another one do so with `STATUS`.
+        """
+        codes = {rank: child.poll() for rank, child in enumerate(self.children, self._first_rank)}
+        gone = {rank: code for rank, code in codes.items() if code and code != STATUS}
+        for rank, code in sorted(gone.items(), key=lambda item: item[1]):  # signals come first
+            return self._sentence(rank, _how(code))
+        return None
 
     def end(self, failed: bool) -> None:
         """Wait for the children to end, and kill those that do not; at once where the run failed.
@@ -196,54 +224,30 @@ class Child:
         parent: number of the process that has started it.
         world_size: number of processes of the run.
         kept: as `together` takes it.
+
+    Attributes:
+        sentence: what is said where it is lost.
     """
 
     def __init__(self, parent: int, world_size: int, kept: str) -> None:
         self._parent = parent
-        self._sentence = f"process 1 of {world_size} (rank 0) has died: the run stops; {kept}"
+        self.sentence = f"process 1 of {world_size} (rank 0) has died: the run stops; {kept}"
 
     def watch(self, stopped: threading.Event) -> None:
         """Look at the parent until it is told to stop, and end where it is lost."""
         life = Life(self._parent)
         while not stopped.wait(PULSE):
             if (os.getppid() != self._parent or life.is_frozen()) and not stopped.is_set():
-                _exit(self._sentence)
+                _exit(self.sentence)
 
-
-class Life:
-    """Whether a process of this computer does anything.
-
-    A process that is stopped, or waits for a disk that does not answer, does nothing; one that
-    waits for other processes looks for them every `PULSE`, and that counts.
-
-    Args:
-        process: its number.
-    """
-
-    def __init__(self, process: int) -> None:
-        self._folder = Path(f"/proc/{process}/task")
-        self._seen: tuple[str, ...] | None = None
-        self._since = self._looked = time.monotonic()
-
-    def is_frozen(self) -> bool:
-        """Whether it has done nothing for `PATIENCE`, during which this one has looked."""
-        now, signs = time.monotonic(), self._signs()
-        # Who has not looked was stopped too, as all processes are by Ctrl-Z.
-        if signs is None or signs != self._seen or now - self._looked > PATIENCE / 2:
-            self._seen, self._since = signs, now
-        self._looked = now
-        return now - self._since > PATIENCE
-
-    def _signs(self) -> tuple[str, ...] | None:
-        """How often each thread has run; None where the system does not tell."""
-        found: list[str] = []
-        try:
-            for path in sorted(self._folder.glob("*/status")):
-                lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-                found += [line for line in lines if "ctxt_switches" in line]
-        except OSError:  # a thread has ended meanwhile
-            return None
-        return tuple(found) or None
+    def is_alone(self) -> bool:
+        """Whether the parent has ended, or ends now."""
+        give_up = time.monotonic() + PULSE
+        while os.getppid() == self._parent:
+            if time.monotonic() > give_up:
+                return False
+            time.sleep(PULSE / 20)
+        return True
 
 
 def _require_free_port() -> None:

@@ -1,5 +1,6 @@
 """Processes that belong together: one that is lost is noticed, and none is left."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -15,10 +16,12 @@ import pytest
 import pytorch_lightning as pl
 
 from d2ir_pl import compat
+from d2ir_pl.commands import life as lives
 from d2ir_pl.commands import processes
-from d2ir_pl.commands.processes import Child, Life, Parent, together
+from d2ir_pl.commands.life import Life
+from d2ir_pl.commands.processes import Child, Parent, together
 from d2ir_pl.errors import ProcessError, TerminatedError, UsageError
-from d2ir_pl.stopping import Ending, stoppable
+from d2ir_pl.stopping import PARENT, Ending, stoppable
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -39,7 +42,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(processes, "_exit", end)
     monkeypatch.setattr(processes, "PULSE", 0.02)
-    monkeypatch.setattr(processes, "PATIENCE", 1.0)
+    monkeypatch.setattr(lives, "PATIENCE", 1.0)
     return found
 
 
@@ -157,6 +160,37 @@ def test_a_connection_that_is_lost_to_who_was_asked_to_end_is_no_error(
     monkeypatch.setattr(compat, "started_processes", lambda _: [asked])
     with pytest.raises(ENDS[number]), together(trainer, ""):
         raise error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("Connection reset by peer"), ProcessError("lost")])
+def test_who_loses_a_connection_names_the_child_that_is_gone(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = pl.Trainer(accelerator="cpu", devices=4, logger=False)
+    # One is killed, one misses it, and one has not yet noticed.
+    killed, missing, living = busy(), busy(f"raise SystemExit({processes.STATUS})"), busy()
+    missing.wait()
+    killed.kill()
+    killed.wait()
+    monkeypatch.setattr(compat, "started_processes", lambda _: [missing, killed, living])
+    with pytest.raises(ProcessError) as raised, together(trainer, "results are kept"):
+        raise error
+    gone = "process 3 of 4 (rank 2) was killed by signal 9"
+    assert str(raised.value) == f"{gone}: the run stops; results are kept"
+    assert living.poll() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_child_that_loses_a_connection_names_its_parent_where_that_is_gone(
+    gone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = pl.Trainer(accelerator="cpu", devices=3, logger=False)
+    monkeypatch.setenv(PARENT, str(1 << 22 if gone else os.getppid()))
+    monkeypatch.setattr(processes, "_watching", lambda _: contextlib.nullcontext())
+    with pytest.raises(ProcessError) as raised, together(trainer, "results are kept"):
+        raise RuntimeError("Connection closed by peer")
+    assert ("process 1 of 3 (rank 0) has died" in str(raised.value)) == gone
+    assert str(raised.value).endswith("results are kept")
 
 
 @pytest.mark.parametrize("failed", [True, False])
