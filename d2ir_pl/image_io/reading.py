@@ -34,6 +34,7 @@ from PIL import (
 
 from d2ir_pl.errors import ImageError
 from d2ir_pl.image_io.avif import completed
+from d2ir_pl.image_io.foreign import about
 from d2ir_pl.image_io.forgiving import decoded
 from d2ir_pl.image_io.heif import HEIF, heif_size, read_heif
 from d2ir_pl.image_io.jpeg import compression
@@ -59,8 +60,6 @@ PALETTE = 16
 _MOST_EXIF, _MOST_COLOUR = 2**24, 64
 """Bytes of a chunk with EXIF data, and of one that tells of colours, at most."""
 
-# What is saved in the place of a photo where a download needs a click or an account.
-_PAGE = re.compile(rb"\s*(<!doctype html|<html)", re.IGNORECASE)
 # Openers are called directly: Image.open would enforce Pillow's process-wide pixel limit, and would
 # also try formats that run other programs.
 _OPENERS: dict[re.Pattern[bytes], Callable[[BinaryIO], ImageFile.ImageFile]] = {
@@ -197,10 +196,7 @@ def _open_header(stream: BinaryIO) -> ImageFile.ImageFile:
     head = _head(stream)
     opener = next((opener for start, opener in _OPENERS.items() if start.match(head)), None)
     if opener is None:
-        if _PAGE.match(head):
-            raise RefusedError("is a web page and no photo: download the photo itself")
-        known = "PNG, JPEG, TIFF, HEIC, RAW, WebP, AVIF, JPEG XL, GIF, BMP or PNM"
-        raise RefusedError(f"is not a {known} image; convert it to one of these")
+        raise RefusedError(about(head))
     image = opener(stream)
     is_png = isinstance(image, PngImagePlugin.PngImageFile)
     # They may follow the pixels, where Pillow would find them only by decoding.

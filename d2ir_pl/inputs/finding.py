@@ -17,7 +17,20 @@ from d2ir_pl.inputs.walking import Walk
 
 NOT_READ = frozenset(
     {".mov", ".mp4", ".m4v", ".avi", ".mkv", ".webm", ".3gp", ".mts", ".mpg", ".mpeg", ".wmv"}
-    | {".psd", ".xcf", ".svg", ".pdf", ".eps", ".jp2", ".j2k", ".jxr", ".tga", ".exr", ".ico"}
+    | {
+        ".psd",
+        ".xcf",
+        ".svg",
+        ".pdf",
+        ".eps",
+        ".jp2",
+        ".j2k",
+        ".jxr",
+        ".tga",
+        ".exr",
+        ".hdr",
+        ".ico",
+    }
 )
 """Extensions of films, and of pictures of kinds that are not read."""
 

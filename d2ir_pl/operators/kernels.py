@@ -22,6 +22,8 @@ LARGEST_SIDE = 4097
 """Side of a known kernel in pixels at most, once zeros all around are left out."""
 
 _MOST_BYTES = 2**28
+_OTHER_ARRAYS = (".npz", ".mat", ".txt", ".csv", ".h5", ".pt", ".pth", ".pkl")
+_ARRAYS = "arrays are read from .npy files, as numpy.save writes them"
 _RECORD = "the .json that predict writes about a photo"
 
 
@@ -95,13 +97,13 @@ def read_kernel(path: Path) -> Tensor:
         values = _kernel_of_record(path)
     elif suffix == ".npy":
         values = _kernel_of_array(path)
+    elif suffix in _OTHER_ARRAYS:
+        raise ValueError(f"kernel file {path} is not an image: {_ARRAYS}")
     else:
         try:
             values = ((read_image(path).pixels.mean(0) + 1) / 2).numpy()
         except ImageError as error:
-            raise ValueError(
-                f"kernel file {error}; arrays are read from .npy files, as numpy.save writes them"
-            ) from None
+            raise ValueError(f"kernel file {error}; {_ARRAYS}") from None
     values = np.asarray(values)
     if values.ndim != 2 or values.dtype.kind not in "fiu" or not values.size:
         raise ValueError(

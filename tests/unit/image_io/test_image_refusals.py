@@ -210,8 +210,33 @@ def test_a_heic_photo_of_another_size_than_its_header_says_is_refused(tmp_path: 
             read_image(path)
 
 
-@pytest.mark.parametrize("start", [b"<!DOCTYPE html><p>", b"\n <html lang=en>"])
-def test_a_web_page_that_was_saved_as_a_photo_is_called_one(start: bytes, tmp_path: Path) -> None:
-    (tmp_path / "photo.jpg").write_bytes(start + bytes(200))
-    with pytest.raises(ImageError, match="is a web page and no photo: download the photo itself"):
-        read_image(tmp_path / "photo.jpg")
+FOREIGN = [
+    (b"<!DOCTYPE html><p>", "is a web page and no photo: download the photo itself"),
+    (b"\n <html lang=en>", "is a web page and no photo: download the photo itself"),
+    (b"\0\0\0\x14ftypqt  ", "is a film and no photo"),
+    (b"\0\0\0\x18ftypmp42", "is a film and no photo"),
+    (b"\x1aE\xdf\xa3", "is a film and no photo"),
+    (b"v/1\x01\x02", "is an HDR image, .* export it as a TIFF"),
+    (b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n", "is an HDR image, .* export it as a TIFF"),
+    (b"8BPS\0\x01", "is a document of a photo editor"),
+    (b"%PDF-1.7\n", "is a document and no photo"),
+    (b"<?xml version='1.0'?>\n<svg xmlns='x'>", r"is a drawing of lines \(SVG\)"),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", "is a JPEG 2000 image"),
+    (b"PK\x03\x04", "is a packed archive and no photo"),
+    (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer"),
+    (b"Milch, K\xc3\xa4se\n", "is not a PNG, .* image but a text; give the photo itself"),
+    (bytes(8), "holds nothing but zeros, as a copy does that broke off"),
+    (b"\x01\x02\x03\x04", "is not a PNG, .* image; convert it to one of these"),
+]
+
+
+@pytest.mark.parametrize(("start", "said"), FOREIGN)
+@pytest.mark.parametrize("suffix", ["jpg", "heic", "png", "dng"])
+def test_what_was_saved_as_a_photo_is_called_what_it_is(
+    start: bytes, said: str, suffix: str, tmp_path: Path
+) -> None:
+    rest = b"" if "text" in said else bytes(2000)
+    (tmp_path / f"photo.{suffix}").write_bytes(start + rest)
+    for look in (read_image, image_size):
+        with pytest.raises(ImageError, match=rf"photo\.{suffix} {said}"):
+            look(tmp_path / f"photo.{suffix}")

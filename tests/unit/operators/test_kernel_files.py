@@ -68,9 +68,10 @@ def test_damaged_foreign_and_huge_files_are_refused_in_a_sentence(
     for name in ("lying", "text", "deep", "several"):
         with pytest.raises(ValueError, match=rf"^kernel file .*{name}\.npy (is not|holds several)"):
             read_kernel(tmp_path / f"{name}.npy")
-    (tmp_path / "k.mat").write_bytes(b"MATLAB 5.0")
-    with pytest.raises(ValueError, match=r"k\.mat is not .*arrays are read from \.npy files"):
-        read_kernel(tmp_path / "k.mat")
+    for name in ("k.mat", "k.npz", "k.txt", "k.data"):
+        (tmp_path / name).write_bytes(b"MATLAB 5.0\0")
+        with pytest.raises(ValueError, match=rf"{name} is not .*arrays are read from \.npy files"):
+            read_kernel(tmp_path / name)
     monkeypatch.setattr(kernels, "LARGEST_SIDE", 7)
     with pytest.raises(ValueError, match="a kernel of 9x9 pixels, more than 7: cut it"):
         read_kernel(saved(tmp_path, np.ones((9, 9))))
