@@ -70,6 +70,7 @@ class RestorationProgress(SparingCallback):
         self._all: float | None = None
         self.console = console or Console(stderr=True)
         self._done = self._before = self._at_hand = _Amount()
+        self._reached = 0.0
         self._silent = False
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -109,9 +110,10 @@ class RestorationProgress(SparingCallback):
 
     def _draw(self, step: Step) -> None:
         count, done = len(self.items), max(self._done, self._before)
-        work = done.work + fraction_done(step) * self._at_hand.work
+        # A second opinion restores a photo again, from the first step on.
+        self._reached = max(self._reached, done.work + fraction_done(step) * self._at_hand.work)
         if self._bar is None or self._task is None:
-            self._say_what_is_left(work)
+            self._say_what_is_left(self._reached)
             return
         name = self.names(step)[0] + (f" +{count - 1}" if count > 1 else "")
         number = done.images + 1 if self.total is None else min(done.images + 1, self.total)
@@ -120,7 +122,7 @@ class RestorationProgress(SparingCallback):
         )
         self._bar.update(
             self._task,
-            completed=work,
+            completed=self._reached,
             description=f"image {number}{self._of(' of ')} ({name}), {sample}"
             f"{STAGES_IN_WORDS.get(step.stage, step.stage)} {step.index + 1}/{step.total}",
         )
