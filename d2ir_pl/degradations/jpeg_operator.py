@@ -31,6 +31,11 @@ from d2ir_pl.operators.subsampling import Factors, coarse_size, shrink
 Rows = tuple[int, ...]
 """Positions of images in a batch."""
 
+ENOUGH = 5
+"""Iterations of conjugate gradients that come within a hundredth of the way to a solution, where
+all blocks are whole. The preconditioner then differs from the inverse by how colours mix: with M
+the mixing, the eigenvalues of D^-1/2 M^-T M^-1 D^-1/2, D its diagonal, lie from 0.51 to 1.56."""
+
 
 class WhitenedCoefficients:
     """The map A to the coefficients of an image in units of their rounding errors, times sigma.
@@ -43,6 +48,9 @@ class WhitenedCoefficients:
         phi: parameters of `Jpeg`.
         sigma: `(B,)` RMS rounding error of the pixels.
         size: (H, W) of x.
+
+    Attributes:
+        enough: see `LinearOperator`.
     """
 
     def __init__(self, phi: Phi, sigma: Tensor, size: Size) -> None:
@@ -52,6 +60,7 @@ class WhitenedCoefficients:
             _Alike(chosen(weights, rows), size, factors, orientation)
             for rows, factors, orientation in self._groups
         ]
+        self.enough = ENOUGH if all(part.whole for part in self._parts) else math.inf
 
     def data(self, y: Tensor) -> Tensor:
         """The coefficients of a decoded photo y as `forward` has those of x, without constants."""
@@ -96,6 +105,7 @@ class _Alike:
         weighed = dct_matrix(weights) * self._weights[:, :, None, :]
         self._luma, self._chroma = weighed.unbind(1)
         self._chroma_back = self._chroma.mT / math.prod(factors)
+        self.whole = not any(n % (BLOCK * f) for n, f in zip(self._size, factors, strict=True))
         coarse = coarse_size(self._size, factors)
         self._shapes = [tuple(-(-n // BLOCK) for n in plane) for plane in (self._size, coarse)]
         self._counts = [math.prod(self._shapes[0]), 2 * math.prod(self._shapes[1])]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+import math
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
+from d2ir_pl.compat import changes
 from d2ir_pl.operators.constants import kept
 from d2ir_pl.operators.linear import Size
 from d2ir_pl.operators.noise_shape import NoiseShape
@@ -57,14 +60,13 @@ class ConvolutionOperator:
         self._pads = _margins(self.circle, image_size, before)
         # Where y lies on the circle: a kernel's radius from the top and left.
         self._margins = _margins(self.circle, observed, radius)
-        # Of the convolution; that of the correlation is its conjugate, made once and not lazily.
-        self._back = torch.fft.rfft2(wrapped(kernel, self.circle)[:, None])
-        self._transfer = self._back.conj().resolve_conj()
+        # Of the correlation; that of the convolution is its conjugate, made once and not lazily.
+        self._transfer = kernel_spectrum(kernel, self.circle)[:, None]
+        self._back = self._transfer.conj().resolve_conj()
         self._inverse: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        x = _zero_pad(x, *self._pads) if self._mode is None else pad(x, *self._pads, self._mode)
-        return _trim(self._filter(x, self._transfer), *self._margins)
+        return _trim(self._image(self._spectrum(x) * self._transfer), *self._margins)
 
     def adjoint(self, r: Tensor) -> Tensor:
         x = self._filter(_zero_pad(r, *self._margins), self._back)
@@ -94,9 +96,54 @@ class ConvolutionOperator:
             return None
         return OnSpectra(self._transfer, self.circle, self._pads, self._margins)
 
+    def _spectrum(self, x: Tensor) -> Tensor:
+        """The spectrum of x on the circle, kept as long as x where kernels are fitted to it."""
+        key = self.circle, self._pads, self._mode
+        known = _SPECTRA.get(x)
+        if known is not None and known[0] == (*key, changes(x)):
+            kept_spectrum: Tensor = known[1]
+            return kept_spectrum
+        whole = _zero_pad(x, *self._pads) if self._mode is None else pad(x, *self._pads, self._mode)
+        spectrum: Tensor = torch.fft.rfft2(whole)
+        if self._transfer.requires_grad and not (x.requires_grad or x.is_inference()):
+            _SPECTRA[x] = (*key, changes(x)), spectrum
+        return spectrum
+
+    def _image(self, spectrum: Tensor) -> Tensor:
+        image: Tensor = torch.fft.irfft2(spectrum, s=self.circle)
+        return image
+
     def _filter(self, x: Tensor, transfer: Tensor) -> Tensor:
-        filtered: Tensor = torch.fft.irfft2(torch.fft.rfft2(x) * transfer, s=self.circle)
-        return filtered
+        return self._image(torch.fft.rfft2(x) * transfer)
+
+
+_SPECTRA: Any = WeakTensorKeyDictionary()
+"""Spectra of images, with what else they depend on."""
+
+
+def kernel_spectrum(kernel: Tensor, circle: Size) -> Tensor:
+    """The factor `(B, H, W/2 + 1)` of a spectrum in a correlation with kernels.
+
+    Products with the waves of few rows and columns: a Fourier transform of the whole circle, and
+    still more its derivative, would take longer.
+
+    Args:
+        kernel: `(B, k, k)`, their middles at the origin of the circle.
+        circle: (H, W).
+    """
+    side = kernel.shape[-1]
+    down = torch.view_as_complex(_waves(kernel, side, circle[0], circle[0]))
+    across = _waves(kernel, side, circle[1], circle[1] // 2 + 1).flatten(1)
+    rows = (kernel @ across).unflatten(-1, (-1, 2))
+    return down.mT @ torch.view_as_complex(rows)
+
+
+@kept
+def _waves(side: int, period: int, count: int) -> Tensor:
+    """`(side, count, 2)`: real and imaginary parts of exp(2 pi i v u / period) at each offset v."""
+    offset = torch.arange(side, dtype=torch.float64) - side // 2
+    angle = 2 * math.pi / period * (offset[:, None] * torch.arange(count) % period)
+    return torch.stack([angle.cos(), angle.sin()], -1)
 
 
 def transfer_function(kernel: Tensor, circle: Size) -> Tensor:

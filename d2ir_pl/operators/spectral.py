@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from copy import copy
 
@@ -17,6 +18,9 @@ Margins = tuple[tuple[int, int], tuple[int, int]]
 """(top, bottom) and (left, right)."""
 
 Map = Callable[[Tensor], Tensor]
+
+LEFT = 0.01
+"""Share of the way to a solution that conjugate gradients may leave."""
 
 
 class OnSpectra:
@@ -44,6 +48,25 @@ class OnSpectra:
         self._after: list[Map] = []
         self._weight: Tensor | None = None
         self._inverse: tuple[Tensor, Tensor] | None = None
+
+    def enough(self, rho: float) -> int | None:
+        """Iterations of conjugate gradients after which nothing is left to gain.
+
+        Of a correlation that makes nothing brighter, and of a part of its values, the eigenvalues
+        of `precondition` (A^T A + rho) lie between rho / (1 + rho) and 1. So n iterations leave at
+        most 2 exp(-2 n asinh sqrt rho) of the way to the solution.
+
+        Args:
+            rho: the least one.
+
+        Returns:
+            That number; None where nothing is known of the eigenvalues.
+
+        Source: Saad, Iterative Methods for Sparse Linear Systems, 2003, eq. 6.123.
+        """
+        if self._weight is not None or not rho:
+            return None
+        return math.ceil(math.log(2 / LEFT) / (2 * math.asinh(math.sqrt(rho))))
 
     def followed(self, symmetric: Map, weight: Tensor | None = None) -> OnSpectra:
         """The same with a map done to A x.
@@ -77,7 +100,8 @@ class OnSpectra:
         """About (A^T A + rho)^-1 of a spectrum, as if all of the circle were seen."""
         if self._inverse is None or self._inverse[0] is not rho:
             seen = self._power if self._weight is None else self._power * self._weight
-            self._inverse = rho, (1 / (seen + rho))[..., None]
+            # Whole rows of numbers: a last dimension of one would be spread in each product.
+            self._inverse = rho, (1 / (seen + rho))[..., None].repeat_interleave(2, -1)
         inverse = self._inverse[1]
         if self._weight is None:
             return g * inverse

@@ -13,7 +13,12 @@ from d2ir_pl.operators.weighted import on_spectra
 
 
 def data_step(
-    operator: LinearOperator, residual: Tensor, z: Tensor, rho: Tensor, iterations: int
+    operator: LinearOperator,
+    residual: Tensor,
+    z: Tensor,
+    rho: Tensor,
+    iterations: int,
+    least: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The minimum of ||y - D(x)||^2 + rho ||x - z||^2, by preconditioned conjugate gradients.
 
@@ -29,6 +34,8 @@ def data_step(
         iterations: number of conjugate-gradient iterations; each is one A and one A^T. Of an
             operator with an exact `precondition` it takes no more than the operator's `enough`, and
             of a slow one `slowness` times as many.
+        least: a number that no rho is below, if one is known without asking the device: fewer
+            iterations are taken where that shows that nothing is left to gain.
 
     Returns:
         The image x, and its residual y - D(x) for the linear D, which needs no further A.
@@ -41,6 +48,8 @@ def data_step(
     if spectral is None:
         change, residual = _solved(operator, residual, rho, iterations)
         return z + change, residual
+    enough = None if least is None else spectral.enough(least)
+    iterations = iterations if enough is None else min(iterations, enough)
     # Of the three pairs of FFTs of an iteration one is left.
     change, residual = _solved(spectral, residual, rho, iterations)
     return z + spectral.to_image(change), residual

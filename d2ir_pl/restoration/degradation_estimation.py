@@ -62,7 +62,7 @@ class DegradationEstimation:
             2023); `guidance` takes the gradient of the unsquared norm of the residual through the
             network (Chung et al., DPS, 2023).
         data_weight: weight lambda of rho_t.
-        cg_iterations: number of conjugate-gradient iterations of a proximal step.
+        cg_iterations: number of conjugate-gradient iterations of a proximal step, at most.
         renoise: share zeta in [0, 1] of the noise variance that is drawn afresh between proximal
             steps.
         guidance_scale: factor of the gradient of `guidance`.
@@ -121,6 +121,7 @@ class DegradationEstimation:
         guided = self.consistency == "guidance"
         first = phi
         grey = problem.grey & (not guided)
+        least = float(problem.sigma_y.min())  # once, as a device is waited for
         x_t = self._start(problem, phi, prior.schedule, timesteps[0], grey)
         for t, ab, ab_next in prior.schedule.walk(timesteps):
             x_t = x_t.detach().requires_grad_(guided)
@@ -128,14 +129,15 @@ class DegradationEstimation:
                 prediction = prior.x0(x_t, t)
             if not guided:  # no gradient is needed, which clipping would cut
                 prediction = _without_colour(prediction.clamp(-1, 1), grey)
+            x0 = prediction.detach()
             if t <= self.phi_start:
-                phi = self._fit_phi(problem, prediction.detach(), phi, first)
+                phi = self._fit_phi(problem, x0, phi, first)
             descent: Tensor | float
             if guided:
                 descent, loss = norm_descent(problem, prediction, x_t, phi, self.guidance_scale)
-                x0, sigma = prediction.detach(), ancestral_sigma(ab, ab_next)
+                sigma = ancestral_sigma(ab, ab_next)
             else:
-                x0, loss = self._proximal(problem, prediction, phi, ab)
+                x0, loss = self._proximal(problem, x0, phi, ab, least)
                 descent, sigma = 0.0, math.sqrt(self.renoise * (1 - ab_next))
             eps = eps_from_x0(x_t.detach(), x0, ab)
             x_t = ddim_step(x0, eps, ab_next, self._noise(problem, grey), sigma) - descent
@@ -165,13 +167,20 @@ class DegradationEstimation:
         return ddim_step(problem.lift(phi), noise, schedule.level(t))
 
     def _proximal(
-        self, problem: Problem, prediction: Tensor, phi: Phi, alpha_bar: float
+        self, problem: Problem, prediction: Tensor, phi: Phi, alpha_bar: float, sigma_y: float
     ) -> tuple[Tensor, Tensor]:
-        """The x_0|t that is consistent with y, and its misfit."""
+        """The x_0|t that is consistent with y, and its misfit; sigma_y is the least noise."""
         operator, residual = problem.linearize(prediction, phi)
         sigma = per_image(problem.sigma_of(residual))
-        rho = self.data_weight * sigma**2 * alpha_bar / (1 - alpha_bar)
-        x0, residual = data_step(operator, residual, prediction, rho, self.cg_iterations)
+        weight = self.data_weight * alpha_bar / (1 - alpha_bar)
+        x0, residual = data_step(
+            operator,
+            residual,
+            prediction,
+            weight * sigma**2,
+            self.cg_iterations,
+            weight * sigma_y**2,
+        )
         return x0, problem.misfit_of(residual, phi)
 
     def _fit_phi(self, problem: Problem, x0: Tensor, phi: Phi, first: Phi) -> Phi:

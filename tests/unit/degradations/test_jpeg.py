@@ -1,4 +1,5 @@
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -177,21 +178,37 @@ def test_the_linearised_residual_counts_rounding_errors() -> None:
     assert torch.allclose(residual - moved, operator.forward(direction), atol=1e-3)
 
 
-@pytest.mark.parametrize("factors", SUBSAMPLINGS.values())
-def test_the_preconditioner_makes_few_iterations_enough(factors: tuple[int, int]) -> None:
+def operator_of(factors: tuple[int, int], size: tuple[int, int]) -> WhitenedCoefficients:
     phi = Phi(
         tables=standard_tables(torch.tensor([12])).double(),
         factors=torch.tensor([factors]),
         orientation=torch.tensor([1]),
         noise=torch.tensor([1.0]).double(),
     )
-    operator = WhitenedCoefficients(phi, torch.tensor([0.1]).double(), (48, 64))
-    x = scene()[None].double()
-    rho = torch.full((1, 1, 1, 1), 0.05).double()
-    few, many = (
-        data_step(operator, operator.forward(x), torch.zeros_like(x), rho, n)[0] for n in (3, 60)
-    )
-    assert float((few - many).norm()) < 0.05 * float(many.norm())
+    return WhitenedCoefficients(phi, torch.tensor([0.1]).double(), size)
+
+
+@pytest.mark.parametrize("rho", [1e-3, 0.05, 2.0])
+@pytest.mark.parametrize("factors", SUBSAMPLINGS.values())
+def test_five_iterations_are_enough_where_all_blocks_are_whole(
+    factors: tuple[int, int], rho: float
+) -> None:
+    operator, x = operator_of(factors, (48, 64)), scene()[None].double()
+    weight = torch.full((1, 1, 1, 1), rho).double()
+
+    def solved(iterations: int) -> torch.Tensor:
+        return data_step(operator, operator.forward(x), 0 * x, weight, iterations)[0]
+
+    asked = solved(60)
+    assert operator.enough == 5
+    assert torch.equal(asked, solved(5))
+    operator.enough = math.inf
+    many = solved(60)
+    assert float((asked - many).norm()) < 0.01 * float(many.norm())
+
+
+def test_incomplete_blocks_take_as_many_iterations_as_are_asked_for() -> None:
+    assert operator_of((1, 1), (48, 60)).enough == operator_of((2, 2), (56, 64)).enough == math.inf
 
 
 # ---- What is read off files and pixels ----

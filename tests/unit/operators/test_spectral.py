@@ -6,7 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from d2ir_pl.operators.convolution import ConvolutionOperator
+from d2ir_pl.operators.convolution import (
+    ConvolutionOperator,
+    kernel_spectrum,
+    transfer_function,
+)
 from d2ir_pl.operators.noise_shape import NoiseShape
 from d2ir_pl.operators.weighted import WeightedOperator, WhitenedOperator, on_spectra
 from d2ir_pl.restoration.data_step import data_step
@@ -67,6 +71,48 @@ def test_the_data_step_has_the_same_solution_at_the_border_too(name: str) -> Non
         return torch.cat([x.flatten() for x in data_step(own, residual, z, rho, 200)])
 
     assert torch.allclose(step(operator), step(OfImages(operator)), atol=1e-9)
+
+
+@pytest.mark.parametrize("rho", [1e-2, 0.1, 1.0, 30.0, 1e9])
+@pytest.mark.parametrize("name", ["plain", "weighted"])
+def test_what_a_least_rho_saves_is_hardly_seen(name: str, rho: float) -> None:
+    operator = operators()[name]
+    form = on_spectra(operator)
+    assert form is not None
+    generator = torch.Generator().manual_seed(4)
+    z = torch.randn(2, 3, *IMAGE, dtype=torch.float64, generator=generator)
+    residual = torch.randn(2, 3, *SEEN, dtype=torch.float64, generator=generator)
+    weight = torch.tensor([rho, 2 * rho], dtype=torch.float64)[:, None, None, None]
+    few, many = (data_step(operator, residual, z, weight, 200, r)[0] for r in (rho, None))
+    assert float((few - many).norm()) < 0.01 * float((many - z).norm())
+    enough = form.enough(rho)
+    assert enough is not None
+    assert (enough < 10) == (rho >= 0.1)
+
+
+def test_of_noise_that_is_not_white_no_number_is_known() -> None:
+    form = on_spectra(operators()["whitened"])
+    assert form is not None
+    assert form.enough(1.0) is None
+
+
+@pytest.mark.parametrize("side", [3, 7, 31])
+@pytest.mark.parametrize("circle", [(24, 27), (10, 9)])
+def test_the_spectrum_of_a_kernel_is_its_fourier_transform(
+    side: int, circle: tuple[int, int]
+) -> None:
+    kernel = torch.rand(2, side, side, dtype=torch.float64)
+    assert torch.allclose(kernel_spectrum(kernel, circle), transfer_function(kernel, circle)[:, 0])
+
+
+def test_what_is_kept_of_an_image_is_made_anew_where_the_image_has_changed() -> None:
+    kernel = torch.rand(1, 3, 3).requires_grad_()
+    x = torch.rand(1, 3, 8, 8)
+    for _ in range(2):
+        operator = ConvolutionOperator(kernel, (8, 8), (6, 6), "extend")
+        fresh = ConvolutionOperator(kernel.detach(), (8, 8), (6, 6), "extend").forward(x.clone())
+        assert torch.allclose(operator.forward(x), fresh)
+        x.add_(1)
 
 
 @pytest.mark.parametrize("border", ["reflect", "replicate", "circular"])
