@@ -144,7 +144,9 @@ def _opened(path: Path) -> Iterator[BufferedReader]:
             raise ImageError(f"{path} cannot be read ({error.strerror}); {remedy}") from error
         said = str(error) or type(error).__name__
         reason = f"is damaged, truncated or of an unsupported kind ({said:.200})"
-        raise ImageError(f"{path} {reason}; export it again as a PNG file") from error
+        raise ImageError(
+            f"{path} {reason}; copy it again, or export it anew as a PNG file"
+        ) from error
     finally:
         for logger in loggers:
             logger.removeFilter(drop)

@@ -37,7 +37,7 @@ def surface(photo: Image.Image, name: str) -> str:
 lifts it" role="img"></canvas></div>
   <div class="tools" role="group" aria-label="Painting">
     <button type="button" data-do="paint" aria-pressed="false">Paint on it</button>
-    <label>Brush <input type="range" min="0.5" max="20" step="0.5" value="4"
+    <label>Brush <input type="range" min="0.5" max="20" step="0.5" value="2"
       aria-label="Size of the brush, in per cent of the photo"></label>
     <button type="button" data-do="undo" disabled>Undo</button>
     <button type="button" data-do="clear" disabled>Clear</button>

@@ -19,6 +19,7 @@ from d2ir_pl.results.record import Record
 from d2ir_pl.results.tint import tint
 from d2ir_pl.results.warnings import warnings
 from d2ir_pl.web.liveliest import liveliest
+from d2ir_pl.web.painting import part_of
 
 SHOWN = 512
 """Longest side in pixels of the image that is shown at a step."""
@@ -87,17 +88,24 @@ class Result:
         shown = resized(restored.pixels, (before.height, before.width))
         return Comparison(before, srgb_picture(shown, restored), self._tint())
 
-    def detail(self) -> Comparison | None:
-        """The liveliest part, before and after, pixel for pixel; None for small photos.
+    def detail(self, mask: Image.Image | None = None) -> Comparison | None:
+        """A part, before and after, pixel for pixel; None for small photos.
 
         Where the photo was enlarged, so is its part.
+
+        Args:
+            mask: white where alone the photo was restored, of which the part is; the liveliest
+                part of all if None.
         """
         restored = read_image(self._results.restored(self.record.name))
         size = restored.size
         if self._original is None or max(size) <= DETAIL:
             return None
         height, width = (min(DETAIL, side) for side in size)
-        top, left = liveliest(restored.pixels, (height, width))
+        if mask is None:
+            top, left = liveliest(restored.pixels, (height, width))
+        else:
+            top, left = part_of(mask.resize(size[::-1]), DETAIL)
         after = restored.pixels[:, top : top + height, left : left + width]
         before = self._original.pixels
         rows, columns = (a / b for a, b in zip(before.shape[-2:], size, strict=True))

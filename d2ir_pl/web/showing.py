@@ -178,7 +178,7 @@ def _end(job: Job, text: str, files: Sequence[Path]) -> Shown:
     result, planned = job.result(), job.planned
     assert planned is not None
     whole: Comparison | None = result.before_and_after()
-    detail, share = result.detail(), result.record.filled_in
+    detail, share = result.detail(planned.mask), result.record.filled_in
     picture = None if job.order.fills else result.degradation()
     extent = planned.extent
     if extent == "part":

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from gate import LIMIT, Gate
 from photos import save
+from PIL import Image
 
 import d2ir_pl
 from d2ir_pl.cli import main
@@ -247,3 +248,26 @@ def test_the_answer_to_a_stop_comes_behind_all_that_is_shown(gate: Gate, tmp_pat
     assert answered.is_set()
     visitors.close()
     assert gate.events[-1] == "end photo.png"
+
+
+def test_of_a_large_photo_the_part_that_was_painted_on_is_shown_pixel_for_pixel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("d2ir_pl.web.result.DETAIL", 32)
+    path = save(tmp_path / "photo.png", 1, 64, 96)
+    with Image.open(path) as image:
+        image.paste((90, 90, 90), (48, 0, 96, 64))  # the liveliest part is elsewhere
+        image.save(path)
+    restoration = job(
+        tmp_path / "job", path, "auto", painted=(Stroke(1000, ((8400, 3000), (8400, 4000))),)
+    )
+    list(restoration.watch())
+    assert restoration.planned is not None
+    shown = restoration.result().detail(restoration.planned.mask)
+    assert shown is not None
+    assert shown.before.size == shown.after.size == (32, 32)
+    assert shown.before.getextrema() == ((90, 90),) * 3
+    with Image.open(restoration.downloads()[0]) as whole:
+        boxes = [(x, y, x + 32, y + 32) for x in range(65) for y in range(33)]
+        parts = {whole.crop(box).convert("RGB").tobytes() for box in boxes}
+    assert shown.after.tobytes() in parts
