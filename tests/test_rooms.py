@@ -66,6 +66,7 @@ ROOMS: dict[str, set[str]] = {
         "results",
         "priors",
         "shipped",
+        "reports",
     },
     "commands": {
         "shipped",

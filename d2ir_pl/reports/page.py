@@ -14,11 +14,11 @@ from markupsafe import Markup
 from PIL.Image import Image
 
 from d2ir_pl.errors import OutputError
+from d2ir_pl.reports import slider
 from d2ir_pl.reports.chart import loss_chart
-from d2ir_pl.reports.pictures import data_uri, read_picture
+from d2ir_pl.reports.pictures import address, data_uri, opened, read_picture, reduced
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.record import Record
-from d2ir_pl.results.tint import tinted
 from d2ir_pl.results.warnings import halves, places, warnings
 from d2ir_pl.schema import MOST_YAML, read_text
 
@@ -57,7 +57,7 @@ class Article:
         warnings: sentences that the owner of the photo should know.
         reasons: why the photo was restored as it was.
         restored: the restored picture.
-        before: the photo as it came in.
+        compared: that and the photo as it came in, with a slider; None where that is not at hand.
         strip: estimates of the image along the way.
         degradation: the estimated degradation, such as a kernel.
         places: how alike the blur of each part of the photo is to that of the others, by rows;
@@ -66,8 +66,6 @@ class Article:
         uncertainty: standard deviation between several restorations.
         interval: half the width of each pixel's interval.
         interval_level: share of pixels whose intervals hold the truth, such as `90 %`.
-        filled_in: the restored picture, tinted where the prior has filled in its details.
-        filled_share: how much that is of all details, such as `21 %`.
         phi: names and values of the degradation's parameters.
         numbers: names and values of everything else.
         chart: curve of the losses.
@@ -78,7 +76,7 @@ class Article:
     warnings: list[str]
     reasons: list[str]
     restored: str
-    before: str
+    compared: Markup | None
     strip: str
     degradation: str
     places: list[list[str]]
@@ -86,8 +84,6 @@ class Article:
     uncertainty: str
     interval: str
     interval_level: str
-    filled_in: str
-    filled_share: str
     phi: list[tuple[str, str]]
     numbers: list[tuple[str, object]]
     chart: Markup | None
@@ -131,22 +127,26 @@ def write_report(folder: ResultFolder, detailed: int = DETAILED) -> Path:
         )
     restored = [r for r in records if r.status == "restored"]
     anchors = {record.name: f"photo-{i}" for i, record in enumerate(restored[:detailed])}
-    rows = [_row(folder, record, anchors.get(record.name, "")) for record in records]
+    # Each is decoded once, and kept as the small file that the page holds.
+    shown = {name: reduced(_restored(folder, name), LARGEST) for name in anchors}
+    rows = [_row(r, anchors.get(r.name, ""), shown.get(r.name, b"")) for r in records]
     kept = [any(row.cells[i].text for row in rows) for i in range(len(COLUMNS))]
     columns = [name for name, some in zip(COLUMNS, kept, strict=True) if some]
     rows = [
         replace(row, cells=[cell for cell, some in zip(row.cells, kept, strict=True) if some])
         for row in rows
     ]
-    # Pictures are read when their turn comes: those of all photos would take much memory.
+    # The others are read when their turn comes: those of all photos would take much memory.
     parts = _template().generate(
         title=f"Restored photos: {folder.root.resolve().name}",
         summary=_summary(records),
         columns=["photo", "status", *columns],
         rows=rows,
-        articles=(_article(folder, name, anchor) for name, anchor in anchors.items()),
+        articles=(_article(folder, name, at, shown[name]) for name, at in anchors.items()),
         left_out=len(restored) - len(anchors),
         settings=_settings(folder.config),
+        slider_style=Markup(slider.style()),
+        slider_script=Markup(slider.script()),
     )
     folder.write_page(parts)
     return folder.report
@@ -186,7 +186,7 @@ def _summary(records: Sequence[Record]) -> str:
     return text + (f" {warned} with a warning." if warned else "")
 
 
-def _row(folder: ResultFolder, record: Record, anchor: str) -> Row:
+def _row(record: Record, anchor: str, shown: bytes) -> Row:
     values = (
         (record.width, "d"),
         (record.height, "d"),
@@ -203,7 +203,7 @@ def _row(folder: ResultFolder, record: Record, anchor: str) -> Row:
         failed,
         [Cell(value, _formatted(value, form)) for value, form in values],
         anchor,
-        data_uri(_restored(folder, record.name), THUMBNAIL) if anchor else "",
+        data_uri(opened(shown), THUMBNAIL),
     )
 
 
@@ -212,16 +212,15 @@ def _restored(folder: ResultFolder, name: str) -> Image | None:
     return read_picture(folder.preview_restored(name)) or read_picture(folder.restored(name))
 
 
-def _article(folder: ResultFolder, name: str, anchor: str) -> Article:
+def _article(folder: ResultFolder, name: str, anchor: str, shown: bytes) -> Article:
     record = folder.read(name) or Record(name, "restored", "", "")
-    restored = _restored(folder, name)
     return Article(
         name,
         anchor,
         warnings(record),
         record.reasons,
-        restored=data_uri(restored, LARGEST),
-        before=data_uri(read_picture(folder.preview(name)), LARGEST),
+        restored=address(shown),
+        compared=_compared(folder, record, anchor, address(shown)),
         strip=data_uri(read_picture(folder.film_strip(name)), LONGEST_STRIP),
         degradation=data_uri(read_picture(folder.picture(name)), LARGEST, "png"),
         places=[["" if v is None else f"{v:.0%}" for v in row] for row in places(record)],
@@ -229,12 +228,20 @@ def _article(folder: ResultFolder, name: str, anchor: str) -> Article:
         uncertainty=data_uri(read_picture(folder.uncertainty(name)), LARGEST),
         interval=data_uri(read_picture(folder.interval(name)), LARGEST),
         interval_level=_formatted(record.interval_level, ".0%"),
-        filled_in=data_uri(tinted(restored, read_picture(folder.filled_in(name))), LARGEST),
-        filled_share=_formatted(record.filled_in, ".0%"),
         phi=[*_readable(record.phi), *_last_change(record.phi_change)],
         numbers=_numbers(record),
         chart=loss_chart(record.losses, record.sigma_y),
     )
+
+
+def _compared(folder: ResultFolder, record: Record, anchor: str, restored: str) -> Markup | None:
+    """A photo before and after, as far as it is known how it came in."""
+    before = data_uri(read_picture(folder.preview(record.name)), LARGEST)
+    if not before or not restored:
+        return None
+    layer = slider.tint_address(read_picture(folder.filled_in(record.name)))
+    about = f"{record.name} as it came in on the left, restored on the right"
+    return Markup(slider.compared(before, restored, about, layer, record.filled_in, anchor))
 
 
 def _numbers(record: Record) -> list[tuple[str, object]]:

@@ -19,6 +19,9 @@ _OPENERS: dict[str, type[ImageFile.ImageFile]] = {
     ".webp": WebPImagePlugin.WebPImageFile,
 }
 
+QUALITY = 88
+"""Of the JPEG files in the page."""
+
 _PNG_DEPTH = 24
 """Where the header of a PNG file has the bits a channel (PNG specification, section 11.2.2)."""
 
@@ -46,6 +49,31 @@ def read_picture(path: Path) -> Image.Image | None:
         return None
 
 
+def reduced(image: Image.Image | None, side: int) -> bytes:
+    """A picture as a JPEG file of so many pixels along its longest side, at most; empty if None."""
+    if image is None:
+        return b""
+    stream = io.BytesIO()
+    _within(image, side).save(stream, "jpeg", quality=QUALITY)
+    return stream.getvalue()
+
+
+def opened(file: bytes) -> Image.Image | None:
+    """The picture that `reduced` has made a file of."""
+    return Image.open(io.BytesIO(file)) if file else None
+
+
+def address(file: bytes, kind: str = "jpeg") -> str:
+    """A file as the address of an image that contains it; empty if the file is."""
+    return f"data:image/{kind};base64,{base64.b64encode(file).decode()}" if file else ""
+
+
+def _within(image: Image.Image, side: int) -> Image.Image:
+    image = image.copy()
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return image
+
+
 def data_uri(image: Image.Image | None, side: int, kind: Literal["jpeg", "png"] = "jpeg") -> str:
     """A picture as the address of an image that contains it; empty if there is none.
 
@@ -56,11 +84,9 @@ def data_uri(image: Image.Image | None, side: int, kind: Literal["jpeg", "png"] 
     """
     if image is None:
         return ""
-    image = image.copy()
-    image.thumbnail((side, side), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
-    image.save(stream, kind, **({"quality": 88} if kind == "jpeg" else {}))
-    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
+    _within(image, side).save(stream, kind, **({"quality": QUALITY} if kind == "jpeg" else {}))
+    return address(stream.getvalue(), kind)
 
 
 def _from_tiff(stream: BinaryIO) -> Image.Image | None:

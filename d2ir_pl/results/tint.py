@@ -13,10 +13,3 @@ def tint(share: Image.Image) -> Image.Image:
     found = Image.new("RGBA", share.size, TINT)
     found.putalpha(share.convert("L").point(lambda value: round(DENSEST * value)))
     return found
-
-
-def tinted(image: Image.Image | None, share: Image.Image | None) -> Image.Image | None:
-    """A picture that is tinted where a share, a picture in grey, is bright; None without both."""
-    if image is None or share is None or image.size != share.size:
-        return None
-    return Image.alpha_composite(image.convert("RGBA"), tint(share)).convert("RGB")

@@ -9,19 +9,23 @@ from pathlib import Path
 
 from PIL import Image
 
+from d2ir_pl.reports import slider
 from d2ir_pl.web.result import Comparison
 
-SCRIPT = Path(__file__).with_name("page.js")
-"""What makes these pieces work."""
-
-STYLE = Path(__file__).with_name("page.css")
-"""What they look like."""
+_SCRIPT, _STYLE = (Path(__file__).with_name(f"page.{kind}") for kind in ("js", "css"))
 
 SHOWN = 1600
 """Longest side in pixels of a whole picture before and after."""
 
-SMOOTH = 800
-"""Longest side in pixels of the tint, which has no fine details."""
+
+def style() -> str:
+    """What these pieces look like, in CSS."""
+    return slider.style() + _STYLE.read_text(encoding="utf-8")
+
+
+def script() -> str:
+    """What makes these pieces work, as a function in JavaScript."""
+    return f"() => {{\n{slider.script()}({_SCRIPT.read_text(encoding='utf-8')})();\n}}"
 
 
 def surface(photo: Image.Image, name: str) -> str:
@@ -49,43 +53,22 @@ lifts it" role="img"></canvas></div>
 def compared(shown: Comparison, about: str, share: float | None = None, exact: bool = False) -> str:
     """Two pictures of one size, of which a slider shows the left of one and the right of the other.
 
-    A box tints on the right what the prior has filled in, where that is known.
-
     Args:
-        shown: the picture on the left, that on the right, and its tint.
+        shown: the picture on the left, that on the right, and what was invented.
         about: what they show.
         share: share of the details of the whole photo that was filled in, in [0, 1].
         exact: whether they are shown pixel for pixel, as far as there is room, and never scaled.
     """
-    width, height = shown.before.size
-    kind = "compare exact" if exact else "compare"
     limit = 0 if exact else SHOWN
-    choice = layer = ""
-    if shown.invented is not None:
-        box, layer = f"tint-{'part' if exact else 'whole'}", _layer(shown.invented)
-        much = "" if share is None else f" ({share:.0%} of all details)"
-        choice = f"""
-  <input type="checkbox" id="{box}"><label for="{box}">Tint what was invented</label>
-  <p>What is tinted was invented by the model{much}. The photo itself shows the rest.</p>"""
-    return f"""<figure class="{kind}" style="--width: {width}px; --ratio: {width} / {height}">
-  <figcaption>{escape(about)}</figcaption>{choice}
-  <div class="stack"><img alt="before" src="{_uri(shown.before, limit)}">
-    <div class="after"><img alt="after" src="{_uri(shown.after, limit)}">{layer}</div>
-    <input type="range" min="0" max="100" value="50"
-      aria-label="{escape(about, quote=True)}: share of the picture that shows it before, \
-in per cent">
-    <div class="border"></div></div>
-</figure>"""
-
-
-def _layer(tint: Image.Image) -> str:
-    """A tint as a picture that is stretched over the one below it."""
-    tint = tint.copy()
-    tint.thumbnail((SMOOTH, SMOOTH), Image.Resampling.BOX)
-    stream = BytesIO()
-    tint.save(stream, "PNG")
-    data = base64.b64encode(stream.getvalue()).decode("ascii")
-    return f'<img class="tint" alt="what was invented" src="data:image/png;base64,{data}">'
+    return slider.compared(
+        _uri(shown.before, limit),
+        _uri(shown.after, limit),
+        about,
+        slider.tint_address(shown.invented),
+        share,
+        "part" if exact else "whole",
+        shown.before.width if exact else None,
+    )
 
 
 def _uri(picture: Image.Image, longest: int = 0) -> str:

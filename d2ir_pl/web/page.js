@@ -20,12 +20,6 @@
   measure();
   window.addEventListener("resize", measure);
 
-  /* Before and after. */
-  document.addEventListener("input", (event) => {
-    const stack = event.target.closest(".compare .stack");
-    if (stack) stack.style.setProperty("--at", `${event.target.value}%`);
-  });
-
   /* The brush. What was painted on a photo stays when its picture is hidden for a while. */
   let kept = { src: "", strokes: [] };
   const wire = (root) => {

@@ -16,7 +16,6 @@ from d2ir_pl.restoration import Step
 from d2ir_pl.restoration.result import NO_INTERVALS
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.record import Record
-from d2ir_pl.results.tint import tint
 from d2ir_pl.results.warnings import warnings
 from d2ir_pl.web.liveliest import liveliest
 from d2ir_pl.web.painting import part_of
@@ -38,8 +37,8 @@ class Comparison:
     Attributes:
         before: the photo.
         after: the restored photo.
-        invented: a tint to lay over that, where the prior has filled in details; of any size, and
-            None where that is not known.
+        invented: bright where the prior has filled in the details of that; of any size, and None
+            where that is not known.
     """
 
     before: Image.Image
@@ -86,7 +85,7 @@ class Result:
         before = Image.open(self._results.preview(self.record.name))
         restored = read_image(self._results.restored(self.record.name))
         shown = resized(restored.pixels, (before.height, before.width))
-        return Comparison(before, srgb_picture(shown, restored), self._tint())
+        return Comparison(before, srgb_picture(shown, restored), self._invented())
 
     def detail(self, mask: Image.Image | None = None) -> Comparison | None:
         """A part, before and after, pixel for pixel; None for small photos.
@@ -114,15 +113,15 @@ class Result:
         before = resized(before, (height, width))
         box = (left, top, left + width, top + height)
         pictures = srgb_picture(before, restored), srgb_picture(after, restored)
-        return Comparison(*pictures, self._tint(box))
+        return Comparison(*pictures, self._invented(box))
 
-    def _tint(self, box: tuple[int, int, int, int] | None = None) -> Image.Image | None:
-        """The tint of the restored photo, or of a part from left, top to right, bottom."""
+    def _invented(self, box: tuple[int, int, int, int] | None = None) -> Image.Image | None:
+        """What was filled in of the photo, or of a part from left, top to right, bottom."""
         path = self._results.filled_in(self.record.name)
         if not path.is_file():
             return None
         with Image.open(path) as share:
-            return tint(share if box is None else share.crop(box))
+            return share.copy() if box is None else share.crop(box)
 
     def degradation(self) -> Image.Image | None:
         """What the degradation looks like; None if it has no picture."""

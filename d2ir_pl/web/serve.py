@@ -17,7 +17,7 @@ from d2ir_pl.errors import UsageError
 from d2ir_pl.priors.memory import keep_freed_memory
 from d2ir_pl.web.decoding import prepare
 from d2ir_pl.web.guard import MAX_FILE, Guard
-from d2ir_pl.web.markup import SCRIPT, STYLE
+from d2ir_pl.web.markup import script, style
 from d2ir_pl.web.program import PageSettings
 from d2ir_pl.web.visitors import Visitors
 
@@ -129,8 +129,8 @@ def launch(blocks: Blocks, host: str, port: int, names: Iterable[str] = ()) -> s
         ssr_mode=False,
         # The visitor's own fonts, so that nothing is fetched from other servers.
         theme=Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
-        css=STYLE.read_text(encoding="utf-8"),
-        js=SCRIPT.read_text(encoding="utf-8"),
+        css=style(),
+        js=script(),
     )
     return " or ".join(f"http://{name}:{port}" for name in reachable(host))
 

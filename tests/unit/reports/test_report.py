@@ -94,7 +94,7 @@ def test_a_folder_without_results_is_refused(
 def test_old_results_without_previews_are_shown(folder: ResultFolder, tmp_path: Path) -> None:
     copy = ResultFolder(Path(shutil.copytree(folder.root, tmp_path / "copy")))
     shutil.rmtree(copy.root / "preview")
-    assert 'class="before"' not in write_report(copy).read_text(encoding="utf-8")
+    assert 'class="stack"' not in write_report(copy).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -168,12 +168,14 @@ def test_in_a_browser(page: Any, folder: ResultFolder) -> None:
             row.split("\n")[0] for row in page.locator("tbody tr td:first-child").all_inner_texts()
         ]
 
-    compare = page.locator(".compare").first
-    slider = page.locator(".compare + input").first
+    compare = page.locator(".compare .stack").first
+    slider = compare.locator("input")
     slider.fill("20")
     assert compare.evaluate("e => e.style.getPropertyValue('--at')") == "20%"
-    clip = page.locator(".compare .before").first.evaluate("e => getComputedStyle(e).clipPath")
-    assert "80%" in clip
+    after = compare.locator(".after")
+    clip = after.evaluate("e => getComputedStyle(e).clipPath")
+    assert clip.endswith("20%)")
+    assert after.bounding_box() == compare.locator("img").first.bounding_box()
     page.get_by_role("button", name="photo").click()
     assert [name.strip() for name in names()][:2] == ["a2", "a10"]  # numbers in names count
     page.get_by_role("button", name="PSNR dB").click()
