@@ -7,6 +7,7 @@ again by what reads it.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import time
 from collections.abc import Sequence
@@ -65,7 +66,7 @@ def pixels_of(paths: Sequence[Path], seconds: float) -> list[int]:
 
 def _pixels(path: Path) -> int:
     """The number of pixels of a photo, or 0."""
-    if path.suffix.lower() not in SUFFIXES or not path.is_file():
+    if path.suffix.lower() not in SUFFIXES or not os.path.isfile(path):
         return 0
     try:
         with path.open("rb") as stream:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,7 +130,7 @@ def runs(root: Path) -> dict[str, ResultFolder]:
     Raises:
         OutputError: if there are none.
     """
-    if (root / "config.yaml").is_file() or ResultFolder(root).names():
+    if os.path.isfile(root / "config.yaml") or ResultFolder(root).names():
         found = [root]
     else:
         found = sorted(path.parent for path in root.rglob("config.yaml"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import itertools
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,9 +91,10 @@ def _with_extensions(path: Path) -> Iterator[Path]:
 def _first(paths: Iterator[Path], digest: str) -> Path | None:
     """The first file with a digest, or the first exposure of a scene with it."""
     for path in paths if digest else ():
-        exposures = [path] if path.is_file() else _exposures(path) if path.is_dir() else []
-        if exposures and joint_digest([file_digest(one) for one in exposures]) == digest:
-            return exposures[0]
+        with suppress(OSError):  # what may not be read any more is not shown
+            exposures = [path] if path.is_file() else _exposures(path) if path.is_dir() else []
+            if exposures and joint_digest([file_digest(one) for one in exposures]) == digest:
+                return exposures[0]
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console
@@ -64,7 +65,10 @@ def report_summary(
         say(console, f"stopped before the end: {KEPT}")
     elif missing:
         images = "1 image has" if len(missing) == 1 else f"{len(missing)} images have"
-        say(console, f"failed: {images} no result ({_named(missing)}): run the same command again")
+        inside = next((p for p in map(folder.json, missing) if os.path.isdir(p)), None)
+        first = "" if inside is None else f"move the folder {inside} away, and "
+        remedy = f"{first}run the same command again"
+        say(console, f"failed: {images} no result ({_named(missing)}): {remedy}")
     if not_read:
         files = "1 file" if len(not_read) == 1 else f"{len(not_read)} files"
         say(console, f"left out: {files} of kinds that are not read ({_named(not_read)})")

@@ -97,9 +97,10 @@ class ResultFolder:
             probe.touch()
             probe.unlink()
         except OSError as error:
+            lost = os.path.islink(self.root) and not os.path.exists(self.root)
+            reason = "it is a link that leads nowhere" if lost else error.strerror
             raise OutputError(
-                f"--output {self.root} cannot be written to ({error.strerror}): choose another "
-                "folder"
+                f"--output {self.root} cannot be written to ({reason}): choose another folder"
             ) from None
 
     def sweep(self) -> None:
@@ -260,6 +261,12 @@ class ResultFolder:
             )
 
         folder = self.root / "degradation"
+        try:
+            os.stat(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            refuse(error)
         walk = os.walk(folder, onerror=refuse) if os.path.isdir(folder) else ()
         paths = [Path(place, file) for place, _, files in walk for file in files]
         records = [str(path.relative_to(folder)) for path in paths if path.suffix == ".json"]
