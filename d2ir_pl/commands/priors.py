@@ -21,6 +21,7 @@ from d2ir_pl.priors.export import Dtype, export_prior
 from d2ir_pl.priors.network import NetworkPrior
 from d2ir_pl.priors.published import PUBLISHED
 from d2ir_pl.priors.registry import fetch, prior_file
+from d2ir_pl.priors.state_dict import foreign_file
 
 
 def download(arguments: list[str]) -> int:
@@ -107,6 +108,8 @@ def _contents(path: Path) -> dict[str, Any]:
         folder = load_folder(path)
         levels = [folder.schedule.level(t) for t in (0, folder.schedule.T - 1)]
         return {"parameters": _count(folder), "steps": folder.schedule.T, "alpha_bar": levels}
+    if reason := foreign_file(path):
+        raise PriorError(f"{path} {reason}")
     raise PriorError(
         f"{path} tells nothing of its architecture: safetensors files with metadata, published "
         "checkpoints under their own file names, and folders of diffusers do"

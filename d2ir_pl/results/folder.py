@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from d2ir_pl.errors import OutputError
-from d2ir_pl.results.guards import MAPS, PLACES, locked, require_no_link, writing
+from d2ir_pl.results.guards import MAPS, PLACES, files_below, locked, require_no_link, writing
 from d2ir_pl.results.record import Record
 
 RESTORED = (".png", ".jpg", ".webp", ".tif")
@@ -97,7 +97,7 @@ class ResultFolder:
             probe.touch()
             probe.unlink()
         except OSError as error:
-            lost = os.path.islink(self.root) and not os.path.exists(self.root)
+            lost = isinstance(error, FileExistsError) and self.root.is_symlink()
             reason = "it is a link that leads nowhere" if lost else error.strerror
             raise OutputError(
                 f"--output {self.root} cannot be written to ({reason}): choose another folder"
@@ -254,22 +254,8 @@ class ResultFolder:
         Raises:
             OutputError: if a folder of records cannot be listed.
         """
-
-        def refuse(error: OSError) -> None:
-            raise OutputError(
-                f"{error.filename} cannot be listed ({error.strerror}): get permission to read it"
-            )
-
         folder = self.root / "degradation"
-        try:
-            os.stat(folder)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except OSError as error:
-            refuse(error)
-        walk = os.walk(folder, onerror=refuse) if os.path.isdir(folder) else ()
-        paths = [Path(place, file) for place, _, files in walk for file in files]
-        records = [str(path.relative_to(folder)) for path in paths if path.suffix == ".json"]
+        records = [str(p.relative_to(folder)) for p in files_below(folder) if p.suffix == ".json"]
         return sorted(record[: -len(".json")] for record in records)
 
     def write_settings(self, text: str) -> None:

@@ -77,6 +77,22 @@ def require_no_link(root: Path, path: Path) -> None:
             )
 
 
+def files_below(folder: Path) -> list[Path]:
+    """All files below a folder; none where there is no such folder.
+
+    Raises:
+        OutputError: if a folder cannot be listed.
+    """
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise OutputError(
+                f"{error.filename} cannot be listed ({error.strerror}): get permission to read it"
+            )
+
+    return [Path(at, file) for at, _, files in os.walk(folder, onerror=refuse) for file in files]
+
+
 def _in_the_way(where: Path, root: Path) -> bool:
     """Whether a file stands in place of a folder for all results, such as `restored`."""
     below = where.relative_to(root).parts if where.is_relative_to(root) else ()

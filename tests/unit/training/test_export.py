@@ -55,6 +55,9 @@ def test_published_checkpoints_and_unknown_files_are_inspected_too(
         assert fact in shown
     assert main(["inspect-prior", str(tmp_path / "unknown.pt")]) == 2
     assert "tells nothing of its architecture" in capsys.readouterr().err
+    (tmp_path / "unknown.pt").write_text("<!DOCTYPE html><html>Sign in</html>")
+    assert main(["inspect-prior", str(tmp_path / "unknown.pt")]) == 2
+    assert "unknown.pt is a web page" in capsys.readouterr().err
 
 
 def test_an_exported_prior_restores(trained: Path, tmp_path: Path) -> None:
