@@ -32,8 +32,8 @@ class Prior(nn.Module, ABC):
         schedule: alpha_bar of each timestep.
         multiple: number that divides the heights and widths that the network accepts.
         tile: largest height and width in pixels that is predicted at once.
-        overlap: least number of pixels that neighbouring tiles share; an eighth of the tile if
-            None.
+        overlap: least number of pixels that neighbouring tiles share; a twentieth of the tile if
+            None, or 16 where a tile is at least eight times as long.
 
     Attributes:
         compute_dtype: dtype that the network computes in.
@@ -64,8 +64,8 @@ class Prior(nn.Module, ABC):
 
         Args:
             tile: largest height and width in pixels that is predicted at once.
-            overlap: least number of pixels that neighbouring tiles share; an eighth of the tile
-                if None.
+            overlap: least number of pixels that neighbouring tiles share; a twentieth of the tile
+                if None, or 16 where a tile is at least eight times as long.
 
         Raises:
             PriorError: if the tile is too small for the network.
@@ -75,7 +75,7 @@ class Prior(nn.Module, ABC):
             raise PriorError(
                 f"tile {tile} must be at least {self.smallest_tile} pixels for this prior"
             )
-        overlap = tile // 8 if overlap is None else overlap
+        overlap = max(tile // 20, min(16, tile // 8)) if overlap is None else overlap
         if not 0 < overlap <= tile // 2:
             raise ValueError(f"overlap {overlap} must lie between 1 and half of tile {tile}")
         self.tile = tile // self.multiple * self.multiple

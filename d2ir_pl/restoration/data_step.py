@@ -63,13 +63,16 @@ def _solved(
     p = h = operator.precondition(r, rho)
     x, rh = torch.zeros_like(p), _dot(r, h)
     weight = _for(rho[:, 0, 0, 0], p)
-    for i in range(iterations):
+    for left in reversed(range(iterations)):
         a_p = operator.forward(p)
-        normal_p = torch.addcmul(operator.adjoint(a_p), weight, p)
-        step = rh / _dot(p, normal_p)
+        if left:
+            normal_p = torch.addcmul(operator.adjoint(a_p), weight, p)
+            step = rh / _dot(p, normal_p)
+        else:  # which is the same, without the A^T that only the next direction would need
+            step = rh / torch.addcmul(_dot(a_p, a_p), rho[:, 0, 0, 0], _dot(p, p))
         x = torch.addcmul(x, _for(step, p), p)
         residual = torch.addcmul(residual, _for(step, residual), a_p, value=-1)
-        if i + 1 == iterations:
+        if not left:
             break
         r = torch.addcmul(r, _for(step, r), normal_p, value=-1)
         h = operator.precondition(r, rho)
