@@ -26,14 +26,18 @@ class Command:
         function: function of that module; it takes the arguments and returns the exit status.
         about: half a sentence for the list of commands.
         remedy: what a user who has stopped the command may do.
+        opening: what is said at once in a terminal, where nothing else is for some seconds.
     """
 
     module: str
     function: str
     about: str
     remedy: str = "run the same command again"
+    opening: str = ""
 
     def __call__(self, arguments: list[str]) -> int:
+        if self.opening and sys.stderr.isatty() and not {"-h", "--help"} & set(arguments):
+            print(self.opening, file=sys.stderr, flush=True)
         with stoppable(Ending()):
             with ending_at_once(f"stopped; {self.remedy}"):
                 module = importlib.import_module(f"d2ir_pl.commands.{self.module}")
@@ -53,7 +57,12 @@ COMMANDS = {
     ),
     "compare": Command("compare", "compare_runs", "compare the results of runs, image by image"),
     "report": Command("report", "report", "show the results of a run on one page"),
-    "serve": Command("serve", "serve", "a page in the browser that restores photos"),
+    "serve": Command(
+        "serve",
+        "serve",
+        "a page in the browser that restores photos",
+        opening="The page starts, which takes some seconds.",
+    ),
     "fit": Command(
         "fit",
         "fit",

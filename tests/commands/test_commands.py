@@ -125,3 +125,14 @@ def test_the_help_calls_the_program_as_the_user_did() -> None:
 def test_help_on_what_is_no_command_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["help", "predcit"]) == 2
     assert "'predcit' is not a command: did you mean predict?" in capsys.readouterr().err
+
+
+def test_a_page_that_starts_slowly_says_so_at_once_in_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for terminal in (True, False):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda terminal=terminal: terminal)
+        assert main(["serve", "--port", "0"]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("The page starts") == terminal
+        assert said.endswith("d2ir: --port 0 must lie between 1 and 65535\n")
