@@ -21,6 +21,17 @@ halves of parts, from which there is a warning, and how much it is at least and 
 that differ by more were not found (docs/experiments.md)."""
 
 
+SECOND_OPINION, LEFT = "second opinion: ", "the photo is left as it is"
+"""How a note on a result that was set aside begins, and how it ends where nothing replaced it."""
+
+
+def in_short(note: str) -> str:
+    """A note without its reasons, which stand elsewhere, where it is long."""
+    if not note.startswith(SECOND_OPINION):
+        return note
+    return "left as it is" if note.endswith(LEFT) else "restored gently: more would have harmed it"
+
+
 def warnings(record: Record) -> list[str]:
     """Sentences about a restored photo that its owner should know."""
     found = list(record.notes)

@@ -90,7 +90,8 @@ class Job:
         self._restoring = 0.0
         self._original: Photo | None = None
         self._first_step: float | None = None
-        self._done = 0.0
+        self._done = self._latest = 0.0
+        self._again = False
         self._secret = (order.photo, folder / "-", Path(page.prior))
         self._mask = folder / f"{order.photo.stem}-mask.png"
         self._views: queue.SimpleQueue[View | None] = queue.SimpleQueue()
@@ -254,8 +255,11 @@ class Job:
         where = f"step {step.index + 1} of {step.total}"
         if step.num_samples > 1:
             where += f", restoration {step.sample + 1} of {step.num_samples}"
-        text = f"Restoring: {done:.0%} done"
-        if self._first_step is None:
+        # A second opinion restores the photo again, from the first step on.
+        back = done < self._latest
+        self._again, self._latest = self._again or back, done
+        text = f"Restoring{' once more, gently' if self._again else ''}: {done:.0%} done"
+        if self._first_step is None or back:
             self._first_step, self._done = now, done
         elif done > self._done:
             left = (now - self._first_step) / (done - self._done) * (1 - done)

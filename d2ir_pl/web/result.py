@@ -16,7 +16,7 @@ from d2ir_pl.restoration import Step
 from d2ir_pl.restoration.result import NO_INTERVALS
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.record import Record
-from d2ir_pl.results.warnings import warnings
+from d2ir_pl.results.warnings import SECOND_OPINION, in_short, warnings
 from d2ir_pl.web.liveliest import liveliest
 from d2ir_pl.web.painting import part_of
 
@@ -77,8 +77,13 @@ class Result:
         record = self.record
         text = f"Restored {record.width}x{record.height} pixels in {record.seconds:.0f} s."
         told = [w for w in warnings(record) if not w.startswith(NO_INTERVALS)]  # nobody asked
-        found = (f"{warning[:1].upper()}{warning[1:]}." for warning in told)
+        found = (f"{short[:1].upper()}{short[1:]}." for short in map(in_short, told))
         return " ".join([text, *found])
+
+    def found(self) -> list[str]:
+        """Why the photo was restored so, and what a second opinion made of it."""
+        opinions = [note for note in self.record.notes if note.startswith(SECOND_OPINION)]
+        return [*self._reasons, *opinions]
 
     def before_and_after(self) -> Comparison:
         """The whole photo, before and after."""

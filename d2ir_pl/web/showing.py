@@ -180,7 +180,7 @@ def _end(job: Job, text: str, files: Sequence[Path]) -> Shown:
     whole: Comparison | None = result.before_and_after()
     detail, share = result.detail(planned.mask), result.record.filled_in
     picture = None if job.order.fills else result.degradation()
-    extent = planned.extent
+    extent, found = planned.extent, result.found()
     if extent == "part":
         whole, detail = None, whole
         text += " That is a part of the photo; Restore the whole photo does all of it."
@@ -190,7 +190,7 @@ def _end(job: Job, text: str, files: Sequence[Path]) -> Shown:
     before = "Before on the left, after on the right"
     return (
         text,
-        gr.update(value="\n".join(job.reasons), visible=bool(job.reasons)),
+        gr.update(value="\n".join(found), visible=bool(found)),
         gr.update(value=[str(path) for path in files], visible=extent == "whole"),
         gr.update(visible=extent != "whole"),
         _slider(whole, before, share),

@@ -16,6 +16,7 @@ from d2ir_pl.console import say
 from d2ir_pl.prediction.callbacks.base import SparingCallback
 from d2ir_pl.prediction.outcome import BatchResult, ImageResult
 from d2ir_pl.restoration import Step
+from d2ir_pl.results.warnings import in_short
 from d2ir_pl.shipped.durations import in_time
 
 SHARES = {"estimation": (0.0, 0.9), "latent": (0.9, 0.1)}
@@ -25,9 +26,6 @@ is given the last tenth."""
 
 STAGES_IN_WORDS = {"estimation": "step", "latent": "refining"}
 """What the stages are called in the bar."""
-
-SECOND_OPINION, LEFT = "second opinion: ", "the photo is left as it is"
-"""How a note on a result that was set aside begins, and how it ends where nothing replaced it."""
 
 EVERY = 60.0
 """Seconds between two lines about the time left, where there is no terminal."""
@@ -185,19 +183,12 @@ def _images(trainer: pl.Trainer) -> int | None:
     return total
 
 
-def _short(note: str) -> str:
-    """A note without its reasons, which stand in the report, where it is long."""
-    if not note.startswith(SECOND_OPINION):
-        return note
-    return "left as it is" if note.endswith(LEFT) else "restored gently: more would have harmed it"
-
-
 def _account(image: ImageResult) -> str:
     """The name of an image, and what there is to say of its restoration."""
     scores, gain = image.scores, ""
     if "psnr" in scores and "input_psnr" in scores:
         gain = f", PSNR {scores['input_psnr']:.2f} -> {scores['psnr']:.2f} dB"
     reason = [reason.partition(" (")[0] for reason in image.reasons[:1]]
-    remarks = (*image.sample.photo.notes, *map(_short, image.notes), *reason)
+    remarks = (*image.sample.photo.notes, *map(in_short, image.notes), *reason)
     notes = "".join(f" ({remark})" for remark in remarks)
     return f"{image.name} in {image.seconds:.1f} s{gain}{notes}"

@@ -8,16 +8,16 @@ from rich.console import Console
 
 from d2ir_pl.prediction import RestorationModule
 from d2ir_pl.prediction.callbacks import RestorationProgress
-from d2ir_pl.prediction.callbacks.progress import _short
+from d2ir_pl.results.warnings import in_short
 
 
 def test_a_second_opinion_is_told_in_a_few_words() -> None:
     note = "second opinion: the first result was set aside, because {}; {}"
     kept = note.format("it rings", "the photo is left as it is")
     gentler = note.format("it rings", "a blur of 0.7 of that size was undone instead")
-    assert _short(kept) == "left as it is"
-    assert _short(gentler) == "restored gently: more would have harmed it"
-    assert _short("animated: the first of 2 frames is used").startswith("animated")
+    assert in_short(kept) == "left as it is"
+    assert in_short(gentler) == "restored gently: more would have harmed it"
+    assert in_short("animated: the first of 2 frames is used").startswith("animated")
 
 
 def test_what_is_done_does_not_shrink_where_a_photo_is_restored_again(

@@ -6,6 +6,7 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from gate import LIMIT, Gate
@@ -271,3 +272,22 @@ def test_of_a_large_photo_the_part_that_was_painted_on_is_shown_pixel_for_pixel(
         boxes = [(x, y, x + 32, y + 32) for x in range(65) for y in range(33)]
         parts = {whole.crop(box).convert("RGB").tobytes() for box in boxes}
     assert shown.after.tobytes() in parts
+
+
+def test_a_second_opinion_is_told_of_in_few_words_and_its_time_anew(tmp_path: Path) -> None:
+    restoration = job(tmp_path / "job", save(tmp_path / "photo.png", 1, 32, 32), "denoising")
+
+    def said(index: int) -> str:
+        step = Mock(stage="estimation", sample=0, index=index, total=8, num_samples=1)
+        return restoration._line(step)
+
+    lines = [said(index) for index in (3, 7, 0, 1)]
+    assert [line.startswith("Restoring once more, gently: ") for line in lines] == [0, 0, 1, 1]
+    assert " left (" not in lines[2]
+    assert lines[3].startswith("Restoring once more, gently: 22% done, about 1 s left (")
+    list(restoration.watch())
+    note = "second opinion: the first result was set aside, because it rings; {} was undone instead"
+    result = restoration.result()
+    result.record.notes.append(note)
+    assert "Restored gently: more would have harmed it." in result.summary()
+    assert result.found()[-1] == note
