@@ -74,7 +74,8 @@ def _duration(pixels: int, options: Sequence[str]) -> str:
     names = [option.partition("=")[2] for option in options if option.startswith("--config=")]
     for name in names:
         times *= COSTS.get(Path(name).stem, 1.0)
-    about = in_time(times * usual_seconds(pixels))
+    precision = _value(options, "trainer.precision") or "auto"
+    about = in_time(times * usual_seconds(pixels, precision))
     less = ", less for what is only noisy" if "auto" in (Path(name).stem for name in names) else ""
     number = "1 CPU core" if cores() == 1 else f"{cores()} CPU cores"
     return f": about {about} on the {number} of this computer{less}"

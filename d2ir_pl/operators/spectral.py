@@ -49,6 +49,11 @@ class OnSpectra:
         self._weight: Tensor | None = None
         self._inverse: tuple[Tensor, Tensor] | None = None
 
+    @property
+    def of_each_colour(self) -> bool:
+        """Whether colours do not mix, so that each can be mapped by itself."""
+        return self._weight is None
+
     def enough(self, rho: float) -> int | None:
         """Iterations of conjugate gradients after which nothing is left to gain.
 

@@ -182,7 +182,8 @@ def _announce(
     pixels = photos.pixels(LARGE) if settings.progress == "auto" and on_cpu else 0
     if pixels >= LARGE and not settings.told / TOLD < pixels < settings.told * TOLD:
         count = f"{photos.count} photos have" if photos.count != 1 else "the photo has"
-        usual = f"about {in_time(usual_seconds(pixels))} on this computer"
+        seconds = usual_seconds(pixels, str(trainer.precision))
+        usual = f"about {in_time(seconds)} on this computer"
         if module.amount.region is not None:
             usual = f"{usual} if all of them were restored, and less for a region"
         say(console, f"{count} {pixels / 1e6:.0f} megapixels: {usual}")

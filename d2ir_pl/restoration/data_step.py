@@ -11,6 +11,9 @@ from d2ir_pl.operators.linear import slowness
 from d2ir_pl.operators.spectral import OnSpectra
 from d2ir_pl.operators.weighted import on_spectra
 
+LARGE = 10_000_000
+"""Values of a photo from which its colours are solved for one after the other."""
+
 
 def data_step(
     operator: LinearOperator,
@@ -50,9 +53,16 @@ def data_step(
         return z + change, residual
     enough = None if least is None else spectral.enough(least)
     iterations = iterations if enough is None else min(iterations, enough)
-    # Of the three pairs of FFTs of an iteration one is left.
-    change, residual = _solved(spectral, residual, rho, iterations)
-    return z + spectral.to_image(change), residual
+    # The colours of a large photo one after the other, as memory holds several images of each.
+    apart = spectral.of_each_colour and residual[0].numel() > LARGE
+    images, left = [], []
+    for colours in residual.split(1, 1) if apart else (residual,):
+        # Of the three pairs of FFTs of an iteration one is left.
+        change, rest = _solved(spectral, colours, rho, iterations)
+        images.append(spectral.to_image(change))
+        left.append(rest)
+        del change
+    return z + _joined(images), _joined(left)
 
 
 def _solved(
@@ -70,15 +80,20 @@ def _solved(
             step = rh / _dot(p, normal_p)
         else:  # which is the same, without the A^T that only the next direction would need
             step = rh / torch.addcmul(_dot(a_p, a_p), rho[:, 0, 0, 0], _dot(p, p))
-        x = torch.addcmul(x, _for(step, p), p)
+        x.addcmul_(_for(step, p), p)
         residual = torch.addcmul(residual, _for(step, residual), a_p, value=-1)
         if not left:
             break
-        r = torch.addcmul(r, _for(step, r), normal_p, value=-1)
+        r.addcmul_(_for(step, r), normal_p, value=-1)
         h = operator.precondition(r, rho)
         rh, rh_before = _dot(r, h), rh
         p = torch.addcmul(h, _for(rh / rh_before, p), p)
+        del a_p, normal_p, h  # a large photo fills the memory
     return x, residual
+
+
+def _joined(colours: list[Tensor]) -> Tensor:
+    return torch.cat(colours, 1) if colours[1:] else colours[0]
 
 
 def _for(values: Tensor, like: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ white noise: Hutchinson, A stochastic estimator of the trace of the influence ma
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -52,32 +53,41 @@ def provenance(problem: Problem, restoration: Restoration) -> Provenance:
         restoration: its solution.
     """
     x0 = restoration.x0
+    size = size_of(x0)
     x = problem.degradation.frame.embed(x0)
     operator, residual = problem.linearize(x, restoration.phi)
     sigma = restoration.sigma_y
     if restoration.model_error is not None:
         sigma = (sigma**2 + restoration.model_error**2).sqrt()
     variance = per_image(problem.sigma_of(residual).square() * (sigma / problem.sigma_y) ** 2)
-    shares: list[Tensor] = []
-    weights: list[Tensor] = []
+    del residual
+    # Sums over the sizes, as the maps of a large photo fill the memory.
+    filled, weight = (x0.new_zeros(len(x0), 1, *size) for _ in range(2))
+    by_size = []
     for k, own in enumerate(details(x0)):
         power = own.square().mean((2, 3), keepdim=True) + FAINT**2
+        energy = _around(own.square() + FAINT**2, CELL)
         white, frequencies = _white(x, k)
         v = from_opponent(white * power.sqrt())
+        del own, white
         # Noise spreads evenly over all frequencies, of which details of this size are a share.
         rho = variance * frequencies / power.mean(1, keepdim=True)
-        told, _ = data_step(operator, operator.forward(v), torch.zeros_like(v), rho, ITERATIONS)
+        nothing = v.new_zeros(()).expand_as(v)
+        told, _ = data_step(operator, operator.forward(v), nothing, rho, ITERATIONS)
         # What lies around the photo is seen by nobody.
         v, told = problem.crop(v), problem.crop(told)
         share = 1 - _around(v * told, CELL * 2**k) / _around(v * v, CELL * 2**k)
-        energy = _around(own.square() + FAINT**2, CELL)
-        for values, maps in ((share.clamp(0, 1), shares), (energy, weights)):
-            maps.append(F.interpolate(values, size_of(x0), mode="bilinear"))
-    share, weight = torch.cat(shares, 1), torch.cat(weights, 1)
-    filled = share * weight
+        del v, told
+        share, energy = (
+            F.interpolate(values, size, mode="bilinear") for values in (share.clamp(0, 1), energy)
+        )
+        own_filled = share * energy
+        by_size.append(own_filled.sum((1, 2, 3)) / energy.sum((1, 2, 3)))
+        filled += own_filled
+        weight += energy
     return Provenance(
-        filled.sum(1, keepdim=True) / weight.sum(1, keepdim=True),
-        filled.sum((2, 3)) / weight.sum((2, 3)),
+        filled / weight,
+        torch.stack(by_size, 1),
         filled.sum((1, 2, 3)) / weight.sum((1, 2, 3)),
     )
 
@@ -91,14 +101,13 @@ def with_provenance(problem: Problem, restoration: Restoration) -> Restoration:
         return restoration
 
 
-def details(x: Tensor) -> list[Tensor]:
+def details(x: Tensor) -> Iterator[Tensor]:
     """The details of images of each size in opponent colours, at resolutions that hold them."""
-    x, found = to_opponent(x), []
+    x = to_opponent(x)
     for _ in range(SCALES):
         smaller = reduce_half(x)
-        found.append(x - enlarge(smaller, x))
+        yield x - enlarge(smaller, x)
         x = smaller
-    return found
 
 
 def _white(like: Tensor, k: int) -> tuple[Tensor, float]:

@@ -43,7 +43,7 @@ class PageSettings:
     def seconds(self, pixels: int) -> float | None:
         """About how long so many pixels take to restore; None where that is not known."""
         on_cpu = device_type(self.accelerator) == "cpu"
-        return usual_seconds(pixels) if on_cpu else None
+        return usual_seconds(pixels, self.precision) if on_cpu else None
 
     def check(self) -> None:
         """Raise what is wrong with the settings, before anyone comes.

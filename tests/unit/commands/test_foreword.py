@@ -9,6 +9,7 @@ from PIL import Image
 
 from d2ir_pl.commands import foreword
 from d2ir_pl.commands.foreword import foretold
+from d2ir_pl.shipped import durations
 from d2ir_pl.shipped.durations import in_time, usual_seconds
 
 
@@ -42,6 +43,23 @@ def test_a_folder_is_told_of(
     about = in_time(times * usual_seconds(24_000_000))
     said = capsys.readouterr().err
     assert said.startswith(f"the photos have 24 megapixels: about {about} on the ")
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision", "share"),
+    [
+        ("fma avx512_bf16", "auto", 2 / 3),
+        ("amx_bf16", "bf16-mixed", 2 / 3),
+        ("avx512_bf16", "32-true", 1),
+        ("avx2 fma", "auto", 1),
+    ],
+)
+def test_a_processor_with_arithmetic_for_bfloat16_takes_less(
+    flags: str, precision: str, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: f"flags : fpu {flags}\n")
+    monkeypatch.setattr(durations, "cores", lambda: 2)
+    assert usual_seconds(12_000_000, precision) == pytest.approx(360 * share)
 
 
 def test_it_is_said_before_anything_heavy_is_imported(folder: Path) -> None:

@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -65,6 +66,22 @@ def test_a_batch_is_its_images_one_by_one() -> None:
         row = slice(i, i + 1)
         alone = data_step(*blur.linearize(y[row], z[row], one), z[row], rho[row], 5)[0]
         assert torch.allclose(together[i], alone[0], atol=1e-5)
+
+
+def test_the_colours_of_a_large_photo_are_solved_for_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    blur = Blur(5)
+    phi = blur.draw([image_generator(0, str(i)) for i in range(2)], torch.zeros(1))
+    y = torch.rand(2, 3, 16, 14)
+    z = torch.rand(2, 3, *blur.frame.image_size((16, 14)))
+    rho = torch.tensor([0.1, 1.0])[:, None, None, None]
+    together = data_step(*blur.linearize(y, z, phi), z, rho, 40)
+    monkeypatch.setattr(sys.modules[data_step.__module__], "LARGE", 600)
+    apart = data_step(*blur.linearize(y, z, phi), z, rho, 40)
+    for a, b in zip(together, apart, strict=True):
+        assert not torch.equal(a, b)
+        assert torch.allclose(a, b, atol=1e-5)
 
 
 def test_a_converged_image_stays_finite() -> None:
