@@ -88,14 +88,14 @@ def read_spectrum(
         seen &= _unfolded(observed[0]).amin((-1, -2))[0] == 1
     if int(seen.sum()) < (MIN_BLOCKS if camera else MIN_BLOCKS // 2):
         return None
-    order = tones[seen].argsort()
-    tones = tones[seen][order]
+    order = seen.nonzero()[:, 0][tones[seen].argsort()]
+    tones = tones[order]
     small, removed = reduce_half(y), _FIRST
     opponent = to_opponent(small)
     while True:
         guide = from_opponent(thresholded(opponent, THRESHOLD * removed))
         rest = y - enlarge(guide, y)
-        powers = _blocks(to_opponent(rest)[0]).square()[seen][order]
+        powers = _blocks(to_opponent(rest)[0])[order].square_()
         level = _root_mean_square(_amplitudes(powers, MIDDLE, torch.ones_like(tones)))
         if level < BELIEVED * removed or removed >= _LAST:
             break
@@ -210,9 +210,9 @@ def _blocks(x: Tensor) -> Tensor:
     basis = torch.cos((n + 0.5) * n[:, None] * math.pi / BLOCK) * math.sqrt(2 / BLOCK)
     basis[0] /= math.sqrt(2)
     basis = basis.to(x)
-    blocks = _unfolded(x).transpose(0, 1)
-    transformed: Tensor = basis @ blocks @ basis.mT
-    return transformed
+    # Channel by channel, as blocks that overlap fill the memory several times.
+    planes = [basis @ _unfolded(plane[None])[0] @ basis.mT for plane in x]
+    return torch.stack(planes, 1)
 
 
 def _unfolded(x: Tensor) -> Tensor:
