@@ -6,6 +6,7 @@ noise is sharp, and so are invented details.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -62,7 +63,8 @@ def brisque(x: Tensor) -> Tensor | None:
     2012, by the PIQ library.
     """
     weights = Path(torch.hub.get_dir()) / "checkpoints" / "brisque_svm_weights.pt"
-    if not weights.is_file() or min(x.shape[-2:]) < LEAST_SIDE:
+    # Unlike a path's own method, this takes a cache of others, which cannot be looked at, for none.
+    if not os.path.isfile(weights) or min(x.shape[-2:]) < LEAST_SIDE:
         return None
     try:
         from piq import brisque as judged

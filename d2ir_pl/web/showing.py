@@ -58,7 +58,8 @@ def _ready(height: int, width: int, usual: Callable[[int], float | None]) -> str
         return in_time(usual(round(count)) or 0)
 
     if pixels <= LARGE:
-        return f"{text}, about {about(pixels)} on this computer (a part: {about(PART**2)})."
+        part = f" (a part: {about(PART**2)})" if pixels > PART**2 else ""
+        return f"{text}, about {about(pixels)} on this computer{part}."
     return (
         f"{text}. Restore shows it at {OVERVIEW / 1e6:.0f} megapixels first, in about "
         f"{about(COSTS['fast'] * OVERVIEW)}; all of it takes about {about(pixels)} on this "

@@ -1,8 +1,10 @@
 """Scores without a reference: what changes them, and what does not."""
 
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -83,10 +85,13 @@ def weights_fetched(folder: Path) -> None:
 
 
 def test_brisque_is_asked_for_intensities_where_its_weights_are(
-    tmp_path: Path, stand_in: list[tuple[float, float]]
+    tmp_path: Path, stand_in: list[tuple[float, float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x = torch.linspace(-1.2, 1, 2 * 3 * 32 * 32).view(2, 3, 32, 32)
     assert brisque(x) is None  # nothing is downloaded
+    with monkeypatch.context() as others:
+        others.setattr(os, "stat", Mock(side_effect=PermissionError))
+        assert brisque(x) is None  # the cache is someone else's
     weights_fetched(tmp_path)
     values = brisque(x)
     assert values is not None

@@ -120,3 +120,14 @@ def test_a_painted_photo_is_tried_with_a_mask_of_its_size(few_pixels: None, tmp_
     assert planned.mask.size == planned.photo.size[::-1] == (32, 32)
     assert planned.remark == ""
     assert np.asarray(planned.mask).any()
+
+
+def test_a_photo_that_is_smaller_than_a_part_is_told_of_no_part() -> None:
+    pytest.importorskip("gradio")
+    from d2ir_pl.web.showing import _ready
+
+    def usual(pixels: int) -> float:
+        return pixels / 1000
+
+    assert _ready(256, 256, usual) == "Ready: 256x256 pixels, about 66 s on this computer."
+    assert _ready(512, 512, usual).endswith(", about 4 min on this computer (a part: 2 min).")
