@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn
 from d2ir_pl.degradations.arguments import KeepsArguments
 from d2ir_pl.degradations.frame import Frame
 from d2ir_pl.degradations.phi import Phi
-from d2ir_pl.estimators.noise_level import estimate_sigma
+from d2ir_pl.estimators.noise_curve import sigma_of_mixture
 from d2ir_pl.image_io import Photo
 from d2ir_pl.operators.linear import Jacobian, LinearOperator, Size, size_of
 from d2ir_pl.operators.svd import SVD
@@ -127,7 +127,7 @@ class Degradation(KeepsArguments, nn.Module, ABC):
 
         Pixels of y that are NaN are not observed.
         """
-        return estimate_sigma(y)
+        return sigma_of_mixture(y)
 
     def residual(self, y: Tensor, prediction: Tensor, phi: Phi) -> Tensor:  # noqa: ARG002
         """What a prediction D_phi(x) leaves unexplained in y; 0 where y says nothing about x."""

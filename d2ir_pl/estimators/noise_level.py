@@ -44,7 +44,7 @@ def estimate_sigma(y: Tensor) -> Tensor:
     """
     if min(y.shape[-2:]) < 4:
         return y.new_zeros(len(y))
-    return _deviation(_finest_band(y).flatten(2))
+    return _deviation(finest_band(y).flatten(2))
 
 
 def flat_sigma(y: Tensor, clipped: Tensor | None = None) -> Tensor:
@@ -69,7 +69,7 @@ def flat_sigma(y: Tensor, clipped: Tensor | None = None) -> Tensor:
     cells = coarse.unfold(2, BLOCK // 4, BLOCK // 4).unfold(3, BLOCK // 4, BLOCK // 4).flatten(4)
     clipped = clipped_blocks(y) if clipped is None else clipped
     activity = torch.where(clipped, math.inf, cells.var(4)).flatten(1)
-    band = F.pad(_finest_band(y), (0, 3, 0, 3), value=math.nan)
+    band = F.pad(finest_band(y), (0, 3, 0, 3), value=math.nan)
     blocks = band.unfold(2, BLOCK, BLOCK).unfold(3, BLOCK, BLOCK).flatten(4)
     blocks = blocks[:, :, : cells.shape[2], : cells.shape[3]].flatten(2, 3)
     rows = []
@@ -128,7 +128,7 @@ def luminance_sigma(y: Tensor) -> Tensor:
     return torch.minimum(estimate_sigma(luminance), flat_sigma(luminance, clipped_blocks(y)))
 
 
-def _finest_band(y: Tensor) -> Tensor:
+def finest_band(y: Tensor) -> Tensor:
     """`(B, C, H - 3, W - 3)` coefficients that are high-pass in both directions."""
     taps = torch.tensor(_DB2_HIGH_PASS, dtype=y.dtype, device=y.device)
     band = F.conv2d(y.flatten(0, 1)[:, None], torch.outer(taps, taps)[None, None], stride=1)

@@ -12,6 +12,7 @@ from d2ir_pl.diffusion import Prior
 from d2ir_pl.errors import require
 from d2ir_pl.estimators.jpeg_blur import before_jpeg
 from d2ir_pl.estimators.jpeg_tables import estimate_quality
+from d2ir_pl.estimators.noise_curve import NoiseCurve, noise_curve
 from d2ir_pl.estimators.noise_level import is_grey, luminance_sigma
 from d2ir_pl.estimators.noise_reading import read_spectrum
 from d2ir_pl.estimators.noise_spectrum import (
@@ -20,6 +21,7 @@ from d2ir_pl.estimators.noise_spectrum import (
     enlarge,
     reduce_half,
 )
+from d2ir_pl.estimators.observed_pixels import hide
 from d2ir_pl.operators.jpeg_transform import standard_tables
 from d2ir_pl.operators.linear import size_of
 from d2ir_pl.restoration.posterior_mean import PosteriorMean
@@ -57,7 +59,10 @@ class BlindDenoising(PosteriorMean):
     white and only the colours lack noise, because the channels share theirs, s is the level of the
     former, and the full size alone is enough.
 
-    Where P is flat, or the noise is told (`sigma_y`), it is white, and this is `PosteriorMean`.
+    Where P is flat, or the noise is told (`sigma_y`), it is white, and this is `PosteriorMean`. The
+    noise of light is independent from pixel to pixel too, and stronger where the photo is brighter:
+    it is made even first, by the generalized Anscombe transform of the curve that the photo shows
+    (`NoiseCurve`).
 
     Args:
         share: amplitude of the noise that is removed, in units of what the photo shows; less than 1
@@ -76,13 +81,14 @@ class BlindDenoising(PosteriorMean):
     def read(self, problem: Problem) -> None:
         super().read(problem)
         for b in range(len(problem)) if problem.estimated else ():
-            _noise_of(problem.select([b]))
+            own = problem.select([b])
+            if _noise_of(own) is None:
+                _curve_of(own)
 
     def mean_of(self, problem: Problem, prior: Prior, grey: bool) -> tuple[Tensor, Tensor, int]:
         spectrum = _noise_of(problem) if problem.estimated else None
         if spectrum is None:
-            share = self.share if problem.estimated else 1.0
-            return super().mean_of(replace(problem, sigma_y=share * problem.sigma_y), prior, grey)
+            return self._mean_under_white(problem, prior, grey)
         spectrum = spectrum.to(problem.y).scaled(self.share)
         meter, x = _Meter(prior, problem.y), problem.y
         power = spectrum.on_grid(*x.shape[-2:])
@@ -99,6 +105,27 @@ class BlindDenoising(PosteriorMean):
             x = x.mean(1, keepdim=True).expand_as(x)
         sigma_y = torch.full_like(problem.sigma_y, spectrum.sigma(*x.shape[-2:]))
         return x, torch.maximum(self.share * problem.sigma_y, sigma_y), meter.nfe
+
+    def _mean_under_white(
+        self, problem: Problem, prior: Prior, grey: bool
+    ) -> tuple[Tensor, Tensor, int]:
+        """`mean_of` under noise that is independent from pixel to pixel."""
+        if not problem.estimated:
+            return super().mean_of(problem, prior, grey)
+        curve, sigma_y = _curve_of(problem), self.share * problem.sigma_y
+        if curve is None:
+            return super().mean_of(replace(problem, sigma_y=sigma_y), prior, grey)
+        y = curve.stabilize(problem.y)
+        even = torch.full_like(sigma_y, self.share * curve.stabilized_sigma)
+        x, _, nfe = super().mean_of(replace(problem, y=y, sigma_y=even), prior, grey)
+        return curve.unstabilize(x), sigma_y.new_full((1,), curve.sigma_of(problem.y)), nfe
+
+
+def _curve_of(problem: Problem) -> NoiseCurve | None:
+    """How the noise of a photo depends on its brightness, where it does."""
+    shown = problem.shown
+    y = shown.y if shown.observed is None else hide(shown.y, shown.observed)
+    return noise_curve(y)
 
 
 def _noise_of(problem: Problem) -> NoiseSpectrum | None:

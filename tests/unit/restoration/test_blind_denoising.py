@@ -110,3 +110,18 @@ def test_a_share_of_the_noise_is_removed(coloured: bool, natural_small: NetworkP
 def test_a_share_is_above_0_and_at_most_1(share: float) -> None:
     with pytest.raises(ValueError, match="share"):
         BlindDenoising(share)
+
+
+def test_noise_that_grows_with_the_light_is_made_even(natural_small: NetworkPrior) -> None:
+    x = 0.5 * clean(4) + torch.linspace(-0.45, 0.45, SIZE)  # of all tones
+    v = (x + 1) / 2
+    n = torch.randn(x.shape, generator=torch.Generator().manual_seed(4))
+    y = (2 * (v + (0.03 * v + 1e-4).sqrt() * n) - 1).clamp(-1, 1)
+    problem = Problem.of(y, Identity(), generators(1))
+    found = BlindDenoising().restore(problem, natural_small)
+    white = PosteriorMean().restore(problem, natural_small)
+    assert float(psnr(found.x0, x)) > float(psnr(white.x0, x)) + 0.3
+    assert found.nfe == [1]
+    assert float(found.sigma_y) == pytest.approx(float((y - x).square().mean().sqrt()), rel=0.1)
+    gentle = BlindDenoising(share=0.5).restore(problem, natural_small)
+    assert float((gentle.x0 - y).square().mean()) < float((found.x0 - y).square().mean())
