@@ -11,13 +11,16 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from d2ir_pl.image_io import Photo, eight_bits, enlarged, srgb_pixels
+from d2ir_pl.image_io import Photo, eight_bits, enlarged, resized, srgb_pixels
+from d2ir_pl.operators.linear import size_of
 from d2ir_pl.prediction.outcome import ImageResult
 from d2ir_pl.restoration import Step
 from d2ir_pl.results.pictures import uncertainty_picture
 
 MOST_PICTURES = 20
 """Pictures along the way of one stage, at most."""
+LONGEST = 2048
+"""Longest side in pixels to which larger pictures are made smaller: each is encoded by itself."""
 SIDE = 168
 """Longest side in pixels to which small pictures are enlarged: eight times the usual kernel."""
 
@@ -69,7 +72,7 @@ class EventFiles:
         if not self.images_every or (step.index % every and step.index + 1 < step.total):
             return None
         drawn = step.degradation.picture(step.phi)
-        shown = {f"{step.stage}/x0": step.x0().cpu().clone()}
+        shown = {f"{step.stage}/x0": _no_longer(step.x0()).cpu().clone()}
         if drawn is not None:
             shown[f"{step.stage}/degradation"] = drawn.cpu().clone()
         runs = [(name, self._writers[name], self.photos.get(name)) for name in names]
@@ -122,9 +125,9 @@ def _shown(picture: Tensor, photo: Photo | None) -> Tensor:
 
 def last_pictures(image: ImageResult) -> dict[str, Tensor]:
     """The pictures of a restored image by their tags, `(C, h, w)`, of 8 bits or in [0, 1]."""
-    row = {"input": image.shown, "restored": image.x0}
+    row = {"input": _no_longer(image.shown), "restored": _no_longer(image.x0)}
     if image.reference is not None:
-        row["reference"] = image.reference
+        row["reference"] = _no_longer(image.reference)
     pixels = srgb_pixels(torch.cat([*row.values()], 2), image.sample.photo)
     found = {" | ".join(row): eight_bits(pixels)}
     if image.picture is not None:
@@ -132,6 +135,15 @@ def last_pictures(image: ImageResult) -> dict[str, Tensor]:
     if image.std is not None:
         found["uncertainty"] = uncertainty_picture(image.std)
     return found
+
+
+def _no_longer(images: Tensor) -> Tensor:
+    """Images `(..., 3, H, W)` of at most `LONGEST` pixels a side."""
+    height, width = size_of(images)
+    times = max(height, width) / LONGEST
+    if times <= 1:
+        return images
+    return resized(images, (max(1, round(height / times)), max(1, round(width / times))))
 
 
 def _enlarged(picture: Tensor) -> Tensor:

@@ -48,8 +48,8 @@ def test_a_folder_is_told_of(
 @pytest.mark.parametrize(
     ("flags", "precision", "share"),
     [
-        ("fma avx512_bf16", "auto", 2 / 3),
-        ("amx_bf16", "bf16-mixed", 2 / 3),
+        ("fma avx512_bf16", "auto", 3 / 4),
+        ("amx_bf16", "bf16-mixed", 3 / 4),
         ("avx512_bf16", "32-true", 1),
         ("avx2 fma", "auto", 1),
     ],
@@ -59,7 +59,7 @@ def test_a_processor_with_arithmetic_for_bfloat16_takes_less(
 ) -> None:
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: f"flags : fpu {flags}\n")
     monkeypatch.setattr(durations, "cores", lambda: 2)
-    assert usual_seconds(12_000_000, precision) == pytest.approx(360 * share)
+    assert usual_seconds(12_000_000, precision) == pytest.approx(240 * share)
 
 
 def test_it_is_said_before_anything_heavy_is_imported(folder: Path) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import pytorch_lightning as pl
+import torch
 import yaml
 from photos import files, save_all
 from program import accumulate, predict, state_of, table
 from pytorch_lightning.loggers import CSVLogger, Logger
 
-from d2ir_pl.prediction.callbacks import TrajectoryLogger
+from d2ir_pl.prediction.callbacks import TrajectoryLogger, event_files
 from d2ir_pl.prediction.data import RestorationDataModule
 from d2ir_pl.prediction.module import RestorationModule
 from d2ir_pl.restoration.baselines import DDRM
@@ -72,6 +73,13 @@ def test_a_board_that_is_named_gets_a_run_with_pictures_for_every_image(
     assert "estimation/x0" in tags["images"]
     assert {"estimation/loss", "score/psnr"} <= set(tags["scalars"])
     assert not (logged / "out" / "tensorboard").exists()
+
+
+def test_pictures_of_a_large_photo_are_made_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_files, "LONGEST", 24)
+    large, small = torch.rand(2, 3, 48, 36), torch.rand(3, 24, 9)
+    assert event_files._no_longer(large).shape == (2, 3, 24, 18)
+    assert event_files._no_longer(small) is small
 
 
 def once_and_plain(settings: dict[str, Any]) -> bool:
