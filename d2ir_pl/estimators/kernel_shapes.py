@@ -93,7 +93,10 @@ def likeness(a: Tensor, b: Tensor) -> float:
 
 
 def _without_islands(kernel: Tensor) -> Tensor:
-    """Remove the connected parts of a kernel that hold less than a share of its sum."""
+    """Remove the connected parts of a kernel that hold less than a share of its sum.
+
+    The largest stays where all of them do.
+    """
     inside = kernel > 0
     label = torch.arange(1.0, kernel.numel() + 1).view_as(kernel) * inside
     while True:  # the largest label spreads over each part
@@ -103,4 +106,5 @@ def _without_islands(kernel: Tensor) -> Tensor:
         label = spread
     index = label.long().flatten()
     mass = kernel.new_zeros(kernel.numel() + 1).index_add(0, index, kernel.flatten())
-    return kernel * (mass[index] >= ISLAND * kernel.sum()).view_as(kernel)
+    least = torch.minimum(ISLAND * kernel.sum(), mass.max())
+    return kernel * (mass[index] >= least).view_as(kernel)

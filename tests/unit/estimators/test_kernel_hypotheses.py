@@ -9,7 +9,7 @@ from d2ir_pl.degradations import Blur
 from d2ir_pl.degradations.blur_guesses import Guess, guesses, handicaps, shortlist
 from d2ir_pl.estimators.edge_windows import edge_windows
 from d2ir_pl.estimators.kernel_hypotheses import Hypothesis, kernel_of_edges, periodic
-from d2ir_pl.estimators.kernel_shapes import cleaned, cut_off, trimmed
+from d2ir_pl.estimators.kernel_shapes import centred, cleaned, cut_off, trimmed
 from d2ir_pl.estimators.kernel_worth import deconvolved, unlikeliness
 from d2ir_pl.operators.kernels import gaussian_kernel, kernel_centroid, padded
 from d2ir_pl.results.metrics import kernel_similarity
@@ -150,3 +150,15 @@ def test_trimmed_and_padded_kernels_are_the_same_kernel() -> None:
     kernel = trimmed(padded(corner(), 31), 1e-3)
     assert kernel.shape[-1] < 21
     assert float(kernel_similarity(kernel, corner())) > 0.999
+
+
+def test_of_many_small_parts_the_largest_stays() -> None:
+    scattered = torch.zeros(63, 63)
+    scattered[::4, ::4] = 1
+    scattered[40, 41] = 1  # beside another one
+    kernel = cleaned(scattered, islands=True)
+    assert kernel.shape == (63, 63)
+    assert float(kernel.sum()) == pytest.approx(1)
+    assert int((kernel > 0).sum()) == 2
+    noise = torch.rand(63, 63, generator=torch.Generator().manual_seed(0)) ** 20
+    assert torch.isfinite(centred(cleaned(noise, islands=True))).all()
