@@ -26,6 +26,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from d2ir_pl.estimators.kernel_hypotheses import gradient, two_points
+from d2ir_pl.estimators.kernel_shapes import centred
 from d2ir_pl.operators.convolution import transfer_function
 from d2ir_pl.operators.kernels import kernel_centroid
 
@@ -40,8 +42,6 @@ EDGE_WEIGHT, EDGE_DECAY, MIN_EDGE_WEIGHT = 8e-3, 0.9, 1e-4
 KERNEL_WEIGHT = 0.3
 # Entries below this part of the largest one are noise.
 NOISE_FLOOR = 0.1
-# Shifts that centre the last kernel, and the part of its largest entry below which they ring.
-CENTRINGS, RINGING = 4, 0.03
 # Rounds of S and k at every scale, and the side of the coarsest kernel.
 ROUNDS = 5
 MIN_KERNEL = 5
@@ -74,13 +74,13 @@ def edge_kernel(y: Tensor, size: int) -> Tensor | None:
     kernel, weight = None, EDGE_WEIGHT
     for side in _scales(size):
         blurred = _periodic(_resized(grey, side / size), 2 * side)
-        kernel = _two_points(side) if kernel is None else _cleaned(_grown(kernel, side), 0.0)
+        kernel = two_points(side) if kernel is None else _cleaned(_grown(kernel, side), 0.0)
         for _ in range(ROUNDS):
             sharp = _sharp_edges(blurred, kernel, weight)
             kernel = _cleaned(_least_squares(sharp, blurred, side), NOISE_FLOOR)
             weight = max(EDGE_DECAY * weight, MIN_EDGE_WEIGHT)
     assert kernel is not None
-    return _centred(kernel)
+    return centred(kernel)
 
 
 def _scales(size: int) -> list[int]:
@@ -102,13 +102,6 @@ def _grown(kernel: Tensor, side: int) -> Tensor:
     return F.interpolate(kernel[None, None], (side, side), mode="bicubic")[0, 0]
 
 
-def _two_points(side: int) -> Tensor:
-    """The smallest blur that starts the search: two equal neighbours."""
-    kernel = torch.zeros(side, side)
-    kernel[side // 2, side // 2 - 1 : side // 2 + 1] = 0.5
-    return kernel
-
-
 def _periodic(x: Tensor, margin: int) -> Tensor:
     """Give x `(H, W)` a margin at its right and bottom that leads smoothly back to its beginning.
 
@@ -123,23 +116,18 @@ def _periodic(x: Tensor, margin: int) -> Tensor:
     return x
 
 
-def _gradient(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Forward differences along x and y on a circle."""
-    return torch.roll(x, -1, 1) - x, torch.roll(x, -1, 0) - x
-
-
 def _sharp_edges(g: Tensor, kernel: Tensor, weight: float) -> Tensor:
     """The image S of sharp edges for a periodic g; the iteration starts from g."""
     size = (g.shape[0], g.shape[1])
     blur = transfer_function(kernel[None], size)[0, 0]
     point = torch.zeros(size)
     point[0, 0] = 1
-    d_x, d_y = (torch.fft.rfft2(d) for d in _gradient(point))
+    d_x, d_y = (torch.fft.rfft2(d) for d in gradient(point))
     data, gain = blur.conj() * torch.fft.rfft2(g), blur.abs() ** 2
     roughness = d_x.abs() ** 2 + d_y.abs() ** 2
     s, coupling = g, 2 * weight
     while coupling < MAX_COUPLING:
-        s_x, s_y = _gradient(s)
+        s_x, s_y = gradient(s)
         edge = s_x**2 + s_y**2 >= weight / coupling
         h_x, h_y = torch.fft.rfft2(edge * s_x), torch.fft.rfft2(edge * s_y)
         pull = d_x.conj() * h_x + d_y.conj() * h_y
@@ -150,7 +138,7 @@ def _sharp_edges(g: Tensor, kernel: Tensor, weight: float) -> Tensor:
 
 def _least_squares(sharp: Tensor, blurred: Tensor, side: int) -> Tensor:
     """The kernel k `(side, side)` before its constraints, for periodic images."""
-    pairs = zip(_gradient(sharp), _gradient(blurred), strict=True)
+    pairs = zip(gradient(sharp), gradient(blurred), strict=True)
     spectra = [(torch.fft.rfft2(s), torch.fft.rfft2(b)) for s, b in pairs]
     power = torch.stack([s.abs() ** 2 for s, _ in spectra]).sum(0)
     cross = torch.stack([s * b.conj() for s, b in spectra]).sum(0)
@@ -170,24 +158,6 @@ def _cleaned(kernel: Tensor, floor: float) -> Tensor:
     x, y = kernel_centroid(kernel[None])[0].round().long().tolist()
     kernel = F.pad(kernel, (side,) * 4)[side + y : 2 * side + y, side + x : 2 * side + x]
     return kernel / kernel.sum().clamp_min(1e-12)
-
-
-def _centred(kernel: Tensor) -> Tensor:
-    """Move the centroid into the middle by parts of a pixel, with Fourier shifts.
-
-    A shift makes small entries of both signs, whose removal moves the centroid again.
-    """
-    side, room = kernel.shape[0], kernel.shape[0] // 2
-    size = side + 2 * room
-    spectrum = torch.fft.rfft2(F.pad(kernel, (room,) * 4))
-    f_y, f_x = torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)
-    shift, moved = torch.zeros(2), kernel
-    for _ in range(CENTRINGS):
-        shift = shift + kernel_centroid(moved[None])[0]
-        turned = spectrum * torch.exp(2j * math.pi * (f_x * shift[0] + f_y * shift[1]))
-        moved = torch.fft.irfft2(turned, s=(size, size))[room:-room, room:-room]
-        moved = _on_simplex(moved, RINGING)
-    return moved
 
 
 def _on_simplex(kernel: Tensor, floor: float) -> Tensor:

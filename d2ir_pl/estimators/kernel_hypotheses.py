@@ -82,7 +82,7 @@ def kernel_of_edges(windows: Tensor, hypothesis: Hypothesis) -> Tensor:
     kernel = None
     for side in scales(size):
         blurred = periodic(_resized(windows, side / size), side)
-        kernel = _start(side) if kernel is None else _grown(kernel, side)
+        kernel = two_points(side) if kernel is None else _grown(kernel, side)
         inner = round(windows.shape[-2] * side / size), round(windows.shape[-1] * side / size)
         for i in range(ROUNDS):
             sharp = _sharp_edges(blurred, kernel, weight, minimal, inner)
@@ -114,7 +114,7 @@ def _grown(kernel: Tensor, side: int) -> Tensor:
     return grown / grown.sum().clamp_min(1e-12)
 
 
-def _start(side: int) -> Tensor:
+def two_points(side: int) -> Tensor:
     """The smallest blur that starts the search: two equal neighbours."""
     kernel = torch.zeros(side, side)
     kernel[side // 2, side // 2 - 1 : side // 2 + 1] = 0.5

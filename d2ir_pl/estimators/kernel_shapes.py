@@ -12,6 +12,8 @@ from d2ir_pl.operators.kernels import kernel_centroid
 
 EMPTY = 1e-9
 """Largest entry below which an array is no kernel."""
+NOTHING = 1e-6
+"""Part of the largest entry of a kernel up to which an entry holds nothing."""
 FLOOR = 0.05
 """Entries of a kernel below this part of the largest one are noise."""
 ISLAND = 0.1
@@ -22,10 +24,10 @@ CENTRINGS, RINGING = 4, 0.03
 """Shifts that centre a kernel, and the part of its largest entry below which they ring."""
 
 
-def trimmed(kernel: Tensor, share: float = 1e-6) -> Tensor:
+def trimmed(kernel: Tensor) -> Tensor:
     """The kernel `(k, k)` without a margin of entries that hold nothing, k odd and at least 3."""
     middle = kernel.shape[-1] // 2
-    places = (kernel > share * kernel.max()).nonzero() - middle
+    places = (kernel > NOTHING * kernel.max()).nonzero() - middle
     reach = max(1, int(places.abs().max())) if len(places) else 1
     inner = slice(middle - reach, middle + reach + 1)
     kernel = kernel[inner, inner]

@@ -147,7 +147,7 @@ def test_windows_do_not_repeat_and_fit_the_photo() -> None:
 
 
 def test_trimmed_and_padded_kernels_are_the_same_kernel() -> None:
-    kernel = trimmed(padded(corner(), 31), 1e-3)
+    kernel = trimmed(padded(corner(), 31))
     assert kernel.shape[-1] < 21
     assert float(kernel_similarity(kernel, corner())) > 0.999
 
