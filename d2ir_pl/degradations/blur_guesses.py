@@ -15,6 +15,7 @@ from d2ir_pl.estimators.kernel_hypotheses import Hypothesis, kernel_of_edges
 from d2ir_pl.estimators.kernel_search import spectral_misfit
 from d2ir_pl.estimators.kernel_shapes import centred, cut_off, likeness, trimmed
 from d2ir_pl.estimators.kernel_worth import deconvolved, unlikeliness
+from d2ir_pl.estimators.noise_level import grey_variance
 from d2ir_pl.estimators.remembered import remembered
 from d2ir_pl.estimators.spectrum import gaussian_covariance
 from d2ir_pl.estimators.threads import each, one_thread
@@ -97,11 +98,12 @@ def guesses(y: Tensor, sigma_y: Tensor, largest: int, seen: Tensor | None = None
     sizes = _sizes(min(largest, _odd_below(min(grey.shape) / WINDOW_KERNELS)))
     if not sizes or float(grey.std()) < 1e-3:
         return [gaussian]
-    edges = _of_edges(grey, sizes, seen)
+    noise = float(grey_variance(image, sigma).sqrt()) / 2
+    edges = _of_edges(grey, noise, sizes, seen)
     return [gaussian, *_parametric(image, sigma, min(largest, PARAMETRIC_SIZE)), *edges]
 
 
-def _of_edges(grey: Tensor, sizes: Sequence[int], seen: Tensor | None) -> list[Guess]:
+def _of_edges(grey: Tensor, noise: float, sizes: Sequence[int], seen: Tensor | None) -> list[Guess]:
     """Kernels of several sizes that the edges show, in windows that are some kernels wide."""
     sides = {size: max(WINDOW, WINDOW_KERNELS * size) for size in sizes}
     windows = {
@@ -111,7 +113,7 @@ def _of_edges(grey: Tensor, sizes: Sequence[int], seen: Tensor | None) -> list[G
     def found(guessed: tuple[int, Hypothesis]) -> Guess:
         side, hypothesis = guessed
         parts = torch.stack([grey[t : t + side, s : s + side] for t, s in windows[side]])
-        kernel = kernel_of_edges(parts, hypothesis)
+        kernel = kernel_of_edges(parts, hypothesis, noise)
         return Guess("edges", trimmed(centred(kernel)), cut=cut_off(kernel))
 
     hypotheses = [(sides[n], Hypothesis(n, w, m)) for n in sizes for w, m in SETTINGS]

@@ -5,9 +5,13 @@ path of a camera shake cannot be read off it. Edges say both, because they were 
 to a fine scale, two problems are solved in turn,
 
     S = argmin ||k * S - g||^2 + w ||grad S||_0     an image of few, sharp edges
-    k = argmin ||k * grad S - grad g||^2 + c ||k||^2,    then k >= 0, small entries 0, sum k = 1
+    k = argmin ||k * grad S - grad g||_W^2 + c ||k||^2,    then k >= 0, small entries 0, sum k = 1
 
-with g the grey photo in [0, 1]. Where a threshold m is given, the smallest pixel of every small
+with g the grey photo in [0, 1]. The gradients of S are wrong by about as much at every frequency,
+but those of white noise grow with it, and would decide alone at the highest. So a frequency counts
+by the variance of both, W = 1 / (1 + (n / e)^2 |D|^2), with D that of the gradient and n the noise.
+What the noise alone makes of an entry of k is known with that, and no entry below a multiple of it
+is kept. Where a threshold m is given, the smallest pixel of every small
 patch of S is set to zero if it lies below m: blur makes dark pixels brighter, because brighter ones
 reach into them. A kernel and the scene may be shifted against each other without a trace in the
 photo, so the centroid of k is moved to its middle: the restored photo then lies where the blurred
@@ -42,6 +46,10 @@ PATCH = 0.025
 """Side of the patches whose smallest pixel counts, as a share of that of the photo."""
 KERNEL_WEIGHT = 2.0
 """c, for a photo of 256x256 pixels: it grows with the number of pixels."""
+EDGE_ERROR = 0.007
+"""e, the standard deviation of the error of a gradient of S."""
+NOISE_FLOOR = 4.0
+"""Entries of k below so many standard deviations of what the noise makes of them are noise."""
 KERNEL_ITERATIONS = 25
 """Conjugate-gradient iterations for k."""
 ROUNDS = 5
@@ -68,12 +76,13 @@ class Hypothesis:
     minimal: float = 0.0
 
 
-def kernel_of_edges(windows: Tensor, hypothesis: Hypothesis) -> Tensor:
+def kernel_of_edges(windows: Tensor, hypothesis: Hypothesis, noise: float = 0.0) -> Tensor:
     """The kernel `(size, size)` of a correlation that a hypothesis leads to, centred.
 
     Args:
         windows: `(N, h, w)` parts of one grey photo in [0, 1], which share the kernel.
         hypothesis: what is assumed.
+        noise: standard deviation of their noise, in the same units.
 
     Returns:
         A kernel without negative entries, with sum 1.
@@ -81,12 +90,14 @@ def kernel_of_edges(windows: Tensor, hypothesis: Hypothesis) -> Tensor:
     weight, minimal, size = hypothesis.edge_weight, hypothesis.minimal, hypothesis.size
     kernel = None
     for side in scales(size):
+        averaged = noise * side / size
         blurred = periodic(_resized(windows, side / size), side)
         kernel = two_points(side) if kernel is None else _grown(kernel, side)
         inner = round(windows.shape[-2] * side / size), round(windows.shape[-1] * side / size)
         for i in range(ROUNDS):
             sharp = _sharp_edges(blurred, kernel, weight, minimal, inner)
-            kernel = cleaned(_least_squares(sharp, blurred, side), islands=i == ROUNDS - 1)
+            kernel = _least_squares(sharp, blurred, side, averaged)
+            kernel = cleaned(kernel, islands=i == ROUNDS - 1)
             weight = max(EDGE_DECAY * weight, MIN_EDGE_WEIGHT)
             minimal = max(EDGE_DECAY * minimal, MIN_MINIMAL) if minimal else 0.0
     assert kernel is not None
@@ -186,15 +197,16 @@ def _without_minima(s: Tensor, side: int, threshold: float) -> Tensor:
     return s
 
 
-def _least_squares(sharp: Tensor, blurred: Tensor, side: int) -> Tensor:
+def _least_squares(sharp: Tensor, blurred: Tensor, side: int, noise: float) -> Tensor:
     """The kernel `(side, side)` before its constraints, by conjugate gradients.
 
     On a circle the normal equations are a correlation with the autocorrelation of grad S, of which
-    the lags within a kernel are enough.
+    the lags within a kernel are enough. Entries that noise alone may have made are 0.
     """
     size = (sharp.shape[-2], sharp.shape[-1])
     s, g = torch.fft.rfft2(sharp), torch.fft.rfft2(blurred)
     rough = roughness(size)
+    rough = rough / (1 + rough * (noise / EDGE_ERROR) ** 2)
     power = (rough * s.abs() ** 2).sum(0)
     cross = (rough * (s * g.conj())).sum(0)
     lags = _middle(torch.fft.irfft2(power.to(s.dtype), s=size), 2 * side - 1)
@@ -219,7 +231,8 @@ def _least_squares(sharp: Tensor, blurred: Tensor, side: int) -> Tensor:
         k, r = k + step * p, r - step * a_p
         rr, before = r.square().sum(), rr
         p = r + rr / before.clamp_min(1e-20) * p
-    return k
+    spread = noise * (rough.mean() / lags[side - 1, side - 1].clamp_min(1e-12)).sqrt()
+    return torch.where(k < NOISE_FLOOR * spread, 0, k)
 
 
 def _middle(x: Tensor, side: int) -> Tensor:

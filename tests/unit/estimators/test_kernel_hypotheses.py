@@ -31,6 +31,16 @@ def test_the_path_of_a_shake_is_found_with_any_support_that_holds_it(size: int) 
     assert float(kernel_centroid(kernel[None]).abs().max()) <= 1
 
 
+@pytest.mark.parametrize("size", [15, 25])
+def test_noise_that_is_told_does_not_hide_a_path(size: int) -> None:
+    """Gradients of noise grow with the frequency; left alone, they make most of the kernel."""
+    windows = grey(blurred(discs(), corner(), 0.05)[0])
+    settings, noise = Hypothesis(size, 3.2e-2, 0.1), 0.05 / 2 / 3**0.5
+    told, untold = (kernel_of_edges(windows, settings, n) for n in (noise, 0.0))
+    assert float(kernel_similarity(told, corner())) > 0.9
+    assert float(kernel_similarity(untold, corner())) < 0.8
+
+
 def test_a_shifted_scene_has_the_same_kernel() -> None:
     whole = grey(blurred(discs(), corner(), 0.0)[0])
     parts = [whole[:, :112, :112], whole[:, 5:117, 7:119]]
