@@ -53,17 +53,6 @@ def pixels_within(paths: Sequence[Path], seconds: float) -> int:
     return total
 
 
-def pixels_of(paths: Sequence[Path], seconds: float) -> list[int]:
-    """The pixels of each photo, 0 where they cannot be told or the time is over.
-
-    Args:
-        paths: their files.
-        seconds: time in which they are opened.
-    """
-    begun = time.monotonic()
-    return [_pixels(path) if time.monotonic() - begun < seconds else 0 for path in paths]
-
-
 def _pixels(path: Path) -> int:
     """The number of pixels of a photo, or 0."""
     if path.suffix.lower() not in SUFFIXES or not os.path.isfile(path):

@@ -14,15 +14,12 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from d2ir_pl.errors import ImageError, InputError, OutputError, UsageError
 from d2ir_pl.image_io import sizes_apart
 from d2ir_pl.inputs.finding import group_by_size, not_read
-from d2ir_pl.inputs.headers import pixels_at_most, pixels_of
+from d2ir_pl.inputs.headers import pixels_at_most
 from d2ir_pl.inputs.items import Item
 from d2ir_pl.inputs.names import possible_names
 from d2ir_pl.prediction.data import Batch, RestorationDataModule
 from d2ir_pl.prediction.module import RestorationModule
 from d2ir_pl.results.folder import ResultFolder
-
-PATIENCE = 0.5
-"""Seconds in which files are opened to tell how much work they are."""
 
 
 class Photos(ABC):
@@ -88,6 +85,7 @@ class FoundPhotos(Photos):
         self.found = len(data.items)
         self._start = _no_start if module.start is None else module.start.digest
         self._beyond: set[str] = set()
+        self._work: dict[str, float] = {}
         if module.chooses_degradation and (data.degrade or data.scenes):
             option = "data.degrade" if data.degrade else "data.scenes"
             raise UsageError(f"--{option} true needs a --model.degradation other than auto")
@@ -114,17 +112,17 @@ class FoundPhotos(Photos):
         return [item.name for item in self.data.items if item.name not in self._beyond]
 
     def pixels(self, least: int) -> int:
-        paths = [item.path for item in self.data.pending if item.name not in self._beyond]
+        items = self._to_restore()
+        paths = [item.path for item in items]
         if pixels_at_most(paths) < least:
             return 0
-        return sum(math.prod(s) for s in sizes_apart(paths) if not isinstance(s, ImageError))
+        sizes = [0 if isinstance(s, ImageError) else math.prod(s) for s in sizes_apart(paths)]
+        self._work = {item.name: float(n) for item, n in zip(items, sizes, strict=True)}
+        return sum(sizes)
 
     def work(self) -> dict[str, float]:
-        items = [item for item in self.data.pending if item.name not in self._beyond]
-        sizes = pixels_of([item.path for item in items], PATIENCE)
-        known = [size for size in sizes if size]
-        usual = sum(known) / len(known) if known else 1.0
-        return {item.name: size or usual for item, size in zip(items, sizes, strict=True)}
+        # No file is opened for it: where no headers were looked at, larger files are more work.
+        return self._work or {item.name: _bytes(item) for item in self._to_restore()}
 
     def not_read(self) -> list[str]:
         return not_read(self.data.hparams["inputs"])
@@ -138,6 +136,9 @@ class FoundPhotos(Photos):
             f"only a part was done: --trainer.{_limit(self.trainer)} left out {photos}; the same "
             "command without it does the rest"
         )
+
+    def _to_restore(self) -> list[Item]:
+        return [item for item in self.data.pending if item.name not in self._beyond]
 
     def _pending(self, folder: ResultFolder, fingerprint: str) -> list[Item]:
         pending, other = [], []
@@ -247,6 +248,14 @@ class FreeNames:
 
     def _renamed(self, item: Item) -> Item:
         return replace(item, name=next(filter(self.folder.claim, possible_names(item.name))))
+
+
+def _bytes(item: Item) -> float:
+    """The size of a file; 0 where it cannot be told."""
+    try:
+        return float(item.path.stat().st_size)
+    except OSError:
+        return 0.0
 
 
 def _no_start(item: Item) -> str:  # noqa: ARG001

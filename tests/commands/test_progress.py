@@ -128,18 +128,23 @@ def test_what_was_told_is_told_again_only_where_it_is_another_time(
     assert ("megapixels" in capsys.readouterr().err) == again
 
 
+@pytest.mark.parametrize("looked", [True, False])
 def test_what_is_left_is_told_by_pixels_and_not_by_photos(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    looked: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("d2ir_pl.prediction.callbacks.progress.EVERY", 0.0)
+    if looked:  # into the headers, because it takes long; the sizes of the files say it otherwise
+        monkeypatch.setattr("d2ir_pl.prediction.run.LARGE", 24 * 32)
     save(tmp_path / "in" / "a.png", 0, 24, 24)
     save(tmp_path / "in" / "b.png", 1, 72, 72)
-    (tmp_path / "in" / "c.png").write_text("no image")  # of which nothing is known
+    (tmp_path / "in" / "c.png").write_text("no image")
     assert predict(tmp_path / "in", tmp_path / "out") == 1
     said = capsys.readouterr().err
     small = [int(n) for n in re.findall(r"(\d+)% done", said.partition("restored 1/3: a")[0])]
-    # A tenth of what the first two are, which is two thirds of all that can be told.
-    assert max(small) == pytest.approx(100 / 15, abs=1.5)
+    assert max(small) == pytest.approx(9, abs=3)  # most of a tenth
     shares = [int(n) for n in re.findall(r"(\d+)% done", said)]
     assert shares == sorted(shares)
-    assert 55 < shares[-1] <= 67
+    assert shares[-1] > 85
