@@ -120,8 +120,7 @@ class DegradationEstimation:
         steps = Steps(observer, "estimation", len(timesteps), problem)
         guided = self.consistency == "guidance"
         first = phi
-        grey = problem.grey & (not guided)
-        least = float(problem.sigma_y.min())  # once, as a device is waited for
+        grey, least = _known(problem, guided)
         x_t = self._start(problem, phi, prior.schedule, timesteps[0], grey)
         for t, ab, ab_next in prior.schedule.walk(timesteps):
             x_t = x_t.detach().requires_grad_(guided)
@@ -144,13 +143,15 @@ class DegradationEstimation:
             steps.report(x0, phi, loss)
         return Estimate(x0, phi, steps.losses)
 
-    def _noise(self, problem: Problem, grey: Tensor) -> Tensor:
+    def _noise(self, problem: Problem, grey: Tensor | None) -> Tensor:
         """The noise that the walk draws.
 
         What a grey photo leaves uncertain is grey, and no noise that the network has seen. With
         colours of full strength it is, and they are gone with the mean of the channels.
         """
         noise = problem.noise()
+        if grey is None:
+            return self.temperature * noise
         return torch.where(per_image(grey), self._tinted(noise), self.temperature * noise)
 
     def _tinted(self, noise: Tensor) -> Tensor:
@@ -158,7 +159,7 @@ class DegradationEstimation:
         return noise - (1 - self.temperature) * noise.mean(1, keepdim=True)
 
     def _start(
-        self, problem: Problem, phi: Phi, schedule: Schedule, t: int, grey: Tensor
+        self, problem: Problem, phi: Phi, schedule: Schedule, t: int, grey: Tensor | None
     ) -> Tensor:
         """The state x_t at the first timestep: y lifted to the size of x, and noise."""
         noise = self._noise(problem, grey)
@@ -204,6 +205,18 @@ class DegradationEstimation:
         return problem.degradation.canonicalize(phi.replace(**free.detach()))
 
 
-def _without_colour(x: Tensor, grey: Tensor) -> Tensor:
+def _known(problem: Problem, guided: bool) -> tuple[Tensor | None, float]:
+    """Which images are grey, None if none is or it does not matter, and the least noise.
+
+    A device is waited for once for both, and not in the steps.
+    """
+    grey = problem.grey & (not guided)
+    some, least = torch.stack([grey.any().to(problem.sigma_y), problem.sigma_y.min()]).tolist()
+    return grey if some else None, least
+
+
+def _without_colour(x: Tensor, grey: Tensor | None) -> Tensor:
     """The images, those that are grey with the mean of their channels in each of them."""
+    if grey is None:
+        return x
     return torch.where(per_image(grey), x.mean(1, keepdim=True), x)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Self
 
 import torch
@@ -132,12 +133,11 @@ class Problem:
         """Height and width of an x."""
         return self.degradation.frame.image_size(self.observed_size)
 
-    @property
+    @cached_property
     def grey(self) -> Tensor:
         """`(B,)` whether y shows the same in all of its channels, and so does x."""
-        if not self.degradation.keeps_grey:
-            return torch.zeros(len(self), dtype=torch.bool, device=self.y.device)
-        return is_grey(self.y)
+        keeps = self.degradation.keeps_grey
+        return is_grey(self.y) if keeps else torch.zeros_like(self.sigma_y, dtype=torch.bool)
 
     def sigma_of(self, residual: Tensor) -> Tensor:
         """`(B,)` noise of a residual, as if all of its values were observed independently.

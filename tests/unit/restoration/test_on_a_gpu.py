@@ -50,36 +50,36 @@ METHODS: dict[str, RestorationMethod] = {
 }
 COLUMNS = ("start", *METHODS)
 BUDGETS = """
-Blur                                            | 50/6   415/2  405/1  105/2  80/1   65/1   -      415/1  110/1  430/1  -
-GaussianBlur                                    | 40/6   285/0  265/1  105/2  70/1   70/1   75/1   65/1   95/1   -      -
-GaussianBlur anisotropic, reflect               | 50/6   655/1  405/1  115/2  105/1  80/1   -      655/1  125/1  -      -
-MotionBlur                                      | 40/7   560/0  560/1  125/2  155/1  95/1   -      435/1  175/1  -      -
-MotionBlur of known angle, reflect              | 40/7   670/0  440/1  135/2  130/1  100/1  -      670/1  150/1  -      -
-DefocusBlur                                     | 40/7   305/0  290/1  110/2  85/1   70/1   -      420/1  110/1  -      -
-Blur of light                                   | 75/7   1625/0 630/2  170/2  145/2  135/2  -      -      170/2  945/2  -
-GaussianBlur of light, reflect                  | 65/7   1705/0 500/2  175/2  145/2  140/2  -      -      165/2  -      -
-Downsampling bicubic                            | 35/5   160/1  55/1   85/2   45/1   55/1   60/1   45/1   55/1   -      -
-Downsampling area, reflect                      | 35/5   160/1  55/1   85/2   45/1   55/1   60/1   45/1   55/1   -      -
-Downsampling gaussian                           | 40/6   410/2  275/1  95/2   80/1   55/1   70/1   55/1   100/1  -      -
-Downsampling gaussian, known, centred           | 35/5   190/0  55/1   95/2   45/1   55/1   70/1   55/1   60/1   -      -
-Mask zeros                                      | 105/19 60/1   55/1   -      45/1   55/1   55/1   45/1   55/1   -      -
-Mask box                                        | 70/21  60/1   55/1   -      45/1   55/1   55/1   45/1   55/1   -      -
-Grayscale                                       | 40/6   70/1   55/1   95/2   45/1   55/1   60/1   45/1   60/1   -      -
-Grayscale weights                               | 40/6   70/1   55/1   95/2   45/1   55/1   60/1   45/1   60/1   -      -
-Identity                                        | 245/16 55/1   50/1   -      40/1   50/1   55/1   40/1   50/1   -      15/3
-Light                                           | 85/6   255/0  255/1  100/2  65/1   60/1   -      -      85/1   -      -
-Light as an exposure                            | 205/24 410/1  400/1  150/2  115/1  115/1  -      -      135/1  -      -
-Light of known gain, per channel, gamma         | 85/6   330/1  320/1  115/2  85/1   75/1   -      -      105/1  -      -
-Exposures                                       | 125/20 265/0  280/1  110/2  75/1   70/1   -      -      95/1   -      -
-Exposures of known gains, darkest               | 40/5   75/1   70/1   110/2  60/1   70/1   -      -      75/1   -      -
-Fading                                          | 55/4   375/0  235/1  95/2   60/1   55/1   -      380/1  80/1   -      -
-Jpeg                                            | 65/18  225/0  110/1  140/2  100/1  110/1  -      -      110/1  -      -
-Jpeg of known quality                           | 65/18  225/0  110/1  140/2  100/1  110/1  -      -      110/1  -      -
-Compose blur, downsampling                      | 50/7   615/0  300/1  115/2  80/1   75/1   -      -      105/1  -      -
-Compose blur, mask                              | 555/23 700/2  430/1  110/2  85/1   70/1   -      -      105/1  -      -
-Compose of one                                  | 40/6   325/0  55/1   95/2   45/1   55/1   -      -      60/1   -      -
-VaryingBlur                                     | 35/4   2295/2 160/2  195/3  150/2  160/2  -      4440/2 165/2  -      -
-Stripes, the example of docs/own_degradation.md | 40/4   120/0  125/1  85/2   45/1   50/1   -      40/1   65/1   -      -
+Blur                                            | 50/6   405/2  360/1  105/2  80/1   65/1   -      415/1  110/1  430/1  -
+GaussianBlur                                    | 40/6   275/0  230/1  105/2  70/1   70/1   75/1   65/1   95/1   -      -
+GaussianBlur anisotropic, reflect               | 50/6   640/1  360/1  115/2  105/1  80/1   -      655/1  125/1  -      -
+MotionBlur                                      | 40/7   550/0  505/1  125/2  155/1  95/1   -      435/1  175/1  -      -
+MotionBlur of known angle, reflect              | 40/7   655/0  395/1  135/2  130/1  100/1  -      670/1  150/1  -      -
+DefocusBlur                                     | 40/7   295/0  255/1  110/2  85/1   70/1   -      420/1  110/1  -      -
+Blur of light                                   | 75/7   1610/0 575/2  170/2  145/2  135/2  -      -      170/2  945/2  -
+GaussianBlur of light, reflect                  | 65/7   1690/0 455/2  175/2  145/2  140/2  -      -      165/2  -      -
+Downsampling bicubic                            | 35/5   140/1  45/1   85/2   45/1   55/1   60/1   45/1   55/1   -      -
+Downsampling area, reflect                      | 35/5   140/1  45/1   85/2   45/1   55/1   60/1   45/1   55/1   -      -
+Downsampling gaussian                           | 40/6   400/2  250/1  95/2   80/1   55/1   70/1   55/1   100/1  -      -
+Downsampling gaussian, known, centred           | 35/5   180/0  45/1   95/2   45/1   55/1   70/1   55/1   60/1   -      -
+Mask zeros                                      | 105/19 50/1   45/1   -      45/1   55/1   55/1   45/1   55/1   -      -
+Mask box                                        | 70/21  50/1   45/1   -      45/1   55/1   55/1   45/1   55/1   -      -
+Grayscale                                       | 40/6   55/1   45/1   95/2   45/1   55/1   60/1   45/1   60/1   -      -
+Grayscale weights                               | 40/6   55/1   45/1   95/2   45/1   55/1   60/1   45/1   60/1   -      -
+Identity                                        | 245/16 40/1   40/1   -      40/1   50/1   55/1   40/1   50/1   -      15/3
+Light                                           | 85/6   245/0  240/1  100/2  65/1   60/1   -      -      85/1   -      -
+Light as an exposure                            | 205/24 405/1  395/1  150/2  115/1  115/1  -      -      135/1  -      -
+Light of known gain, per channel, gamma         | 85/6   305/1  295/1  115/2  85/1   75/1   -      -      105/1  -      -
+Exposures                                       | 125/20 255/0  255/1  110/2  75/1   70/1   -      -      95/1   -      -
+Exposures of known gains, darkest               | 40/5   60/1   60/1   110/2  60/1   70/1   -      -      75/1   -      -
+Fading                                          | 55/4   365/0  220/1  95/2   60/1   55/1   -      380/1  80/1   -      -
+Jpeg                                            | 65/18  215/0  95/1   140/2  100/1  110/1  -      -      110/1  -      -
+Jpeg of known quality                           | 65/18  215/0  95/1   140/2  100/1  110/1  -      -      110/1  -      -
+Compose blur, downsampling                      | 50/7   605/0  265/1  115/2  80/1   75/1   -      -      105/1  -      -
+Compose blur, mask                              | 555/23 690/2  390/1  110/2  85/1   70/1   -      -      105/1  -      -
+Compose of one                                  | 40/6   320/0  45/1   95/2   45/1   55/1   -      -      60/1   -      -
+VaryingBlur                                     | 35/4   2245/2 150/2  195/3  150/2  160/2  -      4440/2 165/2  -      -
+Stripes, the example of docs/own_degradation.md | 40/4   110/0  110/1  85/2   45/1   50/1   -      40/1   65/1   -      -
 """  # noqa: E501
 """Kernels and waits, of the start and of a step of each method, at most. They may only fall."""
 
