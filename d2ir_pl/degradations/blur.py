@@ -36,6 +36,8 @@ from d2ir_pl.operators.padding import shifted
 START_FLOOR = 5e-3
 # Logit of an entry that is zero: 1e-30 to single precision, whatever the others are.
 ZERO_LOGIT = -69.0
+# Variance in pixels^2 that a kernel counts as having at least: that of a single entry is 0.
+LEAST_VARIANCE = 1e-4
 # Evidence a pixel from which one of the two conventions of a kernel is believed: on photographs of
 # the training set, 4 of 245 random shakes are then taken the wrong way round, and 24 not told
 # (docs/experiments.md).
@@ -209,11 +211,14 @@ class Blur(ConvolutionalBlur):
         shape free.
         """
         now, then = (kernel_covariance(self.kernel(p)) for p in (phi, start))
+        (x, y), (x_then, y_then) = (
+            c.diagonal(dim1=1, dim2=2).clamp_min(LEAST_VARIANCE).unbind(1) for c in (now, then)
+        )
         change = torch.stack(
             [
-                (now[:, 0, 0] / then[:, 0, 0]).log() / 2,
-                (now[:, 1, 1] / then[:, 1, 1]).log() / 2,
-                (now[:, 0, 1] - then[:, 0, 1]) / (then[:, 0, 0] * then[:, 1, 1]).sqrt(),
+                (x / x_then).log() / 2,
+                (y / y_then).log() / 2,
+                (now[:, 0, 1] - then[:, 0, 1]) / (x_then * y_then).sqrt(),
             ]
         )
         return (change / LOG_WIDTH_SCATTER).square().sum(0)

@@ -135,6 +135,19 @@ def test_the_anchor_is_zero_at_the_start_and_its_gradient_is_right() -> None:
         )
 
 
+@pytest.mark.parametrize("size", [3, 11])
+def test_a_kernel_of_a_single_entry_has_an_anchor_and_a_gradient(size: int) -> None:
+    blur, point = Blur(size), torch.zeros(1, size, size)
+    point[:, size // 2, size // 2] = 1
+    start = Phi(logits=point.clamp_min(1e-30).log())
+    logits = start["logits"].clone().requires_grad_()
+    value = blur.anchor(Phi(logits=logits), start)
+    value.sum().backward()
+    assert float(value.detach()) == 0
+    assert logits.grad is not None
+    assert bool(logits.grad.isfinite().all())
+
+
 def test_the_anchor_of_a_width_is_its_logarithm_in_units_of_the_scatter() -> None:
     blur = GaussianBlur()
     start = Phi(log_width=torch.tensor([[math.log(2.0)]]))
