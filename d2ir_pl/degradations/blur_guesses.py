@@ -48,6 +48,9 @@ PEERS = 6
 DISAGREEMENT, LEAST_DOUBT = 1.3, 0.05
 """What speaks against a kernel of edges that is like none of its peers, in the units of
 `unlikeliness`, and against one that all of them are like."""
+NO_NEWS, LIKE_GAUSSIAN = 0.1, 0.8
+"""What speaks besides against a kernel of edges that is like the Gaussian, which has fewer ways to
+be wrong, and the likeness from which it is."""
 CUT, WHOLE = 4.0, 0.1
 """What speaks against a kernel all of which is cut off, in the same units, and the share of it up
 to which that says nothing: a path may end where its sides do."""
@@ -203,7 +206,7 @@ def handicaps(y: Tensor, sigma_y: Tensor, found: Sequence[Guess], doubt: float) 
         doubt: what speaks against every guess but the Gaussian, which has fewer ways to be wrong.
             Against kernels of edges speaks instead that they do not agree, where that is known.
     """
-    against = torch.tensor([_doubt(guess, doubt) for guess in found])
+    against = torch.tensor([_doubt(guess, doubt, found[0].kernel) for guess in found])
     against[0] = 0
     gaussian = found[0].kernel[None]
     if principal_widths(kernel_covariance(gaussian)[0])[0] <= SHARP_WIDTH:
@@ -214,10 +217,12 @@ def handicaps(y: Tensor, sigma_y: Tensor, found: Sequence[Guess], doubt: float) 
     return against + evidence.clamp(-SPECTRUM_LIMIT, SPECTRUM_LIMIT)
 
 
-def _doubt(guess: Guess, doubt: float) -> float:
+def _doubt(guess: Guess, doubt: float, gaussian: Tensor) -> float:
     """What speaks against a guess before one looks, with `doubt` where no agreement is known."""
     if guess.agreement is not None:
         doubt = LEAST_DOUBT + DISAGREEMENT * (1 - guess.agreement)
+        if likeness(guess.kernel, gaussian) > LIKE_GAUSSIAN:
+            doubt += NO_NEWS
     return doubt + _loss(guess)
 
 

@@ -128,6 +128,16 @@ def test_kernels_of_edges_are_doubted_by_how_far_they_disagree() -> None:
     assert min(doubt[id(kernel)] for kernel in near) > 0
 
 
+def test_a_kernel_of_edges_that_is_like_the_gaussian_is_doubted_besides() -> None:
+    y, sigma = blurred(discs(), corner(), 0.01)[0], torch.tensor(0.01)
+    round_ = gaussian_kernel(3.0 * torch.eye(2)[None], 21)[0]
+    nearly = gaussian_kernel(torch.tensor([[[3.5, 0.0], [0.0, 3.0]]]), 21)[0]
+    found = [Guess("gaussian", round_), Guess("edges", nearly), Guess("edges", corner())]
+    agreed = [found[0], *(replace(guess, agreement=1.0) for guess in found[1:])]
+    added = handicaps(y, sigma, agreed, 0.05) - handicaps(y, sigma, found, 0.05)
+    assert added.tolist() == pytest.approx([0, 0.1, 0], abs=1e-5)
+
+
 @pytest.mark.parametrize("y", [torch.zeros(3, 80, 80), discs(8)])
 def test_flat_and_tiny_photos_have_one_guess(y: Tensor) -> None:
     (only,) = guesses(y, torch.tensor(0.01), 15)
