@@ -73,6 +73,10 @@ class OnSpectra:
             return None
         return math.ceil(math.log(2 / LEFT) / (2 * math.asinh(math.sqrt(rho))))
 
+    def enough_of(self, rho: Tensor) -> Tensor:
+        """The same for the weights `(B,)` of several images, each by itself, as numbers."""
+        return (math.log(2 / LEFT) / (2 * rho.sqrt().asinh())).ceil()
+
     def followed(self, symmetric: Map, weight: Tensor | None = None) -> OnSpectra:
         """The same with a map done to A x.
 

@@ -51,14 +51,17 @@ def data_step(
     if spectral is None:
         change, residual = _solved(operator, residual, rho, iterations)
         return z + change, residual
-    enough = None if least is None else spectral.enough(least)
-    iterations = iterations if enough is None else min(iterations, enough)
+    enough, own = None if least is None else spectral.enough(least), None
+    if enough is not None:
+        iterations = min(iterations, enough)
+        # An image that is there before the others waits for them.
+        own = spectral.enough_of(rho[:, 0, 0, 0]) if len(rho) > 1 else None
     # The colours of a large photo one after the other, as memory holds several images of each.
     apart = spectral.of_each_colour and residual[0].numel() > LARGE
     images, left = [], []
     for colours in residual.split(1, 1) if apart else (residual,):
         # Of the three pairs of FFTs of an iteration one is left.
-        change, rest = _solved(spectral, colours, rho, iterations)
+        change, rest = _solved(spectral, colours, rho, iterations, own)
         images.append(spectral.to_image(change))
         left.append(rest)
         del change
@@ -66,23 +69,38 @@ def data_step(
 
 
 def _solved(
-    operator: LinearOperator | OnSpectra, residual: Tensor, rho: Tensor, iterations: int
+    operator: LinearOperator | OnSpectra,
+    residual: Tensor,
+    rho: Tensor,
+    iterations: int,
+    own: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The d of `data_step`, as an image or as its spectrum, and the residual that it leaves."""
+    """The d of `data_step`, as an image or as its spectrum, and the residual that it leaves.
+
+    Args:
+        operator: A.
+        residual: y - D(z).
+        rho: weight of the prediction.
+        iterations: number of iterations.
+        own: `(B,)` number of them that change an image; None for all.
+    """
     r = operator.adjoint(residual)
     p = h = operator.precondition(r, rho)
     x, rh = torch.zeros_like(p), _dot(r, h)
     weight = _for(rho[:, 0, 0, 0], p)
-    for left in reversed(range(iterations)):
-        a_p = operator.forward(p)
-        if left:
+    moves = None if own is None else _moves(own, iterations)
+    for i in range(iterations):
+        last, a_p = i + 1 == iterations, operator.forward(p)
+        if last and moves is None:  # the same, without the A^T that the next direction would need
+            step = rh / torch.addcmul(_dot(a_p, a_p), rho[:, 0, 0, 0], _dot(p, p))
+        else:
             normal_p = torch.addcmul(operator.adjoint(a_p), weight, p)
             step = rh / _dot(p, normal_p)
-        else:  # which is the same, without the A^T that only the next direction would need
-            step = rh / torch.addcmul(_dot(a_p, a_p), rho[:, 0, 0, 0], _dot(p, p))
+        if moves is not None:
+            step = moves[i] * step
         x.addcmul_(_for(step, p), p)
         residual = torch.addcmul(residual, _for(step, residual), a_p, value=-1)
-        if not left:
+        if last:
             break
         r.addcmul_(_for(step, r), normal_p, value=-1)
         h = operator.precondition(r, rho)
@@ -90,6 +108,11 @@ def _solved(
         p = torch.addcmul(h, _for(rh / rh_before, p), p)
         del a_p, normal_p, h  # a large photo fills the memory
     return x, residual
+
+
+def _moves(own: Tensor, iterations: int) -> tuple[Tensor, ...]:
+    """For each iteration `(B,)`: 1 where it is one of the own ones of an image, and 0 elsewhere."""
+    return (own[:, None] > torch.arange(iterations, device=own.device)).to(own).unbind(1)
 
 
 def _joined(colours: list[Tensor]) -> Tensor:

@@ -211,7 +211,8 @@ def _known(problem: Problem, guided: bool) -> tuple[Tensor | None, float]:
     A device is waited for once for both, and not in the steps.
     """
     grey = problem.grey & (not guided)
-    some, least = torch.stack([grey.any().to(problem.sigma_y), problem.sigma_y.min()]).tolist()
+    sigma = problem.sigma_of(problem.y)
+    some, least = torch.stack([grey.any().to(sigma), sigma.min()]).tolist()
     return grey if some else None, least
 
 

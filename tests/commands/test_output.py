@@ -102,4 +102,4 @@ def test_what_was_filled_in_is_a_map_and_numbers(finished: Path) -> None:
     assert drawn.shape == pixels(finished / "out" / "restored" / "colour.png").shape[:2]
     assert float(table(finished / "out")["colour"]["filled_in"]) == pytest.approx(share, abs=1e-3)
     page = (finished / "out" / "report.html").read_text(encoding="utf-8")
-    assert f"What is tinted was filled in by the model: {share:.0%} of all details" in page
+    assert f"What is tinted was invented by the model ({share:.0%} of all details)." in page
