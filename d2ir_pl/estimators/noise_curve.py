@@ -15,8 +15,9 @@ from d2ir_pl.estimators.noise_level import (
     BLOCK,
     MARGIN,
     NORMAL_MAD,
+    block_activity,
+    blocks_of_band,
     estimate_sigma,
-    finest_band,
     is_grey,
 )
 from d2ir_pl.estimators.remembered import remembered
@@ -193,23 +194,19 @@ class _Blocks(NamedTuple):
 
     @staticmethod
     def of(y: Tensor) -> _Blocks:
-        side = BLOCK // 4
         means = F.avg_pool2d(y, BLOCK)
-        cells = F.avg_pool2d(y.mean(1), 4)[0].unfold(0, side, side).unfold(1, side, side)
-        flatness = cells.flatten(2).var(2).flatten()
         if is_grey(y).item():
             seen, tones = y[:, :1], means[0, :1].flatten(1)
         else:  # the noise of a difference has the mean variance of its channels, by their weights
             seen = to_opponent(y)[:, 1:]
             shares = to_opponent(torch.eye(3, dtype=y.dtype, device=y.device)[..., None, None])
             tones = torch.einsum("kc,cm->km", shares[:, 1:, 0, 0].T.square(), means[0].flatten(1))
-        band = F.pad(finest_band(seen), (0, 3, 0, 3), value=math.nan)[0]
-        values = band.unfold(1, BLOCK, BLOCK).unfold(2, BLOCK, BLOCK).flatten(3).flatten(1, 2)
+        values = blocks_of_band(seen)[0].flatten(1, 2)
         kept = (1 - means.abs().amax(1).flatten() >= MARGIN).nonzero()[:, 0]
         tones, values = tones[:, kept].flatten(), values[:, kept].flatten(0, 1)
         order = tones.argsort()
-        flatness = flatness[kept].repeat(len(seen[0]))
-        return _Blocks((tones[order] + 1) / 2, flatness[order].argsort(), values[order].abs() / 2)
+        activity = block_activity(y).flatten()[kept].repeat(len(seen[0]))
+        return _Blocks((tones[order] + 1) / 2, activity[order].argsort(), values[order].abs() / 2)
 
     def groups(self) -> Iterator[tuple[float, float, int]]:
         """Tone, variance and number of values of the flat blocks of each group of like tones."""

@@ -44,7 +44,7 @@ def estimate_sigma(y: Tensor) -> Tensor:
     """
     if min(y.shape[-2:]) < 4:
         return y.new_zeros(len(y))
-    return _deviation(finest_band(y).flatten(2))
+    return _deviation(_finest_band(y).flatten(2))
 
 
 def flat_sigma(y: Tensor, clipped: Tensor | None = None) -> Tensor:
@@ -65,13 +65,9 @@ def flat_sigma(y: Tensor, clipped: Tensor | None = None) -> Tensor:
     """
     if min(y.shape[-2:]) < BLOCK:
         return y.new_full((len(y),), math.inf)
-    coarse = F.avg_pool2d(y.mean(1, keepdim=True), 4)
-    cells = coarse.unfold(2, BLOCK // 4, BLOCK // 4).unfold(3, BLOCK // 4, BLOCK // 4).flatten(4)
     clipped = clipped_blocks(y) if clipped is None else clipped
-    activity = torch.where(clipped, math.inf, cells.var(4)).flatten(1)
-    band = F.pad(finest_band(y), (0, 3, 0, 3), value=math.nan)
-    blocks = band.unfold(2, BLOCK, BLOCK).unfold(3, BLOCK, BLOCK).flatten(4)
-    blocks = blocks[:, :, : cells.shape[2], : cells.shape[3]].flatten(2, 3)
+    activity = torch.where(clipped[:, 0], math.inf, block_activity(y)).flatten(1)
+    blocks = blocks_of_band(y).flatten(2, 3)
     rows = []
     for own, flatness in zip(blocks, activity, strict=True):
         flatness = flatness.nan_to_num(math.inf)
@@ -80,6 +76,19 @@ def flat_sigma(y: Tensor, clipped: Tensor | None = None) -> Tensor:
         rows.append(_deviation(own[None, :, order].flatten(2)))
     found = torch.cat(rows)
     return torch.where(found > 0, found, math.inf)
+
+
+def block_activity(y: Tensor) -> Tensor:
+    """`(B, h, w)` variance of the means of 4x4 pixels in each block, which noise hardly changes."""
+    side = BLOCK // 4
+    cells = F.avg_pool2d(y.mean(1), 4).unfold(1, side, side).unfold(2, side, side)
+    return cells.flatten(3).var(3)
+
+
+def blocks_of_band(y: Tensor) -> Tensor:
+    """`(B, C, h, w, BLOCK^2)` finest diagonal wavelet band by blocks, NaN beyond its end."""
+    band = F.pad(_finest_band(y), (0, 3, 0, 3), value=math.nan)
+    return band.unfold(2, BLOCK, BLOCK).unfold(3, BLOCK, BLOCK).flatten(4)
 
 
 def clipped_blocks(y: Tensor, sigma: Tensor | None = None) -> Tensor:
@@ -128,7 +137,7 @@ def luminance_sigma(y: Tensor) -> Tensor:
     return torch.minimum(estimate_sigma(luminance), flat_sigma(luminance, clipped_blocks(y)))
 
 
-def finest_band(y: Tensor) -> Tensor:
+def _finest_band(y: Tensor) -> Tensor:
     """`(B, C, H - 3, W - 3)` coefficients that are high-pass in both directions."""
     taps = torch.tensor(_DB2_HIGH_PASS, dtype=y.dtype, device=y.device)
     band = F.conv2d(y.flatten(0, 1)[:, None], torch.outer(taps, taps)[None, None], stride=1)
