@@ -31,11 +31,14 @@ _ISPE = re.compile(rb"ispe\0\0\0\0(.{4})(.{4})", re.DOTALL)
 
 def pixels_at_most(paths: Sequence[Path]) -> int:
     """How many pixels photos can have together by the sizes of their files, which stay closed."""
-    size = 0
-    for path in paths:
-        with contextlib.suppress(OSError):
-            size += path.stat().st_size
-    return size * PIXELS_A_BYTE
+    return PIXELS_A_BYTE * sum(map(file_size, paths))
+
+
+def file_size(path: Path) -> int:
+    """The bytes of a file; 0 where that cannot be told."""
+    with contextlib.suppress(OSError):
+        return path.stat().st_size
+    return 0
 
 
 def pixels_within(paths: Sequence[Path], seconds: float) -> int:

@@ -14,7 +14,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from d2ir_pl.errors import ImageError, InputError, OutputError, UsageError
 from d2ir_pl.image_io import sizes_apart
 from d2ir_pl.inputs.finding import group_by_size, not_read
-from d2ir_pl.inputs.headers import pixels_at_most
+from d2ir_pl.inputs.headers import file_size, pixels_at_most
 from d2ir_pl.inputs.items import Item
 from d2ir_pl.inputs.names import possible_names
 from d2ir_pl.prediction.data import Batch, RestorationDataModule
@@ -122,7 +122,7 @@ class FoundPhotos(Photos):
 
     def work(self) -> dict[str, float]:
         # No file is opened for it: where no headers were looked at, larger files are more work.
-        return self._work or {item.name: _bytes(item) for item in self._to_restore()}
+        return self._work or {item.name: float(file_size(item.path)) for item in self._to_restore()}
 
     def not_read(self) -> list[str]:
         return not_read(self.data.hparams["inputs"])
@@ -248,14 +248,6 @@ class FreeNames:
 
     def _renamed(self, item: Item) -> Item:
         return replace(item, name=next(filter(self.folder.claim, possible_names(item.name))))
-
-
-def _bytes(item: Item) -> float:
-    """The size of a file; 0 where it cannot be told."""
-    try:
-        return float(item.path.stat().st_size)
-    except OSError:
-        return 0.0
 
 
 def _no_start(item: Item) -> str:  # noqa: ARG001
