@@ -16,7 +16,7 @@ from d2ir_pl.batches.amount import Amount
 from d2ir_pl.batches.attempts import Attempted, Attempts, Outcome
 from d2ir_pl.batches.observation import Observation
 from d2ir_pl.batches.part import within_the_whole
-from d2ir_pl.batches.plan import Plan
+from d2ir_pl.batches.plan import Plan, alike
 from d2ir_pl.batches.second_opinion import reconsidered
 from d2ir_pl.errors import OutputError, in_words
 from d2ir_pl.operators.linear import size_of
@@ -168,10 +168,11 @@ def _restored(
             raise
         except Exception as error:  # the first one stands
             first.notes.append(f"a second opinion could not be had ({in_words(error)})")
-    for b, own in plans.items():
-        if b not in together:
-            alone = replace(observations[b], degradation=own.degradation)
-            outcome.join(once_more({b: alone}, own, sigma_y=sigma_y))
+    for others in alike({b: own for b, own in plans.items() if b not in together}):
+        own = next(iter(others.values()))
+        apart = {b: replace(observations[b], degradation=own.degradation) for b in others}
+        outcome.join(once_more(apart, own, sigma_y=sigma_y))
+        outcome.plans |= others
     return outcome
 
 

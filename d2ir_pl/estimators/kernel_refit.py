@@ -83,9 +83,13 @@ def refitted(x: Tensor, y: Tensor, kernel: Tensor, doubt: float = 0.0) -> Tensor
 
 
 def on_simplex(k: Tensor) -> Tensor:
-    """The nearest array without negative entries whose sum is 1."""
-    ordered = k.flatten().sort(descending=True).values
-    excess = ordered.cumsum(0) - 1
-    count = torch.arange(1, len(ordered) + 1, device=k.device)
-    last = int((ordered * count > excess).sum())
-    return (k - excess[last - 1] / last).clamp_min(0)
+    """The nearest array without negative entries whose sum is 1.
+
+    It is max(k - theta, 0). With entries u_j in descending order, theta is the largest of
+    (u_1 + ... + u_j - 1) / j: that grows with j as long as u_j is above it. So it is found without
+    asking the device how many entries are left.
+
+    Source: Held, Wolfe and Crowder, Validation of subgradient optimization, 1974.
+    """
+    excess = k.flatten().sort(descending=True).values.cumsum(0) - 1
+    return (k - (excess / torch.arange(1, k.numel() + 1, device=k.device)).amax()).clamp_min(0)
