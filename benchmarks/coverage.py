@@ -2,9 +2,11 @@
 
     python -m benchmarks.coverage
     python -m benchmarks.coverage --tasks blur_gaussian,jpeg --data FOLDER
+    python -m benchmarks.coverage --photographs FOLDER --size 96
     python -m benchmarks.coverage --calibrate FOLDER --output natural_small.intervals.json
 
-Photographs are degraded as in `benchmarks.quality` and restored `--samples` times each. The first
+Photographs are degraded as in `benchmarks.quality` and restored `--samples` times each: ones in the
+public domain, the clean ones of `--photographs`, or those of `--data`, degraded already. The first
 table has a row a task: the share of pixel values within their intervals, over all photographs, its
 standard deviation between photographs, the mean width of the intervals in [0, 1], and the share in
 each tenth of the pixels by the local contrast of the restored image, from flat to lively. The
@@ -32,10 +34,9 @@ from numpy.typing import NDArray
 
 from benchmarks import tables
 from benchmarks.methods import asked, shipped
-from benchmarks.tasks import SIZE, Task, make, of_photographs, on_disk, read
+from benchmarks.tasks import SIZE, Task, make, of_photographs, on_disk, photograph_files, read
 from d2ir_pl.diffusion.calibration import Calibration, Widths
 from d2ir_pl.diffusion.randomness import image_generator
-from d2ir_pl.image_io import EXTENSIONS
 from d2ir_pl.priors import Prior, load_prior
 from d2ir_pl.priors.download import file_sha256
 from d2ir_pl.priors.precision import DTYPES, resolve
@@ -169,12 +170,16 @@ def show(by_task: dict[str, list[Pixels]]) -> None:
         print(curve(name, pixels), flush=True)
 
 
+def photographs(folder: Path, limit: int | None) -> dict[str, Path]:
+    """The first photographs of a folder by their names."""
+    return {path.stem: path for path in photograph_files(folder)[:limit]}
+
+
 def calibration(
     folder: Path, names: Sequence[str], prior: Prior, weights: Path, options: argparse.Namespace
 ) -> Calibration:
     """Measure how far restorations are off, on the photographs of a folder."""
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS)
-    chosen = {path.stem: path for path in files[: options.limit]}
+    chosen = photographs(folder, options.limit)
     situations: dict[str, list[Widths]] = defaultdict(list)
     told: dict[str, list[Pixels]] = {}
     for name in names:
@@ -190,6 +195,12 @@ def calibration(
     return Calibration(file_sha256(weights), LEVEL, FLOOR, options.about, dict(situations))
 
 
+def _task(name: str, options: argparse.Namespace) -> Task:
+    if options.photographs is not None:
+        return of_photographs(name, photographs(options.photographs, options.limit), options.size)
+    return make(name, options.size) if options.data is None else read(name, options.data)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables, or make a calibration, for the arguments of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -198,6 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", type=int, default=SIZE, help="side of the photographs' crops")
     parser.add_argument("--samples", type=int, default=8, help="restorations of each photograph")
     parser.add_argument("--data", type=Path, help="folder with degraded sets and references")
+    parser.add_argument("--photographs", type=Path, help="folder of clean photographs")
     parser.add_argument("--prior", default="natural-small")
     parser.add_argument("--precision", choices=["auto", "bf16", "fp32"], default="auto")
     parser.add_argument("--calibrate", type=Path, help="folder of clean photographs")
@@ -216,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     known = names if options.data is None else [n for n in names if n in on_disk(options.data)]
     found: dict[str, list[Pixels]] = defaultdict(list)
     for name in known:
-        task = make(name, options.size) if options.data is None else read(name, options.data)
+        task = _task(name, options)
         for _, pixels in restored(task.part(slice(options.limit)), prior, [options.samples]):
             found[name] += pixels
     show(found)

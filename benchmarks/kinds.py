@@ -149,6 +149,15 @@ def _blur(noise: float, border: str) -> Kind:
     return Kind("blind_deblur", _gaussian(noise), GaussianBlur, _widths, border)
 
 
+def _compressed(quality: int) -> Kind:
+    known = _known(lambda truth: Jpeg(truth["quality"]))
+    return Kind("jpeg", _fixed(quality=quality, noise=0.0), Jpeg, known)
+
+
+def _white(noise: float) -> Kind:
+    return Kind("denoising", _fixed(noise=noise), Identity, _parameter_free(Identity))
+
+
 def _aged(width: float | None = None, quality: int | None = None) -> Compose:
     return Compose([GaussianBlur(width=width), Downsampling(2), Jpeg(quality, "4:2:0")])
 
@@ -179,13 +188,11 @@ TASKS: dict[str, Kind] = {
     "inpainting_box": Kind("inpainting", _box, Mask, _masks),
     "colorization": Kind("colorization", _fixed(noise=0.0), Grayscale, _parameter_free(Grayscale)),
     "low_light": Kind("low_light", _dark, Light, _known(lambda truth: Light(gain=truth["gain"]))),
-    "jpeg": Kind(
-        "jpeg", _fixed(quality=12, noise=0.0), Jpeg, _known(lambda truth: Jpeg(truth["quality"]))
-    ),
+    "jpeg": _compressed(12),
     "old_photo": Kind(
         "old_photo", _old, _aged, _known(lambda truth: _aged(truth["width"], truth["quality"]))
     ),
-    "denoising": Kind("denoising", _fixed(noise=0.1), Identity, _parameter_free(Identity)),
+    "denoising": _white(0.1),
     "hdr": Kind("hdr", _fixed(noise=0.01), Exposures, _parameter_free(Exposures)),
 }
 """The tasks of the quality table."""
@@ -228,6 +235,13 @@ CHAINS = {
 """Damage that no shipped config is for; `auto` has to find what happened."""
 
 
+GRADES = {
+    **{f"denoising_{sigma}": _white(sigma) for sigma in (0.025, 0.05)},
+    **{f"jpeg_{quality}": _compressed(quality) for quality in (30, 60)},
+}
+"""Weaker damage of the kinds of `TASKS`."""
+
+
 def kind(name: str) -> Kind:
-    """The kind of damage with this name, that of a chain or `clean` included."""
-    return {**TASKS, **CHAINS, "clean": CLEAN}[name]
+    """The kind of damage with this name, that of a grade, a chain or `clean` included."""
+    return {**TASKS, **GRADES, **CHAINS, "clean": CLEAN}[name]

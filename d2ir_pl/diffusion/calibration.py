@@ -73,6 +73,21 @@ class Calibration:
         return [w for w in there if w.num_samples == most]
 
 
-def nearest(widths: Sequence[Widths], noise: float) -> Widths:
-    """Those whose noise has the ratio to a photo's that is closest to 1."""
-    return min(widths, key=lambda w: abs(math.log((w.noise + FAINT) / (noise + FAINT))))
+def around(widths: Sequence[Widths], noise: float) -> tuple[Widths, Widths, float]:
+    """Those for the next lower and the next higher noise, and how far a noise lies between them.
+
+    The share in [0, 1] is that of the logarithm of the noise. Below the least noise and above the
+    most, both are the same.
+
+    Args:
+        widths: at least one.
+        noise: standard deviation in [0, 1].
+    """
+    ordered = sorted(widths, key=lambda w: w.noise)
+    lower = [w for w in ordered if w.noise <= noise]
+    higher = [w for w in ordered if w.noise > noise]
+    if not lower or not higher:
+        only = (lower[-1:] or higher)[0]
+        return only, only, 0.0
+    low, high, own = (math.log(n + FAINT) for n in (lower[-1].noise, higher[0].noise, noise))
+    return lower[-1], higher[0], (own - low) / (high - low)

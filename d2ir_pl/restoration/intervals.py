@@ -6,7 +6,8 @@ all their pixels of one local contrast c, the quantile q(c) of
 
     |x - x_hat| / (s + floor)
 
-is the factor, for photographs of that noise, with x the truth, x_hat the mean of the samples and s
+is the factor, for photographs of that noise (between two noises its logarithm is linear in that of
+the noise), with x the truth, x_hat the mean of the samples and s
 their spread. The interval of a pixel is x_hat -+ q(c) (s + floor), in each channel. It holds the
 truth in the share of all pixels that the calibration names, of photographs like those, not in every
 part of every photograph.
@@ -17,6 +18,7 @@ Source: Vovk, Gammerman and Shafer, Algorithmic learning in a random world, 2005
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -25,7 +27,7 @@ from torch import Tensor
 
 from d2ir_pl.degradations import Compose, Degradation, GaussianBlur
 from d2ir_pl.diffusion import Prior
-from d2ir_pl.diffusion.calibration import Widths, nearest
+from d2ir_pl.diffusion.calibration import Widths, around
 from d2ir_pl.operators.linear import size_of
 from d2ir_pl.restoration.base import RestorationMethod
 from d2ir_pl.restoration.d2ir import D2IR
@@ -93,7 +95,7 @@ def with_intervals(
     spread = smoothed(restoration.std) + 2 * known.floor
     contrast = local_contrast(restoration.x0)
     noises = (restoration.sigma_y / 2).tolist()
-    each = [factors(nearest(widths, s), c) for s, c in zip(noises, contrast, strict=True)]
+    each = [_between(widths, s, c) for s, c in zip(noises, contrast, strict=True)]
     factor = torch.stack(each)
     return replace(restoration, intervals=Intervals(factor * spread, level))
 
@@ -120,6 +122,13 @@ def factors(widths: Widths, contrast: Tensor) -> Tensor:
     right = torch.searchsorted(at, c.contiguous()).clamp(1, len(at) - 1)
     share = (c - at[right - 1]) / (at[right] - at[right - 1])
     return torch.lerp(factor[right - 1], factor[right], share).exp()
+
+
+def _between(widths: Sequence[Widths], noise: float, contrast: Tensor) -> Tensor:
+    """The factors for a noise, whose logarithm is linear in that of the noise."""
+    lower, higher, share = around(widths, noise)
+    low, high = (factors(w, contrast).log() for w in (lower, higher))
+    return torch.lerp(low, high, share).exp()
 
 
 def _around(values: Tensor, side: int) -> Tensor:

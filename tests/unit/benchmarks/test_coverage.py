@@ -1,6 +1,7 @@
 """Calibrated intervals hold as many pixels as they promise, in every tenth of the contrasts."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from benchmarks import coverage
 from benchmarks.coverage import Pixels, tenth_of, widths
+from d2ir_pl.image_io import write_png
 from d2ir_pl.restoration.intervals import factors
 
 
@@ -67,3 +69,15 @@ def test_a_task_without_a_calibration_has_an_empty_row(
     coverage.main(["--tasks", "colorization", "--limit", "1", "--size", "32", "--samples", "2"])
     line = next(ln for ln in capsys.readouterr().out.splitlines() if "colorization | 1" in ln)
     assert line.replace("|", "").split() == ["colorization", "1"]
+
+
+def test_clean_photographs_of_a_folder_are_degraded_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for name in "abc":
+        write_png(tmp_path / f"{name}.png", 2 * torch.rand(3, 60, 60, generator=generator) - 1)
+    asked = ["--tasks", "denoising_0.05", "--size", "24", "--samples", "4", "--limit", "2"]
+    coverage.main([*asked, "--photographs", str(tmp_path)])
+    line = next(ln for ln in capsys.readouterr().out.splitlines() if "denoising_0.05 | 2" in ln)
+    assert 0 <= float(line.split("|")[3]) <= 100

@@ -10,7 +10,7 @@ from gaussian_prior import GaussianPrior
 
 from d2ir_pl.degradations import Compose, Downsampling, GaussianBlur, Identity, Jpeg
 from d2ir_pl.diffusion import image_generator
-from d2ir_pl.diffusion.calibration import Calibration, Widths
+from d2ir_pl.diffusion.calibration import FAINT, Calibration, Widths
 from d2ir_pl.restoration import (
     D2IR,
     BlindDenoising,
@@ -94,21 +94,19 @@ def test_more_samples_than_calibrated_use_the_most_that_are_and_levels_are_kept_
         torch.testing.assert_close(told.half_width, factor * (smoothed(mean.std) + 0.004))
 
 
-def test_each_image_has_the_widths_of_the_noise_that_is_nearest() -> None:
-    mean, own = samples(4), prior()
+def test_between_noises_the_logarithm_of_the_factor_is_linear_in_theirs() -> None:
+    mean, own = samples(4, images=3), prior()
     assert own.calibration is not None
-    less = Widths(4, 0.9, 0.01, 10, [0.01], [1.0])
-    own.calibration = replace(own.calibration, situations={OWN: [*WIDTHS, less]})
-    mean = replace(mean, sigma_y=torch.tensor([2 * 0.012, 2 * 0.2]))
+    constant = [Widths(4, 0.9, s, 10, [0.01], [f]) for s, f in ((0.05, 4.0), (0.01, 1.0))]
+    own.calibration = replace(own.calibration, situations={OWN: constant})
+    middle = math.sqrt((0.05 + FAINT) * (0.01 + FAINT)) - FAINT
+    mean = replace(mean, sigma_y=2 * torch.tensor([0.001, middle, 0.2]))
     told = with_intervals(mean, Identity(), METHOD, own, 4).intervals
-    usual = with_intervals(mean, Identity(), METHOD, prior(), 4).intervals
     assert told is not None
-    assert usual is not None
     assert told.half_width is not None
-    assert usual.half_width is not None
     assert mean.std is not None
-    torch.testing.assert_close(told.half_width[:1], smoothed(mean.std)[:1] + 0.004)
-    torch.testing.assert_close(told.half_width[1:], usual.half_width[1:])
+    expected = torch.tensor([1.0, 2.0, 4.0]).view(3, 1, 1, 1) * (smoothed(mean.std) + 0.004)
+    torch.testing.assert_close(told.half_width, expected)
 
 
 def test_what_is_not_known_is_said_in_one_sentence() -> None:
