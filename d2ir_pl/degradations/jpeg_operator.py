@@ -25,16 +25,12 @@ from d2ir_pl.operators.jpeg_transform import (
     whole_blocks,
 )
 from d2ir_pl.operators.linear import Size
+from d2ir_pl.operators.macroblocks import solved
 from d2ir_pl.operators.orientation import stored, stored_size, upright
 from d2ir_pl.operators.subsampling import Factors, coarse_size, shrink
 
 Rows = tuple[int, ...]
 """Positions of images in a batch."""
-
-ENOUGH = 5
-"""Iterations of conjugate gradients that come within a hundredth of the way to a solution, where
-all blocks are whole. The preconditioner then differs from the inverse by how colours mix: with M
-the mixing, the eigenvalues of D^-1/2 M^-T M^-1 D^-1/2, D its diagonal, lie from 0.51 to 1.56."""
 
 
 class WhitenedCoefficients:
@@ -48,9 +44,6 @@ class WhitenedCoefficients:
         phi: parameters of `Jpeg`.
         sigma: `(B,)` RMS rounding error of the pixels.
         size: (H, W) of x.
-
-    Attributes:
-        enough: see `LinearOperator`.
     """
 
     def __init__(self, phi: Phi, sigma: Tensor, size: Size) -> None:
@@ -60,7 +53,6 @@ class WhitenedCoefficients:
             _Alike(chosen(weights, rows), size, factors, orientation)
             for rows, factors, orientation in self._groups
         ]
-        self.enough = ENOUGH if all(part.whole for part in self._parts) else math.inf
 
     def data(self, y: Tensor) -> Tensor:
         """The coefficients of a decoded photo y as `forward` has those of x, without constants."""
@@ -77,6 +69,15 @@ class WhitenedCoefficients:
 
     def adjoint(self, r: Tensor) -> Tensor:
         return by_group(self._groups, lambda i, _, row: self._parts[i].adjoint(row), r.flatten(1))
+
+    def dual(self, r: Tensor, rho: Tensor) -> Tensor:
+        """See `LinearOperator`."""
+        found = by_group(
+            self._groups,
+            lambda i, rows, row: self._parts[i].dual(row, chosen(rho, rows)),
+            r.flatten(1),
+        )
+        return found[:, None, None]
 
     def precondition(self, g: Tensor, rho: Tensor) -> Tensor:
         """The exact inverse, except that rho ignores how colours mix, and for incomplete blocks."""
@@ -105,7 +106,6 @@ class _Alike:
         weighed = dct_matrix(weights) * self._weights[:, :, None, :]
         self._luma, self._chroma = weighed.unbind(1)
         self._chroma_back = self._chroma.mT / math.prod(factors)
-        self.whole = not any(n % (BLOCK * f) for n, f in zip(self._size, factors, strict=True))
         coarse = coarse_size(self._size, factors)
         self._shapes = [tuple(-(-n // BLOCK) for n in plane) for plane in (self._size, coarse)]
         self._counts = [math.prod(self._shapes[0]), 2 * math.prod(self._shapes[1])]
@@ -142,6 +142,9 @@ class _Alike:
             self._factors,
         )
         return upright(mix(_scaled_colours(planes).mT, planes), self._orientation)
+
+    def dual(self, r: Tensor, rho: Tensor) -> Tensor:
+        return solved(self._weights, rho, r, self._size, self._factors)
 
     def precondition(self, g: Tensor, rho: Tensor, rows: Rows | None) -> Tensor:
         """About (C^T W C + rho)^-1 g, W the squares of the weights.

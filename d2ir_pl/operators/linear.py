@@ -29,7 +29,8 @@ class LinearOperator(Protocol):
 
     One whose `precondition` is exact may say by `enough`, a number, after how many iterations of
     conjugate gradients nothing is left to gain; one whose `precondition` is far from exact, by
-    `slowness`, how many times as many it takes as others.
+    `slowness`, how many times as many it takes as others. One that needs none has a method
+    `dual(r, rho)`, which returns (A A^T + rho)^-1 r exactly.
     """
 
     def forward(self, x: Tensor) -> Tensor:

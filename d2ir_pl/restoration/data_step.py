@@ -27,7 +27,9 @@ def data_step(
 
     D is taken to be D(z) + A (x - z), which makes this a Gauss-Newton step where D is not linear.
     Starting at z, it solves (A^T A + rho) d = A^T (y - D(z)) for x = z + d. Every image has step
-    lengths of its own, so that a batch equals its images one by one.
+    lengths of its own, so that a batch equals its images one by one. Where A has a `dual`, there is
+    nothing to iterate: d = A^T u, and rho u is left of the residual, with
+    u = (A A^T + rho)^-1 (y - D(z)).
 
     Args:
         operator: derivative A of D at z, prepared for the size of z.
@@ -46,6 +48,10 @@ def data_step(
     Source: Venkatakrishnan et al., Plug-and-play priors, 2013, eq. 9; preconditioned conjugate
     gradients: Hestenes and Stiefel, 1952; Saad, Iterative Methods, 2003, algorithm 9.1.
     """
+    dual = getattr(operator, "dual", None)
+    if dual is not None:
+        u = dual(residual, rho)
+        return z + operator.adjoint(u), rho * u
     iterations = slowness(operator) * min(iterations, getattr(operator, "enough", iterations))
     spectral = on_spectra(operator)
     if spectral is None:
