@@ -136,6 +136,8 @@ def _plain(value: Any, where: str, depth: int = 0) -> Any:
     """A value of any kind, whose numbers are not too large and which is not too deep."""
     if depth > DEEPEST:
         raise ValueError(f"has {where} nested too deeply")
+    if type(value) is float and -LARGEST <= value <= LARGEST:  # what most of a record is
+        return value
     if isinstance(value, Mapping):
         return {str(key): _plain(item, where, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
