@@ -14,7 +14,6 @@ import math
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
@@ -38,7 +37,7 @@ from d2ir_pl.image_io.photo_message import (
     size_message,
 )
 from d2ir_pl.image_io.reading import image_size, read_image
-from d2ir_pl.image_io.watched import IDLE, IdleError, Watched
+from d2ir_pl.image_io.watched import IDLE, IdleError, Patience, Watched
 from d2ir_pl.schema import MAX_PIXELS
 from d2ir_pl.stopping import undisturbed
 
@@ -163,21 +162,19 @@ def _each(
         _NoProcessError: if there is none.
     """
     done = tried = 0
-    begun, idle = time.monotonic(), IDLE
+    patience = Patience(IDLE, PATIENCE)
     while done < len(paths):
         process, receiver = _started(paths[done:], send)
-        watched = Watched(process, receiver, idle, begun + PATIENCE)
-        take = watched.take
+        take = Watched(process, receiver, patience).take
         try:
             while done < len(paths):
                 header = Header.read(take(MOST_TEXT))
                 found = ImageError(header.refused) if header.refused else receive(header, take)
-                done, tried, idle = done + 1, 0, IDLE
+                done, tried = done + 1, 0
                 yield found
-                begun = time.monotonic()
-                watched.idle, watched.deadline = idle, begun + PATIENCE
+                patience.renew()
         except IdleError:
-            idle *= 2
+            patience.idle *= 2
         except TimeoutError:
             tried = TRIES
         # It has died, or sends what no reader sends.
@@ -187,12 +184,12 @@ def _each(
             receiver.close()
             out_of_time = _ended(process) == signal.SIGXCPU
         if tried >= TRIES or (tried and out_of_time):
-            done, tried, idle = done + 1, 0, IDLE
+            done, tried = done + 1, 0
             yield ImageError(
                 f"{paths[done - 1]} takes more memory or time than its pixels need, or breaks the "
                 "program that reads it: export it again as a PNG file"
             )
-            begun = time.monotonic()
+            patience.renew()
 
 
 @cache
