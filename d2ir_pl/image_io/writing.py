@@ -104,12 +104,24 @@ def write_photo(path: str | os.PathLike[str], photo: Photo, output: Output | Non
         ValueError: if its pixels are not finite.
         OSError: if the folder is missing, the disk is full, or writing is not permitted.
     """
-    output = output or Output()
+    replace_file(Path(path), photo_bytes(photo, output or Output()))
+
+
+def photo_bytes(photo: Photo, output: Output) -> bytes:
+    """The file that `write_photo` writes.
+
+    Args:
+        photo: photo to write.
+        output: how it is written.
+
+    Raises:
+        ValueError: if its pixels are not finite.
+    """
     metadata = photo.metadata.sized(*photo.size)
     metadata = metadata.impersonal if output.strip_metadata else metadata
     metadata = metadata.generated if output.mark_generated else metadata
     encode: Callable[[Photo, Metadata, Output], bytes] = _ENCODERS[output.kind(photo)]
-    replace_file(Path(path), encode(photo, metadata, output))
+    return encode(photo, metadata, output)
 
 
 def format_of(path: Path) -> Kind | None:

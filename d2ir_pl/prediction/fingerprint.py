@@ -39,14 +39,11 @@ def settings_fingerprint(config: dict[str, Any]) -> str:
     }
     if config["model"].get("start") is not None:
         model["start"] = True
-    prior = config["model"].get(
-        "prior", "natural-small"
-    )  # a module of one's own may have no choice
     settings = {
         "model": model,
         "degrade": [data["degrade"], data.get("degrade_noise")] if data["degrade"] else None,
         "precision": str(config["trainer"]["precision"]),
-        "prior": [file_digest(path) for path in prior_files(prior)],
+        "prior": prior_digests(config),
         "version": d2ir_pl.__version__,
     }
     if data["degrade"] and data.get("degrade_photons") is not None:
@@ -59,6 +56,16 @@ def settings_fingerprint(config: dict[str, Any]) -> str:
     masks = _named(region) if isinstance(region, str) else []
     text += "".join(file_digest(path) for path in [*_files(settings["model"]), *masks])
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def prior_name(config: dict[str, Any]) -> str:
+    """The prior that settings name; a module of one's own may have no choice."""
+    return str(config["model"].get("prior", "natural-small"))
+
+
+def prior_digests(config: dict[str, Any]) -> list[str]:
+    """The digests of its files."""
+    return [file_digest(path) for path in prior_files(prior_name(config))]
 
 
 def _files(tree: Any) -> list[Path]:

@@ -29,7 +29,7 @@ from d2ir_pl.prediction.callbacks import (
     TrajectoryLogger,
 )
 from d2ir_pl.prediction.data import RestorationDataModule
-from d2ir_pl.prediction.fingerprint import settings_fingerprint
+from d2ir_pl.prediction.fingerprint import prior_digests, prior_name, settings_fingerprint
 from d2ir_pl.prediction.module import RestorationModule
 from d2ir_pl.prediction.photos import FoundPhotos, FreeNames, Photos, YieldedPhotos
 from d2ir_pl.priors.compiling import obstacle
@@ -134,7 +134,9 @@ def run(
         if photos.pending:
             progress = RestorationProgress(photos.count, console, photos.work())
             output = data.output if isinstance(data, RestorationDataModule) else None
-            writer = ImageWriter(folder, fingerprint, settings.report, settings.tensorboard, output)
+            model = prior_name(settings.config), prior_digests(settings.config)
+            shown = settings.report, settings.tensorboard
+            writer = ImageWriter(folder, fingerprint, *shown, output, *model)
             own = _callbacks(settings, folder, writer, observers, curves, progress)
             terminated = _predict(module, data, trainer, own, photos.rename)
         if not trainer.is_global_zero:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -16,6 +15,7 @@ from PIL.Image import Image
 from d2ir_pl.errors import OutputError
 from d2ir_pl.reports import slider
 from d2ir_pl.reports.chart import loss_chart
+from d2ir_pl.reports.numbers import files, formatted, last_change, numbers, readable, sizes
 from d2ir_pl.reports.pictures import address, data_uri, opened, read_picture, reduced
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.record import Record
@@ -68,6 +68,10 @@ class Article:
         interval_level: share of pixels whose intervals hold the truth, such as `90 %`.
         phi: names and values of the degradation's parameters.
         numbers: names and values of everything else.
+        sizes: a row for each size of details: what it is, the share that was filled in, and what is
+            left over of the photo in units of its noise.
+        files: what tells the files apart that the restoration is of: the photo's, the restored
+            one's and the model's.
         chart: curve of the losses.
     """
 
@@ -86,6 +90,8 @@ class Article:
     interval_level: str
     phi: list[tuple[str, str]]
     numbers: list[tuple[str, object]]
+    sizes: list[tuple[str, str, str]]
+    files: list[tuple[str, str]]
     chart: Markup | None
 
 
@@ -201,7 +207,7 @@ def _row(record: Record, anchor: str, shown: bytes) -> Row:
         record.name,
         f"failed: {record.reason}" if failed else record.status,
         failed,
-        [Cell(value, _formatted(value, form)) for value, form in values],
+        [Cell(value, formatted(value, form)) for value, form in values],
         anchor,
         data_uri(opened(shown), THUMBNAIL),
     )
@@ -224,12 +230,14 @@ def _article(folder: ResultFolder, name: str, anchor: str, shown: bytes) -> Arti
         strip=data_uri(read_picture(folder.film_strip(name)), LONGEST_STRIP),
         degradation=data_uri(read_picture(folder.picture(name)), LARGEST, "png"),
         places=[["" if v is None else f"{v:.0%}" for v in row] for row in places(record)],
-        halves=_formatted(halves(record), ".0%"),
+        halves=formatted(halves(record), ".0%"),
         uncertainty=data_uri(read_picture(folder.uncertainty(name)), LARGEST),
         interval=data_uri(read_picture(folder.interval(name)), LARGEST),
-        interval_level=_formatted(record.interval_level, ".0%"),
-        phi=[*_readable(record.phi), *_last_change(record.phi_change)],
-        numbers=_numbers(record),
+        interval_level=formatted(record.interval_level, ".0%"),
+        phi=[*readable(record.phi), *last_change(record.phi_change)],
+        numbers=numbers(record),
+        sizes=sizes(record),
+        files=files(record),
         chart=loss_chart(record.losses, record.sigma_y),
     )
 
@@ -242,59 +250,3 @@ def _compared(folder: ResultFolder, record: Record, anchor: str, restored: str) 
     layer = slider.tint_address(read_picture(folder.filled_in(record.name)))
     about = f"{record.name} as it came in on the left, restored on the right"
     return Markup(slider.compared(before, restored, about, layer, record.filled_in, anchor))
-
-
-def _numbers(record: Record) -> list[tuple[str, object]]:
-    """Names and values of what is known about a photo, without those that it does not have."""
-    numbers: list[tuple[str, object]] = [
-        ("size", f"{record.width}x{record.height}"),
-        ("noise", _formatted(record.sigma_y, ".4f", " of the range")),
-        ("residual / noise", _formatted(record.residual_over_sigma, ".2f")),
-        ("PSNR", _formatted(record.psnr, ".2f", " dB")),
-        ("before", _formatted(record.input_psnr, ".2f", " dB")),
-        ("SSIM", _formatted(record.ssim, ".4f")),
-        ("reblur PSNR", _formatted(record.reblur_psnr, ".2f", " dB")),
-        ("sharpness", _before(record.sharpness, record.input_sharpness, ".3f")),
-        ("BRISQUE", _before(record.brisque, record.input_brisque, ".1f")),
-        ("U-Net evaluations", record.nfe),
-        ("samples", record.num_samples if record.num_samples > 1 else None),
-        ("mean width of intervals", _formatted(record.interval_width, ".3f", " of the range")),
-        ("tile", _formatted(record.tile, "d", " pixels")),
-        ("stopped by", record.stopped_by),
-        ("precision", record.precision),
-        ("seed", record.seed),
-        ("seconds", record.seconds),
-    ]
-    return [(name, value) for name, value in numbers if value not in (None, "")]
-
-
-def _formatted(value: float | None, form: str, unit: str = "") -> str:
-    return "" if value is None else format(value, form) + unit
-
-
-def _before(value: float | None, photo: float | None, form: str) -> str:
-    """A score of the restored photo, and that of the photo before."""
-    if value is None:
-        return ""
-    return _formatted(value, form) + (", before " + _formatted(photo, form) if photo else "")
-
-
-def _readable(phi: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Names and numbers of a degradation; tables such as a kernel are left to its picture."""
-    for name, value in phi.items():
-        if isinstance(value, dict):
-            if "dtype" not in value:  # as a large table has
-                yield from _readable(value, f"{prefix}{name}.")
-        elif name == "parts" and isinstance(value, list):
-            for i, part in enumerate(value):
-                yield from _readable(part if isinstance(part, dict) else {}, f"{i + 1}. ")
-        elif not isinstance(value, list):
-            text = f"{value:.4g}" if isinstance(value, float) else str(value)
-            yield prefix + name.replace("_", " "), text
-        elif len(value) <= 4 and not any(isinstance(v, list | dict) for v in value):
-            yield prefix + name.replace("_", " "), ", ".join(map(str, value))
-
-
-def _last_change(changes: Sequence[float | None]) -> list[tuple[str, str]]:
-    last = changes[-1] if changes else None
-    return [] if last is None else [("change in the last step", f"{100 * last:.2g}%")]

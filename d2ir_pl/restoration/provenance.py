@@ -17,6 +17,7 @@ white noise: Hutchinson, A stochastic estimator of the trace of the influence ma
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -28,7 +29,7 @@ from d2ir_pl.estimators.noise_spectrum import enlarge, reduce_half
 from d2ir_pl.operators.linear import per_image, size_of
 from d2ir_pl.operators.opponent import from_opponent, to_opponent
 from d2ir_pl.restoration.data_step import data_step
-from d2ir_pl.restoration.problem import Problem
+from d2ir_pl.restoration.problem import Problem, mean_square
 from d2ir_pl.restoration.result import Provenance, Restoration
 
 _logger = logging.getLogger(__name__)
@@ -69,15 +70,17 @@ def provenance(problem: Problem, restoration: Restoration) -> Provenance:
         energy = _around(own.square() + FAINT**2, CELL)
         white, frequencies = _white(x, k)
         v = from_opponent(white * power.sqrt())
-        del own, white
+        del white
         # Noise spreads evenly over all frequencies, of which details of this size are a share.
         rho = variance * frequencies / power.mean(1, keepdim=True)
         nothing = v.new_zeros(()).expand_as(v)
         told, _ = data_step(operator, operator.forward(v), nothing, rho, ITERATIONS)
         # What lies around the photo is seen by nobody.
         v, told = problem.crop(v), problem.crop(told)
-        share = 1 - _around(v * told, CELL * 2**k) / _around(v * v, CELL * 2**k)
+        seen, own = (_around(v * other, CELL * 2**k) for other in (told, v))
         del v, told
+        # A small photo has no details of the largest sizes, of which nothing is filled in then.
+        share = torch.where(own > 0, 1 - seen / own, 0)
         share, energy = (
             F.interpolate(values, size, mode="bilinear") for values in (share.clamp(0, 1), energy)
         )
@@ -89,7 +92,40 @@ def provenance(problem: Problem, restoration: Restoration) -> Provenance:
         filled / weight,
         torch.stack(by_size, 1),
         filled.sum((1, 2, 3)) / weight.sum((1, 2, 3)),
+        left_over(problem, restoration),
     )
+
+
+def left_over(problem: Problem, restoration: Restoration) -> Tensor:
+    """`(B, SCALES)` what is left unexplained of photos at each size of details, over their noise.
+
+    With r the residual, N its number of values at the frequencies of a size and F the unitary
+    Fourier transform, it is sqrt(sum |F r|^2 / N) / sigma_y, which is 1 for white noise. Values of
+    which the photo says nothing are not counted. NaN where there are no such frequencies.
+
+    Args:
+        problem: what was to be solved.
+        restoration: its solution.
+    """
+    found = restoration.x0.new_full((len(restoration.x0), SCALES), math.nan)
+    if restoration.reblurred is None:
+        return found
+    residual = problem.residual_of(restoration.reblurred, restoration.phi)
+    share = problem.misfit_of(residual, restoration.phi) / mean_square(residual).clamp_min(1e-20)
+    if residual.shape != problem.y.shape:  # coefficients
+        residual, share = problem.y - restoration.reblurred, torch.ones_like(share)
+    height, width = size_of(residual)
+    power = torch.zeros(len(found), height, width // 2 + 1, device=found.device)
+    planes = residual.flatten(1, -3)
+    for plane in planes.unbind(1):  # all at once fill the memory
+        power += torch.fft.rfft2(plane, norm="ortho").abs().square()
+    power /= planes.shape[1]
+    for k in range(SCALES):
+        band = _frequencies(height, width, k)
+        if bool(band.any()):
+            mean = (power * band.to(power)).sum((1, 2)) / int(band.sum())
+            found[:, k] = (share * mean).sqrt() / restoration.sigma_y
+    return found
 
 
 def with_provenance(problem: Problem, restoration: Restoration) -> Restoration:
@@ -113,12 +149,17 @@ def details(x: Tensor) -> Iterator[Tensor]:
 def _white(like: Tensor, k: int) -> tuple[Tensor, float]:
     """White noise of the frequencies of a size of details, and their share of all frequencies."""
     height, width = size_of(like)
-    rows, columns = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)
-    highest = torch.maximum(rows.abs(), columns)
-    band = (highest > 2.0 ** -(k + 2)) & (highest <= 2.0 ** -(k + 1))
+    band = _frequencies(height, width, k)
     drawn = torch.randn(1, 3, height, width, generator=Generator().manual_seed(k))
     fine = torch.fft.irfft2(torch.fft.rfft2(drawn) * band, s=(height, width))
     return fine.to(like), max(float(fine.square().mean()), 1e-6)
+
+
+def _frequencies(height: int, width: int, k: int) -> Tensor:
+    """Which values of `rfft2` belong to the k-th size of details."""
+    rows, columns = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)
+    highest = torch.maximum(rows.abs(), columns)
+    return (highest > 2.0 ** -(k + 2)) & (highest <= 2.0 ** -(k + 1))
 
 
 def _around(values: Tensor, cell: int) -> Tensor:

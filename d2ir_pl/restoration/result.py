@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -55,11 +56,15 @@ class Provenance:
         by_size: `(B, K)` the same for each size of details, from fine to coarse, of the image
             as a whole.
         share: `(B,)` the same for all of the image's details.
+        left_over: `(B, K)` root mean square of what is left unexplained of the photo at each size,
+            over its noise: 1 where it is explained to its noise; NaN where the photo has no such
+            size, or its misfit is not known.
     """
 
     filled_in: Tensor
     by_size: Tensor
     share: Tensor
+    left_over: Tensor
 
     def select(self, rows: Sequence[int]) -> Provenance:
         """That of some images of the batch."""
@@ -74,13 +79,25 @@ class Provenance:
         if not bool(self.by_size.isfinite().all()):
             return {}
         by_size = [round(share, 4) for share in self.by_size[0].tolist()]
-        return {"filled_in": round(float(self.share), 4), "filled_in_by_size": by_size}
+        left_over = [
+            round(ratio, 3) for ratio in self.left_over[0].tolist() if math.isfinite(ratio)
+        ]
+        return {
+            "filled_in": round(float(self.share), 4),
+            "filled_in_by_size": by_size,
+            "residual_by_size": left_over,
+        }
 
     def of_share(self, share: Tensor) -> Provenance:
         """That of images of which a share is kept, `(B, 1, H, W)` in [0, 1]."""
         filled_in = share * self.filled_in
         kept = filled_in.mean((1, 2, 3)) / self.filled_in.mean((1, 2, 3)).clamp_min(1e-6)
-        return Provenance(filled_in, kept[:, None] * self.by_size, kept * self.share)
+        return replace(
+            self,
+            filled_in=filled_in,
+            by_size=kept[:, None] * self.by_size,
+            share=kept * self.share,
+        )
 
     def within(self, nothing: Tensor, top: int, left: int) -> Provenance:
         """That of images of which these are a part, and the others are as the photos have them.
@@ -94,7 +111,7 @@ class Provenance:
         whole = nothing.clone()
         whole[..., top : top + rows, left : left + columns] = self.filled_in
         area = rows * columns / nothing[0].numel()
-        return Provenance(whole, area * self.by_size, area * self.share)
+        return replace(self, filled_in=whole, by_size=area * self.by_size, share=area * self.share)
 
     @staticmethod
     def join(parts: Sequence[Provenance]) -> Provenance:
@@ -102,8 +119,8 @@ class Provenance:
         return Provenance(*map(torch.cat, zip(*(part._values for part in parts), strict=True)))
 
     @property
-    def _values(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self.filled_in, self.by_size, self.share
+    def _values(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.filled_in, self.by_size, self.share, self.left_over
 
 
 @dataclass(frozen=True, eq=False)

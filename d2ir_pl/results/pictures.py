@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 
 from PIL import Image
 from torch import Tensor
 
-from d2ir_pl.image_io import Output, Photo, is_draft, write_photo, write_png
+from d2ir_pl.image_io import Output, Photo, is_draft, write_png
+from d2ir_pl.image_io.png import replace_file
+from d2ir_pl.image_io.writing import photo_bytes
 from d2ir_pl.results.folder import RESTORED, ResultFolder, parent_made
 from d2ir_pl.results.guards import MAPS
 from d2ir_pl.results.record import Record
@@ -44,7 +47,7 @@ def write_result(
 
     Args:
         folder: the results.
-        record: what is known of the image.
+        record: what is known of the image; the digest of the restored picture is added.
         pictures: what there is to see of it.
         output: how the restored picture is written; as PNG if None.
 
@@ -73,10 +76,11 @@ def write_result(
         if pictures.degraded is not None:
             grey = pictures.restored.grey
             write_png(parent_made(folder.degraded(name)), pictures.degraded, grey=grey)
-        folder.write_record(record)
         output = output or Output()
+        data = photo_bytes(pictures.restored, output)
+        folder.write_record(replace(record, output_sha256=sha256(data).hexdigest()))
         path = folder.restored_as(name, output.suffix(pictures.restored))
-        write_photo(parent_made(path), pictures.restored, output)
+        replace_file(parent_made(path), data)
 
 
 def write_previews(

@@ -29,6 +29,10 @@ class Record:
         status: `restored` or `failed`.
         fingerprint: digest of all settings and of the prior.
         input_sha256: digest of the input file.
+        output_sha256: digest of the file of the restored image.
+        prior: name of the prior, or of its file.
+        prior_sha256: digests of the files of its weights.
+        version: version of the program.
         reference_sha256: digest of the clean image of the scores; empty if there is none.
         reason: sentence on why the image could not be restored.
         trace: traceback of the error behind that, for whoever looks for the fault.
@@ -53,6 +57,8 @@ class Record:
         filled_in: share of the image's details that the prior has filled in, in [0, 1]: the photo
             tells the others.
         filled_in_by_size: the same for details of 2 to 4 pixels, and for each size twice as large.
+        residual_by_size: root mean square of what is left unexplained of the photo, over its noise,
+            by the same sizes as far as the photo has them: 1 where it is explained to its noise.
         precision: name of what the prior computed in, also where the settings say `auto`.
         tile: largest side in pixels that the prior saw at once, if the image was larger.
         seconds: time spent on the image.
@@ -85,6 +91,10 @@ class Record:
     status: Literal["restored", "failed"]
     fingerprint: str
     input_sha256: str
+    output_sha256: str = ""
+    prior: str = ""
+    prior_sha256: list[str] = field(default_factory=list)
+    version: str = ""
     reference_sha256: str = ""
     reason: str = ""
     height: Count | None = None
@@ -102,6 +112,7 @@ class Record:
     interval_width: Amount | None = None
     filled_in: Amount | None = None
     filled_in_by_size: list[Amount] = field(default_factory=list)
+    residual_by_size: list[Amount] = field(default_factory=list)
     precision: str = ""
     tile: Count | None = None
     seconds: Amount | None = None

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
+import d2ir_pl
 from d2ir_pl.errors import UnwritableError, UserError, in_words
 from d2ir_pl.image_io import Output
 from d2ir_pl.inputs.items import Failure
@@ -25,6 +28,8 @@ class ImageWriter(RestorationCallback):
         previews: whether the run writes pictures for the report; earlier ones are removed if not.
         curves: whether it writes curves; earlier ones are removed if not.
         output: how restored photos are written; as PNG if None.
+        prior: name of the prior, or path of its file.
+        prior_sha256: digests of the files of its weights.
     """
 
     def __init__(
@@ -34,12 +39,16 @@ class ImageWriter(RestorationCallback):
         previews: bool = True,
         curves: bool = True,
         output: Output | None = None,
+        prior: str = "",
+        prior_sha256: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         self.fingerprint = fingerprint
         self.previews = previews
         self.curves = curves
         self.output = output
+        self.prior = Path(prior).name
+        self.prior_sha256 = list(prior_sha256)
 
     def finish(self, result: BatchResult) -> None:
         for image in list(result.results):
@@ -59,7 +68,13 @@ class ImageWriter(RestorationCallback):
             output = self.output or Output()
             if image.opinion == "the photo":  # no model has a part in that
                 output = replace(output, mark_generated=False)
-            write_result(self.folder, image.record(self.fingerprint), _pictures(image), output)
+            record = replace(
+                image.record(self.fingerprint),
+                prior=self.prior,
+                prior_sha256=self.prior_sha256,
+                version=d2ir_pl.__version__,
+            )
+            write_result(self.folder, record, _pictures(image), output)
         except UnwritableError as error:
             return image.sample.failed(str(error))
         except UserError:

@@ -17,6 +17,8 @@ from PIL import Image
 from d2ir_pl.cli import main
 from d2ir_pl.errors import OutputError
 from d2ir_pl.image_io import Photo
+from d2ir_pl.priors.download import file_sha256
+from d2ir_pl.priors.registry import prior_file
 from d2ir_pl.reports.chart import loss_chart
 from d2ir_pl.reports.page import write_report
 from d2ir_pl.results.folder import ResultFolder
@@ -219,7 +221,17 @@ def test_predict_writes_the_page_unless_told_not_to(tmp_path: Path) -> None:
     quick = ["--model.method.estimation.steps", "2", "--trainer.accelerator", "cpu"]
     command = ["predict", "--data.inputs", str(tmp_path / "a.png"), *quick]
     assert main([*command, "--output", str(tmp_path / "with")]) == 0
-    assert "a</h2>" in (tmp_path / "with" / "report.html").read_text(encoding="utf-8")
+    page = (tmp_path / "with" / "report.html").read_text(encoding="utf-8")
+    assert "a</h2>" in page
+    # Whoever gets the page and the files can tell that they belong together.
+    record = json.loads((tmp_path / "with" / "degradation" / "a.json").read_text())
+    weights = prior_file("natural-small")
+    for path in (tmp_path / "a.png", tmp_path / "with" / "restored" / "a.png", weights):
+        assert f"<code>{file_sha256(path)}</code>" in page
+    assert "<dt>model natural-small</dt>" in page
+    assert record["prior_sha256"] == [file_sha256(weights)]
+    for share, left in zip(record["filled_in_by_size"], record["residual_by_size"], strict=False):
+        assert f"<td>{share:.0%}</td><td>{left:.2f}</td>" in page
     assert main([*command, "--output", str(tmp_path / "without"), "--report", "false"]) == 0
     assert not (tmp_path / "without" / "report.html").exists()
     assert not (tmp_path / "without" / "preview").exists()

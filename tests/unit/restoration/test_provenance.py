@@ -13,7 +13,7 @@ from torch import Tensor
 
 from d2ir_pl.degradations import Degradation, Downsampling, GaussianBlur, Identity, Mask
 from d2ir_pl.restoration import Problem, Provenance, Restoration, provenance, with_provenance
-from d2ir_pl.restoration.provenance import details
+from d2ir_pl.restoration.provenance import details, left_over
 
 
 def textured(size: int = 128, count: int = 1) -> Tensor:
@@ -100,6 +100,39 @@ def test_an_enlarged_photo_has_no_details_of_its_own_below_its_pixels() -> None:
     found = told(x, Downsampling(4), 0.01, y).by_size[0]
     assert float(found[0]) > 0.98
     assert float(found[3]) < 0.1
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_what_is_left_over_is_one_at_each_size_where_it_is_the_noise(scale: float) -> None:
+    x = textured(160, 2)
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(3))
+    sigma = torch.tensor([0.05, 0.2])
+    y = x + scale * sigma.view(2, 1, 1, 1) * noise
+    problem = Problem.of(y, Identity(), [torch.Generator() for _ in x], sigma)
+    done = problem.result(x, Identity().init(y, sigma), nfe=0, stopped_by="steps", losses={})
+    found = left_over(problem, done)
+    torch.testing.assert_close(found, torch.full((2, 4), scale), rtol=0.1, atol=0)
+
+
+def test_what_is_left_over_of_one_size_is_told_of_that_size() -> None:
+    x = textured(160)
+    wave = torch.cos(2 * torch.pi * torch.arange(160) * 3 / 16).expand(1, 3, 160, 160)
+    sigma = torch.tensor([0.05])
+    problem = Problem.of(x + 0.1 * wave, Identity(), [torch.Generator()], sigma)
+    done = problem.result(x, Identity().init(x, sigma), nfe=0, stopped_by="steps", losses={})
+    found = left_over(problem, done)[0]
+    assert float(found[1]) > 2
+    assert float(found[[0, 2, 3]].max()) < 0.01
+
+
+def test_sizes_that_a_photo_does_not_have_are_left_out_of_the_record() -> None:
+    x = textured(8)
+    problem = Problem.of(x, Identity(), [torch.Generator()], torch.tensor([0.05]))
+    phi = Identity().init(x, problem.sigma_y)
+    done = problem.result(x, phi, nfe=0, stopped_by="steps", losses={})
+    numbers = provenance(problem, done).numbers()
+    assert len(numbers["residual_by_size"]) == 3
+    assert len(numbers["filled_in_by_size"]) == 4
 
 
 def test_images_are_independent() -> None:
