@@ -42,12 +42,13 @@ from d2ir_pl.priors.download import file_sha256
 from d2ir_pl.priors.precision import DTYPES, resolve
 from d2ir_pl.priors.registry import prior_file
 from d2ir_pl.restoration import Problem, with_intervals
-from d2ir_pl.restoration.intervals import factors, local_contrast, situation, smoothed
+from d2ir_pl.restoration.intervals import factors, local_contrast, noise_of, situation, smoothed
 from d2ir_pl.restoration.samples import mean_of
 
 TASKS = (
     *("blur_gaussian", "blur_gaussian_noisy", "blur_anisotropic", "super_resolution_x2_blind"),
-    *("low_light", "jpeg", "old_photo", "denoising"),
+    *("low_light", "jpeg", "jpeg_30", "jpeg_60", "jpeg_85", "old_photo"),
+    *("denoising", "denoising_0.05", "denoising_0.025"),
 )
 LEVEL, LEVELS = 0.9, (0.5, 0.7, 0.8, 0.9, 0.95)
 FLOOR, BINS = 0.002, 10
@@ -66,7 +67,7 @@ class Pixels:
         error: `(N, 3)` distance from the truth in [0, 1].
         spread: `(N,)` averaged spread of the samples in [0, 1], with the floor.
         contrast: `(N,)` local contrast of the restored image in [0, 1].
-        noise: noise of the photograph as it was estimated, in [0, 1].
+        noise: noise of the photograph in [0, 1], see `noise_of`.
         half_width: `(N,)` half of the intervals in [0, 1] by their level, where they are known.
     """
 
@@ -90,8 +91,8 @@ def restored(task: Task, prior: Prior, counts: Sequence[int]) -> Iterator[tuple[
             spread, contrast = smoothed(mean.std) / 2 + FLOOR, local_contrast(mean.x0)
             error = (mean.x0 - part.reference).abs().flatten(2).mT / 2
             found: list[Pixels] = [
-                Pixels(e.numpy(), s.flatten().numpy(), c.flatten().numpy(), float(n) / 2, {})
-                for e, s, c, n in zip(error, spread, contrast, mean.sigma_y, strict=True)
+                Pixels(e.numpy(), s.flatten().numpy(), c.flatten().numpy(), n, {})
+                for e, s, c, n in zip(error, spread, contrast, noise_of(mean), strict=True)
             ]
             for level in LEVELS:
                 told = with_intervals(mean, family, method, prior, count, level).intervals

@@ -237,7 +237,7 @@ CHAINS = {
 
 GRADES = {
     **{f"denoising_{sigma}": _white(sigma) for sigma in (0.025, 0.05)},
-    **{f"jpeg_{quality}": _compressed(quality) for quality in (30, 60)},
+    **{f"jpeg_{quality}": _compressed(quality) for quality in (30, 60, 85)},
 }
 """Weaker damage of the kinds of `TASKS`."""
 

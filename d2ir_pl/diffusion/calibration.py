@@ -27,7 +27,8 @@ class Widths:
     Attributes:
         num_samples: number of restorations whose spread it was measured for.
         level: probability in (0, 1) with which an interval holds the truth.
-        noise: median noise of the photographs that it was measured on, in [0, 1].
+        noise: median noise of the photographs that it was measured on, in [0, 1]; of JPEG files,
+            that of their rounding.
         photographs: number of these photographs.
         contrast: local contrasts in [0, 1], ascending.
         factor: half-width over spread at each of them; between them its logarithm is linear in

@@ -94,10 +94,23 @@ def with_intervals(
         return replace(restoration, intervals=Intervals.unknown(reason))
     spread = smoothed(restoration.std) + 2 * known.floor
     contrast = local_contrast(restoration.x0)
-    noises = (restoration.sigma_y / 2).tolist()
+    noises = noise_of(restoration)
     each = [_between(widths, s, c) for s, c in zip(noises, contrast, strict=True)]
     factor = torch.stack(each)
     return replace(restoration, intervals=Intervals(factor * spread, level))
+
+
+def noise_of(restoration: Restoration) -> list[float]:
+    """The noise of each photo in [0, 1] by which its intervals differ from those of others.
+
+    Of a JPEG file it is the rounding by its quantisation steps q of the luminance, uniform in each,
+    sqrt(mean q^2 / 12): the noise that is read off its pixels follows what they show instead.
+    """
+    if "tables" not in restoration.phi:
+        return (restoration.sigma_y / 2).tolist()
+    steps = restoration.phi["tables"][:, 0].float() / 255
+    rounding: list[float] = (steps.square().flatten(1).mean(1) / 12).sqrt().tolist()
+    return rounding
 
 
 def smoothed(std: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from gaussian_prior import GaussianPrior
 from d2ir_pl.degradations import Compose, Downsampling, GaussianBlur, Identity, Jpeg
 from d2ir_pl.diffusion import image_generator
 from d2ir_pl.diffusion.calibration import FAINT, Calibration, Widths
+from d2ir_pl.operators.jpeg_transform import standard_tables
 from d2ir_pl.restoration import (
     D2IR,
     BlindDenoising,
@@ -20,7 +21,13 @@ from d2ir_pl.restoration import (
     restore_samples,
     with_intervals,
 )
-from d2ir_pl.restoration.intervals import factors, local_contrast, situation, smoothed
+from d2ir_pl.restoration.intervals import (
+    factors,
+    local_contrast,
+    noise_of,
+    situation,
+    smoothed,
+)
 
 METHOD = D2IR(DegradationEstimation(steps=2, temperature=1), stages="estimation")
 OWN = "Identity by D2IR, 2 steps at temperature 1"
@@ -107,6 +114,25 @@ def test_between_noises_the_logarithm_of_the_factor_is_linear_in_theirs() -> Non
     assert mean.std is not None
     expected = torch.tensor([1.0, 2.0, 4.0]).view(3, 1, 1, 1) * (smoothed(mean.std) + 0.004)
     torch.testing.assert_close(told.half_width, expected)
+
+
+def test_of_a_jpeg_the_noise_is_that_of_its_rounding() -> None:
+    x = 0.5 * torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    found = []
+    for quality in (12, 60):
+        problem = Problem.of(x, Jpeg(quality), [torch.Generator()])
+        phi = Jpeg(quality).init(x, problem.sigma_y)
+        done = problem.result(x, phi, nfe=0, stopped_by="steps", losses={})
+        (noise,) = noise_of(done)
+        tables = standard_tables(torch.tensor(quality))
+        drawn = torch.rand(64, 1000, generator=torch.Generator().manual_seed(1)) - 0.5
+        rounding = (drawn * tables[0].flatten()[:, None].float() / 255).std()
+        assert noise == pytest.approx(float(rounding), rel=0.02)
+        found.append(noise)
+    assert found[0] > 3 * found[1]
+    assert noise_of(replace(done, phi=Identity().init(x, done.sigma_y))) == [
+        float(done.sigma_y) / 2
+    ]
 
 
 def test_what_is_not_known_is_said_in_one_sentence() -> None:
