@@ -94,7 +94,8 @@ class Observation:
             whole = Observation.problem([photo], plan, seed, sigma_y)
             told = whole.sigma_y
         problem = Problem.of(
-            torch.cat([o.y for o in observations]),
+            # A large photo that is alone is not copied.
+            torch.cat([o.y for o in observations]) if observations[1:] else observations[0].y,
             family,
             [image_generator(seed, o.sample.item.key) for o in observations],
             told,

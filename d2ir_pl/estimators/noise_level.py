@@ -10,6 +10,7 @@ from torch import Tensor
 
 from d2ir_pl.estimators.noise_reading import read_spectrum
 from d2ir_pl.estimators.noise_spectrum import COMMON
+from d2ir_pl.operators.freed_memory import LARGE
 from d2ir_pl.operators.linear import per_image
 from d2ir_pl.operators.opponent import to_opponent
 from d2ir_pl.operators.order import nanmedian
@@ -44,7 +45,9 @@ def estimate_sigma(y: Tensor) -> Tensor:
     """
     if min(y.shape[-2:]) < 4:
         return y.new_zeros(len(y))
-    return _deviation(_finest_band(y).flatten(2))
+    channels = y.split(1, 1) if y[0].numel() > LARGE else (y,)
+    found = [_deviation(_finest_band(channel).flatten(2)) for channel in channels]
+    return torch.stack(found).mean(0) if found[1:] else found[0]
 
 
 def flat_sigma(y: Tensor, clipped: Tensor | None = None) -> Tensor:
@@ -140,7 +143,10 @@ def luminance_sigma(y: Tensor) -> Tensor:
 def _finest_band(y: Tensor) -> Tensor:
     """`(B, C, H - 3, W - 3)` coefficients that are high-pass in both directions."""
     taps = torch.tensor(_DB2_HIGH_PASS, dtype=y.dtype, device=y.device)
-    band = F.conv2d(y.flatten(0, 1)[:, None], torch.outer(taps, taps)[None, None], stride=1)
+    filters, planes = torch.outer(taps, taps)[None, None], y.flatten(0, 1)[:, None]
+    # On CPUs a convolution may take eight times the memory of a plane for itself.
+    apart = planes.split(1) if planes.numel() > LARGE else (planes,)
+    band = torch.cat([F.conv2d(plane, filters) for plane in apart])
     return band.view(*y.shape[:2], *band.shape[-2:])
 
 

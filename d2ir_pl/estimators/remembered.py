@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.estimators.threads import one_thread
+from d2ir_pl.operators.freed_memory import give_back
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -90,6 +91,9 @@ def remembered(function: Callable[P, T]) -> Callable[P, T]:
         if result is _UNKNOWN:
             with one_thread():
                 result = function(*values, **named)
+            for value in values:
+                if isinstance(value, Tensor):
+                    give_back(value)
             if _size(result) > MOST_VALUES:
                 return result
             memory.put(key, result)

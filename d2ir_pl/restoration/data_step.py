@@ -7,12 +7,10 @@ from torch import Tensor
 
 from d2ir_pl.degradations import LinearOperator
 from d2ir_pl.operators.constants import kept
+from d2ir_pl.operators.freed_memory import LARGE, give_back
 from d2ir_pl.operators.linear import slowness
 from d2ir_pl.operators.spectral import OnSpectra
 from d2ir_pl.operators.weighted import on_spectra
-
-LARGE = 10_000_000
-"""Values of a photo from which its colours are solved for one after the other."""
 
 
 def data_step(
@@ -65,12 +63,14 @@ def data_step(
     # The colours of a large photo one after the other, as memory holds several images of each.
     apart = spectral.of_each_colour and residual[0].numel() > LARGE
     images, left = [], []
+    give_back(residual)
     for colours in residual.split(1, 1) if apart else (residual,):
         # Of the three pairs of FFTs of an iteration one is left.
         change, rest = _solved(spectral, colours, rho, iterations, own)
         images.append(spectral.to_image(change))
         left.append(rest)
-        del change
+        del change, rest
+    give_back(residual)
     return z + _joined(images), _joined(left)
 
 

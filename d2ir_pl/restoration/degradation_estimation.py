@@ -12,6 +12,7 @@ from torch import Tensor
 from d2ir_pl.degradations import Phi
 from d2ir_pl.diffusion import Prior, Schedule, Spacing, ancestral_sigma, ddim_step, eps_from_x0
 from d2ir_pl.errors import require
+from d2ir_pl.operators.freed_memory import give_back
 from d2ir_pl.operators.linear import per_image
 from d2ir_pl.restoration.data_step import data_step
 from d2ir_pl.restoration.guidance import norm_descent
@@ -129,6 +130,7 @@ class DegradationEstimation:
             if not guided:  # no gradient is needed, which clipping would cut
                 prediction = _without_colour(prediction.clamp(-1, 1), grey)
             x0 = prediction.detach()
+            give_back(x0)
             if t <= self.phi_start:
                 phi = self._fit_phi(problem, x0, phi, first)
             descent: Tensor | float
@@ -141,6 +143,7 @@ class DegradationEstimation:
             eps = eps_from_x0(x_t.detach(), x0, ab)
             x_t = ddim_step(x0, eps, ab_next, self._noise(problem, grey), sigma) - descent
             steps.report(x0, phi, loss)
+            give_back(x0)
         return Estimate(x0, phi, steps.losses)
 
     def _noise(self, problem: Problem, grey: Tensor | None) -> Tensor:

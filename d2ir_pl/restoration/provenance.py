@@ -26,7 +26,8 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from d2ir_pl.estimators.noise_spectrum import enlarge, reduce_half
-from d2ir_pl.operators.linear import per_image, size_of
+from d2ir_pl.operators.freed_memory import LARGE, give_back
+from d2ir_pl.operators.linear import Size, per_image, size_of
 from d2ir_pl.operators.opponent import from_opponent, to_opponent
 from d2ir_pl.restoration.data_step import data_step
 from d2ir_pl.restoration.problem import Problem, mean_square
@@ -61,16 +62,18 @@ def provenance(problem: Problem, restoration: Restoration) -> Provenance:
     if restoration.model_error is not None:
         sigma = (sigma**2 + restoration.model_error**2).sqrt()
     variance = per_image(problem.sigma_of(residual).square() * (sigma / problem.sigma_y) ** 2)
-    del residual
+    whole = size_of(x)
+    del residual, x  # a large photo fills the memory
     # Sums over the sizes, as the maps of a large photo fill the memory.
     filled, weight = (x0.new_zeros(len(x0), 1, *size) for _ in range(2))
     by_size = []
     for k, own in enumerate(details(x0)):
         power = own.square().mean((2, 3), keepdim=True) + FAINT**2
         energy = _around(own.square() + FAINT**2, CELL)
-        white, frequencies = _white(x, k)
+        white, frequencies = _white(x0, whole, k)
         v = from_opponent(white * power.sqrt())
-        del white
+        del own, white
+        give_back(x0)
         # Noise spreads evenly over all frequencies, of which details of this size are a share.
         rho = variance * frequencies / power.mean(1, keepdim=True)
         nothing = v.new_zeros(()).expand_as(v)
@@ -88,6 +91,8 @@ def provenance(problem: Problem, restoration: Restoration) -> Provenance:
         by_size.append(own_filled.sum((1, 2, 3)) / energy.sum((1, 2, 3)))
         filled += own_filled
         weight += energy
+        del own_filled, energy, share
+        give_back(x0)
     return Provenance(
         filled / weight,
         torch.stack(by_size, 1),
@@ -142,16 +147,19 @@ def details(x: Tensor) -> Iterator[Tensor]:
     x = to_opponent(x)
     for _ in range(SCALES):
         smaller = reduce_half(x)
-        yield x - enlarge(smaller, x)
+        own = [x - enlarge(smaller, x)]
         x = smaller
+        yield own.pop()  # which is not kept here
 
 
-def _white(like: Tensor, k: int) -> tuple[Tensor, float]:
+def _white(like: Tensor, size: Size, k: int) -> tuple[Tensor, float]:
     """White noise of the frequencies of a size of details, and their share of all frequencies."""
-    height, width = size_of(like)
+    height, width = size
     band = _frequencies(height, width, k)
     drawn = torch.randn(1, 3, height, width, generator=Generator().manual_seed(k))
-    fine = torch.fft.irfft2(torch.fft.rfft2(drawn) * band, s=(height, width))
+    apart = drawn.split(1, 1) if drawn.numel() > LARGE else (drawn,)
+    parts = [torch.fft.irfft2(torch.fft.rfft2(part) * band, s=(height, width)) for part in apart]
+    fine = torch.cat(parts, 1) if parts[1:] else parts[0]
     return fine.to(like), max(float(fine.square().mean()), 1e-6)
 
 
