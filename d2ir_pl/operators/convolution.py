@@ -56,7 +56,8 @@ class ConvolutionOperator:
         self._mode: PadMode | None = None if border == "extend" else border
         # How far x is continued at its top and left; with `extend` it is large enough itself.
         before = 0 if border == "extend" else radius
-        self.circle = (fast_size(image_size[0] + 2 * before), fast_size(image_size[1] + 2 * before))
+        height, width = (4 * fast_size(math.ceil((n + 2 * before) / 4)) for n in image_size)
+        self.circle = height, width  # multiples of 4: odd lengths take an FFT twice as long
         self._pads = _margins(self.circle, image_size, before)
         # Where y lies on the circle: a kernel's radius from the top and left.
         self._margins = _margins(self.circle, observed, radius)
