@@ -102,6 +102,20 @@ def test_an_enlarged_photo_has_no_details_of_its_own_below_its_pixels() -> None:
     assert float(found[3]) < 0.1
 
 
+@pytest.mark.parametrize("side", [20, 40])
+def test_a_small_hole_is_prior_where_it_is_and_nowhere_else(side: int) -> None:
+    x = textured(160) / 2
+    x = x + 0.3 * torch.linspace(-1, 1, 160)
+    hole = torch.zeros(x.shape[-2:], dtype=torch.bool)
+    hole[60 : 60 + side, 60 : 60 + side] = True
+    found = told(x, Mask([60, 60, side, side]), 0.003, torch.where(hole, -1.0, x)).filled_in[0, 0]
+    inner = found[60 + side // 4 : 60 + 3 * side // 4, 60 + side // 4 : 60 + 3 * side // 4]
+    assert float(inner.min()) > 0.6
+    assert float(inner.mean()) > 0.85
+    assert float(found[60 - 12 : 60 - 6, 60 : 60 + side].mean()) < 0.1
+    assert float(found[~hole].mean()) < 0.03
+
+
 @pytest.mark.parametrize("scale", [1.0, 2.0])
 def test_what_is_left_over_is_one_at_each_size_where_it_is_the_noise(scale: float) -> None:
     x = textured(160, 2)
