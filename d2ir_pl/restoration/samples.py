@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
@@ -51,25 +51,44 @@ def restore_samples(
     def observed(n: int) -> Observer:
         return lambda step: observer(replace(step, sample=n, num_samples=num_samples))
 
-    samples = [method.restore(problem, prior, observed(n)) for n in range(num_samples)]
-    return mean_of(samples, problem)
+    return mean_of(
+        (method.restore(problem, prior, observed(n)) for n in range(num_samples)), problem
+    )
 
 
-def mean_of(samples: Sequence[Restoration], problem: Problem) -> Restoration:
-    """The mean of restorations of the same problem, with their standard deviation."""
-    first = samples[0]
-    if len(samples) == 1:
+def mean_of(samples: Iterable[Restoration], problem: Problem) -> Restoration:
+    """The mean of restorations of the same problem, with their standard deviation.
+
+    Each is forgotten once it is counted, so that many take no more memory than two.
+    """
+    first: Restoration | None = None
+    count, nfe = 0, [0] * len(problem)
+    for sample in samples:
+        count += 1
+        nfe = [a + b for a, b in zip(nfe, sample.nfe, strict=True)]
+        if first is None:
+            first, mean, reblurred = sample, sample.x0, sample.reblurred
+            squares = torch.zeros_like(mean)
+            continue
+        # Welford: squares of what is nearly alike are not subtracted from each other.
+        difference = sample.x0 - mean
+        mean = mean + difference / count
+        squares = squares.addcmul_(difference, sample.x0 - mean)
+        # Degrading is linear, or nearly so between samples, and a mean of what each predicts has
+        # the margin beyond the photo, which x0 lacks.
+        if reblurred is not None and sample.reblurred is not None:
+            reblurred = reblurred + (sample.reblurred - reblurred) / count
+    if first is None:
+        raise ValueError("there is no sample: give at least 1")
+    if count == 1:
         return first
-    x = torch.stack([s.x0 for s in samples])
-    # Degrading is linear, or nearly so between samples, and a mean of what each predicts has the
-    # margin beyond the photo, which x0 lacks.
-    reblurred = torch.stack([s.reblurred for s in samples if s.reblurred is not None]).mean(0)
-    difference = problem.residual_of(reblurred, first.phi)
+    assert reblurred is not None
+    residual = problem.residual_of(reblurred, first.phi)
     return replace(
         first,
-        x0=x.mean(0),
-        std=x.var(0).mean(1, keepdim=True).sqrt(),
+        x0=mean,
+        std=(squares / (count - 1)).mean(1, keepdim=True).sqrt(),
         reblurred=reblurred,
-        residual=problem.misfit_of(difference, first.phi),
-        nfe=[sum(counts) for counts in zip(*(s.nfe for s in samples), strict=True)],
+        residual=problem.misfit_of(residual, first.phi),
+        nfe=nfe,
     )

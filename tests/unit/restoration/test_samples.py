@@ -1,4 +1,6 @@
+import gc
 import math
+import weakref
 from typing import Any
 
 import pytest
@@ -95,3 +97,21 @@ def test_no_sample_at_all_is_refused() -> None:
         restore_samples(
             WALK, 0, Problem.of(noisy(), GaussianBlur(11), generators()), GaussianPrior()
         )
+
+
+def test_samples_are_forgotten_once_they_are_counted() -> None:
+    alive: list[int] = []
+    made: list[weakref.ref[torch.Tensor]] = []
+
+    class Watched(Sampler):
+        def solve(self, problem: Problem, prior: Prior, observer: Any) -> Restoration:
+            gc.collect()
+            alive.append(sum(image() is not None for image in made))
+            found = super().solve(problem, prior, observer)
+            made.append(weakref.ref(found.x0))
+            return found
+
+    problem = Problem.of(noisy(), Identity(), generators(), torch.tensor([SIGMA]))
+    many = restore_samples(Watched(), 8, problem, GaussianPrior())
+    assert max(alive) <= 2
+    assert many.nfe == [8]
