@@ -145,8 +145,10 @@ def _finest_band(y: Tensor) -> Tensor:
     taps = torch.tensor(_DB2_HIGH_PASS, dtype=y.dtype, device=y.device)
     filters, planes = torch.outer(taps, taps)[None, None], y.flatten(0, 1)[:, None]
     # On CPUs a convolution may take eight times the memory of a plane for itself.
-    apart = planes.split(1) if planes.numel() > LARGE else (planes,)
-    band = torch.cat([F.conv2d(plane, filters) for plane in apart])
+    if planes.numel() > LARGE:
+        band = torch.cat([F.conv2d(plane, filters) for plane in planes.split(1)])
+    else:
+        band = F.conv2d(planes, filters)
     return band.view(*y.shape[:2], *band.shape[-2:])
 
 
