@@ -47,6 +47,7 @@ from d2ir_pl.restoration.samples import mean_of
 
 TASKS = (
     *("blur_gaussian", "blur_gaussian_noisy", "blur_anisotropic", "super_resolution_x2_blind"),
+    "super_resolution_x4",
     *("low_light", "jpeg", "jpeg_30", "jpeg_60", "jpeg_85", "old_photo"),
     *("denoising", "denoising_0.05", "denoising_0.025"),
 )

@@ -44,8 +44,10 @@ PUBLISHED: dict[str, tuple[float | None, ...]] = {
     "FFDNet (Zhang et al. 2018)": (None, 33.87, 31.21, 27.96, None),
     "DRUNet (Zhang et al. 2021)": (None, 34.30, 31.69, 28.51, None),
 }
-"""Means over the colour images of CBSD68, as the table of Zhang et al., Plug-and-play image
-restoration with deep denoiser prior, 2021, has them; not run here."""
+"""Means over the colour images of CBSD68; not run here."""
+SOURCE = """\
+Published numbers: means over CBSD68, as tabulated by Zhang et al., Plug-and-play image restoration
+with deep denoiser prior, IEEE TPAMI, 2021; on other images they are no comparison."""
 
 
 def noisy(clean: Tensor, level: float, name: str) -> Tensor:
@@ -133,6 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         row = [known.get(int(sigma)) for sigma in sigmas]
         cells = ("-" if value is None else f"{value:.2f}" for value in row)
         print(tables.row(f"{name}, published for CBSD68", *cells))
+    print(f"\n{SOURCE}")
     print("\nMean squared error of the predicted noise, by timestep\n")
     print(tables.head("prior", *map(str, TIMESTEPS)), flush=True)
     for name, prior in priors.items():
