@@ -205,6 +205,7 @@ class DegradationEstimation:
                     total = torch.add(total, anchor, alpha=self.phi_anchor)
             torch.autograd.backward(total)
             adam.step()
+            give_back(x0)
         return problem.degradation.canonicalize(phi.replace(**free.detach()))
 
 

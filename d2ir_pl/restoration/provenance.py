@@ -64,6 +64,7 @@ def provenance(problem: Problem, restoration: Restoration) -> Provenance:
     variance = per_image(problem.sigma_of(residual).square() * (sigma / problem.sigma_y) ** 2)
     whole = size_of(x)
     del residual, x  # a large photo fills the memory
+    give_back(x0)
     # Sums over the sizes, as the maps of a large photo fill the memory.
     filled, weight = (x0.new_zeros(len(x0), 1, *size) for _ in range(2))
     by_size = []

@@ -50,36 +50,36 @@ METHODS: dict[str, RestorationMethod] = {
 }
 COLUMNS = ("start", *METHODS)
 BUDGETS = """
-Blur                                            | 50/6   420/2  365/1  105/2  80/1   65/1   -      415/1  110/1  430/1  -
-GaussianBlur                                    | 40/6   290/0  230/1  105/2  70/1   70/1   75/1   65/1   95/1   -      -
-GaussianBlur anisotropic, reflect               | 50/6   640/1  360/1  115/2  105/1  80/1   -      655/1  125/1  -      -
-MotionBlur                                      | 40/7   565/0  505/1  125/2  155/1  95/1   -      435/1  175/1  -      -
-MotionBlur of known angle, reflect              | 40/7   655/0  395/1  135/2  130/1  100/1  -      670/1  150/1  -      -
-DefocusBlur                                     | 40/7   310/0  255/1  110/2  85/1   70/1   -      420/1  110/1  -      -
-Blur of light                                   | 75/7   1620/0 580/2  170/2  145/2  135/2  -      -      170/2  945/2  -
-GaussianBlur of light, reflect                  | 65/7   1690/0 455/2  175/2  145/2  140/2  -      -      165/2  -      -
-Downsampling bicubic                            | 35/5   140/1  45/1   85/2   45/1   55/1   60/1   45/1   55/1   -      -
-Downsampling area, reflect                      | 35/5   140/1  45/1   85/2   45/1   55/1   60/1   45/1   55/1   -      -
-Downsampling gaussian                           | 40/6   400/2  250/1  95/2   80/1   55/1   70/1   55/1   100/1  -      -
-Downsampling gaussian, known, centred           | 35/5   180/0  45/1   95/2   45/1   55/1   70/1   55/1   60/1   -      -
-Mask zeros                                      | 105/19 50/1   45/1   -      45/1   55/1   55/1   45/1   55/1   -      -
-Mask box                                        | 70/21  50/1   45/1   -      45/1   55/1   55/1   45/1   55/1   -      -
-Grayscale                                       | 40/6   55/1   45/1   95/2   45/1   55/1   60/1   45/1   60/1   -      -
-Grayscale weights                               | 40/6   55/1   45/1   95/2   45/1   55/1   60/1   45/1   60/1   -      -
-Identity                                        | 245/16 40/1   40/1   -      40/1   50/1   55/1   40/1   50/1   -      15/3
-Light                                           | 85/6   245/0  240/1  100/2  65/1   60/1   -      -      85/1   -      -
-Light as an exposure                            | 205/24 405/1  395/1  150/2  115/1  115/1  -      -      135/1  -      -
-Light of known gain, per channel, gamma         | 85/6   305/1  295/1  115/2  85/1   75/1   -      -      105/1  -      -
-Exposures                                       | 125/20 255/0  255/1  110/2  75/1   70/1   -      -      95/1   -      -
-Exposures of known gains, darkest               | 40/5   60/1   60/1   110/2  60/1   70/1   -      -      75/1   -      -
-Fading                                          | 55/4   365/0  220/1  95/2   60/1   55/1   -      380/1  80/1   -      -
-Jpeg                                            | 65/18  60/0   95/1   140/2  100/1  110/1  -      -      110/1  -      -
-Jpeg of known quality                           | 65/18  60/0   95/1   140/2  100/1  110/1  -      -      110/1  -      -
-Compose blur, downsampling                      | 50/7   605/0  265/1  115/2  80/1   75/1   -      -      105/1  -      -
-Compose blur, mask                              | 555/23 695/2  395/1  110/2  85/1   70/1   -      -      105/1  -      -
-Compose of one                                  | 40/6   320/0  45/1   95/2   45/1   55/1   -      -      60/1   -      -
-VaryingBlur                                     | 35/4   2245/2 150/2  195/3  150/2  160/2  -      4440/2 165/2  -      -
-Stripes, the example of docs/own_degradation.md | 40/4   110/0  110/1  85/2   45/1   50/1   -      40/1   65/1   -      -
+Blur                                            | 30/6   420/0  365/0  95/1   70/0   60/0   -      390/0  95/0   405/0  -
+GaussianBlur                                    | 20/6   290/0  230/0  95/1   65/0   65/0   70/0   60/0   85/0   -      -
+GaussianBlur anisotropic, reflect               | 30/6   620/0  360/0  105/1  95/0   75/0   -      610/0  110/0  -      -
+MotionBlur                                      | 20/6   565/0  505/0  115/1  145/0  85/0   -      410/0  165/0  -      -
+MotionBlur of known angle, reflect              | 20/6   655/0  395/0  125/1  115/0  90/0   -      625/0  135/0  -      -
+DefocusBlur                                     | 20/6   310/0  255/0  100/1  80/0   65/0   -      395/0  100/0  -      -
+Blur of light                                   | 55/6   1620/0 580/0  160/1  135/0  125/0  -      -      160/0  885/0  -
+GaussianBlur of light, reflect                  | 45/6   1690/0 455/0  165/1  135/0  130/0  -      -      155/0  -      -
+Downsampling bicubic                            | 15/4   140/0  45/0   85/1   40/0   50/0   60/0   45/0   50/0   -      -
+Downsampling area, reflect                      | 15/4   140/0  45/0   85/1   40/0   50/0   60/0   45/0   50/0   -      -
+Downsampling gaussian                           | 20/6   400/2  250/0  85/1   75/0   50/0   65/0   50/0   95/0   -      -
+Downsampling gaussian, known, centred           | 15/4   180/0  45/0   85/1   40/0   50/0   65/0   50/0   55/0   -      -
+Mask zeros                                      | 100/18 50/0   45/0   -      40/0   50/0   55/0   40/0   55/0   -      -
+Mask box                                        | 70/20  50/0   45/0   -      40/0   50/0   55/0   40/0   55/0   -      -
+Grayscale                                       | 20/5   55/0   45/0   85/1   40/0   55/0   55/0   45/0   55/0   -      -
+Grayscale weights                               | 20/5   55/0   45/0   85/1   40/0   55/0   55/0   45/0   55/0   -      -
+Identity                                        | 245/15 40/0   40/0   -      35/0   45/0   50/0   35/0   50/0   -      15/2
+Light                                           | 80/5   245/0  240/0  90/1   60/0   60/0   -      -      80/0   -      -
+Light as an exposure                            | 195/23 405/0  395/0  150/1  115/0  115/0  -      -      135/0  -      -
+Light of known gain, per channel, gamma         | 85/5   305/0  295/0  105/1  80/0   70/0   -      -      100/0  -      -
+Exposures                                       | 115/19 255/0  255/0  100/1  70/0   70/0   -      -      90/0   -      -
+Exposures of known gains, darkest               | 40/4   60/0   60/0   100/1  60/0   70/0   -      -      70/0   -      -
+Fading                                          | 35/3   365/0  220/0  85/1   55/0   55/0   -      355/0  75/0   -      -
+Jpeg                                            | 60/17  60/0   95/0   135/1  90/0   100/0  -      -      100/0  -      -
+Jpeg of known quality                           | 60/17  60/0   95/0   135/1  90/0   100/0  -      -      100/0  -      -
+Compose blur, downsampling                      | 30/7   605/0  265/0  105/1  70/0   70/0   -      -      90/0   -      -
+Compose blur, mask                              | 520/23 695/0  395/0  100/1  75/0   65/0   -      -      95/0   -      -
+Compose of one                                  | 20/5   320/0  45/0   85/1   40/0   55/0   -      -      55/0   -      -
+VaryingBlur                                     | 15/4   2245/2 150/2  185/3  145/2  155/2  -      4405/2 155/2  -      -
+Stripes, the example of docs/own_degradation.md | 20/3   110/0  110/0  80/1   40/0   45/0   -      40/0   60/0   -      -
 """  # noqa: E501
 """Kernels and waits, of the start and of a step of each method, at most. They may only fall."""
 
