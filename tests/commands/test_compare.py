@@ -178,7 +178,9 @@ def test_pictures_side_by_side(tmp_path: Path, two: tuple[Path, Path]) -> None:
     chosen["data"] = {"inputs": str(tmp_path / "in"), "references": str(tmp_path / "clean")}
     (two[0] / "config.yaml").write_text(yaml.safe_dump(chosen))
     for folder, psnr, seed in ((two[0], 30.0, 0), (two[1], 31.0, 9)):
-        changed = Record("a", "restored", "s", photo_sha256, clean_sha256, psnr=psnr)
+        changed = Record(
+            "a", "restored", "s", photo_sha256, reference_sha256=clean_sha256, psnr=psnr
+        )
         write_result(ResultFolder(folder), changed, Pictures(Photo(photo(seed))))
     for _ in range(2):  # a second time it is written anew
         assert main(["compare", *map(str, two), "--output", str(tmp_path / "seen")]) == 0
