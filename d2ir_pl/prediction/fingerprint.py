@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ _WHOLE = {"strength": 1.0, "keep_grain": 0.0, "region": None}
 """Options that keep a part of a restoration, and their values that keep all of it."""
 
 
-def settings_fingerprint(config: dict[str, Any]) -> str:
+def settings_fingerprint(config: dict[str, Any], prior: Sequence[str] | None = None) -> str:
     """Digest of everything that decides what all restored images look like.
 
     What an image alone depends on, such as its file and the phi that it starts from, is left out.
@@ -28,6 +29,7 @@ def settings_fingerprint(config: dict[str, Any]) -> str:
 
     Args:
         config: the options of `model`, `data` and `trainer` as a tree of plain values.
+        prior: its `prior_digests`, where they are known: they take seconds for files of gigabytes.
     """
     data = config["data"]
     if "class_path" in data:  # of the user's own
@@ -43,7 +45,7 @@ def settings_fingerprint(config: dict[str, Any]) -> str:
         "model": model,
         "degrade": [data["degrade"], data.get("degrade_noise")] if data["degrade"] else None,
         "precision": str(config["trainer"]["precision"]),
-        "prior": prior_digests(config),
+        "prior": prior_digests(config) if prior is None else prior,
         "version": d2ir_pl.__version__,
     }
     if data["degrade"] and data.get("degrade_photons") is not None:

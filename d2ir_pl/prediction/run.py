@@ -120,7 +120,8 @@ def run(
             stack.enter_context(folder.lock())
             folder.sweep()
             sweep_pictures(folder)
-        fingerprint = settings_fingerprint(settings.config)
+        digests = prior_digests(settings.config)
+        fingerprint = settings_fingerprint(settings.config, digests)
         if isinstance(photos, FoundPhotos):
             photos.skip_complete(folder, fingerprint, settings.overwrite)
         elif trainer.is_global_zero:
@@ -134,7 +135,7 @@ def run(
         if photos.pending:
             progress = RestorationProgress(photos.count, console, photos.work())
             output = data.output if isinstance(data, RestorationDataModule) else None
-            model = prior_name(settings.config), prior_digests(settings.config)
+            model = prior_name(settings.config), digests
             shown = settings.report, settings.tensorboard
             writer = ImageWriter(folder, fingerprint, *shown, output, *model)
             own = _callbacks(settings, folder, writer, observers, curves, progress)
