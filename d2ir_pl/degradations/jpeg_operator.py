@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from d2ir_pl.degradations.phi import Phi
@@ -18,8 +17,6 @@ from d2ir_pl.operators.jpeg_transform import (
     blocks,
     colour_matrix,
     dct_matrix,
-    from_blocks,
-    inverse_colours,
     mix,
     unshrink,
     whole_blocks,
@@ -80,12 +77,8 @@ class WhitenedCoefficients:
         return found[:, None, None]
 
     def precondition(self, g: Tensor, rho: Tensor) -> Tensor:
-        """The exact inverse, except that rho ignores how colours mix, and for incomplete blocks."""
-        return by_group(
-            self._groups,
-            lambda i, rows, image: self._parts[i].precondition(image, rho, rows),
-            g,
-        )
+        """Exact, by Woodbury's identity: (g - A^T (A A^T + rho)^-1 A g) / rho."""
+        return (g - self.adjoint(self.dual(self.forward(g), rho))) / rho
 
 
 class _Alike:
@@ -112,7 +105,6 @@ class _Alike:
         whole = math.prod(-(-n // (2 * BLOCK)) * 2 for n in size)
         rest = (3 * whole - sum(self._counts)) * BLOCK**2
         self._rest = weights.new_zeros(len(weights), rest)
-        self._solving: tuple[Tensor | None, tuple[Tensor, Tensor, Tensor]] | None = None
 
     def data(self, y: Tensor, tables: Tensor) -> Tensor:
         file = stored(y, self._orientation)
@@ -145,44 +137,6 @@ class _Alike:
 
     def dual(self, r: Tensor, rho: Tensor) -> Tensor:
         return solved(self._weights, rho, r, self._size, self._factors)
-
-    def precondition(self, g: Tensor, rho: Tensor, rows: Rows | None) -> Tensor:
-        """About (C^T W C + rho)^-1 g, W the squares of the weights.
-
-        With M the mixing of colours, rho is replaced by M^T D M, D the diagonal of rho M^-T M^-1;
-        and what is missing to whole blocks by zeros, which makes shrinking a scaled isometry. By
-        Woodbury's identity (S^T W S + d)^-1 = (1 - S^T W (d + W S S^T)^-1 S) / d, S S^T a number.
-        """
-        if self._solving is None or self._solving[0] is not rho:
-            self._solving = rho, self._solvers(chosen(rho, rows))
-        luma_filter, chroma_filter, back = self._solving[1]
-        planes = mix(_colours_of_coefficients(g).mT, stored(g, self._orientation))
-        luma = blocks(self._filled(planes[:, :1], (1, 1))).flatten(1, 3)
-        luma = torch.bmm(luma, luma_filter).unflatten(1, (1, *self._shapes[0]))
-        chroma = blocks(shrink(self._filled(planes[:, 1:], self._factors), self._factors))
-        chroma = (chroma.flatten(2, 3) @ chroma_filter).view_as(chroma)
-        h, w = self._size
-        less = from_blocks(chroma, self._factors)[..., :h, :w]
-        solved = torch.cat([from_blocks(luma)[..., :h, :w], planes[:, 1:] - less], 1)
-        return upright(mix(back, solved), self._orientation)
-
-    def _filled(self, planes: Tensor, factors: Factors) -> Tensor:
-        """Planes with zeros for what is missing to whole blocks of a coarser plane."""
-        below, right = (-n % (BLOCK * f) for n, f in zip(self._size, factors, strict=True))
-        return F.pad(planes, (0, right, 0, below)) if below or right else planes
-
-    def _solvers(self, rho: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Filters of blocks, `(B, 64, 64)` and `(B, 2, 64, 64)`, and the way back to colours."""
-        inverse = _colours_of_coefficients(rho)
-        penalty = rho.flatten(1) * inverse.square().sum(0)
-        share = 1 / math.prod(self._factors)
-        luma, chroma = self._weights.square().split(1, 1)
-        dct = dct_matrix(rho)
-        gain = share * chroma / (penalty[:, 1:, None] + share * chroma)
-        fine = (dct / (luma + penalty[:, :1, None])) @ dct.mT
-        coarse = (dct * gain[:, :, None]) @ dct.mT
-        scale = torch.cat([torch.ones_like(penalty[:, :1]), 1 / penalty[:, 1:]], 1)
-        return fine, coarse, inverse * scale[:, None]
 
 
 def noise_variance(noise: Tensor, factors: Tensor) -> Tensor:
@@ -265,9 +219,3 @@ def _middle() -> Tensor:
 def _scaled_colours() -> Tensor:
     """What makes planes in grey levels of colours in [-1, 1]."""
     return 127.5 * colour_matrix(torch.zeros((), dtype=torch.float64))
-
-
-@kept
-def _colours_of_coefficients() -> Tensor:
-    """The inverse of `_scaled_colours`."""
-    return inverse_colours(torch.zeros((), dtype=torch.float64)) / 127.5

@@ -204,6 +204,15 @@ def test_the_data_step_is_solved_exactly(
     assert torch.allclose(operator.adjoint(left), weight * change, atol=1e-9)
 
 
+@every_subsampling
+def test_the_preconditioner_is_the_inverse_of_the_normal_equations(subsampling: Any) -> None:
+    size = (41, 53)
+    operator, x = operator_of(SUBSAMPLINGS[subsampling], size), scene(size)[None].double()
+    rho = torch.full((1, 1, 1, 1), 0.05).double()
+    g = operator.adjoint(operator.forward(x)) + rho * x
+    assert torch.allclose(operator.precondition(g, rho), x, atol=1e-8)
+
+
 def test_images_of_many_kinds_are_solved_as_each_by_itself() -> None:
     y = torch.stack([scene((32, 48), seed) for seed in range(3)])
     phi = Phi(
