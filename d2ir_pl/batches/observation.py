@@ -19,7 +19,7 @@ from d2ir_pl.diagnosis.observed import Observed, observed_pixels
 from d2ir_pl.diffusion.randomness import image_generator, normal_like
 from d2ir_pl.image_io import read_image
 from d2ir_pl.inputs.samples import Sample
-from d2ir_pl.operators.linear import Size, size_of
+from d2ir_pl.operators.linear import Size, joined, size_of
 from d2ir_pl.restoration import Problem
 from d2ir_pl.restoration.part_problem import PartProblem
 
@@ -94,8 +94,7 @@ class Observation:
             whole = Observation.problem([photo], plan, seed, sigma_y)
             told = whole.sigma_y
         problem = Problem.of(
-            # A large photo that is alone is not copied.
-            torch.cat([o.y for o in observations]) if observations[1:] else observations[0].y,
+            joined([o.y for o in observations]),
             family,
             [image_generator(seed, o.sample.item.key) for o in observations],
             told,

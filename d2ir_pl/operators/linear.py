@@ -24,6 +24,11 @@ def rows_of(values: Tensor, rows: Sequence[int]) -> Tensor:
     return values[list(rows)]
 
 
+def joined(parts: Sequence[Tensor], axis: int = 0) -> Tensor:
+    """Tensors joined along an axis; a single one is returned as it is, and not copied."""
+    return torch.cat(list(parts), axis) if len(parts) > 1 else parts[0]
+
+
 class LinearOperator(Protocol):
     """A matrix A that can be applied but is never formed: a linear degradation with phi set.
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from d2ir_pl.operators.constants import kept
 from d2ir_pl.operators.jpeg_transform import BLOCK, blocks, colour_matrix, dct_matrix, whole_blocks
-from d2ir_pl.operators.linear import Size
+from d2ir_pl.operators.linear import Size, joined
 from d2ir_pl.operators.subsampling import Factors, coarse_size, shrink
 
 AT_ONCE = 8192
@@ -55,9 +55,9 @@ def solved(weights: Tensor, rho: Tensor, r: Tensor, size: Size, factors: Factors
                 torch.cholesky_solve(some.to(exact).mT, factor).mT.to(r)
                 for some in part.flatten(1, 2).split(AT_ONCE, 1)
             ]
-            parts.append(_joined(found, 1).view_as(part))
-        rows.append(_joined(parts, 2))
-    return _scattered(_joined(rows, 1).flatten(1, 2), r, size, factors)
+            parts.append(joined(found, 1).view_as(part))
+        rows.append(joined(parts, 2))
+    return _scattered(joined(rows, 1).flatten(1, 2), r, size, factors)
 
 
 def _grid(size: Size, factors: Factors) -> Size:
@@ -95,10 +95,6 @@ def _scattered(values: Tensor, like: Tensor, size: Size, factors: Factors) -> Te
     coarse = chroma.unflatten(2, (2, BLOCK**2)).transpose(1, 2)
     found = torch.cat([fine.flatten(1), coarse.flatten(1)], 1)
     return F.pad(found, (0, like.shape[1] - found.shape[1]))
-
-
-def _joined(parts: list[Tensor], axis: int) -> Tensor:
-    return torch.cat(parts, axis) if parts[1:] else parts[0]
 
 
 @kept

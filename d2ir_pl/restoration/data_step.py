@@ -8,7 +8,7 @@ from torch import Tensor
 from d2ir_pl.degradations import LinearOperator
 from d2ir_pl.operators.constants import kept
 from d2ir_pl.operators.freed_memory import LARGE, give_back
-from d2ir_pl.operators.linear import slowness
+from d2ir_pl.operators.linear import joined, slowness
 from d2ir_pl.operators.spectral import OnSpectra
 from d2ir_pl.operators.weighted import on_spectra
 
@@ -71,7 +71,7 @@ def data_step(
         left.append(rest)
         del change, rest
     give_back(residual)
-    return z + _joined(images), _joined(left)
+    return z + joined(images, 1), joined(left, 1)
 
 
 def _solved(
@@ -119,10 +119,6 @@ def _solved(
 def _moves(own: Tensor, iterations: int) -> tuple[Tensor, ...]:
     """For each iteration `(B,)`: 1 where it is one of the own ones of an image, and 0 elsewhere."""
     return (own[:, None] > torch.arange(iterations, device=own.device)).to(own).unbind(1)
-
-
-def _joined(colours: list[Tensor]) -> Tensor:
-    return torch.cat(colours, 1) if colours[1:] else colours[0]
 
 
 def _for(values: Tensor, like: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from torch import Generator, Tensor
 
 from d2ir_pl.estimators.noise_spectrum import enlarge, reduce_half
 from d2ir_pl.operators.freed_memory import LARGE, give_back
-from d2ir_pl.operators.linear import Size, per_image, size_of
+from d2ir_pl.operators.linear import Size, joined, per_image, size_of
 from d2ir_pl.operators.opponent import from_opponent, to_opponent
 from d2ir_pl.restoration.data_step import data_step
 from d2ir_pl.restoration.problem import Problem, mean_square
@@ -160,7 +160,7 @@ def _white(like: Tensor, size: Size, k: int) -> tuple[Tensor, float]:
     drawn = torch.randn(1, 3, height, width, generator=Generator().manual_seed(k))
     apart = drawn.split(1, 1) if drawn.numel() > LARGE else (drawn,)
     parts = [torch.fft.irfft2(torch.fft.rfft2(part) * band, s=(height, width)) for part in apart]
-    fine = torch.cat(parts, 1) if parts[1:] else parts[0]
+    fine = joined(parts, 1)
     return fine.to(like), max(float(fine.square().mean()), 1e-6)
 
 
