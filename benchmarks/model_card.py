@@ -1,7 +1,7 @@
 """The numbers and the picture of a prior's model card.
 
-    python -m benchmarks.model_card --prior natural --output docs/natural.png
-    python -m benchmarks.model_card --prior natural --data FOLDER
+    python -m benchmarks.model_card --prior natural-small --output docs/natural_small.png
+    python -m benchmarks.model_card --prior natural-small --data FOLDER
 
 Prints the error of the predicted noise on public-domain photographs, or on the images of FOLDER,
 and draws samples from pure noise (first row), and the first images noisy and denoised at t = 200
@@ -75,7 +75,7 @@ def noisy_and_denoised(prior: Prior, clean: Tensor, t: int) -> tuple[Tensor, Ten
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the numbers and draw the picture for the arguments of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--prior", default="natural")
+    parser.add_argument("--prior", default="natural-small")
     parser.add_argument("--data", type=Path, help="clean images of one size")
     parser.add_argument("--size", type=int, default=SIZE, help="side of the photographs' crops")
     parser.add_argument("--steps", type=int, default=100, help="steps of the samples")

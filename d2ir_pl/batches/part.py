@@ -30,7 +30,7 @@ from d2ir_pl.restoration import Restoration
 
 CONTEXT = 64
 """Pixels around what is kept that are restored with it, so that it is as if all were: the side of
-the images that the embedded priors were trained on."""
+the images that the embedded prior was trained on."""
 LEAST = 256
 """Side in pixels of a part at least: as much as a prior sees at once."""
 GRID = 16

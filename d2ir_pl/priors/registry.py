@@ -19,10 +19,7 @@ from d2ir_pl.priors.network import NetworkPrior, Tile
 from d2ir_pl.priors.published import PUBLISHED, PublishedPrior
 from d2ir_pl.priors.state_dict import UnusableWeightsError, read_state_dict
 
-EMBEDDED = {
-    "natural-small": "natural_small.safetensors",
-    "natural": "natural.safetensors",
-}
+EMBEDDED = {"natural-small": "natural_small.safetensors"}
 """The priors that are part of the package, and their files."""
 
 
@@ -119,7 +116,7 @@ def load_prior(
     """Load a prior by its name, from a file of guided-diffusion weights or a folder of diffusers.
 
     Args:
-        prior: `natural-small` or `natural` (embedded), the name of a published prior (after its
+        prior: `natural-small` (embedded), the name of a published prior (after its
             download), the path of a safetensors file with metadata, a state dict or a folder, or
             the id of a model in the hub of the diffusers library, such as
             `google/ddpm-celebahq-256`, which is downloaded unless it is there.

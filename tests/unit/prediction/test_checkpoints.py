@@ -12,6 +12,8 @@ from torch import Generator, Tensor
 from d2ir_pl.degradations import Blur, Compose, Degradation, GaussianBlur, Jpeg, Phi
 from d2ir_pl.errors import InputError
 from d2ir_pl.prediction.module import RestorationModule
+from d2ir_pl.priors import UNetPrior, load_prior
+from d2ir_pl.priors.export import save_prior
 from d2ir_pl.restoration import D2IR, DegradationEstimation
 from d2ir_pl.restoration.baselines import DDRM
 from d2ir_pl.restoration.description import described, made
@@ -170,8 +172,13 @@ def test_what_cannot_be_loaded_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is no checkpoint that a RestorationModule has saved$"):
         RestorationModule.load_from_checkpoint(tmp_path / "other.ckpt")
     path = saved(quick(), tmp_path / "m.ckpt")
-    with pytest.raises(InputError, match=r"the prior natural is not the one .* prior=$"):
-        RestorationModule.load_from_checkpoint(path, prior="natural")
+    other = load_prior()
+    assert isinstance(other, UNetPrior)
+    with torch.no_grad():
+        next(other.parameters()).add_(1)
+    save_prior(other, tmp_path / "other.safetensors", {})
+    with pytest.raises(InputError, match=r"other\.safetensors is not the one .* prior=$"):
+        RestorationModule.load_from_checkpoint(path, prior=str(tmp_path / "other.safetensors"))
     loud = {"class_path": "d2ir_pl.restoration.D2IR", "init_args": {"volume": 3}}
     altered(path, method=loud)
     with pytest.raises(InputError, match="volume is not an argument of the installed version"):
