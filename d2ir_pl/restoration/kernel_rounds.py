@@ -9,14 +9,13 @@ is left unexplained gets less:
 but m shrinks slowly, by `SLOWNESS` at most, and never so far that a walk explains more of the photo
 than its noise allows, which is a misfit of less than (share sigma)^2 (`assumed_error.py`). The
 image of a kernel that is nearly right has the sharp edges that the prior knows, and those show the
-kernel better than edges that were made by a threshold do. Rounds end where neither m nor what is
-left unexplained beyond the noise shrinks: a kernel that is fitted again to an image that is no
-better explains the image's mistakes, and the one before is taken. The last m is what a restoration
-with the refined kernel should assume.
+kernel better than edges that were made by a threshold do. Rounds end where m no longer shrinks: a
+kernel that is fitted again to an image that is no better explains the image's mistakes, and drifts,
+also where it then explains more of the photo. The one before is taken. The last m is what a
+restoration with the refined kernel should assume.
 
-A photo with few edges says little of its kernel, which then drifts. The refined kernel is kept only
-where its image is about as likely as that of the first one. Where several kernels are about as
-likely, each takes the first rounds, and the one whose image is then the likeliest takes the others.
+Where several kernels are about as likely, each takes the first rounds, and the one whose image is
+then the likeliest takes the others.
 """
 
 from __future__ import annotations
@@ -55,8 +54,7 @@ SLOWNESS = 0.7
 ROUNDS, HEATS = 7, 2
 """Rounds at most, and those after which one of several kernels is chosen."""
 STEADY = 0.98
-"""Share of what a round assumed, and left unexplained beyond the noise, from which the next one is
-no better."""
+"""Share of what a round assumed from which the next one is no better."""
 FLOOR = 0.01
 """Entries of a kernel below this part of the largest one are noise."""
 GROWTH = 2
@@ -65,8 +63,6 @@ WINDOW = 256
 """Side in pixels of the part of a large photo that is looked at, at least."""
 WINDOW_KERNELS = 4
 """The same in sides of the kernel."""
-SLACK = 0.2
-"""By how much less likely the image of a refined kernel may be: a kernel that drifts exceeds it."""
 SETTLED = 0.02
 """Relative change of the kernel at which rounds end."""
 
@@ -89,7 +85,7 @@ class Refined:
 def refined(
     problem: Problem, kernels: Sequence[Tensor], prior: Prior, doubt: float = 0.0
 ) -> Refined:
-    """A better kernel than the given ones, or the first of them where none is found.
+    """The kernel that the likeliest of the given ones becomes.
 
     Args:
         problem: a blurred photo, a batch of one.
@@ -105,10 +101,7 @@ def refined(
         path.advance(HEATS)
     best = min(paths, key=lambda path: path.score)
     best.advance(ROUNDS)
-    nfe = sum(path.nfe for path in paths) + WALK.steps
-    x, residual = short_walk(window, best.kernel[None], FIRST_ERROR, prior)
-    if float(unlikeliness(x, residual)) > best.start + SLACK:
-        return Refined(best.first, FIRST_ERROR, nfe)
+    nfe = sum(path.nfe for path in paths)
     return Refined(best.kernel, best.error, nfe)
 
 
@@ -116,9 +109,9 @@ class _Path:
     """What becomes of one kernel, round by round.
 
     Attributes:
-        first, kernel: the given kernel, and the present one.
+        kernel: the present one.
         error: what it is assumed to leave unexplained.
-        start, score: how unlikely the image of the first round was, and that of the last one.
+        score: how unlikely the image of the last round was.
         nfe: network evaluations that it took.
     """
 
@@ -126,11 +119,10 @@ class _Path:
         self._window, self._prior, self._least = window, prior, least
         self._y = grey_light(window, window.y)
         self._seen = 1.0 if window.observed is None else float(window.observed.mean())
-        self.first = self.kernel = kernel.to(self._y)
-        self.error, self.start, self.score = FIRST_ERROR, math.inf, math.inf
+        self.kernel = kernel.to(self._y)
+        self.error, self.score = FIRST_ERROR, math.inf
         self.nfe, self._rounds, self._settled = 0, 0, False
-        # The kernel of the round before, what it assumed, and the variance left beyond the noise.
-        self._before, self._assumed, self._beyond = self.kernel, math.inf, math.inf
+        self._before, self._assumed = self.kernel, math.inf  # of the round before
 
     def advance(self, rounds: int) -> None:
         """Go on until there were so many rounds in all, or the kernel changes no more."""
@@ -141,16 +133,13 @@ class _Path:
         now, doubt = self.kernel, (self.error / FIRST_ERROR) ** 2
         x, residual = short_walk(self._window, now[None], self.error, self._prior)
         self.score = float(unlikeliness(x, residual))
-        self.start = self.score if not self._rounds else self.start
         left = math.sqrt(float(residual.mean(1).square().mean()) / self._seen) / 2
         self._rounds, self.nfe = self._rounds + 1, self.nfe + WALK.steps
-        noise = float(self._window.sigma_y) / 2
-        beyond = max(left**2 - noise**2, 0.0)
-        if self.error > STEADY * self._assumed and beyond > STEADY**2 * self._beyond:
+        if self.error > STEADY * self._assumed:
             self.kernel, self._settled = self._before, True
             return
-        self._before, self._assumed, self._beyond = now, self.error, beyond
-        error = next_error(self.error, left, noise)
+        self._before, self._assumed = now, self.error
+        error = next_error(self.error, left, float(self._window.sigma_y) / 2)
         self.error = max(error, self._least)
         wide = padded(now, now.shape[-1] + 2 * GROWTH)
         found = refitted(grey_light(self._window, x), self._y, wide, doubt)
