@@ -101,8 +101,7 @@ def refined(
         path.advance(HEATS)
     best = min(paths, key=lambda path: path.score)
     best.advance(ROUNDS)
-    nfe = sum(path.nfe for path in paths)
-    return Refined(best.kernel, best.error, nfe)
+    return Refined(best.kernel, best.error, sum(path.nfe for path in paths))
 
 
 class _Path:
