@@ -9,10 +9,10 @@ is left unexplained gets less:
 but m shrinks slowly, by `SLOWNESS` at most, and never so far that a walk explains more of the photo
 than its noise allows, which is a misfit of less than (share sigma)^2 (`assumed_error.py`). The
 image of a kernel that is nearly right has the sharp edges that the prior knows, and those show the
-kernel better than edges that were made by a threshold do. Rounds end where m no longer shrinks: a
-kernel that is fitted again to an image that is no better explains the image's mistakes, and drifts,
-also where it then explains more of the photo. The one before is taken. The last m is what a
-restoration with the refined kernel should assume.
+kernel better than edges that were made by a threshold do. Rounds end where m would no longer
+shrink: a kernel that is fitted again to an image that is no better explains the image's mistakes,
+and drifts, also where it then explains more of the photo. The last m is what a restoration with the
+refined kernel should assume.
 
 Where several kernels are about as likely, each takes the first rounds, and the one whose image is
 then the likeliest takes the others.
@@ -54,7 +54,7 @@ SLOWNESS = 0.7
 ROUNDS, HEATS = 7, 2
 """Rounds at most, and those after which one of several kernels is chosen."""
 STEADY = 0.98
-"""Share of what a round assumed from which the next one is no better."""
+"""Share of what a round assumed from which another one is no use."""
 FLOOR = 0.01
 """Entries of a kernel below this part of the largest one are noise."""
 GROWTH = 2
@@ -121,26 +121,25 @@ class _Path:
         self.kernel = kernel.to(self._y)
         self.error, self.score = FIRST_ERROR, math.inf
         self.nfe, self._rounds, self._settled = 0, 0, False
-        self._before, self._assumed = self.kernel, math.inf  # of the round before
 
     def advance(self, rounds: int) -> None:
-        """Go on until there were so many rounds in all, or the kernel changes no more."""
+        """Go on until there were so many rounds in all, or another one is no use."""
         while self._rounds < rounds and not self._settled:
             self._round()
 
     def _round(self) -> None:
-        now, doubt = self.kernel, (self.error / FIRST_ERROR) ** 2
-        x, residual = short_walk(self._window, now[None], self.error, self._prior)
+        now, assumed = self.kernel, self.error
+        x, residual = short_walk(self._window, now[None], assumed, self._prior)
         self.score = float(unlikeliness(x, residual))
         left = math.sqrt(float(residual.mean(1).square().mean()) / self._seen) / 2
         self._rounds, self.nfe = self._rounds + 1, self.nfe + WALK.steps
-        if self.error > STEADY * self._assumed:
-            self.kernel, self._settled = self._before, True
-            return
-        self._before, self._assumed = now, self.error
-        error = next_error(self.error, left, float(self._window.sigma_y) / 2)
+        error = next_error(assumed, left, float(self._window.sigma_y) / 2)
         self.error = max(error, self._least)
+        if self.error > STEADY * assumed:
+            self._settled = True
+            return
         wide = padded(now, now.shape[-1] + 2 * GROWTH)
+        doubt = (assumed / FIRST_ERROR) ** 2
         found = refitted(grey_light(self._window, x), self._y, wide, doubt)
         found = found * (found >= FLOOR * found.max())
         self.kernel = centred(trimmed(found))
