@@ -22,7 +22,7 @@ import ctypes
 import functools
 import sys
 import weakref
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -281,6 +281,8 @@ def pretended_gpu(memory: int = 80 << 30, capability: int = 9) -> Iterator[Accou
     with contextlib.ExitStack() as stack:
         for name, answer in _answers(account, capability).items():
             stack.enter_context(mock.patch.object(torch.cuda, name, answer))
+        plans: defaultdict[Any, SimpleNamespace] = defaultdict(SimpleNamespace)
+        stack.enter_context(mock.patch.object(torch.backends.cuda, "cufft_plan_cache", plans))
         stack.enter_context(mock.patch.object(Tensor, "pin_memory", _pinned))
         stack.enter_context(mock.patch.object(torch.autograd, "_engine_run_backward", _backward))
         _foreach_supported_types.append(_Remote)

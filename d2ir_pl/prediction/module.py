@@ -24,6 +24,7 @@ from d2ir_pl.batches.restoring import exact_gradients, restore_batch
 from d2ir_pl.degradations import Compose, Degradation, GaussianBlur, Jpeg, Light
 from d2ir_pl.errors import UsageError, in_words, naming
 from d2ir_pl.inputs.items import Failure
+from d2ir_pl.operators.fft_plans import bound_fft_plans
 from d2ir_pl.prediction.arguments import check_arguments
 from d2ir_pl.prediction.checkpoints import SavesItsSettings
 from d2ir_pl.prediction.conversion import as_batch
@@ -166,7 +167,9 @@ class RestorationModule(SavesItsSettings):
             # What an earlier prediction has rounded is read again.
             weights = self._load_prior().cast(dtype).state_dict()
             self.prior.load_state_dict(weights)
-        if self.compiles and obstacle(self.trainer.strategy.root_device) is None:
+        device = self.trainer.strategy.root_device
+        bound_fft_plans(device)
+        if self.compiles and obstacle(device) is None:
             self.prior.compile_network()
         self._precision = str(self.trainer.precision)
         self._numbering = Numbering(self.trainer)
