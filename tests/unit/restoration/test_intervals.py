@@ -8,7 +8,15 @@ import pytest
 import torch
 from gaussian_prior import GaussianPrior
 
-from d2ir_pl.degradations import Compose, Downsampling, GaussianBlur, Identity, Jpeg
+from d2ir_pl.degradations import (
+    Compose,
+    Degradation,
+    Downsampling,
+    GaussianBlur,
+    Identity,
+    Jpeg,
+    Light,
+)
 from d2ir_pl.diffusion import image_generator
 from d2ir_pl.diffusion.calibration import FAINT, Calibration, Widths
 from d2ir_pl.operators.jpeg_transform import standard_tables
@@ -21,6 +29,7 @@ from d2ir_pl.restoration import (
     restore_samples,
     with_intervals,
 )
+from d2ir_pl.restoration.configs import load
 from d2ir_pl.restoration.intervals import (
     factors,
     local_contrast,
@@ -140,7 +149,7 @@ def test_what_is_not_known_is_said_in_one_sentence() -> None:
     for degradation, own, count, reason in (
         (Identity(), prior(False), 2, "the prior is not calibrated"),
         (Identity(), prior(), 2, "they need --model.num_samples 4 or more"),
-        (Jpeg(50), prior(), 8, "not calibrated for Jpeg by D2IR, 2 steps at temperature 1"),
+        (Jpeg(50), prior(), 8, "for Jpeg(quality=50) by D2IR, 2 steps at temperature 1"),
     ):
         found = with_intervals(mean, degradation, METHOD, own, count)
         assert found.intervals is not None
@@ -155,12 +164,41 @@ def test_what_is_not_known_is_said_in_one_sentence() -> None:
 
 
 def test_a_situation_names_what_decides_about_errors() -> None:
-    aged = Compose([GaussianBlur(), Downsampling(2), Jpeg(50)])
+    aged = Compose([GaussianBlur(border="reflect"), Downsampling(2), Jpeg(draw_quality=(40, 80))])
     walk = D2IR(DegradationEstimation(steps=8, temperature=0.3))
     assert situation(aged, walk) == (
-        "GaussianBlur + Downsampling + Jpeg x2 by D2IR, 8 steps at temperature 0.3"
+        "GaussianBlur + Downsampling(factor=2) + Jpeg by D2IR, 8 steps at temperature 0.3"
     )
-    two = situation(GaussianBlur(isotropic=False), walk)
-    assert two == "GaussianBlur of two widths by D2IR, 8 steps at temperature 0.3"
     assert situation(Identity(), BlindDenoising()) == "Identity by BlindDenoising"
     assert situation(Identity(), walk) != situation(Identity(), METHOD)
+
+
+def test_other_settings_of_a_degradation_are_other_situations() -> None:
+    blur = GaussianBlur()
+    phi = blur.draw([torch.Generator()], torch.zeros(1))
+    others: list[Degradation] = [
+        blur,
+        blur.told(phi),
+        GaussianBlur(isotropic=False),
+        GaussianBlur(width=1.5),
+        GaussianBlur(width=[1.5, 2.0], isotropic=False),
+        GaussianBlur(response="srgb"),
+        Downsampling(4),
+        Downsampling(2),
+        Downsampling(2, "gaussian"),
+        Downsampling(4, "bilinear_aliased"),
+        Light(map_size=0),
+        Light(map_size=0, gain=0.2),
+        Light(map_size=0, scales="auto"),
+    ]
+    assert len({situation(other, METHOD) for other in others}) == len(others)
+    assert situation(GaussianBlur(31, draw_width=(1, 2)), METHOD) == situation(blur, METHOD)
+
+
+def test_the_shipped_configs_whose_errors_differ_are_kept_apart() -> None:
+    names = (
+        *("blind_deblur", "blind_deblur_anisotropic", "super_resolution_blind", "low_light"),
+        *("super_resolution_x4", "super_resolution_aliased", "jpeg", "old_photo", "denoising"),
+    )
+    setups = [load(name) for name in names]
+    assert len({situation(s.degradation, s.method) for s in setups}) == len(names)
