@@ -10,8 +10,8 @@ from torch import Tensor
 
 from d2ir_pl.estimators.noise_reading import read_spectrum
 from d2ir_pl.estimators.noise_spectrum import COMMON
-from d2ir_pl.operators.freed_memory import LARGE
-from d2ir_pl.operators.linear import per_image
+from d2ir_pl.operators.freed_memory import one_by_one
+from d2ir_pl.operators.linear import joined, per_image
 from d2ir_pl.operators.opponent import to_opponent
 from d2ir_pl.operators.order import nanmedian
 
@@ -45,8 +45,7 @@ def estimate_sigma(y: Tensor) -> Tensor:
     """
     if min(y.shape[-2:]) < 4:
         return y.new_zeros(len(y))
-    channels = y.split(1, 1) if y[0].numel() > LARGE else (y,)
-    found = [_deviation(_finest_band(channel).flatten(2)) for channel in channels]
+    found = [_deviation(_finest_band(channel).flatten(2)) for channel in one_by_one(y)]
     return torch.stack(found).mean(0) if found[1:] else found[0]
 
 
@@ -143,12 +142,9 @@ def luminance_sigma(y: Tensor) -> Tensor:
 def _finest_band(y: Tensor) -> Tensor:
     """`(B, C, H - 3, W - 3)` coefficients that are high-pass in both directions."""
     taps = torch.tensor(_DB2_HIGH_PASS, dtype=y.dtype, device=y.device)
-    filters, planes = torch.outer(taps, taps)[None, None], y.flatten(0, 1)[:, None]
+    filters, planes = torch.outer(taps, taps)[None, None], y.flatten(0, 1)[None]
     # On CPUs a convolution may take eight times the memory of a plane for itself.
-    if planes.numel() > LARGE:
-        band = torch.cat([F.conv2d(plane, filters) for plane in planes.split(1)])
-    else:
-        band = F.conv2d(planes, filters)
+    band = joined([F.conv2d(part.transpose(0, 1), filters) for part in one_by_one(planes)])
     return band.view(*y.shape[:2], *band.shape[-2:])
 
 

@@ -28,6 +28,21 @@ def give_back(photo: Tensor) -> None:
         trim(0)
 
 
+def one_by_one(planes: Tensor) -> tuple[Tensor, ...]:
+    """The planes of a large photo, such as its colours, one after the other; of others all at once.
+
+    A computation holds several images of each plane that it is given, and those of all of a large
+    photo fill the memory.
+
+    Args:
+        planes: `(B, C, h, w)`.
+
+    Returns:
+        C parts `(B, 1, h, w)`, or one part, the planes themselves.
+    """
+    return planes.split(1, 1) if planes[0].numel() > LARGE else (planes,)
+
+
 @cache
 def _trim() -> Callable[[int], int] | None:
     """The C library's function for it, which only glibc has."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from d2ir_pl.degradations import LinearOperator
 from d2ir_pl.operators.constants import kept
-from d2ir_pl.operators.freed_memory import LARGE, give_back
+from d2ir_pl.operators.freed_memory import give_back, one_by_one
 from d2ir_pl.operators.linear import joined, slowness
 from d2ir_pl.operators.spectral import OnSpectra
 from d2ir_pl.operators.weighted import on_spectra
@@ -60,11 +60,9 @@ def data_step(
         iterations = min(iterations, enough)
         # An image that is there before the others waits for them.
         own = spectral.enough_of(rho[:, 0, 0, 0]) if len(rho) > 1 else None
-    # The colours of a large photo one after the other, as memory holds several images of each.
-    apart = spectral.of_each_colour and residual[0].numel() > LARGE
     images, left = [], []
     give_back(residual)
-    for colours in residual.split(1, 1) if apart else (residual,):
+    for colours in one_by_one(residual) if spectral.of_each_colour else (residual,):
         # Of the three pairs of FFTs of an iteration one is left.
         change, rest = _solved(spectral, colours, rho, iterations, own)
         images.append(spectral.to_image(change))

@@ -20,13 +20,14 @@ import logging
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from d2ir_pl.estimators.noise_spectrum import enlarge, reduce_half
-from d2ir_pl.operators.freed_memory import LARGE, give_back
+from d2ir_pl.operators.freed_memory import give_back, one_by_one
 from d2ir_pl.operators.linear import Size, joined, per_image, size_of
 from d2ir_pl.operators.opponent import from_opponent, to_opponent
 from d2ir_pl.restoration.data_step import data_step
@@ -44,6 +45,8 @@ CELL = 1
 them; for each further size it is twice as large. With 3, holes of 40 pixels are half told."""
 FAINT = 2 / 255
 """Amplitude of details below which they hardly count, in [-1, 1]."""
+MOST_KEPT = 2**22
+"""Values of the noise of a size of details, at most, if it is kept for other photos as large."""
 
 
 @torch.no_grad()
@@ -113,25 +116,19 @@ def left_over(problem: Problem, restoration: Restoration) -> Tensor:
         problem: what was to be solved.
         restoration: its solution.
     """
-    found = restoration.x0.new_full((len(restoration.x0), SCALES), math.nan)
     if restoration.reblurred is None:
-        return found
+        return restoration.x0.new_full((len(restoration.x0), SCALES), math.nan)
     residual = problem.residual_of(restoration.reblurred, restoration.phi)
-    share = problem.misfit_of(residual, restoration.phi) / mean_square(residual).clamp_min(1e-20)
+    share = restoration.residual / mean_square(residual).clamp_min(1e-20)
     if residual.shape != problem.y.shape:  # coefficients
         residual, share = problem.y - restoration.reblurred, torch.ones_like(share)
-    height, width = size_of(residual)
-    power = torch.zeros(len(found), height, width // 2 + 1, device=found.device)
     planes = residual.flatten(1, -3)
-    for plane in planes.unbind(1):  # all at once fill the memory
-        power += torch.fft.rfft2(plane, norm="ortho").abs().square()
-    power /= planes.shape[1]
-    for k in range(SCALES):
-        band = _frequencies(height, width, k)
-        if bool(band.any()):
-            mean = (power * band.to(power)).sum((1, 2)) / int(band.sum())
-            found[:, k] = (share * mean).sqrt() / restoration.sigma_y
-    return found
+    power: Tensor | float = 0.0
+    for part in one_by_one(planes):
+        power = power + torch.fft.rfft2(part, norm="ortho").abs().square().sum(1, keepdim=True)
+    bands, counts = _bands(size_of(residual), planes.device)
+    means = torch.where(bands, power, 0).sum((2, 3)) / (planes.shape[1] * counts)
+    return (share[:, None] * means).sqrt() / restoration.sigma_y[:, None]
 
 
 def with_provenance(problem: Problem, restoration: Restoration) -> Restoration:
@@ -155,13 +152,34 @@ def details(x: Tensor) -> Iterator[Tensor]:
 
 def _white(like: Tensor, size: Size, k: int) -> tuple[Tensor, float]:
     """White noise of the frequencies of a size of details, and their share of all frequencies."""
-    height, width = size
-    band = _frequencies(height, width, k)
-    drawn = torch.randn(1, 3, height, width, generator=Generator().manual_seed(k))
-    apart = drawn.split(1, 1) if drawn.numel() > LARGE else (drawn,)
-    parts = [torch.fft.irfft2(torch.fft.rfft2(part) * band, s=(height, width)) for part in apart]
+    if 3 * size[0] * size[1] > MOST_KEPT:
+        fine, share = _drawn(size, k)
+        return fine.to(like), share
+    return _kept_noise(size, k, like.device, like.dtype)
+
+
+@lru_cache(maxsize=SCALES)  # those of the last size of photos
+def _kept_noise(
+    size: Size, k: int, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, float]:
+    fine, share = _drawn(size, k)
+    return fine.to(device, dtype), share
+
+
+def _drawn(size: Size, k: int) -> tuple[Tensor, float]:
+    """`_white` on the CPU."""
+    drawn = torch.randn(1, 3, *size, generator=Generator().manual_seed(k))
+    band = _frequencies(*size, k)
+    parts = [torch.fft.irfft2(torch.fft.rfft2(part) * band, s=size) for part in one_by_one(drawn)]
     fine = joined(parts, 1)
-    return fine.to(like), max(float(fine.square().mean()), 1e-6)
+    return fine, max(float(fine.square().mean()), 1e-6)
+
+
+@lru_cache(maxsize=1)  # those of the last size of photos
+def _bands(size: Size, device: torch.device) -> tuple[Tensor, Tensor]:
+    """`_frequencies` of all sizes of details, `(SCALES, h, w // 2 + 1)`, and their numbers."""
+    bands = torch.stack([_frequencies(*size, k) for k in range(SCALES)]).to(device)
+    return bands, bands.sum((1, 2))
 
 
 def _frequencies(height: int, width: int, k: int) -> Tensor:

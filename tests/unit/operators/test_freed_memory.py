@@ -10,8 +10,8 @@ from photos import photo
 
 from d2ir_pl.degradations import GaussianBlur
 from d2ir_pl.diffusion.randomness import image_generator
-from d2ir_pl.estimators import noise_level
 from d2ir_pl.estimators.noise_level import estimate_sigma, sigma_without_texture
+from d2ir_pl.operators import freed_memory
 from d2ir_pl.restoration import Problem
 from d2ir_pl.restoration.provenance import provenance
 
@@ -49,7 +49,7 @@ def test_the_noise_of_channels_is_found_one_after_the_other(
     y = photo(0, 70, 90)[None]
     y = y + 0.1 * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
     together = [f(y) for f in (estimate_sigma, sigma_without_texture)]
-    monkeypatch.setattr(noise_level, "LARGE", 100)
+    monkeypatch.setattr(freed_memory, "LARGE", 100)
     apart = [f(y) for f in (estimate_sigma, sigma_without_texture)]
     assert torch.allclose(torch.cat(apart), torch.cat(together), rtol=1e-5)
 
@@ -61,7 +61,9 @@ def test_what_is_filled_in_is_found_one_colour_after_the_other(
     problem = Problem.of(y, blur, [image_generator(0, "a")], torch.tensor([0.05]))
     phi = problem.init()
     result = problem.result(problem.guess(phi), phi, nfe=1, stopped_by="steps", losses={})
+    # So many that those of one colour and those of three are done.
+    monkeypatch.setattr(sys.modules[provenance.__module__], "ITERATIONS", 40)
     together = provenance(problem, result)
-    monkeypatch.setattr(sys.modules[provenance.__module__], "LARGE", 100)
+    monkeypatch.setattr(freed_memory, "LARGE", 100)
     apart = provenance(problem, result)
     assert torch.allclose(apart.filled_in, together.filled_in, atol=1e-5)

@@ -1,4 +1,3 @@
-import sys
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -9,6 +8,7 @@ from torch import Tensor
 
 from d2ir_pl.degradations import Blur, Exposures
 from d2ir_pl.diffusion.randomness import image_generator
+from d2ir_pl.operators import freed_memory
 from d2ir_pl.restoration.data_step import data_step
 
 
@@ -77,7 +77,7 @@ def test_the_colours_of_a_large_photo_are_solved_for_apart(
     z = torch.rand(2, 3, *blur.frame.image_size((16, 14)))
     rho = torch.tensor([0.1, 1.0])[:, None, None, None]
     together = data_step(*blur.linearize(y, z, phi), z, rho, 40)
-    monkeypatch.setattr(sys.modules[data_step.__module__], "LARGE", 600)
+    monkeypatch.setattr(freed_memory, "LARGE", 600)
     apart = data_step(*blur.linearize(y, z, phi), z, rho, 40)
     for a, b in zip(together, apart, strict=True):
         assert not torch.equal(a, b)

@@ -31,6 +31,7 @@ from d2ir_pl.restoration import (
     RestorationMethod,
 )
 from d2ir_pl.restoration.baselines import BIRD, DDRM, DPS, GDP, DiffPIR, FastDiffusionEM
+from d2ir_pl.restoration.provenance import provenance
 
 pytestmark = pytest.mark.skipif(
     not can_pretend(), reason="PyTorch's inner parts that a pretended GPU is made of have moved"
@@ -194,6 +195,20 @@ def test_a_gpu_restores_as_a_cpu_does_by_deterministic_kernels(
         assert torch.allclose(read[key].double(), value.double(), atol=1e-4)
     assert torch.allclose(found.x0, expected.x0, atol=2e-3)
     assert found.nfe == expected.nfe
+
+
+def test_what_is_filled_in_of_a_second_batch_is_waited_for_no_more() -> None:
+    photos = Photos.of(EXAMPLES["GaussianBlur"])
+    with pretended_gpu() as gpu:
+        for _ in range(2):
+            problem = photos.problem("cuda")
+            phi = problem.init()
+            made = problem.result(problem.guess(phi), phi, nfe=0, stopped_by="steps", losses={})
+            before = gpu.count
+            provenance(problem, made)
+            asked = gpu.count - before
+    assert asked.waits == 0
+    assert asked.kernels <= 550
 
 
 def test_a_gpu_refuses_what_it_cannot_do() -> None:
