@@ -1,9 +1,11 @@
-"""How many true pixels the intervals of restorations hold, and how wide those are.
+r"""How many true pixels the intervals of restorations hold, and how wide those are.
 
     python -m benchmarks.coverage
     python -m benchmarks.coverage --tasks blur_gaussian,jpeg --data FOLDER
     python -m benchmarks.coverage --photographs FOLDER --size 96
-    python -m benchmarks.coverage --calibrate FOLDER --output natural_small.intervals.json
+    python -m benchmarks.coverage --calibrate FOLDER --size 96 --output own.intervals.json
+    python -m benchmarks.coverage --calibrate FOLDER --size 96 --output own.intervals.json \
+        --tasks blur_gaussian,blur_gaussian_noisy --config best --samples 4
 
 Photographs are degraded as in `benchmarks.quality` and restored `--samples` times each: ones in the
 public domain, the clean ones of `--photographs`, or those of `--data`, degraded already. The first
@@ -13,9 +15,12 @@ each tenth of the pixels by the local contrast of the restored image, from flat 
 second one has the shares for intervals of other levels. Where the prior is not calibrated for a
 task, the row is empty.
 
-`--calibrate` makes a calibration instead, from clean photographs outside every benchmark: each of
-them is degraded in every way, and restored. The file belongs beside the weights. The tables are
-then those of each photograph with what the others say.
+`--calibrate` makes a calibration instead, from clean photographs outside the training and every
+benchmark: each of them is degraded in every way, and restored. The file belongs beside the weights,
+and is written after each task: what it holds of the same weights is kept, but for situations that
+are measured again, so that a run that was stopped goes on with `--tasks`, all noises of a kind
+together. The tables are then those of each photograph with what the others say. `--config` measures
+another config than that of the task.
 """
 
 from __future__ import annotations
@@ -44,6 +49,7 @@ from d2ir_pl.priors.registry import prior_file
 from d2ir_pl.restoration import Problem, with_intervals
 from d2ir_pl.restoration.intervals import factors, local_contrast, noise_of, situation, smoothed
 from d2ir_pl.restoration.samples import mean_of
+from d2ir_pl.schema import checked, read_json
 
 TASKS = (
     *("blur_gaussian", "blur_gaussian_noisy", "blur_anisotropic", "super_resolution_x2_blind"),
@@ -172,20 +178,14 @@ def show(by_task: dict[str, list[Pixels]]) -> None:
         print(curve(name, pixels), flush=True)
 
 
-def photographs(folder: Path, limit: int | None) -> dict[str, Path]:
-    """The first photographs of a folder by their names."""
-    return {path.stem: path for path in photograph_files(folder)[:limit]}
-
-
-def calibration(
-    folder: Path, names: Sequence[str], prior: Prior, weights: Path, options: argparse.Namespace
-) -> Calibration:
-    """Measure how far restorations are off, on the photographs of a folder."""
-    chosen = photographs(folder, options.limit)
+def calibration(names: Sequence[str], prior: Prior, options: argparse.Namespace) -> None:
+    """Measure how far restorations are off, on the photographs of a folder, and write that."""
+    before = already(options.output, file_sha256(prior_file(options.prior)))
+    before = replace(before, about=options.about or before.about)
     situations: dict[str, list[Widths]] = defaultdict(list)
     told: dict[str, list[Pixels]] = {}
     for name in names:
-        task = of_photographs(name, chosen, options.size)
+        task = _task(name, options)
         found: dict[int, list[Pixels]] = defaultdict(list)
         for count, pixels in restored(task, prior, options.counts):
             found[count] += pixels
@@ -193,14 +193,26 @@ def calibration(
         for count, pixels in found.items():
             situations[own] += [widths(pixels, count, level) for level in LEVELS]
         told[name] = list(left_out(found[max(found)], max(found)))
+        made = replace(before, situations={**before.situations, **situations})
+        options.output.write_text(json.dumps(asdict(made), indent=1) + "\n", encoding="utf-8")
     show(told)
-    return Calibration(file_sha256(weights), LEVEL, FLOOR, options.about, dict(situations))
+
+
+def already(file: Path, sha256: str) -> Calibration:
+    """The calibration of the same weights in a file, or an empty one."""
+    if file.is_file() and (found := checked(Calibration, read_json(file))).sha256 == sha256:
+        return found
+    return Calibration(sha256, LEVEL, FLOOR, "", {})
 
 
 def _task(name: str, options: argparse.Namespace) -> Task:
-    if options.photographs is not None:
-        return of_photographs(name, photographs(options.photographs, options.limit), options.size)
-    return make(name, options.size) if options.data is None else read(name, options.data)
+    if folder := options.calibrate or options.photographs:
+        chosen = {path.stem: path for path in photograph_files(folder)[: options.limit]}
+        task = of_photographs(name, chosen, options.size)
+    else:
+        whole = make(name, options.size) if options.data is None else read(name, options.data)
+        task = whole.part(slice(options.limit))
+    return task if options.config is None else replace(task, config=options.config)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -215,6 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--prior", default="natural-small")
     parser.add_argument("--precision", choices=["auto", "bf16", "fp32"], default="auto")
     parser.add_argument("--calibrate", type=Path, help="folder of clean photographs")
+    parser.add_argument("--config", help="a config that restores every task")
     parser.add_argument("--output", type=Path, default=Path("prior.intervals.json"))
     parser.add_argument("--about", default="", help="what the photographs are")
     options = parser.parse_args(arguments)
@@ -223,15 +236,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     prior = load_prior(options.prior).cast(DTYPES[resolve(options.precision, "cpu")])
     names = options.tasks.split(",")
     if options.calibrate is not None:
-        weights = prior_file(options.prior)
-        made = calibration(options.calibrate, names, prior, weights, options)
-        options.output.write_text(json.dumps(asdict(made), indent=1) + "\n", encoding="utf-8")
+        calibration(names, prior, options)
         return
     known = names if options.data is None else [n for n in names if n in on_disk(options.data)]
     found: dict[str, list[Pixels]] = defaultdict(list)
     for name in known:
-        task = _task(name, options)
-        for _, pixels in restored(task.part(slice(options.limit)), prior, [options.samples]):
+        for _, pixels in restored(_task(name, options), prior, [options.samples]):
             found[name] += pixels
     show(found)
 

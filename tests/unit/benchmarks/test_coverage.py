@@ -1,7 +1,9 @@
 """Calibrated intervals hold as many pixels as they promise, in every tenth of the contrasts."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -9,8 +11,10 @@ import torch
 
 from benchmarks import coverage
 from benchmarks.coverage import Pixels, tenth_of, widths
+from d2ir_pl.diffusion.calibration import Calibration, Widths
 from d2ir_pl.image_io import write_png
 from d2ir_pl.restoration.intervals import factors
+from d2ir_pl.schema import checked, read_json
 
 
 def photograph(seed: int) -> Pixels:
@@ -71,13 +75,43 @@ def test_a_task_without_a_calibration_has_an_empty_row(
     assert line.replace("|", "").split() == ["colorization", "1"]
 
 
+def noisy_photographs(folder: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    folder.mkdir(exist_ok=True)
+    for name in "abc":
+        write_png(folder / f"{name}.png", 2 * torch.rand(3, 60, 60, generator=generator) - 1)
+
+
 def test_clean_photographs_of_a_folder_are_degraded_and_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    generator = torch.Generator().manual_seed(0)
-    for name in "abc":
-        write_png(tmp_path / f"{name}.png", 2 * torch.rand(3, 60, 60, generator=generator) - 1)
+    noisy_photographs(tmp_path)
     asked = ["--tasks", "denoising_0.05", "--size", "24", "--samples", "4", "--limit", "2"]
     coverage.main([*asked, "--photographs", str(tmp_path)])
     line = next(ln for ln in capsys.readouterr().out.splitlines() if "denoising_0.05 | 2" in ln)
     assert 0 <= float(line.split("|")[3]) <= 100
+
+
+def test_a_calibration_grows_by_what_is_measured_and_is_begun_anew_for_other_weights(
+    tmp_path: Path,
+) -> None:
+    noisy_photographs(tmp_path / "photos")
+    file = tmp_path / "own.intervals.json"
+    asked = ["--calibrate", str(tmp_path / "photos"), "--output", str(file)]
+    asked += ["--size", "24", "--samples", "2", "--limit", "2"]
+
+    def measured(*options: str) -> dict[str, list[Widths]]:
+        coverage.main([*asked, *options])
+        return checked(Calibration, read_json(file)).situations
+
+    first = measured("--tasks", "denoising,denoising_0.05", "--about", "noise")
+    assert len({w.noise for w in first["Identity by BlindDenoising"]}) == 2
+    more = measured("--tasks", "blur_gaussian", "--config", "best")
+    assert more == first | {"GaussianBlur by D2IR, 8 steps at temperature 0.6": ANY}
+    again = measured("--tasks", "denoising")
+    assert again.keys() == more.keys()
+    assert checked(Calibration, read_json(file)).about == "noise"
+    assert len(again["Identity by BlindDenoising"]) < len(first["Identity by BlindDenoising"])
+    other = json.loads(file.read_text()) | {"sha256": "0" * 64}
+    file.write_text(json.dumps(other))
+    assert measured("--tasks", "denoising").keys() == {"Identity by BlindDenoising"}
