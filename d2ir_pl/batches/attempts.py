@@ -44,6 +44,7 @@ class Attempted:
         tile: largest side in pixels that the prior may see at once.
         notes: sentences on what had to be done differently.
         in_float32: whether the prior computed in float32 in place of the run's precision.
+        sound: whether the restoration is finite and explains the photo at all.
         opinion: what a second opinion has chosen, see `Record`; empty where there was none.
     """
 
@@ -51,13 +52,8 @@ class Attempted:
     tile: int
     notes: list[str] = field(default_factory=list)
     in_float32: bool = False
+    sound: bool = True
     opinion: str = ""
-
-    @property
-    def sound(self) -> bool:
-        """Whether the restoration is finite and explains the photo at all."""
-        finite = bool(self.restoration.x0.isfinite().all())
-        return finite and float(self.restoration.residual) <= WORST_RESIDUAL
 
 
 @dataclass
@@ -206,9 +202,11 @@ class Attempts:
             if restoration is not None:
                 small = len(part) < len(images) and not alone
                 note = f"memory ran out: restored {len(part)} at a time{tiled}"
-                for i, b in enumerate(part):
+                for i, (b, sound) in enumerate(zip(part, _sound(restoration), strict=True)):
                     notes = [note] if small or tiled else []
-                    outcome.restored[b] = Attempted(restoration.select([i]), self.prior.tile, notes)
+                    outcome.restored[b] = Attempted(
+                        restoration.select([i]), self.prior.tile, notes, sound=sound
+                    )
             elif (refusal or failure) and len(part) > 1:
                 waiting, alone = [*part, *waiting], True
             elif refusal:
@@ -249,6 +247,13 @@ def _attempt(
             return None, "", "", ""
         failure = f"a computation failed ({in_words(error)}){_place(error)}"
         return None, "", failure, traceback.format_exc()
+
+
+def _sound(restoration: Restoration) -> list[bool]:
+    """Which images are finite and explain their photos at all."""
+    finite = restoration.x0.isfinite().flatten(1).all(1)
+    found: list[bool] = (finite & (restoration.residual <= WORST_RESIDUAL)).tolist()
+    return found
 
 
 def _place(error: BaseException) -> str:

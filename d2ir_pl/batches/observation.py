@@ -200,8 +200,8 @@ class Observation:
         seen = Observed()
         # Where the degradation has holes, what is transparent is among them, or left out too.
         if y.ndim == 4 and own.holes is None:
-            seen = observed_pixels(sample.photo, y[0], degradation.frame.factor == 1)
-        observed, kept = (None if m is None else m[None] for m in (seen.mask, seen.kept))
+            seen = observed_pixels(sample.photo, sample.y, degradation.frame.factor == 1)
+        observed, kept = (None if m is None else m[None].to(y) for m in (seen.mask, seen.kept))
         findings = seen.findings
         return cls(
             sample, y.clone(), own, reference, observed=observed, kept=kept, findings=findings

@@ -31,14 +31,14 @@ class Phi(dict[str, Tensor]):
     def select(self, rows: Tensor | Sequence[int] | slice) -> Phi:
         """The parameters of some images of the batch."""
         if isinstance(rows, Tensor | slice):
-            return self._each(lambda value: value[rows])
+            return self.each(lambda value: value[rows])
         if list(rows) == list(range(self.count)):
             return self
-        return self._each(lambda value: rows_of(value, rows))
+        return self.each(lambda value: rows_of(value, rows))
 
     def repeat(self, times: int) -> Phi:
         """The parameters of every image several times in a row."""
-        return self._each(lambda value: value.repeat_interleave(times, 0))
+        return self.each(lambda value: value.repeat_interleave(times, 0))
 
     @staticmethod
     def join(parts: Iterable[Phi]) -> Phi:
@@ -52,7 +52,7 @@ class Phi(dict[str, Tensor]):
 
     def to(self, target: torch.device | torch.dtype | str) -> Phi:
         """The same on another device, or in another dtype."""
-        return self._each(lambda value: value.to(target))
+        return self.each(lambda value: value.to(target))
 
     def broadcast(self, count: int, like: Tensor) -> Phi:
         """A copy for a batch of `count` images, to which those of a single image are repeated.
@@ -75,7 +75,7 @@ class Phi(dict[str, Tensor]):
             value = value.to(like.device, like.dtype if value.is_floating_point() else value.dtype)
             return value.expand(count, *value.shape[1:]).clone()
 
-        return self._each(copied)
+        return self.each(copied)
 
     def distance(self, other: Phi, names: Sequence[str]) -> Tensor:
         """`(B,)` RMS difference of the named parameters, over all their values."""
@@ -84,11 +84,12 @@ class Phi(dict[str, Tensor]):
 
     def detach(self) -> Phi:
         """The same without gradients."""
-        return self._each(lambda value: value.detach())
+        return self.each(lambda value: value.detach())
 
     def leaves(self, names: Iterable[str]) -> Phi:
         """Copies of the named parameters that an optimiser may move: leaves that need gradients."""
         return Phi({name: self[name].detach().clone().requires_grad_() for name in names})
 
-    def _each(self, function: Callable[[Tensor], Tensor]) -> Phi:
+    def each(self, function: Callable[[Tensor], Tensor]) -> Phi:
+        """The parameters that a function makes of these, one by one."""
         return Phi({name: function(value) for name, value in self.items()})

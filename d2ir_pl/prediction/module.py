@@ -24,8 +24,10 @@ from d2ir_pl.batches.restoring import exact_gradients, restore_batch
 from d2ir_pl.degradations import Compose, Degradation, GaussianBlur, Jpeg, Light
 from d2ir_pl.errors import UsageError, in_words, naming
 from d2ir_pl.inputs.items import Failure
+from d2ir_pl.operators.fetching import on_cpu
 from d2ir_pl.operators.fft_plans import bound_fft_plans
 from d2ir_pl.prediction.arguments import check_arguments
+from d2ir_pl.prediction.at_hand import AtHand
 from d2ir_pl.prediction.checkpoints import SavesItsSettings
 from d2ir_pl.prediction.conversion import as_batch
 from d2ir_pl.prediction.data import Batch, RestorationDataModule
@@ -242,18 +244,20 @@ class RestorationModule(SavesItsSettings):
             num_samples=self.num_samples,
             seconds=(time.perf_counter() - start) / max(1, len(observations)),
         )
+        fault = "no account of its restoration could be made"
+        at_hand: dict[int, AtHand] = {}
+        for b, restored in sorted(outcome.restored.items()):
+            with outcome.costing(b, fault):
+                at_hand[b] = AtHand.of(observations[b], restored, outcome.plans[b])
         results = []
+        for b, here in zip(at_hand, on_cpu([*at_hand.values()]), strict=True):
+            with outcome.costing(b, fault):
+                restored, own, change = outcome.restored[b], outcome.plans[b], phi_trace.changes(b)
+                results.append(account(observations[b], restored, here, own, phi_change=change))
         lost = [
             batch.samples[b].failed(reason, outcome.traces.get(b, ""))
             for b, reason in outcome.failed.items()
         ]
-        for b, restored in sorted(outcome.restored.items()):
-            try:
-                own, change = outcome.plans[b], phi_trace.changes(b)
-                results.append(account(observations[b], restored, own, phi_change=change))
-            except Exception as error:  # whatever one photo does, the others are kept
-                reason = f"no account of its restoration could be made ({in_words(error)})"
-                lost.append(batch.samples[b].failed(reason, traceback.format_exc()))
         return BatchResult(results, [*refused, *lost])
 
     def _plan(self, batch: Batch, b: int) -> Plan:

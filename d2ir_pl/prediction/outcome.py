@@ -20,6 +20,7 @@ from d2ir_pl.inputs.items import Failure
 from d2ir_pl.inputs.samples import Sample
 from d2ir_pl.operators.linear import size_of
 from d2ir_pl.operators.numbers import compacted
+from d2ir_pl.prediction.at_hand import AtHand
 from d2ir_pl.restoration import Restoration
 from d2ir_pl.results import blind_metrics, metrics
 from d2ir_pl.results.record import Record
@@ -213,6 +214,7 @@ class BatchResult:
 def image_result(
     observation: Observation,
     restored: Attempted,
+    at_hand: AtHand,
     plan: Plan,
     precision: str,
     phi_change: list[float | None],
@@ -220,11 +222,12 @@ def image_result(
     num_samples: int,
     seconds: float,
 ) -> ImageResult:
-    """Make the account of a restored image, on the CPU.
+    """Make the account of a restored image.
 
     Args:
         observation: the degraded image.
         restored: how it was restored.
+        at_hand: its tensors, on the CPU.
         plan: how it was meant to be.
         precision: name that Lightning has for the run's precision.
         phi_change: see `ImageResult`, as are the others.
@@ -232,26 +235,20 @@ def image_result(
         num_samples: number of restorations.
         seconds: time that was spent on it.
     """
-    degradation, y = plan.degradation, observation.y
-    restoration = restored.restoration
-    shown = y
-    if shown.shape != restoration.x0.shape:
-        shown = degradation.frame.crop(degradation.lift(y, restoration.phi))
-    restoration, y, shown = restoration.cpu(), y.cpu(), shown.cpu()
-    reference = None if observation.reference is None else observation.reference.cpu()
-    observed = None if observation.observed is None else observation.observed.cpu()
+    restoration, y, shown = at_hand.restoration, at_hand.y, at_hand.shown
+    reference = at_hand.reference
     notes, scores = [*restored.notes, *restoration.remarks], {}
     try:
-        scores = score(restoration, y, shown, reference, observed)
+        scores = score(restoration, y, shown, reference, at_hand.observed)
     except Exception as error:  # a photo without scores is still restored
         notes.append(f"it has no scores ({in_words(error)})")
     return ImageResult(
         sample=observation.restored_as,
-        degradation=degradation,
+        degradation=plan.degradation,
         y=y[0],
         shown=shown[0],
         reference=None if reference is None else reference[0],
-        true_phi=None if observation.true_phi is None else observation.true_phi.to("cpu"),
+        true_phi=at_hand.true_phi,
         restoration=restoration,
         scores=scores,
         notes=notes,

@@ -45,7 +45,7 @@ def with_noise_read(problem: Problem) -> Problem:
     blurred = isinstance(degradation, ConvolutionalBlur) and problem.y.ndim == 4
     if not (blurred and problem.estimated):
         return problem
-    photos = problem.y.split(1)
+    photos = problem.y.cpu().split(1)  # a device is waited for once
     seen = [None] * len(problem) if problem.observed is None else problem.observed.split(1)
     suspects = [
         _spectrum(y, observed) if unevenness(y) >= HINT else None
@@ -55,7 +55,8 @@ def with_noise_read(problem: Problem) -> Problem:
         return problem
     assert isinstance(degradation, ConvolutionalBlur)
     phi = _with(problem, suspects).init()
-    alone = transfer_function(degradation.kernel(phi), problem.observed_size)[:, 0].abs() < NOTHING
+    passed = transfer_function(degradation.kernel(phi), problem.observed_size)[:, 0].abs()
+    alone = (passed < NOTHING).cpu()
     least = 1 - MOST_PASSED if degradation.free(phi) else 0.0
     for b, (y, own) in enumerate(zip(photos, alone, strict=True)):
         if float(own.float().mean()) < least or unevenness(y, own) < COLOURED:
@@ -85,7 +86,7 @@ def _with(problem: Problem, spectra: list[NoiseSpectrum | None]) -> Problem:
     for b, spectrum in enumerate(spectra):
         if spectrum is not None:
             sigma[b] = spectrum.sigma(*problem.observed_size)
-            shapes[b] = NoiseShape(spectrum.power[None] / sigma[b] ** 2)
+            shapes[b] = NoiseShape((spectrum.power[None] / sigma[b] ** 2).to(problem.y))
     found: Tensor = torch.tensor(sigma).to(problem.sigma_y)
     shaped = replace(problem, sigma_y=found, shape=NoiseShape.join(shapes))
     return shaped.assuming(torch.maximum(found, problem.sigma_y))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.degradations import Phi
+from d2ir_pl.operators.fetching import on_cpu
 from d2ir_pl.operators.linear import rows_of
 from d2ir_pl.stages import Stage, StoppedBy
 
@@ -66,13 +67,9 @@ class Provenance:
     share: Tensor
     left_over: Tensor
 
-    def select(self, rows: Sequence[int]) -> Provenance:
-        """That of some images of the batch."""
-        return Provenance(*(rows_of(v, list(rows)) for v in self._values))
-
-    def to(self, device: torch.device | str) -> Provenance:
-        """The same on a device."""
-        return Provenance(*(v.to(device) for v in self._values))
+    def each(self, function: Callable[[Tensor], Tensor]) -> Provenance:
+        """What a function makes of it, tensor by tensor."""
+        return Provenance(*map(function, self._values))
 
     def numbers(self) -> dict[str, Any]:
         """The shares of a batch of one, as a record has them; none that JSON cannot hold."""
@@ -143,13 +140,11 @@ class Intervals:
         """Those of images of which nothing is known."""
         return Intervals(None, reason=reason)
 
-    def select(self, rows: Sequence[int]) -> Intervals:
-        """Those of some images of the batch."""
-        return self._with(lambda width: rows_of(width, list(rows)))
-
-    def to(self, device: torch.device | str) -> Intervals:
-        """The same on a device."""
-        return self._with(lambda width: width.to(device))
+    def each(self, function: Callable[[Tensor], Tensor]) -> Intervals:
+        """What a function makes of them."""
+        if self.half_width is None:
+            return self
+        return replace(self, half_width=function(self.half_width))
 
     def numbers(self) -> dict[str, Any]:
         """Level and mean width of a batch of one, as a record has them, in [0, 1]."""
@@ -168,11 +163,6 @@ class Intervals:
         if len(widths) == len(parts):
             return replace(parts[0], half_width=torch.cat(widths))
         return Intervals.unknown(next(part.reason for part in parts if part.reason))
-
-    def _with(self, change: Callable[[Tensor], Tensor]) -> Intervals:
-        if self.half_width is None:
-            return self
-        return replace(self, half_width=change(self.half_width))
 
 
 @dataclass
@@ -228,20 +218,11 @@ class Restoration:
         """The restoration of some images of the batch."""
         rows = list(images)
         return replace(
-            self,
-            x0=rows_of(self.x0, rows),
-            phi=self.phi.select(rows),
-            residual=rows_of(self.residual, rows),
-            sigma_y=rows_of(self.sigma_y, rows),
+            self.each(lambda value: rows_of(value, rows)),
             nfe=[self.nfe[b] for b in rows],
             stopped_by=[self.stopped_by[b] for b in rows],
             losses={stage: [losses[b] for b in rows] for stage, losses in self.losses.items()},
-            reblurred=None if self.reblurred is None else rows_of(self.reblurred, rows),
-            std=None if self.std is None else rows_of(self.std, rows),
-            model_error=None if self.model_error is None else self.model_error[rows],
             kernels=[self.kernels[b] for b in rows] if self.kernels else [],
-            provenance=None if self.provenance is None else self.provenance.select(rows),
-            intervals=None if self.intervals is None else self.intervals.select(rows),
         )
 
     @staticmethod
@@ -277,21 +258,29 @@ class Restoration:
             intervals=Intervals.join(wide) if len(wide) == len(parts) else None,
         )
 
-    def to(self, device: torch.device | str) -> Restoration:
-        """The same restoration with all tensors on a device."""
+    def each(self, function: Callable[[Tensor], Tensor]) -> Restoration:
+        """What a function makes of it, tensor by tensor, such as a copy on another device."""
+
+        def known(value: Tensor | None) -> Tensor | None:
+            return None if value is None else function(value)
+
         return replace(
             self,
-            x0=self.x0.to(device),
-            phi=self.phi.to(device),
-            residual=self.residual.to(device),
-            sigma_y=self.sigma_y.to(device),
-            reblurred=None if self.reblurred is None else self.reblurred.to(device),
-            std=None if self.std is None else self.std.to(device),
-            model_error=None if self.model_error is None else self.model_error.to(device),
-            provenance=None if self.provenance is None else self.provenance.to(device),
-            intervals=None if self.intervals is None else self.intervals.to(device),
+            x0=function(self.x0),
+            phi=self.phi.each(function),
+            residual=function(self.residual),
+            sigma_y=function(self.sigma_y),
+            reblurred=known(self.reblurred),
+            std=known(self.std),
+            model_error=known(self.model_error),
+            provenance=None if self.provenance is None else self.provenance.each(function),
+            intervals=None if self.intervals is None else self.intervals.each(function),
         )
+
+    def to(self, device: torch.device | str) -> Restoration:
+        """The same restoration with all tensors on a device."""
+        return self.each(lambda value: value.to(device))
 
     def cpu(self) -> Restoration:
         """The same restoration with all tensors on the CPU."""
-        return self.to("cpu")
+        return on_cpu([self])[0]

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from d2ir_pl.image_io import Photo, eight_bits, enlarged, resized, srgb_pixels
+from d2ir_pl.operators.fetching import fetched
 from d2ir_pl.operators.linear import size_of
 from d2ir_pl.prediction.outcome import ImageResult
 from d2ir_pl.restoration import Step
@@ -72,9 +73,12 @@ class EventFiles:
         if not self.images_every or (step.index % every and step.index + 1 < step.total):
             return None
         drawn = step.degradation.picture(step.phi)
-        shown = {f"{step.stage}/x0": _no_longer(step.x0()).cpu().clone()}
+        made = {f"{step.stage}/x0": _no_longer(step.x0())}
         if drawn is not None:
-            shown[f"{step.stage}/degradation"] = drawn.cpu().clone()
+            made[f"{step.stage}/degradation"] = drawn
+        shown = {
+            tag: copy.clone() for tag, copy in zip(made, fetched([*made.values()]), strict=True)
+        }
         runs = [(name, self._writers[name], self.photos.get(name)) for name in names]
         return partial(self._write, shown, step.index, runs)
 

@@ -154,9 +154,9 @@ def test_images_are_independent() -> None:
     together = told(x, Identity(), [0.02, 0.2])
     for b, sigma in enumerate((0.02, 0.2)):
         alone = told(x[b : b + 1], Identity(), sigma)
-        torch.testing.assert_close(together.select([b]).filled_in, alone.filled_in)
+        torch.testing.assert_close(together.filled_in[b : b + 1], alone.filled_in)
         torch.testing.assert_close(together.share[b : b + 1], alone.share)
-    joined = Provenance.join([together.select([0]), together.select([1])])
+    joined = Provenance.join([together.each(lambda v: v[:1]), together.each(lambda v: v[1:])])
     assert torch.equal(joined.filled_in, together.filled_in)
 
 
