@@ -62,7 +62,7 @@ class ConvolutionOperator:
         # Where y lies on the circle: a kernel's radius from the top and left.
         self._margins = _margins(self.circle, observed, radius)
         # Of the correlation; that of the convolution is its conjugate, made once and not lazily.
-        self._transfer = kernel_spectrum(kernel, self.circle)[:, None]
+        self._transfer = kernel_spectrum(kernel, self.circle)[..., None, :, :]
         self._back = self._transfer.conj().resolve_conj()
         self._inverse: tuple[Tensor, Tensor] | None = None
 
@@ -70,10 +70,7 @@ class ConvolutionOperator:
         return _trim(self._image(self._spectrum(x) * self._transfer), *self._margins)
 
     def adjoint(self, r: Tensor) -> Tensor:
-        x = self._filter(_zero_pad(r, *self._margins), self._back)
-        if self._mode is None:
-            return _trim(x, *self._pads)
-        return pad_adjoint(x, *self._pads, self._mode)
+        return self._gathered(self._spread(r))
 
     def precondition(self, g: Tensor, rho: Tensor, shape: NoiseShape | None = None) -> Tensor:
         """The inverse for periodic images, close to the exact one away from the borders.
@@ -96,6 +93,18 @@ class ConvolutionOperator:
         if self._mode is not None:
             return None
         return OnSpectra(self._transfer, self.circle, self._pads, self._margins)
+
+    def _spread(self, r: Tensor) -> Tensor:
+        """The spectrum of r on the circle, correlated backwards."""
+        spectrum: Tensor = torch.fft.rfft2(_zero_pad(r, *self._margins))
+        return spectrum * self._back
+
+    def _gathered(self, spectrum: Tensor) -> Tensor:
+        """The image whose spectrum on the circle this is, where x lies, with what continues it."""
+        x = self._image(spectrum)
+        if self._mode is None:
+            return _trim(x, *self._pads)
+        return pad_adjoint(x, *self._pads, self._mode)
 
     def _spectrum(self, x: Tensor) -> Tensor:
         """The spectrum of x on the circle, kept as long as x where kernels are fitted to it."""
@@ -123,13 +132,13 @@ _SPECTRA: Any = WeakTensorKeyDictionary()
 
 
 def kernel_spectrum(kernel: Tensor, circle: Size) -> Tensor:
-    """The factor `(B, H, W/2 + 1)` of a spectrum in a correlation with kernels.
+    """The factor `(..., H, W/2 + 1)` of a spectrum in a correlation with kernels.
 
     Products with the waves of few rows and columns: a Fourier transform of the whole circle, and
     still more its derivative, would take longer.
 
     Args:
-        kernel: `(B, k, k)`, their middles at the origin of the circle.
+        kernel: `(..., k, k)`, their middles at the origin of the circle.
         circle: (H, W).
     """
     side = kernel.shape[-1]

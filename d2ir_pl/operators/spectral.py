@@ -92,7 +92,7 @@ class OnSpectra:
 
     def forward(self, spectrum: Tensor) -> Tensor:
         """A x, `(B, C, h, w)`, from the spectrum of x."""
-        y = trimmed(self._values(spectrum, self._forward), *self._seen)
+        y = self._correlated(spectrum)
         for change in self._after:
             y = change(y)
         return y
@@ -101,9 +101,7 @@ class OnSpectra:
         """The spectrum of A^T r."""
         for change in reversed(self._after):
             r = change(r)
-        rows, columns = self._seen
-        spectrum = torch.fft.rfft2(F.pad(r, (*columns, *rows)), norm="ortho")
-        return torch.view_as_real(spectrum * self._adjoint)
+        return self._transposed(r)
 
     def precondition(self, g: Tensor, rho: Tensor) -> Tensor:
         """About (A^T A + rho)^-1 of a spectrum, as if all of the circle were seen."""
@@ -121,6 +119,16 @@ class OnSpectra:
     def to_image(self, spectrum: Tensor) -> Tensor:
         """The image that has a spectrum, cut out of the circle."""
         return trimmed(self._values(spectrum, self._single), *self._image)
+
+    def _correlated(self, spectrum: Tensor) -> Tensor:
+        """A x for `forward`."""
+        return trimmed(self._values(spectrum, self._forward), *self._seen)
+
+    def _transposed(self, r: Tensor) -> Tensor:
+        """The spectrum of A^T r for `adjoint`."""
+        rows, columns = self._seen
+        spectrum = torch.fft.rfft2(F.pad(r, (*columns, *rows)), norm="ortho")
+        return torch.view_as_real(spectrum * self._adjoint)
 
     def _values(self, spectrum: Tensor, factor: Tensor) -> Tensor:
         product = torch.view_as_complex(spectrum) * factor

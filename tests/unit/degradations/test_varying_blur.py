@@ -11,6 +11,7 @@ from torch import Tensor
 from d2ir_pl.cli import main
 from d2ir_pl.degradations import Blur, Phi, VaryingBlur
 from d2ir_pl.image_io import write_png
+from d2ir_pl.operators import varying
 from d2ir_pl.operators.convolution import ConvolutionOperator
 from d2ir_pl.operators.drawn_kernels import LAWS
 from d2ir_pl.operators.varying import VaryingOperator, blending
@@ -38,13 +39,30 @@ def test_weights_sum_to_one_and_belong_to_their_tile_alone_in_its_middle() -> No
 def test_a_constant_kernel_is_a_blur_and_the_adjoint_is_one(border: str) -> None:
     same = kernels(1, 1).expand(2, 3, -1, -1)[None].double()
     size, observed = ((26, 36), (20, 30)) if border == "extend" else ((20, 30), (20, 30))
-    varying = VaryingOperator(same, size, observed, border)  # type: ignore[arg-type]
+    alike = VaryingOperator(same, size, observed, border)  # type: ignore[arg-type]
     plain = ConvolutionOperator(same[:, 0, 0], size, observed, border)  # type: ignore[arg-type]
     x = image(*size)
-    assert torch.allclose(varying.forward(x), plain.forward(x))
+    assert torch.allclose(alike.forward(x), plain.forward(x))
     own = VaryingOperator(kernels()[None].double(), size, observed, border)  # type: ignore[arg-type]
     r = image(*observed) - 0.3
     assert float((own.forward(x) * r).sum()) == pytest.approx(float((x * own.adjoint(r)).sum()))
+
+
+@pytest.mark.parametrize("border", ["extend", "reflect"])
+def test_tiles_are_the_same_all_at_once_and_one_by_one(
+    border: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size, observed = ((26, 36), (20, 30)) if border == "extend" else ((20, 30), (20, 30))
+    found: list[tuple[Tensor, ...]] = []
+    for at_once in (2**25, 1):
+        monkeypatch.setattr(varying, "AT_ONCE", at_once)
+        operator = VaryingOperator(kernels()[None].double(), size, observed, border)  # type: ignore[arg-type]
+        found.append((operator.forward(image(*size)), operator.adjoint(image(*observed))))
+        form = operator.on_spectra()
+        if form is not None:
+            found[-1] += (form.forward(form.adjoint(image(*observed))),)
+    for together, apart in zip(*found, strict=True):
+        assert torch.allclose(together, apart)
 
 
 def test_in_the_middle_of_a_tile_its_own_kernel_blurs() -> None:

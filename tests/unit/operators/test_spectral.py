@@ -12,6 +12,7 @@ from d2ir_pl.operators.convolution import (
     transfer_function,
 )
 from d2ir_pl.operators.noise_shape import NoiseShape
+from d2ir_pl.operators.varying import VaryingOperator
 from d2ir_pl.operators.weighted import WeightedOperator, WhitenedOperator, on_spectra
 from d2ir_pl.restoration.data_step import data_step
 
@@ -28,11 +29,15 @@ def operators() -> dict[str, ConvolutionOperator | WeightedOperator | WhitenedOp
     seen = (torch.rand(2, 1, *SEEN, generator=generator) < 0.7).double()
     shape = NoiseShape(torch.rand(2, 3, 20, dtype=torch.float64, generator=generator) + 0.2)
     weighted = WeightedOperator(convolution(), seen)
+    tiles = torch.rand(2, 2, 3, 7, 7, dtype=torch.float64, generator=generator)
+    varying = VaryingOperator(tiles / tiles.sum((3, 4), keepdim=True), IMAGE, SEEN, "extend")
     return {
         "plain": convolution(),
         "weighted": weighted,
         "whitened": WhitenedOperator(convolution(), shape),
         "both": WhitenedOperator(weighted, shape),
+        "varying": varying,
+        "part of varying": WeightedOperator(varying, seen),
     }
 
 
@@ -90,8 +95,9 @@ def test_what_a_least_rho_saves_is_hardly_seen(name: str, rho: float) -> None:
     assert (enough < 10) == (rho >= 0.1)
 
 
-def test_of_noise_that_is_not_white_no_number_is_known() -> None:
-    form = on_spectra(operators()["whitened"])
+@pytest.mark.parametrize("name", ["whitened", "varying"])
+def test_of_noise_that_is_not_white_and_of_many_kernels_no_number_is_known(name: str) -> None:
+    form = on_spectra(operators()[name])
     assert form is not None
     assert form.enough(1.0) is None
 

@@ -79,7 +79,7 @@ Jpeg of known quality                           | 60/17  60/0   95/0   135/1  90
 Compose blur, downsampling                      | 30/7   605/0  265/0  105/1  70/0   70/0   -      -      90/0   -      -
 Compose blur, mask                              | 520/23 695/0  395/0  100/1  75/0   65/0   -      -      95/0   -      -
 Compose of one                                  | 20/5   320/0  45/0   85/1   40/0   55/0   -      -      55/0   -      -
-VaryingBlur                                     | 15/4   2245/2 150/2  185/3  145/2  155/2  -      4405/2 155/2  -      -
+VaryingBlur                                     | 15/4   690/0  60/0   100/1  55/0   65/0   -      1315/0 70/0   -      -
 Stripes, the example of docs/own_degradation.md | 20/3   110/0  110/0  80/1   40/0   45/0   -      40/0   60/0   -      -
 """  # noqa: E501
 """Kernels and waits, of the start and of a step of each method, at most. They may only fall."""
