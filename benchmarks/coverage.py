@@ -12,8 +12,8 @@ public domain, the clean ones of `--photographs`, or those of `--data`, degraded
 table has a row a task: the share of pixel values within their intervals, over all photographs, its
 standard deviation between photographs, the mean width of the intervals in [0, 1], and the share in
 each tenth of the pixels by the local contrast of the restored image, from flat to lively. The
-second one has the shares for intervals of other levels. Where the prior is not calibrated for a
-task, the row is empty.
+second one has the shares for intervals of other levels. Photographs that have no intervals, such as
+all of a task that the prior is not calibrated for, are left out.
 
 `--calibrate` makes a calibration instead, from clean photographs outside the training and every
 benchmark: each of them is degraded in every way, and restored. The file belongs beside the weights,
@@ -104,8 +104,9 @@ def restored(task: Task, prior: Prior, counts: Sequence[int]) -> Iterator[tuple[
             for level in LEVELS:
                 told = with_intervals(mean, family, method, prior, count, level).intervals
                 if told is not None and told.half_width is not None:
-                    for b, pixels in enumerate(found):
-                        pixels.half_width[level] = (told.half_width[b] / 2).flatten().numpy()
+                    for pixels, half in zip(found, told.half_width / 2, strict=True):
+                        if half.isfinite().all():
+                            pixels.half_width[level] = half.flatten().numpy()
             yield count, found
 
 
@@ -132,9 +133,10 @@ def tenth_of(contrast: Values) -> NDArray[np.int64]:
 
 
 def row(name: str, pixels: Sequence[Pixels]) -> str:
-    """The row of a task for intervals of `LEVEL`."""
-    if any(LEVEL not in p.half_width for p in pixels):
-        return tables.row(name, len(pixels), *[""] * (BINS + 3))
+    """The row of a task for intervals of `LEVEL`, of the photographs that have some."""
+    pixels = [p for p in pixels if LEVEL in p.half_width]
+    if not pixels:
+        return tables.row(name, 0, *[""] * (BINS + 3))
     inside = [p.error <= p.half_width[LEVEL][:, None] for p in pixels]
     shares = [float(held.mean()) for held in inside]
     width = 2 * statistics.mean(float(p.half_width[LEVEL].mean()) for p in pixels)

@@ -195,7 +195,7 @@ def _nothing(
         image = torch.where(observation.observed == 1, image, gentlest.x0.to(image))
     result = problem.result(image, phi, nfe=0, stopped_by="opinion", losses={})
     if first.restoration.intervals is not None:
-        result = replace(result, intervals=Intervals.unknown("no restoration of it is kept"))
+        result = replace(result, intervals=Intervals.unknown("no restoration of it is kept", 1))
     words = "the photo is left as it is"
     if tones:
         words = "only its brightness and its colours were changed"

@@ -6,13 +6,14 @@ from d2ir_pl.restoration.blind_denoising import BlindDenoising
 from d2ir_pl.restoration.d2ir import D2IR
 from d2ir_pl.restoration.data_step import data_step
 from d2ir_pl.restoration.degradation_estimation import DegradationEstimation
+from d2ir_pl.restoration.half_widths import Intervals
 from d2ir_pl.restoration.intervals import with_intervals
 from d2ir_pl.restoration.latent_optimization import LatentOptimization
 from d2ir_pl.restoration.phi_trace import PhiTrace
 from d2ir_pl.restoration.posterior_mean import PosteriorMean
 from d2ir_pl.restoration.problem import Problem, mean_square
 from d2ir_pl.restoration.provenance import provenance, with_provenance
-from d2ir_pl.restoration.result import Intervals, Losses, Provenance, Restoration
+from d2ir_pl.restoration.result import Losses, Provenance, Restoration
 from d2ir_pl.restoration.samples import restore_samples
 from d2ir_pl.restoration.step import Observer, Step, Steps, silent
 from d2ir_pl.stages import Stage, StoppedBy

@@ -33,12 +33,16 @@ from d2ir_pl.operators.linear import size_of
 from d2ir_pl.restoration.base import RestorationMethod
 from d2ir_pl.restoration.d2ir import D2IR
 from d2ir_pl.restoration.description import named_arguments, own_class
-from d2ir_pl.restoration.result import Intervals, Restoration
+from d2ir_pl.restoration.half_widths import Intervals
+from d2ir_pl.restoration.result import Restoration
 
 AROUND = 5
 """Side in pixels of the squares over which the spread is averaged."""
 CONTRAST_AROUND = 7
 """Side in pixels of the squares whose contrast counts."""
+BEYOND = 1.25
+"""How many times the noise that intervals were measured for may be exceeded. Of twice as much, 69
+to 74 % of the pixels are held in place of 90; of less, more are."""
 _IMMATERIAL = ("kernel_size", "border")
 """Settings of a degradation that hardly decide how far restorations are off."""
 
@@ -88,11 +92,13 @@ def with_intervals(
         prior: the prior with its calibration.
         num_samples: number of restorations.
         level: probability with which the intervals hold the truth; that of the calibration if None.
+
+    Images with more noise than was measured have none, whatever others of the batch have.
     """
     if num_samples == 1 or restoration.std is None:
         return restoration
     if (known := prior.calibration) is None:
-        return replace(restoration, intervals=Intervals.unknown(prior.uncalibrated))
+        return _without(restoration, prior.uncalibrated)
     own = situation(degradation, method)
     level = known.level if level is None else level
     if not (widths := known.widths(own, num_samples, level)):
@@ -100,13 +106,32 @@ def with_intervals(
         reason = f"the prior is not calibrated for {own}"
         if least is not None:
             reason = f"they need --model.num_samples {least} or more"
-        return replace(restoration, intervals=Intervals.unknown(reason))
+        return _without(restoration, reason)
+    noises = noise_of(restoration)
+    reasons = tuple(_too_noisy(widths, noise) for noise in noises)
+    if all(reasons):
+        return replace(restoration, intervals=Intervals(None, level, reasons))
     spread = smoothed(restoration.std) + 2 * known.floor
     contrast = local_contrast(restoration.x0)
-    noises = noise_of(restoration)
     each = [_between(widths, s, c) for s, c in zip(noises, contrast, strict=True)]
-    factor = torch.stack(each)
-    return replace(restoration, intervals=Intervals(factor * spread, level))
+    half_width = torch.stack(each) * spread
+    half_width[[bool(reason) for reason in reasons]] = torch.nan
+    return replace(restoration, intervals=Intervals(half_width, level, reasons))
+
+
+def _without(restoration: Restoration, reason: str) -> Restoration:
+    return replace(restoration, intervals=Intervals.unknown(reason, len(restoration.nfe)))
+
+
+def _too_noisy(widths: Sequence[Widths], noise: float) -> str:
+    """Why a photo of that noise has no intervals, empty where it has some."""
+    most = max(w.noise for w in widths)
+    if noise <= BEYOND * most:
+        return ""
+    return (
+        f"its noise or rounding is {255 * noise:.0f} grey levels, and they were measured on "
+        f"photographs of {255 * most:.0f} at most"
+    )
 
 
 def noise_of(restoration: Restoration) -> list[float]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from d2ir_pl.degradations import Phi
 from d2ir_pl.operators.fetching import on_cpu
 from d2ir_pl.operators.linear import rows_of
+from d2ir_pl.restoration.half_widths import Intervals
 from d2ir_pl.stages import Stage, StoppedBy
 
 Losses = dict[Stage, list[list[float]]]
@@ -120,51 +121,6 @@ class Provenance:
         return self.filled_in, self.by_size, self.share, self.left_over
 
 
-@dataclass(frozen=True, eq=False)
-class Intervals:
-    """How far the pixels of a batch of restored images can be off.
-
-    Attributes:
-        half_width: `(B, 1, H, W)` in the units of x0: the true pixel lies in x0 -+ half_width, in
-            each channel, with a probability of `level`; None where that is not known.
-        level: that probability.
-        reason: why it is not known, as a phrase.
-    """
-
-    half_width: Tensor | None
-    level: float = 0.0
-    reason: str = ""
-
-    @staticmethod
-    def unknown(reason: str) -> Intervals:
-        """Those of images of which nothing is known."""
-        return Intervals(None, reason=reason)
-
-    def each(self, function: Callable[[Tensor], Tensor]) -> Intervals:
-        """What a function makes of them."""
-        if self.half_width is None:
-            return self
-        return replace(self, half_width=function(self.half_width))
-
-    def numbers(self) -> dict[str, Any]:
-        """Level and mean width of a batch of one, as a record has them, in [0, 1]."""
-        if self.half_width is None or not bool(self.half_width.isfinite().all()):
-            return {}
-        # The half-width in the units of x0 is the width in [0, 1].
-        return {
-            "interval_level": self.level,
-            "interval_width": round(float(self.half_width.mean()), 5),
-        }
-
-    @staticmethod
-    def join(parts: Sequence[Intervals]) -> Intervals:
-        """Those of one batch made of several."""
-        widths = [part.half_width for part in parts if part.half_width is not None]
-        if len(widths) == len(parts):
-            return replace(parts[0], half_width=torch.cat(widths))
-        return Intervals.unknown(next(part.reason for part in parts if part.reason))
-
-
 @dataclass
 class Restoration:
     """A batch of restored images and what explains them.
@@ -205,14 +161,14 @@ class Restoration:
     @property
     def remarks(self) -> list[str]:
         """Sentences on what is not known of it."""
-        unknown = self.intervals is not None and self.intervals.reason
-        return [f"{NO_INTERVALS}{unknown}"] if unknown else []
+        unknown = self.intervals.reasons if self.intervals is not None else ()
+        return [f"{NO_INTERVALS}{reason}" for reason in dict.fromkeys(unknown) if reason]
 
     def without_intervals(self, reason: str) -> Restoration:
         """The same, where it has intervals with the reason why they are not known any more."""
         if self.intervals is None:
             return self
-        return replace(self, intervals=Intervals.unknown(reason))
+        return replace(self, intervals=Intervals.unknown(reason, len(self.nfe)))
 
     def select(self, images: Sequence[int]) -> Restoration:
         """The restoration of some images of the batch."""
@@ -223,6 +179,7 @@ class Restoration:
             stopped_by=[self.stopped_by[b] for b in rows],
             losses={stage: [losses[b] for b in rows] for stage, losses in self.losses.items()},
             kernels=[self.kernels[b] for b in rows] if self.kernels else [],
+            intervals=None if self.intervals is None else self.intervals.select(rows),
         )
 
     @staticmethod

@@ -105,7 +105,7 @@ class ImageWriter(RestorationCallback):
 def _pictures(image: ImageResult) -> Pictures:
     """What is written of an image, of the kind that its file was."""
     intervals = image.restoration.intervals
-    known = None if intervals is None else intervals.half_width
+    known = None if intervals is None else intervals.select([0]).half_width
     return Pictures(
         image.sample.photo.restored(image.x0, image.degradation.keeps_grey),
         degradation=image.picture,

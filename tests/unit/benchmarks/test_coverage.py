@@ -8,6 +8,7 @@ from unittest.mock import ANY
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from benchmarks import coverage
 from benchmarks.coverage import Pixels, tenth_of, widths
@@ -71,31 +72,38 @@ def test_a_task_without_a_calibration_has_an_empty_row(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     coverage.main(["--tasks", "colorization", "--limit", "1", "--size", "32", "--samples", "2"])
-    line = next(ln for ln in capsys.readouterr().out.splitlines() if "colorization | 1" in ln)
-    assert line.replace("|", "").split() == ["colorization", "1"]
+    line = next(ln for ln in capsys.readouterr().out.splitlines() if "colorization | 0" in ln)
+    assert line.replace("|", "").split() == ["colorization", "0"]
 
 
-def noisy_photographs(folder: Path) -> None:
+def smooth_photographs(folder: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     folder.mkdir(exist_ok=True)
     for name in "abc":
-        write_png(folder / f"{name}.png", 2 * torch.rand(3, 60, 60, generator=generator) - 1)
+        x = F.interpolate(torch.rand(1, 3, 6, 6, generator=generator), (60, 60), mode="bilinear")
+        write_png(folder / f"{name}.png", 2 * x[0] - 1)
 
 
 def test_clean_photographs_of_a_folder_are_degraded_and_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    noisy_photographs(tmp_path)
+    smooth_photographs(tmp_path)
     asked = ["--tasks", "denoising_0.05", "--size", "24", "--samples", "4", "--limit", "2"]
     coverage.main([*asked, "--photographs", str(tmp_path)])
     line = next(ln for ln in capsys.readouterr().out.splitlines() if "denoising_0.05 | 2" in ln)
     assert 0 <= float(line.split("|")[3]) <= 100
 
 
+def test_photographs_without_intervals_do_not_count() -> None:
+    held = replace(photograph(0), half_width={0.9: np.full(4000, 9, np.float32)})
+    assert coverage.row("one", [held, photograph(1)]) == coverage.row("one", [held])
+    assert coverage.row("one", [held]).replace("|", "").split()[:3] == ["one", "1", "100.0"]
+
+
 def test_a_calibration_grows_by_what_is_measured_and_is_begun_anew_for_other_weights(
     tmp_path: Path,
 ) -> None:
-    noisy_photographs(tmp_path / "photos")
+    smooth_photographs(tmp_path / "photos")
     file = tmp_path / "own.intervals.json"
     asked = ["--calibrate", str(tmp_path / "photos"), "--output", str(file)]
     asked += ["--size", "24", "--samples", "2", "--limit", "2"]

@@ -116,13 +116,40 @@ def test_between_noises_the_logarithm_of_the_factor_is_linear_in_theirs() -> Non
     constant = [Widths(4, 0.9, s, 10, [0.01], [f]) for s, f in ((0.05, 4.0), (0.01, 1.0))]
     own.calibration = replace(own.calibration, situations={OWN: constant})
     middle = math.sqrt((0.05 + FAINT) * (0.01 + FAINT)) - FAINT
-    mean = replace(mean, sigma_y=2 * torch.tensor([0.001, middle, 0.2]))
+    mean = replace(mean, sigma_y=2 * torch.tensor([0.001, middle, 0.06]))
     told = with_intervals(mean, Identity(), METHOD, own, 4).intervals
     assert told is not None
     assert told.half_width is not None
     assert mean.std is not None
     expected = torch.tensor([1.0, 2.0, 4.0]).view(3, 1, 1, 1) * (smoothed(mean.std) + 0.004)
     torch.testing.assert_close(told.half_width, expected)
+
+
+def test_images_with_more_noise_than_was_measured_have_none_in_any_company() -> None:
+    mean = samples(4, images=3)
+    mean = replace(mean, sigma_y=2 * torch.tensor([0.04, 0.1, 0.05]))
+    both = with_intervals(mean, Identity(), METHOD, prior(), 4)
+    assert both.intervals is not None
+    assert both.intervals.half_width is not None
+    assert both.intervals.half_width.isfinite().flatten(1).all(1).tolist() == [True, False, True]
+    (remark,) = both.remarks
+    assert "its noise or rounding is 26 grey levels" in remark
+    assert "of 13 at most" in remark
+    for b in range(3):
+        alone = both.select([b])
+        again = with_intervals(mean.select([b]), Identity(), METHOD, prior(), 4)
+        for found in (alone, again):
+            assert found.intervals is not None
+            assert (found.intervals.half_width is None) == (b == 1)
+            assert bool(found.intervals.numbers()) == (b != 1)
+            assert bool(found.remarks) == (b == 1)
+    whole = Restoration.join([both.select([1]), both.select([0]), both.select([2])])
+    assert whole.intervals is not None
+    assert whole.intervals.half_width is not None
+    torch.testing.assert_close(
+        whole.intervals.half_width, both.intervals.half_width[[1, 0, 2]], equal_nan=True
+    )
+    assert [bool(reason) for reason in whole.intervals.reasons] == [True, False, False]
 
 
 def test_of_a_jpeg_the_noise_is_that_of_its_rounding() -> None:
