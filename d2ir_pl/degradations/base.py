@@ -16,6 +16,7 @@ from d2ir_pl.degradations.frame import Frame
 from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.estimators.noise_curve import sigma_of_mixture
 from d2ir_pl.image_io import Photo
+from d2ir_pl.operators.constants import kept
 from d2ir_pl.operators.linear import Jacobian, LinearOperator, Size, size_of
 from d2ir_pl.operators.svd import SVD
 
@@ -135,7 +136,7 @@ class Degradation(KeepsArguments, nn.Module, ABC):
 
     def share(self, phi: Phi) -> Tensor:
         """The share of the values of y that say something about x, `(B,)`."""
-        return torch.ones(phi.count, device=phi.device)
+        return _ones(torch.empty(0, device=phi.device), phi.count)
 
     def linearize(self, y: Tensor, x: Tensor, phi: Phi) -> tuple[LinearOperator, Tensor]:
         """The derivative of D_phi at x as a linear map A, and the residual of y there."""
@@ -207,8 +208,7 @@ class LinearDegradation(Degradation):
         raise no_svd(self)
 
     def forward(self, x: Tensor, phi: Phi) -> Tensor:
-        operator = self.operator(phi, size_of(x))
-        return operator.forward(x) + self.offset(phi)
+        return self._with_offset(self.operator(phi, size_of(x)).forward(x), phi)
 
     def adjoint(self, r: Tensor, phi: Phi) -> Tensor:
         """The transpose of A applied to r, which has the size of y."""
@@ -216,7 +216,17 @@ class LinearDegradation(Degradation):
 
     def linearize(self, y: Tensor, x: Tensor, phi: Phi) -> tuple[LinearOperator, Tensor]:
         operator = self.operator(phi, size_of(x))
-        return operator, self.residual(y, operator.forward(x) + self.offset(phi), phi)
+        return operator, self.residual(y, self._with_offset(operator.forward(x), phi), phi)
+
+    def _with_offset(self, value: Tensor, phi: Phi) -> Tensor:
+        """A x + b, of A x."""
+        offset = self.offset(phi)
+        return value if isinstance(offset, float) and offset == 0 else value + offset
+
+
+@kept
+def _ones(count: int) -> Tensor:
+    return torch.ones(count)
 
 
 def is_linear(degradation: Degradation) -> TypeGuard[LinearDegradation]:

@@ -194,6 +194,7 @@ class _Chain:
         self._operators = operators
         self.slowness = max(map(slowness, operators))
         self._gain: Tensor | None = None
+        self._rho: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         for operator in self._operators:
@@ -214,7 +215,9 @@ class _Chain:
                 flat = operator.forward(flat)
             after = flat.square().flatten(1).sum(1)
             self._gain = (after / before).clamp_min(1e-6)[:, None, None, None]
-        return self._operators[0].precondition(g, rho / self._gain) / self._gain
+        if self._rho is None or self._rho[0] is not rho:  # one tensor, by which much is kept
+            self._rho = rho, rho / self._gain
+        return self._operators[0].precondition(g, self._rho[1]) / self._gain
 
 
 def _named(i: int, phi: Phi) -> Phi:

@@ -32,9 +32,10 @@ class SeparableOperator:
     enough = 3
 
     def __init__(self, rows: Tensor, columns: Tensor) -> None:
-        self._rows = rows[:, None]
-        self._columns = self._rows if columns is rows else columns[:, None]
+        self._rows = _of_channels(rows)
+        self._columns = self._rows if columns is rows else _of_channels(columns)
         self._eigen: tuple[Tensor, Tensor, Tensor] | None = None
+        self._inverse: tuple[Tensor, Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         return self._rows @ x @ self._columns.mT
@@ -47,19 +48,30 @@ class SeparableOperator:
         if self._eigen is None:
             self._eigen = self._decompose()
         values, u, v = self._eigen
-        # g is A^T of something, so what the inverse does where A sees nothing does not matter; 1 /
-        # rho there would only amplify rounding.
-        blind = rho.maximum(RELATIVE_FLOOR * values.amax((2, 3), keepdim=True))
-        seen = (1 / blind - 1 / (values + rho)).clamp_min(0) / values
+        if self._inverse is None or self._inverse[0] is not rho:
+            # g is A^T of something, so what the inverse does where A sees nothing does not matter;
+            # 1 / rho there would only amplify rounding.
+            blind = rho.maximum(RELATIVE_FLOOR * values.amax((2, 3), keepdim=True))
+            self._inverse = rho, blind, (1 / blind - 1 / (values + rho)).clamp_min(0) / values
+        _, blind, seen = self._inverse
         spectrum = seen * (u.mT @ self.forward(g) @ v)
         return g / blind - self.adjoint(u @ spectrum @ v.mT)
 
     def _decompose(self) -> tuple[Tensor, Tensor, Tensor]:
         """Eigenvalues `(B, 1, h, w)` of A A^T, and its eigenvectors along rows and columns."""
-        r, u = _eigh(self._rows.detach())
+        r, u = _eigh(self._rows[:, 0].detach())
         same = self._rows is self._columns
-        c, v = (r, u) if same else _eigh(self._columns.detach())
-        return r[..., :, None] * c[..., None, :], u, v
+        c, v = (r, u) if same else _eigh(self._columns[:, 0].detach())
+        left = _of_channels(u)
+        return (r[:, :, None] * c[:, None])[:, None], left, left if same else _of_channels(v)
+
+
+def _of_channels(matrices: Tensor) -> Tensor:
+    """Matrices `(B, m, n)` for the three channels of each image.
+
+    A product would copy those of several images for each channel, again and again.
+    """
+    return matrices[:, None] if len(matrices) == 1 else matrices[:, None].repeat(1, 3, 1, 1)
 
 
 def _eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
