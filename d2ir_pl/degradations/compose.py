@@ -16,7 +16,8 @@ from d2ir_pl.degradations.jpeg import WHITE_SHARE, Jpeg
 from d2ir_pl.degradations.light import Light
 from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.image_io import Photo
-from d2ir_pl.operators.linear import LinearOperator, slowness
+from d2ir_pl.operators.conditioning import Conditioning
+from d2ir_pl.operators.linear import LinearOperator, conditioning, slowness
 
 
 class Compose(Degradation):
@@ -193,6 +194,12 @@ class _Chain:
     def __init__(self, operators: list[LinearOperator]) -> None:
         self._operators = operators
         self.slowness = max(map(slowness, operators))
+        known = [own for own in map(conditioning, operators) if own is not None]
+        self.conditioning = (
+            Conditioning(math.prod(own.gain for own in known))
+            if len(known) == len(operators)
+            else None
+        )
         self._gain: Tensor | None = None
         self._rho: tuple[Tensor, Tensor] | None = None
 

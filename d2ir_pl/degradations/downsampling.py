@@ -16,6 +16,7 @@ from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.degradations.ranges import require_range
 from d2ir_pl.errors import require
 from d2ir_pl.estimators.spectrum import gaussian_covariance
+from d2ir_pl.operators.conditioning import Conditioning
 from d2ir_pl.operators.constants import kept
 from d2ir_pl.operators.convolution import Border, require_border
 from d2ir_pl.operators.interpolation import cubic, cubic_interpolation
@@ -136,12 +137,12 @@ class Downsampling(LinearDegradation):
     def operator(self, phi: Phi, image_size: Size) -> SeparableOperator:
         values = next(iter(phi.values()))
         if values.requires_grad:  # an optimiser moves it
-            return SeparableOperator(*self.matrices(phi, image_size))
+            return SeparableOperator(*self.matrices(phi, image_size), CONDITIONING)
         # Its decompositions take long, and phi is often the same from step to step.
         setting = self.factor, self.kernel, self.border, self.centred, image_size
         made: dict[Any, SeparableOperator] = _OPERATORS.setdefault(values, {})
         if setting not in made:
-            made[setting] = SeparableOperator(*self.matrices(phi, image_size))
+            made[setting] = SeparableOperator(*self.matrices(phi, image_size), CONDITIONING)
         return made[setting]
 
     def svd(self, phi: Phi, image_size: Size) -> SVD:
@@ -211,6 +212,9 @@ class Downsampling(LinearDegradation):
         band = taps.new_zeros(len(taps), m * n)
         return band.index_add(1, index, taps.repeat(1, m)).view(-1, m, n)
 
+
+CONDITIONING = Conditioning(1.5)
+"""Of a mean of pixels it would be 1 and less; mirrored borders and negative weights add to it."""
 
 _OPERATORS: Any = WeakTensorKeyDictionary()
 """Operators by their settings, for each tensor of parameters, for as long as it exists."""

@@ -26,6 +26,7 @@ from d2ir_pl.estimators.observed_pixels import (
     pull_push,
 )
 from d2ir_pl.image_io import Photo
+from d2ir_pl.operators.conditioning import Conditioning
 from d2ir_pl.operators.linear import Size, size_of
 from d2ir_pl.operators.pointwise import MaskOperator
 from d2ir_pl.operators.svd import SVD, Diagonal
@@ -152,7 +153,7 @@ class Mask(LinearDegradation):
         return Phi(mask=(u >= threshold).to(like))
 
     def operator(self, phi: Phi, image_size: Size) -> MaskOperator:  # noqa: ARG002
-        return MaskOperator(phi["mask"])
+        return MaskOperator(phi["mask"], Conditioning())
 
     def svd(self, phi: Phi, image_size: Size) -> SVD:  # noqa: ARG002
         return Diagonal(phi["mask"])

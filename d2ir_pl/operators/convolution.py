@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from d2ir_pl.compat import changes
+from d2ir_pl.operators.conditioning import Conditioning
 from d2ir_pl.operators.constants import kept
 from d2ir_pl.operators.linear import Size
 from d2ir_pl.operators.noise_shape import NoiseShape
@@ -49,6 +50,7 @@ class ConvolutionOperator:
 
     Attributes:
         circle: (H, W) of that circle.
+        conditioning: what is known of it where the kernel has weights of at least 0 and sum 1.
     """
 
     def __init__(self, kernel: Tensor, image_size: Size, observed: Size, border: Border) -> None:
@@ -65,6 +67,7 @@ class ConvolutionOperator:
         self._transfer = kernel_spectrum(kernel, self.circle)[..., None, :, :]
         self._back = self._transfer.conj().resolve_conj()
         self._inverse: tuple[Tensor, Tensor] | None = None
+        self.conditioning = _CONDITIONING.get(border)
 
     def forward(self, x: Tensor) -> Tensor:
         return _trim(self._image(self._spectrum(x) * self._transfer), *self._margins)
@@ -126,6 +129,14 @@ class ConvolutionOperator:
     def _filter(self, x: Tensor, transfer: Tensor) -> Tensor:
         return self._image(torch.fft.rfft2(x) * transfer)
 
+
+# A mirrored image has each pixel at most twice along each axis. At a border that repeats itself one
+# pixel may count as often as the kernel is wide.
+_CONDITIONING = {
+    "extend": Conditioning(),
+    "circular": Conditioning(),
+    "reflect": Conditioning(4.0),
+}
 
 _SPECTRA: Any = WeakTensorKeyDictionary()
 """Spectra of images, with what else they depend on."""

@@ -8,6 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from d2ir_pl.operators.conditioning import Conditioning
+
 Size = tuple[int, int]
 """Height and width in pixels."""
 
@@ -34,8 +36,9 @@ class LinearOperator(Protocol):
 
     One whose `precondition` is exact may say by `enough`, a number, after how many iterations of
     conjugate gradients nothing is left to gain; one whose `precondition` is far from exact, by
-    `slowness`, how many times as many it takes as others. One that needs none has a method
-    `dual(r, rho)`, which returns (A A^T + rho)^-1 r exactly.
+    `slowness`, how many times as many it takes as others. One of which bounds are known may tell
+    them by `conditioning`. One that needs no iterations has a method `dual(r, rho)`, which returns
+    (A A^T + rho)^-1 r exactly.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,6 +54,12 @@ class LinearOperator(Protocol):
 def slowness(operator: LinearOperator) -> int:
     """How many times as many iterations of conjugate gradients an operator takes as others."""
     found: int = getattr(operator, "slowness", 1)
+    return found
+
+
+def conditioning(operator: object) -> Conditioning | None:
+    """What is known of how fast conjugate gradients converge for an operator."""
+    found: Conditioning | None = getattr(operator, "conditioning", None)
     return found
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from d2ir_pl.operators.conditioning import Conditioning
+
 
 def luminance(x: Tensor, weights: Tensor) -> Tensor:
     """Weighted sum of the channels, w . x, at every pixel, in three equal channels.
@@ -42,12 +44,14 @@ class MaskOperator:
 
     Args:
         mask: m, of a shape that broadcasts to `(B, 3, H, W)`.
+        conditioning: what is known of m, such as that it is at most 1.
     """
 
     enough = 1
 
-    def __init__(self, mask: Tensor) -> None:
+    def __init__(self, mask: Tensor, conditioning: Conditioning | None = None) -> None:
         self._mask = mask
+        self.conditioning = conditioning
 
     def forward(self, x: Tensor) -> Tensor:
         return self._mask * x

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from d2ir_pl.operators.conditioning import Conditioning
+
 # Share of the largest eigenvalue of A A^T below which a direction is taken for one that A does not
 # see: dividing by less would amplify the rounding of single precision.
 RELATIVE_FLOOR = 1e-4
@@ -23,6 +25,7 @@ class SeparableOperator:
     Args:
         rows: `(B, h, H)` or, if all images share it, `(1, h, H)`: R, with h <= H.
         columns: `(B, w, W)` or `(1, w, W)`: C, with w <= W.
+        conditioning: what is known of them.
 
     Source: the matrix inversion lemma, as used for downsampling by Zhao et al., Fast single image
     super-resolution using a new analytical solution for l2-l2 problems, 2016; Kronecker products:
@@ -31,7 +34,10 @@ class SeparableOperator:
 
     enough = 3
 
-    def __init__(self, rows: Tensor, columns: Tensor) -> None:
+    def __init__(
+        self, rows: Tensor, columns: Tensor, conditioning: Conditioning | None = None
+    ) -> None:
+        self.conditioning = conditioning
         self._rows = _of_channels(rows)
         self._columns = self._rows if columns is rows else _of_channels(columns)
         self._eigen: tuple[Tensor, Tensor, Tensor] | None = None

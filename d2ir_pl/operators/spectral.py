@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from copy import copy
 
@@ -10,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from d2ir_pl.operators.conditioning import Conditioning
 from d2ir_pl.operators.constants import kept
 from d2ir_pl.operators.linear import Size
 from d2ir_pl.operators.opponent import from_opponent, to_opponent
@@ -18,9 +18,6 @@ Margins = tuple[tuple[int, int], tuple[int, int]]
 """(top, bottom) and (left, right)."""
 
 Map = Callable[[Tensor], Tensor]
-
-LEFT = 0.01
-"""Share of the way to a solution that conjugate gradients may leave."""
 
 
 class OnSpectra:
@@ -54,28 +51,13 @@ class OnSpectra:
         """Whether colours do not mix, so that each can be mapped by itself."""
         return self._weight is None
 
-    def enough(self, rho: float) -> int | None:
-        """Iterations of conjugate gradients after which nothing is left to gain.
+    @property
+    def conditioning(self) -> Conditioning | None:
+        """What is known of a correlation that makes nothing brighter, and of a part of its values.
 
-        Of a correlation that makes nothing brighter, and of a part of its values, the eigenvalues
-        of `precondition` (A^T A + rho) lie between rho / (1 + rho) and 1. So n iterations leave at
-        most 2 exp(-2 n asinh sqrt rho) of the way to the solution.
-
-        Args:
-            rho: the least one.
-
-        Returns:
-            That number; None where nothing is known of the eigenvalues.
-
-        Source: Saad, Iterative Methods for Sparse Linear Systems, 2003, eq. 6.123.
+        Nothing of noise that is not white.
         """
-        if self._weight is not None or not rho:
-            return None
-        return math.ceil(math.log(2 / LEFT) / (2 * math.asinh(math.sqrt(rho))))
-
-    def enough_of(self, rho: Tensor) -> Tensor:
-        """The same for the weights `(B,)` of several images, each by itself, as numbers."""
-        return (math.log(2 / LEFT) / (2 * rho.sqrt().asinh())).ceil()
+        return None if self._weight is not None else Conditioning(above=True)
 
     def followed(self, symmetric: Map, weight: Tensor | None = None) -> OnSpectra:
         """The same with a map done to A x.

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from d2ir_pl.operators.conditioning import Conditioning
 from d2ir_pl.operators.constants import kept
 from d2ir_pl.operators.convolution import Border, ConvolutionOperator
 from d2ir_pl.operators.linear import Size
@@ -38,6 +39,8 @@ class VaryingOperator(ConvolutionOperator):
     def __init__(self, kernels: Tensor, image_size: Size, observed: Size, border: Border) -> None:
         super().__init__(kernels.mean((1, 2)), image_size, observed, border)
         rows, columns = kernels.shape[1:3]
+        if self.conditioning is not None:  # as |sum_t w_t a_t|^2 is at most sum_t w_t |a_t|^2
+            self.conditioning = Conditioning(rows * columns * self.conditioning.gain)
         down = _blending(kernels, observed[0], rows)[:, None, None, :, None]
         across = _blending(kernels, observed[1], columns)[:, None, None]
         together = max(1, AT_ONCE // (3 * len(kernels) * math.prod(image_size)))
@@ -58,7 +61,8 @@ class VaryingOperator(ConvolutionOperator):
         if self._mode is not None:
             return None
         tiles = [tiles.on_spectra() for tiles in self._tiles]
-        return _OnSpectra(self._transfer, self.circle, self._pads, self._margins, tiles)
+        margins = self._pads, self._margins
+        return _OnSpectra(self._transfer, self.circle, *margins, tiles, self.conditioning)
 
 
 class _Tiles(ConvolutionOperator):
@@ -112,12 +116,14 @@ class _OnSpectra(OnSpectra):
         image: Margins,
         seen: Margins,
         tiles: Sequence[_TilesOnSpectra],
+        known: Conditioning | None,
     ) -> None:
         super().__init__(mean, circle, image, seen)
-        self._tiles = tiles
+        self._tiles, self._known = tiles, known
 
-    def enough(self, rho: float) -> None:
-        """Unknown, as A is no correlation with the mean of the kernels."""
+    @property
+    def conditioning(self) -> Conditioning | None:
+        return None if self._weight is not None else self._known
 
     def _correlated(self, spectrum: Tensor) -> Tensor:
         return _sum([tiles.forward(spectrum) for tiles in self._tiles])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from d2ir_pl.operators.convolution import ConvolutionOperator
-from d2ir_pl.operators.linear import LinearOperator, slowness
+from d2ir_pl.operators.linear import LinearOperator, conditioning, slowness
 from d2ir_pl.operators.noise_shape import NoiseShape
 from d2ir_pl.operators.spectral import OnSpectra
 
@@ -20,7 +20,7 @@ class WeightedOperator:
 
     def __init__(self, operator: LinearOperator, weight: Tensor) -> None:
         self.operator = operator
-        self.slowness = slowness(operator)
+        self.slowness, self.conditioning = slowness(operator), conditioning(operator)
         self._weight = weight
 
     def forward(self, x: Tensor) -> Tensor:

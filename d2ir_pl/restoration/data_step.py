@@ -8,7 +8,7 @@ from torch import Tensor
 from d2ir_pl.degradations import LinearOperator
 from d2ir_pl.operators.constants import kept
 from d2ir_pl.operators.freed_memory import give_back, one_by_one
-from d2ir_pl.operators.linear import joined, slowness
+from d2ir_pl.operators.linear import conditioning, joined, slowness
 from d2ir_pl.operators.spectral import OnSpectra
 from d2ir_pl.operators.weighted import on_spectra
 
@@ -50,16 +50,17 @@ def data_step(
     if dual is not None:
         u = dual(residual, rho)
         return z + operator.adjoint(u), rho * u
-    iterations = slowness(operator) * min(iterations, getattr(operator, "enough", iterations))
+    exact = getattr(operator, "enough", None)
+    iterations = slowness(operator) * (iterations if exact is None else min(iterations, exact))
     spectral = on_spectra(operator)
-    if spectral is None:
-        change, residual = _solved(operator, residual, rho, iterations)
-        return z + change, residual
-    enough, own = None if least is None else spectral.enough(least), None
-    if enough is not None:
-        iterations = min(iterations, enough)
+    known, own = conditioning(operator if spectral is None else spectral), None
+    if exact is None and known is not None and least:
+        iterations = min(iterations, known.enough(least))
         # An image that is there before the others waits for them.
-        own = spectral.enough_of(rho[:, 0, 0, 0]) if len(rho) > 1 else None
+        own = known.enough_of(rho[:, 0, 0, 0]) if len(rho) > 1 else None
+    if spectral is None:
+        change, residual = _solved(operator, residual, rho, iterations, own)
+        return z + change, residual
     images, left = [], []
     give_back(residual)
     for colours in one_by_one(residual) if spectral.of_each_colour else (residual,):

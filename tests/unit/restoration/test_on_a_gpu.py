@@ -53,9 +53,9 @@ COLUMNS = ("start", *METHODS)
 BUDGETS = """
 Blur                                            | 30/6   410/0  355/0  85/1   65/0   55/0   -      380/0  90/0   395/0  -
 GaussianBlur                                    | 20/6   275/0  220/0  85/1   60/0   55/0   65/0   55/0   75/0   -      -
-GaussianBlur anisotropic, reflect               | 30/6   605/0  350/0  95/1   85/0   65/0   -      605/0  105/0  -      -
+GaussianBlur anisotropic, reflect               | 30/6   520/0  350/0  95/1   85/0   65/0   -      605/0  105/0  -      -
 MotionBlur                                      | 20/6   550/0  495/0  105/1  135/0  75/0   -      405/0  155/0  -      -
-MotionBlur of known angle, reflect              | 20/6   645/0  385/0  110/1  110/0  85/0   -      620/0  130/0  -      -
+MotionBlur of known angle, reflect              | 20/6   555/0  385/0  110/1  110/0  85/0   -      620/0  130/0  -      -
 DefocusBlur                                     | 20/6   295/0  240/0  90/1   70/0   60/0   -      385/0  90/0   -      -
 Blur of light                                   | 50/6   1610/0 570/0  150/1  130/0  120/0  -      -      155/0  880/0  -
 GaussianBlur of light, reflect                  | 40/6   1680/0 450/0  155/1  130/0  125/0  -      -      145/0  -      -
@@ -76,10 +76,10 @@ Exposures of known gains, darkest               | 40/4   55/0   60/0   90/1   55
 Fading                                          | 30/3   360/0  210/0  75/1   50/0   45/0   -      350/0  70/0   -      -
 Jpeg                                            | 60/17  55/0   90/0   125/1  85/0   95/0   -      -      95/0   -      -
 Jpeg of known quality                           | 60/17  55/0   90/0   125/1  85/0   95/0   -      -      95/0   -      -
-Compose blur, downsampling                      | 25/7   530/0  250/0  90/1   65/0   60/0   -      -      85/0   -      -
-Compose blur, mask                              | 520/23 630/0  390/0  90/1   70/0   60/0   -      -      90/0   -      -
+Compose blur, downsampling                      | 25/7   385/0  250/0  90/1   65/0   60/0   -      -      85/0   -      -
+Compose blur, mask                              | 520/23 455/0  390/0  90/1   70/0   60/0   -      -      90/0   -      -
 Compose of one                                  | 20/5   305/0  40/0   75/1   35/0   45/0   -      -      45/0   -      -
-VaryingBlur                                     | 15/4   680/0  55/0   90/1   50/0   60/0   -      1310/0 60/0   -      -
+VaryingBlur                                     | 15/4   220/0  55/0   90/1   50/0   60/0   -      1310/0 60/0   -      -
 Stripes, the example of docs/own_degradation.md | 20/3   105/0  100/0  70/1   35/0   40/0   -      35/0   55/0   -      -
 """  # noqa: E501
 """Kernels and waits, of the start and of a step of each method, at most. They may only fall."""
