@@ -49,10 +49,23 @@ def test_photographs_have_the_intervals_that_the_others_give_them() -> None:
     photographs = [photograph(seed) for seed in range(3)]
     wild = photographs[0].error * 100
     changed = [replace(photographs[0], error=wild), *photographs[1:]]
-    before, after = (list(coverage.left_out(p, 8)) for p in (photographs, changed))
+    before, after = (coverage.left_out(p, 8) for p in (photographs, changed))
     for level in coverage.LEVELS:
         np.testing.assert_array_equal(before[0].half_width[level], after[0].half_width[level])
         assert (after[1].half_width[level] > before[1].half_width[level]).mean() > 0.9
+
+
+def test_of_many_photographs_a_tenth_is_tested_by_the_others_at_a_time() -> None:
+    photographs = [photograph(seed) for seed in range(12)]
+    found = coverage.left_out(photographs, 8)
+    assert [p.contrast is q.contrast for p, q in zip(found, photographs, strict=True)] == [
+        True
+    ] * 12
+    others = widths([p for i, p in enumerate(photographs) if i not in (1, 11)], 8, 0.9)
+    for i in (1, 11):
+        own = photographs[i]
+        half = factors(others, torch.from_numpy(own.contrast)).numpy() * own.spread
+        np.testing.assert_allclose(found[i].half_width[0.9], half)
 
 
 def test_flat_images_have_one_factor() -> None:
