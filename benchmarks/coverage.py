@@ -19,8 +19,9 @@ all of a task that the prior is not calibrated for, are left out.
 benchmark: each of them is degraded in every way, and restored. The file belongs beside the weights,
 and is written after each task: what it holds of the same weights is kept, but for situations that
 are measured again, so that a run that was stopped goes on with `--tasks`, all noises of a kind
-together. The tables are then of every tenth of the photographs with what the others say, or of each
-of them where there are fewer than ten. `--config` measures another config than that of the task.
+together. The tables then have two rows a task: every second photograph with the intervals that are
+measured on the others alone, and the others with those of these; the file is made of both halves.
+`--config` measures another config than that of the task.
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ TASKS = (
 LEVEL, LEVELS = 0.9, (0.5, 0.7, 0.8, 0.9, 0.95)
 FLOOR, BINS = 0.002, 10
 """What is added to the spread in [0, 1], and the number of contrasts that have a factor."""
-BATCH, GROUPS = 4, 10
-"""Photographs that are restored together, and groups that are tested by what the others say."""
+BATCH = 4
+"""Photographs that are restored together."""
 
 Values = NDArray[np.float32]
 
@@ -158,18 +159,23 @@ def curve(name: str, pixels: Sequence[Pixels]) -> str:
     return tables.row(name, *cells)
 
 
-def left_out(pixels: Sequence[Pixels], num_samples: int) -> list[Pixels]:
-    """Photographs of a task, each with the intervals that those of the other `GROUPS` give it."""
-    found = list(pixels)
-    for g in range(min(GROUPS, len(pixels))):
-        others = [p for i, p in enumerate(pixels) if i % GROUPS != g]
-        for level in LEVELS if others else ():
-            measured = widths(others, num_samples, level)
-            for i in range(g, len(pixels), GROUPS):
-                factor = factors(measured, torch.from_numpy(pixels[i].contrast)).numpy()
-                half = {**found[i].half_width, level: factor * pixels[i].spread}
-                found[i] = replace(found[i], half_width=half)
-    return found
+def halves(pixels: Sequence[Pixels], num_samples: int) -> list[list[Pixels]]:
+    """Every second photograph of a task, and the others, with what the other half says."""
+    parts = [list(pixels[0::2]), list(pixels[1::2])]
+    if not parts[1]:
+        return parts
+    measured = [{level: widths(part, num_samples, level) for level in LEVELS} for part in parts]
+    return [
+        [within(own, others) for own in part]
+        for part, others in zip(parts, reversed(measured), strict=True)
+    ]
+
+
+def within(own: Pixels, measured: dict[float, Widths]) -> Pixels:
+    """A photograph with the intervals of widths by their level."""
+    contrast = torch.from_numpy(own.contrast)
+    half = {lv: factors(w, contrast).numpy() * own.spread for lv, w in measured.items()}
+    return replace(own, half_width=half)
 
 
 def show(by_task: dict[str, list[Pixels]]) -> None:
@@ -197,7 +203,7 @@ def calibration(names: Sequence[str], prior: Prior, options: argparse.Namespace)
         own = situation(asked(task), shipped(task))
         for count, pixels in found.items():
             situations[own] += [widths(pixels, count, level) for level in LEVELS]
-        told[name] = left_out(found[max(found)], max(found))
+        told[name], told[f"{name}, others"] = halves(found[max(found)], max(found))
         made = replace(before, situations={**before.situations, **situations})
         options.output.write_text(json.dumps(asdict(made), indent=1) + "\n", encoding="utf-8")
     show(told)

@@ -45,27 +45,28 @@ def test_what_is_measured_on_some_photographs_holds_for_others(level: float) -> 
         assert held[tenths == k].mean() == pytest.approx(level, abs=0.02)
 
 
-def test_photographs_have_the_intervals_that_the_others_give_them() -> None:
+def test_each_half_of_the_photographs_has_the_intervals_that_the_other_gives_it() -> None:
+    photographs = [photograph(seed) for seed in range(5)]
+    first, second = coverage.halves(photographs, 8)
+    for part, others in ((first, photographs[1::2]), (second, photographs[0::2])):
+        for level in coverage.LEVELS:
+            found = widths(others, 8, level)
+            for own in part:
+                half = factors(found, torch.from_numpy(own.contrast)).numpy() * own.spread
+                np.testing.assert_allclose(own.half_width[level], half)
+    assert [id(p.contrast) for p in first] == [id(p.contrast) for p in photographs[0::2]]
+    assert [id(p.contrast) for p in second] == [id(p.contrast) for p in photographs[1::2]]
+
+
+def test_what_is_wrong_in_one_half_does_not_change_its_own_intervals() -> None:
     photographs = [photograph(seed) for seed in range(3)]
-    wild = photographs[0].error * 100
-    changed = [replace(photographs[0], error=wild), *photographs[1:]]
-    before, after = (coverage.left_out(p, 8) for p in (photographs, changed))
+    changed = [replace(photographs[0], error=photographs[0].error * 100), *photographs[1:]]
+    before, after = (coverage.halves(p, 8) for p in (photographs, changed))
     for level in coverage.LEVELS:
-        np.testing.assert_array_equal(before[0].half_width[level], after[0].half_width[level])
-        assert (after[1].half_width[level] > before[1].half_width[level]).mean() > 0.9
-
-
-def test_of_many_photographs_a_tenth_is_tested_by_the_others_at_a_time() -> None:
-    photographs = [photograph(seed) for seed in range(12)]
-    found = coverage.left_out(photographs, 8)
-    assert [p.contrast is q.contrast for p, q in zip(found, photographs, strict=True)] == [
-        True
-    ] * 12
-    others = widths([p for i, p in enumerate(photographs) if i not in (1, 11)], 8, 0.9)
-    for i in (1, 11):
-        own = photographs[i]
-        half = factors(others, torch.from_numpy(own.contrast)).numpy() * own.spread
-        np.testing.assert_allclose(found[i].half_width[0.9], half)
+        for p, q in zip(before[0], after[0], strict=True):
+            np.testing.assert_array_equal(p.half_width[level], q.half_width[level])
+        wider = after[1][0].half_width[level] > before[1][0].half_width[level]
+        assert wider.mean() > 0.9
 
 
 def test_flat_images_have_one_factor() -> None:
