@@ -123,8 +123,9 @@ def widths(pixels: Sequence[Pixels], num_samples: int, level: float) -> Widths:
         if middle > (at[-1] if at else 0.0):
             at.append(round(middle, 6))
             factor.append(round(float(np.quantile(ratio[tenths == k], level)), 4))
-    noise = round(statistics.median(p.noise for p in pixels), 4)
-    return Widths(num_samples, level, noise, len(pixels), at, factor)
+    noises = [p.noise for p in pixels]
+    noise, noisiest = round(statistics.median(noises), 4), round(max(noises), 4)
+    return Widths(num_samples, level, noise, noisiest, len(pixels), at, factor)
 
 
 def tenth_of(contrast: Values) -> NDArray[np.int64]:

@@ -29,6 +29,7 @@ class Widths:
         level: probability in (0, 1) with which an interval holds the truth.
         noise: median noise of the photographs that it was measured on, in [0, 1]; of JPEG files,
             that of their rounding.
+        noisiest: largest noise of these photographs.
         photographs: number of these photographs.
         contrast: local contrasts in [0, 1], ascending.
         factor: half-width over spread at each of them; between them its logarithm is linear in
@@ -38,6 +39,7 @@ class Widths:
     num_samples: Annotated[int, Within(2, 1000)]
     level: Annotated[float, Within(0.01, 0.9999)]
     noise: Annotated[float, Within(0, 1)]
+    noisiest: Annotated[float, Within(0, 1)]
     photographs: Annotated[int, Within(1, 1e9)]
     contrast: list[Positive]
     factor: list[Positive]

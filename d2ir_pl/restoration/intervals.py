@@ -41,8 +41,8 @@ AROUND = 5
 CONTRAST_AROUND = 7
 """Side in pixels of the squares whose contrast counts."""
 BEYOND = 1.25
-"""How many times the noise that intervals were measured for may be exceeded. Of twice as much, 69
-to 74 % of the pixels are held in place of 90; of less, more are."""
+"""How many times the largest noise that intervals were measured for may be exceeded. Of twice as
+much, 69 to 74 % of the pixels are held in place of 90; of less, more are."""
 _IMMATERIAL = ("kernel_size", "border")
 """Settings of a degradation that hardly decide how far restorations are off."""
 
@@ -125,7 +125,7 @@ def _without(restoration: Restoration, reason: str) -> Restoration:
 
 def _too_noisy(widths: Sequence[Widths], noise: float) -> str:
     """Why a photo of that noise has no intervals, empty where it has some."""
-    most = max(w.noise for w in widths)
+    most = max(w.noisiest for w in widths)
     if noise <= BEYOND * most:
         return ""
     return (

@@ -110,7 +110,7 @@ def test_intervals_are_written_where_the_prior_is_calibrated(tmp_path: Path) -> 
     weights = tmp_path / "own.safetensors"
     shutil.copyfile(prior_file("natural-small"), weights)
     own = "GaussianBlur by D2IR, 2 steps at temperature 0.3"
-    measured = Widths(2, 0.9, 0.02, 24, [0.01, 0.1], [3.0, 4.0])
+    measured = Widths(2, 0.9, 0.02, 0.02, 24, [0.01, 0.1], [3.0, 4.0])
     calibration = Calibration(file_sha256(weights), 0.9, 0.002, "photographs", {own: [measured]})
     calibration_file(weights).write_text(json.dumps(asdict(calibration)))
     options = ["--model.prior", str(weights), "--model.num_samples", "2"]

@@ -23,7 +23,7 @@ def weights(tmp_path: Path) -> Path:
 
 
 def written(weights: Path, sha256: str) -> Calibration:
-    widths = Widths(8, 0.9, 0.02, 24, [0.01, 0.1], [3.0, 4.0])
+    widths = Widths(8, 0.9, 0.02, 0.02, 24, [0.01, 0.1], [3.0, 4.0])
     made = Calibration(sha256, 0.9, 0.002, "photographs", {"Jpeg by D2IR": [widths]})
     calibration_file(weights).write_text(json.dumps(asdict(made)))
     return made
@@ -64,4 +64,4 @@ def test_a_broken_calibration_is_refused_with_a_remedy(
 def test_contrasts_have_to_ascend_with_a_factor_each() -> None:
     for contrast, factor in (([0.2, 0.1], [1.0, 1.0]), ([0.1], [1.0, 2.0]), ([], [])):
         with pytest.raises(ValueError, match="not ascending"):
-            Widths(8, 0.9, 0.02, 24, contrast, factor)
+            Widths(8, 0.9, 0.02, 0.02, 24, contrast, factor)

@@ -41,9 +41,9 @@ from d2ir_pl.restoration.intervals import (
 METHOD = D2IR(DegradationEstimation(steps=2, temperature=1), stages="estimation")
 OWN = "Identity by D2IR, 2 steps at temperature 1"
 WIDTHS = [
-    Widths(4, 0.9, 0.05, 10, [0.01, 0.1], [2.0, 8.0]),
-    Widths(8, 0.9, 0.05, 10, [0.01], [3.0]),
-    Widths(4, 0.5, 0.05, 10, [0.01], [1.0]),
+    Widths(4, 0.9, 0.05, 0.05, 10, [0.01, 0.1], [2.0, 8.0]),
+    Widths(8, 0.9, 0.05, 0.05, 10, [0.01], [3.0]),
+    Widths(4, 0.5, 0.05, 0.05, 10, [0.01], [1.0]),
 ]
 
 
@@ -113,7 +113,7 @@ def test_more_samples_than_calibrated_use_the_most_that_are_and_levels_are_kept_
 def test_between_noises_the_logarithm_of_the_factor_is_linear_in_theirs() -> None:
     mean, own = samples(4, images=3), prior()
     assert own.calibration is not None
-    constant = [Widths(4, 0.9, s, 10, [0.01], [f]) for s, f in ((0.05, 4.0), (0.01, 1.0))]
+    constant = [Widths(4, 0.9, s, s, 10, [0.01], [f]) for s, f in ((0.05, 4.0), (0.01, 1.0))]
     own.calibration = replace(own.calibration, situations={OWN: constant})
     middle = math.sqrt((0.05 + FAINT) * (0.01 + FAINT)) - FAINT
     mean = replace(mean, sigma_y=2 * torch.tensor([0.001, middle, 0.06]))
