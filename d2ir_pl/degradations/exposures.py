@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from d2ir_pl.degradations.ranges import require_range
 from d2ir_pl.errors import require
 from d2ir_pl.estimators.noise_level import estimate_sigma
 from d2ir_pl.operators.linear import LinearOperator
+from d2ir_pl.operators.order import nanmedian
 from d2ir_pl.operators.pointwise import StackOperator
 
 # Scatter of the logarithm of a ratio of exposures that is read off two noisy photos.
@@ -177,16 +179,16 @@ def _log_gains(scene: Tensor) -> Tensor:
 
     Ratios are taken between neighbours in brightness, which show the most pixels in common.
     """
-    order = scene.flatten(1).mean(1).argsort()
-    log_gain = scene.new_zeros(len(scene))
+    values = scene.flatten(1)
+    order = values.mean(1).argsort()
+    darker, brighter = values[order[:-1]], values[order[1:]]
     low, high = RATIO_RANGE
-    for darker, brighter in zip(order[:-1].tolist(), order[1:].tolist(), strict=True):
-        a, b = scene[darker].flatten(), scene[brighter].flatten()
-        both = (a > low) & (a < high) & (b > low) & (b < high)
-        # Without a pixel in common, the brightness of all of them is what is left.
-        step = (b[both] / a[both]).median() if bool(both.any()) else _ratio(b.mean(), a.mean())
-        log_gain[brighter] = log_gain[darker] + step.log()
-    return log_gain
+    both = (darker > low) & (darker < high) & (brighter > low) & (brighter < high)
+    shown = nanmedian(torch.where(both, brighter / darker, torch.nan), 1)
+    # Without a pixel in common, the brightness of all of them is what is left.
+    steps = torch.where(shown.isnan(), _ratio(brighter.mean(1), darker.mean(1)), shown).log()
+    log_gains = list(accumulate(steps.unbind(), initial=scene.new_zeros(())))
+    return torch.stack(log_gains)[order.argsort()]
 
 
 def _ratio(a: Tensor, b: Tensor) -> Tensor:

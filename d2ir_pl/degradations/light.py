@@ -117,16 +117,16 @@ class Light(Degradation):
         log_gain = self._log_gain_of_encoded(y)
         if self.scales == "encoded":
             return self._phi(log_gain)
-        seen = [exposure(image) for image in y]
+        photos = y.cpu()  # a device is waited for once
+        seen = [*map(exposure, photos)]
         of_light = y.new_tensor([[max(own.log_gain, math.log(MIN_LIGHT))] for own in seen])
         if self.per_channel:
-            of_light = of_light + torch.stack([light_tint(image) for image in y]).to(y)
+            of_light = of_light + torch.stack([light_tint(image) for image in photos]).to(y)
         if self.gain is not None:
             of_light = torch.full_like(log_gain, self.gain).log()
         if self.scales == "light":
             return self._phi(of_light)
-        on_light = [own.on_light > ON_LIGHT and not own.starry for own in seen]
-        linear = y.new_tensor([float(own) for own in on_light])
+        linear = y.new_tensor([own.on_light > ON_LIGHT and not own.starry for own in seen])
         return self._phi(torch.where(linear[:, None] > 0, of_light, log_gain), linear)
 
     def estimate_sigma(self, y: Tensor) -> Tensor:

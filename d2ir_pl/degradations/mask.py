@@ -134,7 +134,7 @@ class Mask(LinearDegradation):
 
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:  # noqa: ARG002
         mask = self._observed(y)
-        whole = (mask.amin((1, 2, 3)) == 1).nonzero().flatten().tolist()
+        whole = _places(mask.amin((1, 2, 3)) == 1)
         if whole:
             raise ValueError(
                 f"no pixel of image {whole[0] + 1} of the batch of {len(y)} is missing: check the "
@@ -213,22 +213,21 @@ class Mask(LinearDegradation):
             mask = 1 - self._given(len(y), size)
             if self._visible is not None:
                 mask = mask * self._visible
-            mask = mask.to(y)
         elif self.source == "zeros":
             mask = not_black(y)
         elif self._file is not None and self.invert == "auto":
             _require_size(self._file.value, size, f"mask {self.source}")
             found = [self._file.decide(image.cpu(), None, "auto")[0] for image in y]
-            mask = 1 - torch.stack(found).to(y)
+            mask = 1 - torch.stack(found)
         else:
-            mask = 1 - self._given(len(y), size).to(y)
-        empty = (mask.amax((1, 2, 3)) == 0).nonzero().flatten().tolist()
+            mask = 1 - self._given(len(y), size)
+        empty = _places(mask.amax((1, 2, 3)) == 0)
         if empty:
             raise ValueError(
                 f"no pixel of image {empty[0] + 1} of the batch of {len(y)} is observed: "
                 f"check the image and the mask, and whether the mask needs invert"
             )
-        return mask
+        return mask.to(y)
 
     def _given(self, count: int, size: Size) -> Tensor:
         """The holes of the box or the file, or those of the images, `(count, 1, H, W)`."""
@@ -244,6 +243,11 @@ class Mask(LinearDegradation):
             )
         _require_size(holes, size, f"mask {self.source}")
         return holes.expand(count, -1, -1, -1)
+
+
+def _places(truths: Tensor) -> list[int]:
+    """Where truth values hold; a device is waited for once."""
+    return [b for b, holds in enumerate(truths.tolist()) if holds]
 
 
 def _hole_of(photo: Photo, visible: Tensor | None) -> tuple[Tensor, str]:

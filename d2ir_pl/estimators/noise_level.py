@@ -70,13 +70,12 @@ def flat_sigma(y: Tensor, clipped: Tensor | None = None) -> Tensor:
     clipped = clipped_blocks(y) if clipped is None else clipped
     activity = torch.where(clipped[:, 0], math.inf, block_activity(y)).flatten(1)
     blocks = blocks_of_band(y).flatten(2, 3)
-    rows = []
-    for own, flatness in zip(blocks, activity, strict=True):
-        flatness = flatness.nan_to_num(math.inf)
-        order = flatness.argsort()[: max(1, round(len(flatness) / 10))]
-        order = order[flatness[order] < math.inf]
-        rows.append(_deviation(own[None, :, order].flatten(2)))
-    found = torch.cat(rows)
+    flatness = activity.nan_to_num(math.inf)
+    order = flatness.argsort(1)[:, : max(1, round(flatness.shape[1] / 10))]
+    flattest = blocks.take_along_dim(order[:, None, :, None], 2)
+    # Of coefficients that are exactly 0 none is counted.
+    unseen = flatness.gather(1, order).isinf()[:, None, :, None]
+    found = _deviation(flattest.masked_fill(unseen, 0).flatten(2))
     return torch.where(found > 0, found, math.inf)
 
 

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from d2ir_pl.estimators.noise_level import NORMAL_MAD, is_grey
+from d2ir_pl.estimators.remembered import remembered
+from d2ir_pl.operators.fetching import fetched
 
 # In [-1, 1], where a grey level of 8 bits is 2 / 255: half a level tells black from not black.
 BLACK = -1 + 1 / 255
@@ -81,9 +83,10 @@ def pull_push(y: Tensor, mask: Tensor) -> Tensor:
     # What one observed pixel says is not averaged away with the emptiness around it.
     coarse = pull_push(total / weight.clamp_min(1e-6), weight.clamp_max(1))
     fine = F.interpolate(coarse, scale_factor=2, mode="bilinear")[..., :height, :width]
-    filled = mask * y + (1 - mask) * fine
+    known, missing = mask * y, 1 - mask
+    filled, quarter = torch.addcmul(known, missing, fine), missing / 4
     for _ in range(SWEEPS):
-        filled = mask * y + (1 - mask) * _mean_of_neighbours(filled)
+        filled = torch.addcmul(known, quarter, _sum_of_neighbours(filled))
     return filled
 
 
@@ -109,11 +112,11 @@ def hide(y: Tensor, observed: Tensor) -> Tensor:
     return torch.where(observed == 1, y, torch.nan)
 
 
-def _mean_of_neighbours(x: Tensor) -> Tensor:
-    """The mean of the four neighbours of each pixel, with the edge repeated."""
+def _sum_of_neighbours(x: Tensor) -> Tensor:
+    """The sum of the four neighbours of each pixel, with the edge repeated."""
     x = F.pad(x, (1, 1, 1, 1), mode="replicate")
     across = x[..., 1:-1, 2:] + x[..., 1:-1, :-2]
-    return (across + x[..., 2:, 1:-1] + x[..., :-2, 1:-1]) / 4
+    return across + x[..., 2:, 1:-1] + x[..., :-2, 1:-1]
 
 
 def estimate_sigma_of_observed(y: Tensor, mask: Tensor) -> Tensor:
@@ -135,10 +138,14 @@ def estimate_sigma_of_observed(y: Tensor, mask: Tensor) -> Tensor:
     Returns:
         `(B,)` standard deviations.
     """
-    return torch.stack([_sigma_of_pairs(a, m[0] > 0) for a, m in zip(y, mask, strict=True)])
+    photos, masks = fetched([y, mask])
+    return torch.stack([*map(_sigma_of_pairs, photos, masks)]).to(y)
 
 
-def _sigma_of_pairs(y: Tensor, observed: Tensor) -> Tensor:
+@remembered
+def _sigma_of_pairs(y: Tensor, mask: Tensor) -> Tensor:
+    """The standard deviation of the noise of one photo."""
+    observed = mask[0] > 0
     grey = bool((y == y[:1]).all())
     coordinates = y[:1] if grey else torch.einsum("dc,chw->dhw", y.new_tensor(_OPPONENT), y)
     difference = y.new_empty(len(coordinates), 0)
