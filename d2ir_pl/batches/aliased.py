@@ -28,7 +28,7 @@ def as_sampled(observation: Observation, plan: Plan, may_change: bool) -> Plan:
     known = plan.start is not None or observation.true_phi is not None
     if not isinstance(family, Downsampling) or known:
         return plan
-    y = observation.photo.y[0]
+    y = observation.photo.sample.y  # on the CPU, where it is looked at
     own, sentence = sampled(y, family, may_change and isinstance(plan.method, D2IR))
     if not sentence:
         return plan

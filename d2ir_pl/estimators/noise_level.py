@@ -10,6 +10,7 @@ from torch import Tensor
 
 from d2ir_pl.estimators.noise_reading import read_spectrum
 from d2ir_pl.estimators.noise_spectrum import COMMON
+from d2ir_pl.operators.constants import kept
 from d2ir_pl.operators.freed_memory import one_by_one
 from d2ir_pl.operators.linear import joined, per_image
 from d2ir_pl.operators.opponent import to_opponent
@@ -140,11 +141,17 @@ def luminance_sigma(y: Tensor) -> Tensor:
 
 def _finest_band(y: Tensor) -> Tensor:
     """`(B, C, H - 3, W - 3)` coefficients that are high-pass in both directions."""
-    taps = torch.tensor(_DB2_HIGH_PASS, dtype=y.dtype, device=y.device)
-    filters, planes = torch.outer(taps, taps)[None, None], y.flatten(0, 1)[None]
+    filters, planes = _diagonal(y), y.flatten(0, 1)[None]
     # On CPUs a convolution may take eight times the memory of a plane for itself.
     band = joined([F.conv2d(part.transpose(0, 1), filters) for part in one_by_one(planes)])
     return band.view(*y.shape[:2], *band.shape[-2:])
+
+
+@kept
+def _diagonal() -> Tensor:
+    """The filter of that band."""
+    taps = torch.tensor(_DB2_HIGH_PASS, dtype=torch.float64)
+    return torch.outer(taps, taps)[None, None]
 
 
 def _deviation(band: Tensor) -> Tensor:

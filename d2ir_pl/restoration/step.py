@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.degradations import Degradation, Phi
+from d2ir_pl.operators.linear import rows_of
 from d2ir_pl.restoration.problem import Problem
 from d2ir_pl.restoration.result import Losses
 from d2ir_pl.stages import Stage
@@ -93,8 +94,7 @@ class Steps:
             images: their positions in the batch; all images of the batch if None.
             x_T: `(n, 3, H, W)` their latents, where these are optimised.
         """
-        every = list(range(len(self._problem)))
-        images = every if images is None else list(images)
+        images = list(range(len(self._problem)) if images is None else images)
         self.keep(loss, images)
         index = self._taken[images[0]]
         for b in images:
@@ -106,7 +106,7 @@ class Steps:
                 total=self._total,
                 images=images,
                 loss=loss,
-                sigma_y=self._problem.sigma_y if images == every else self._problem.sigma_y[images],
+                sigma_y=rows_of(self._problem.sigma_y, images),
                 x0=partial(self._problem.crop, x0),
                 phi=phi,
                 degradation=self._problem.degradation,
