@@ -45,9 +45,11 @@ SAME = 0.97
 """Likeness above which two kernels are taken for one."""
 PEERS = 6
 """Kernels of edges, by the look of the images that they lead to, which are compared."""
-DISAGREEMENT, LEAST_DOUBT = 1.3, 0.05
+CLOSEST = 3
+"""The closest of them, whose likeness counts: searches of some sizes and weights may well fail."""
+DISAGREEMENT, LEAST_DOUBT = 1.5, 0.05
 """What speaks against a kernel of edges that is like none of its peers, in the units of
-`unlikeliness`, and against one that all of them are like."""
+`unlikeliness`, and against one that the closest of them are the same as."""
 NO_NEWS, LIKE_GAUSSIAN = 0.1, 0.8
 """What speaks besides against a kernel of edges that is like the Gaussian, which has fewer ways to
 be wrong, and the likeness from which it is."""
@@ -63,8 +65,8 @@ class Guess:
     Attributes:
         source: what it was read off: `gaussian`, `motion`, `disk` or `edges`.
         kernel: `(k, k)` of a correlation, centred, with sum 1.
-        agreement: mean likeness of the best other kernels of edges to it, in [0, 1]; None where
-            none were compared. Edges that show a kernel show it to every search.
+        agreement: mean likeness of the closest of the best other kernels of edges to it, in [0, 1];
+            None where none were compared. Edges that show a kernel show it to several searches.
         cut: share of it at the edge of the sides that it was looked for in (`cut_off`).
     """
 
@@ -185,7 +187,7 @@ def _compared(found: Sequence[Guess], peers: Sequence[int]) -> list[Guess]:
     """
     compared = []
     for i, guess in enumerate(found):
-        alike = [likeness(guess.kernel, found[j].kernel) for j in peers if j != i]
+        alike = sorted(likeness(guess.kernel, found[j].kernel) for j in peers if j != i)[-CLOSEST:]
         known = guess.source == "edges" and bool(alike)
         compared.append(replace(guess, agreement=sum(alike) / len(alike)) if known else guess)
     return compared

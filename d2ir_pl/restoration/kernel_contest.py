@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -30,8 +31,10 @@ ERROR = 0.017
 """What a kernel leaves unexplained, in [0, 1]: enough that a wrong one is not believed."""
 DOUBT = 0.25
 """What speaks against every guess but the Gaussian, in the units of `unlikeliness`."""
-CANDIDATES = 5
+CANDIDATES = 7
 """Kernels that a walk is taken for."""
+SURE = 0.1
+"""Probability of other shapes up to which a Gaussian is no more doubted than one that is told."""
 WINDOW = 192
 """Side in pixels of the part of a large photo that the contest looks at, at least."""
 
@@ -85,7 +88,7 @@ def each_with_its_kernel(
         prior: diffusion prior.
         observer: function that is told of every step of every photo.
         restore: called with each photo as a batch of one, whose degradation has kernels as large as
-            the photo's, with its parameters, and with the error that a refined kernel leaves.
+            the photo's, with its parameters, and with the error that its kernel leaves.
     """
 
     def told_of(b: int) -> Observer:
@@ -106,6 +109,8 @@ def each_with_its_kernel(
             seen = kernel_by_place(blurred, kernel, prior)
             evidence = replace(evidence, places=seen.alike, halves=seen.halves)
             nfe += seen.nfe
+        elif verdict.doubt > SURE:
+            error = math.sqrt(verdict.doubt) * FIRST_ERROR
         family, phi = _with_kernel(own, kernel.to(problem.y))
         fitting = replace(own, degradation=family)
         part = restore(fitting, phi, prior, told_of(b), error)
@@ -191,7 +196,7 @@ def _verdict(problem: Problem, prior: Prior) -> Verdict:
     y, sigma = _light(problem)
     found = _guesses(problem)
     if len(found) == 1:
-        return Verdict(found, [0.0])
+        return Verdict(found, [0.0], [0.0])
     found = shortlist(y, found, CANDIDATES)
     window = grey_window(problem, WINDOW, max(guess.size for guess in found))
     scores: dict[int, float] = {}
@@ -201,7 +206,7 @@ def _verdict(problem: Problem, prior: Prior) -> Verdict:
         x, residual = short_walk(window, kernels, ERROR, prior)
         scores.update(zip(places, unlikeliness(x, residual).tolist(), strict=True))
     against = handicaps(y, sigma, found, DOUBT).tolist()
-    return Verdict(found, [scores[i] + against[i] for i in range(len(found))])
+    return Verdict(found, [scores[i] for i in range(len(found))], against)
 
 
 def _guesses(problem: Problem) -> list[Guess]:

@@ -27,11 +27,18 @@ class Verdict:
 
     Attributes:
         guesses: kernels that took part.
-        scores: how unlikely the image is that each leads to; the least one wins.
+        images: how unlikely the image is that each leads to.
+        against: what speaks against each before one looks at its image.
     """
 
     guesses: list[Guess]
-    scores: list[float]
+    images: list[float]
+    against: list[float]
+
+    @property
+    def scores(self) -> list[float]:
+        """How unlikely each guess is in all; the least one wins."""
+        return [image + more for image, more in zip(self.images, self.against, strict=True)]
 
     @property
     def order(self) -> list[int]:
@@ -66,13 +73,16 @@ class Verdict:
 
     @property
     def doubt(self) -> float:
-        """Probability of the shapes that the rounds do not try."""
+        """Probability of the shapes that the rounds do not try.
+
+        Of a Gaussian it is that by the images alone. Kernels of edges that do not agree are no good
+        bet, but what they do not agree on is the blur of that photo, which is then no Gaussian.
+        """
         tried = {id(guess) for guess in self.contenders}
-        weights = {
-            i: math.exp((min(self.scores) - self.scores[i]) / TEMPERATURE) for i in self.order
-        }
-        left = math.fsum(weights[i] for i in self._others() if id(self.guesses[i]) not in tried)
-        return left / (1 + left)
+        scores = self.images if self.winner.source == "gaussian" else self.scores
+        lead = [scores[i] - scores[self.order[0]] for i in range(len(scores))]
+        others = [lead[i] for i in self._others() if id(self.guesses[i]) not in tried]
+        return 1 - 1 / (1 + math.fsum(math.exp(-by / TEMPERATURE) for by in others))
 
     def rival(self) -> tuple[Guess, float] | None:
         """The best guess of another shape, and its weight beside the winner; None if it is small.

@@ -146,12 +146,18 @@ def test_the_assumed_error_follows_what_is_left_unexplained() -> None:
     assert 0.005 < next_error(0.005, 0.003, noise) < next_error(0.005, 0.002, noise) <= FIRST_ERROR
 
 
+def verdict_of(found: list[Guess], images: list[float]) -> Verdict:
+    """A verdict by the images alone."""
+    return Verdict(found, images, [0.0] * len(found))
+
+
 def test_the_least_score_wins() -> None:
     found = [Guess("gaussian", corner()), Guess("edges", corner().T), Guess("disk", corner())]
-    verdict = Verdict(found, [0.5, -0.25, 0.0])
+    verdict = verdict_of(found, [0.5, -0.25, 0.0])
     assert verdict.winner is found[1]
     assert verdict.contenders == [found[1]]
-    assert Verdict(found[:1], [0.0]).winner is found[0]
+    assert verdict_of(found[:1], [0.0]).winner is found[0]
+    assert Verdict(found, [0.5, -0.25, 0.0], [0.0, 0.9, 0.9]).winner is found[0]
 
 
 def test_how_sure_a_kernel_is_follows_its_lead_over_other_shapes() -> None:
@@ -159,12 +165,12 @@ def test_how_sure_a_kernel_is_follows_its_lead_over_other_shapes() -> None:
     found = [Guess("gaussian", corner().T), Guess("edges", corner()), Guess("disk", corner(15))]
     sure = []
     for score in (-0.2499, 0.0, 0.5):
-        evidence = Verdict(found, [score, -0.25, -0.24]).evidence()
+        evidence = verdict_of(found, [score, -0.25, -0.24]).evidence()
         assert evidence.lead == pytest.approx(score + 0.25)
         sure.append(evidence.sure)
     assert sure[0] == pytest.approx(0.5, abs=0.01)
     assert sure == sorted(sure)
-    alone = Verdict(found[:1], [0.0])
+    alone = verdict_of(found[:1], [0.0])
     assert (alone.evidence().lead, alone.evidence().sure, alone.nfe) == (None, 1.0, 0)
 
 
@@ -176,7 +182,7 @@ def test_where_two_shapes_are_as_likely_both_images_count(
     guess = [Guess("gaussian", corner(15)), Guess("disk", corner(15).flip(1))]
     results = []
     for scores in ([0.0, 9.0], [9.0, 0.0], [0.0, 0.0]):
-        verdict = Verdict(guess, scores)
+        verdict = verdict_of(guess, scores)
         monkeypatch.setattr(f"{CONTEST}._verdict", lambda *_, v=verdict: v)
         monkeypatch.setattr(f"{CONTEST}.refined", unrefined)
         results.append(D2IR(WALK, stages="estimation").restore(problem(y), GaussianPrior()))
@@ -189,6 +195,23 @@ def test_where_two_shapes_are_as_likely_both_images_count(
     assert both.nfe[0] > one.nfe[0]
 
 
+def test_a_doubtful_gaussian_is_restored_with_the_error_of_another_shape(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    y = blurred(discs(84), corner(), 0.002)
+    one = Problem.of(y, Blur(15), [image_generator(0, "0")], torch.tensor([0.004]))
+    found = [Guess("gaussian", corner(15)), Guess("edges", corner(15).flip(1))]
+    errors = []
+    for images in ([0.0, 9.0], [0.0, 0.0]):
+        verdict = Verdict(found, images, [0.0, 9.0])
+        monkeypatch.setattr(f"{CONTEST}._verdict", lambda *_, v=verdict: v)
+        method = D2IR(WALK, stages="estimation", model_error="auto")
+        told = method.restore(one, GaussianPrior()).model_error
+        assert told is not None
+        errors.append(float(told) / 2 / 3**0.5)
+    assert errors[0] < errors[1] == pytest.approx(0.5**0.5 * FIRST_ERROR, rel=0.01)
+
+
 def unrefined(_: Problem, kernels: list[Tensor], *__: object) -> Refined:
     return Refined(kernels[0], 0.0, 0)
 
@@ -196,21 +219,32 @@ def unrefined(_: Problem, kernels: list[Tensor], *__: object) -> Refined:
 def test_the_rounds_decide_between_kernels_of_edges_that_are_about_as_likely() -> None:
     kinds = ("gaussian", "edges", "motion", "edges", "edges")
     found = [Guess(kind, corner()) for kind in kinds]
-    close = Verdict(found, [0.01, 0.0, 0.02, 0.05, 0.06])
+    close = verdict_of(found, [0.01, 0.0, 0.02, 0.05, 0.06])
     assert close.contenders == [found[1], found[3]]
-    assert Verdict(found, [0.01, 0.0, 0.02, 0.3, 0.4]).contenders == [found[1]]
-    assert Verdict(found, [-0.01, 0.0, 0.02, 0.05, 0.06]).contenders == [found[0]]
+    assert verdict_of(found, [0.01, 0.0, 0.02, 0.3, 0.4]).contenders == [found[1]]
+    assert verdict_of(found, [-0.01, 0.0, 0.02, 0.05, 0.06]).contenders == [found[0]]
 
 
 def test_a_kernel_is_doubted_for_the_shapes_that_the_rounds_do_not_try() -> None:
     flat, turned = gaussian_kernel(4.0 * torch.eye(2)[None], 21)[0], corner().T
     found = [Guess("gaussian", flat), Guess("edges", corner()), Guess("edges", turned)]
-    tried = Verdict(found, [0.1, 0.0, 0.05])
+    tried = verdict_of(found, [0.1, 0.0, 0.05])
     assert tried.contenders == found[1:]
     assert tried.doubt == pytest.approx(1 / (1 + math.e))  # of the Gaussian alone
     assert tried.evidence().sure < 1 - tried.doubt
-    far = Verdict(found, [0.1, 0.0, 0.2])
+    far = verdict_of(found, [0.1, 0.0, 0.2])
     assert far.doubt == pytest.approx(1 - far.evidence().sure)
+
+
+def test_a_gaussian_that_wins_by_what_speaks_against_others_is_doubted_by_the_images() -> None:
+    """And believed less, though a narrow blur explains a photo as well as any."""
+    found = [Guess("gaussian", corner().T), Guess("edges", corner())]
+    by_the_images = Verdict(found, [0.0, 0.5], [0.0, 0.5])
+    against_others = Verdict(found, [0.0, 0.0], [0.0, 1.0])
+    assert by_the_images.winner is against_others.winner is found[0]
+    assert by_the_images.evidence().sure == against_others.evidence().sure
+    assert against_others.doubt == pytest.approx(0.5)
+    assert by_the_images.doubt < 0.01
 
 
 def test_rounds_end_where_an_image_is_no_better_and_keep_its_kernel(
