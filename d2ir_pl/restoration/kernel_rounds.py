@@ -15,7 +15,9 @@ and drifts, also where it then explains more of the photo. The last m is what a 
 refined kernel should assume.
 
 Where several kernels are about as likely, each takes the first rounds, and the one whose image is
-then the likeliest takes the others.
+then the likeliest takes the others. Where none was believed, but a Gaussian is no better, each
+takes them as well: wrong kernels go on to differ, and two that have become the same one, whose
+image is then likelier than that of the Gaussian, are right.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from d2ir_pl.diffusion import Prior
 from d2ir_pl.diffusion.randomness import same_generator
 from d2ir_pl.estimators.edge_windows import edge_windows
 from d2ir_pl.estimators.kernel_refit import refitted
-from d2ir_pl.estimators.kernel_shapes import centred, trimmed
+from d2ir_pl.estimators.kernel_shapes import centred, likeness, trimmed
 from d2ir_pl.estimators.kernel_worth import unlikeliness
 from d2ir_pl.estimators.noise_level import grey_variance
 from d2ir_pl.operators.kernels import padded
@@ -55,6 +57,10 @@ ROUNDS, HEATS = 7, 2
 """Rounds at most, and those after which one of several kernels is chosen."""
 STEADY = 0.98
 """Share of what a round assumed from which another one is no use."""
+ALIKE = 0.9
+"""Likeness of two refined kernels from which they are taken for one."""
+LEAD = 0.1
+"""By how much the image of such a kernel is likelier than that of a Gaussian, at least."""
 FLOOR = 0.01
 """Entries of a kernel below this part of the largest one are noise."""
 GROWTH = 2
@@ -75,11 +81,13 @@ class Refined:
         kernel: `(k, k)` of a correlation, centred.
         error: what it leaves unexplained beside the noise, of the mean of the channels, in [0, 1].
         nfe: number of network evaluations that this took.
+        lead: by how much its image was likelier than that of a Gaussian; None where none was seen.
     """
 
     kernel: Tensor
     error: float
     nfe: int
+    lead: float | None = None
 
 
 def refined(
@@ -102,6 +110,41 @@ def refined(
     best = min(paths, key=lambda path: path.score)
     best.advance(ROUNDS)
     return Refined(best.kernel, best.error, sum(path.nfe for path in paths))
+
+
+def agreed(
+    problem: Problem, gaussian: Tensor, kernels: Sequence[Tensor], prior: Prior
+) -> tuple[Refined | None, int]:
+    """What two of several kernels that were not believed become, if that is the same.
+
+    Args:
+        problem: a blurred photo, a batch of one.
+        gaussian: `(k, k)` of a correlation, which was believed.
+        kernels: the others, centred.
+        prior: diffusion prior.
+
+    Returns:
+        The kernel, or None where no two agree, or their image is no likelier than that of the
+        Gaussian; and the number of network evaluations that were taken either way.
+    """
+    window = grey_window(problem, WINDOW, max((k.shape[-1] for k in kernels), default=1))
+    paths = [_Path(window, kernel, prior, 0.0) for kernel in kernels]
+    for path in paths:
+        path.advance(HEATS)
+    agreeing = [path for path in paths if _has_a_double(path, paths)]
+    if not agreeing:
+        return None, sum(path.nfe for path in paths)
+
+    def unlikely(kernel: Tensor) -> float:
+        x, residual = short_walk(window, kernel[None], SLOWNESS * FIRST_ERROR, prior)
+        return float(unlikeliness(x, residual))
+
+    score, best = min(((unlikely(path.kernel), path) for path in agreeing), key=lambda of: of[0])
+    lead = unlikely(gaussian.to(window.y)) - score
+    if lead >= LEAD:
+        best.advance(ROUNDS)
+    nfe = sum(path.nfe for path in paths) + (len(agreeing) + 1) * WALK.steps
+    return (Refined(best.kernel, best.error, nfe, lead) if lead >= LEAD else None), nfe
 
 
 class _Path:
@@ -146,6 +189,12 @@ class _Path:
         side = max(now.shape[-1], self.kernel.shape[-1])
         change = (padded(self.kernel, side) - padded(now, side)).norm() / self.kernel.norm()
         self._settled = float(change) < SETTLED
+
+
+def _has_a_double(path: _Path, paths: Sequence[_Path]) -> bool:
+    """Whether another path has led to the same kernel."""
+    others = (other for other in paths if other is not path)
+    return any(likeness(path.kernel, other.kernel) >= ALIKE for other in others)
 
 
 def grey_light(window: Problem, x: Tensor) -> Tensor:

@@ -17,6 +17,8 @@ SAME_SHAPE = 0.9
 """Likeness above which two kernels are taken for one in what is said of how sure one is."""
 TEMPERATURE = 0.1
 """Difference of scores that makes a guess e times less likely."""
+UNBELIEVED = 3
+"""Kernels of edges that are refined where a Gaussian is no likelier."""
 UNSURE = 0.45
 """Weight of a guess of another shape beside the winner's from which its image counts as well."""
 
@@ -58,6 +60,12 @@ class Verdict:
         least = min(self.scores)
         near = [i for i in self.order if self.scores[i] < least + RIVAL]
         return [self.guesses[i] for i in near if self.guesses[i].source == "edges"][:2]
+
+    @property
+    def unbelieved(self) -> list[Guess]:
+        """Kernels of edges of other shapes than the winner's, those with the best images first."""
+        edges = [i for i in self._others() if self.guesses[i].source == "edges"]
+        return [self.guesses[i] for i in sorted(edges, key=self.images.__getitem__)][:UNBELIEVED]
 
     @property
     def nfe(self) -> int:

@@ -17,6 +17,7 @@ from d2ir_pl.restoration.kernel_contest import contest, has_contest
 from d2ir_pl.restoration.kernel_rounds import (
     FIRST_ERROR,
     Refined,
+    agreed,
     grey_window,
     next_error,
     refined,
@@ -210,6 +211,50 @@ def test_a_doubtful_gaussian_is_restored_with_the_error_of_another_shape(
         assert told is not None
         errors.append(float(told) / 2 / 3**0.5)
     assert errors[0] < errors[1] == pytest.approx(0.5**0.5 * FIRST_ERROR, rel=0.01)
+
+
+def test_two_searches_that_agree_after_the_rounds_are_believed_against_a_gaussian(
+    natural_small: NetworkPrior,
+) -> None:
+    """And not those that do not, nor any where the Gaussian's image is likelier."""
+    shaken = problem(blurred(discs(), corner(), 0.005), 21)
+    point = gaussian_kernel(0.1 * torch.eye(2)[None], 3)[0]
+    right = corner(15)
+    near = (right + 0.3 * right.roll(1, 0)) / 1.3
+    found, nfe = agreed(shaken, point, [right, near], natural_small)
+    assert found is not None
+    assert found.lead is not None
+    assert found.lead > 0.1
+    assert found.nfe == nfe
+    assert float(kernel_similarity(found.kernel, corner())) > 0.9
+    none, spent = agreed(shaken, point, [right, right.flip(0)], natural_small)
+    assert none is None
+    assert 0 < spent < nfe
+    assert agreed(shaken, right, [near, near], natural_small)[0] is None
+    assert agreed(shaken, point, [], natural_small) == (None, 0)
+
+
+def test_a_second_look_takes_the_place_of_a_gaussian(monkeypatch: pytest.MonkeyPatch) -> None:
+    y = blurred(discs(84), corner(), 0.01)
+    found = [Guess("gaussian", corner(15)), Guess("edges", corner(15).flip(1))]
+    verdict = Verdict(found, [0.0, 0.0], [0.0, 9.0])
+    second = Refined(corner(15).flip(0), 0.003, 30, lead=0.2)
+    monkeypatch.setattr(f"{CONTEST}._verdict", lambda *_: verdict)
+    monkeypatch.setattr(f"{CONTEST}.agreed", lambda *_: (second, 30))
+    result = D2IR(WALK, stages="estimation").restore(problem(y), GaussianPrior())
+    (evidence,) = result.kernels
+    assert (evidence.source, evidence.lead) == ("edges", 0.2)
+    assert 0.95 < evidence.sure < 1
+    kernel = Blur(15).kernel(result.phi)[0]
+    assert float(kernel_similarity(kernel, second.kernel)) > 0.99
+
+
+def test_what_was_not_believed_is_tried_by_its_image() -> None:
+    turned, flipped = corner().T, corner().flip(0)
+    found = [Guess("gaussian", corner()), Guess("edges", corner()), Guess("edges", turned)]
+    found += [Guess("disk", flipped), Guess("edges", flipped)]
+    verdict = Verdict(found, [0.0, 0.0, 0.3, 0.1, 0.2], [0.0, 1.0, 1.0, 1.0, 2.0])
+    assert verdict.unbelieved == [found[4], found[2]]  # the first is of the winner's shape
 
 
 def unrefined(_: Problem, kernels: list[Tensor], *__: object) -> Refined:
