@@ -217,7 +217,8 @@ def _samples(page: tifffile.TiffPage, file_size: int) -> NDArray[Any]:
         raise RefusedError("is truncated; copy or download it again")
     planes = page.asarray(squeeze=False)[:, 0]
     samples = np.moveaxis(planes, 0, -2).reshape(page.imagelength, page.imagewidth, -1)
-    # A NaN makes the comparison false, too.
+    if kind == "f" and not np.isfinite(samples).all():
+        raise RefusedError("has values that are not finite; repair them")
     if kind == "f" and not (samples.min() >= 0 and samples.max() <= 1):
         span = f"from {samples.min()} to {samples.max()}"
         raise RefusedError(f"has floating-point values {span}; scale them to [0, 1]")

@@ -180,5 +180,5 @@ def _between(widths: Sequence[Widths], noise: float, contrast: Tensor) -> Tensor
 
 def _around(values: Tensor, side: int) -> Tensor:
     """Means over squares around each pixel, as far as they lie in the image."""
-    side = min(side, *(2 * (n // 2) - 1 for n in size_of(values) if n > 1))
+    side = min([side, *(2 * (n // 2) - 1 for n in size_of(values) if n > 1)])
     return F.avg_pool2d(values, side, 1, side // 2, count_include_pad=False)

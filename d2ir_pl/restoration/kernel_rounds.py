@@ -64,7 +64,7 @@ LEAD = 0.1
 FLOOR = 0.01
 """Entries of a kernel below this part of the largest one are noise."""
 GROWTH = 2
-"""Pixels by which a kernel may grow to each side in a round."""
+"""Pixels by which a kernel may grow to each side in a round, up to the side that was asked for."""
 WINDOW = 256
 """Side in pixels of the part of a large photo that is looked at, at least."""
 WINDOW_KERNELS = 4
@@ -159,6 +159,8 @@ class _Path:
 
     def __init__(self, window: Problem, kernel: Tensor, prior: Prior, least: float) -> None:
         self._window, self._prior, self._least = window, prior, least
+        assert isinstance(window.degradation, Blur)
+        self._largest = window.degradation.kernel_size
         self._y = grey_light(window, window.y)
         self._seen = 1.0 if window.observed is None else float(window.observed.mean())
         self.kernel = kernel.to(self._y)
@@ -181,7 +183,7 @@ class _Path:
         if self.error > STEADY * assumed:
             self._settled = True
             return
-        wide = padded(now, now.shape[-1] + 2 * GROWTH)
+        wide = padded(now, min(now.shape[-1] + 2 * GROWTH, self._largest))
         doubt = (assumed / FIRST_ERROR) ** 2
         found = refitted(grey_light(self._window, x), self._y, wide, doubt)
         found = found * (found >= FLOOR * found.max())

@@ -97,8 +97,10 @@ class ResultFolder:
             probe.touch()
             probe.unlink()
         except OSError as error:
-            lost = isinstance(error, FileExistsError) and self.root.is_symlink()
-            reason = "it is a link that leads nowhere" if lost else error.strerror
+            reason = error.strerror
+            if isinstance(error, FileExistsError):
+                lost = self.root.is_symlink()
+                reason = "it is a link that leads nowhere" if lost else "it is a file"
             raise OutputError(
                 f"--output {self.root} cannot be written to ({reason}): choose another folder"
             ) from None

@@ -119,6 +119,16 @@ def test_a_folder_in_place_of_an_account_is_named(
     assert predict(results / "in", output, *QUICK) == 0
 
 
+def test_an_output_that_is_a_file_is_told_so(
+    tmp_path: Path, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out.png").write_bytes(b"mine")
+    assert predict(results / "in", tmp_path / "out.png", *QUICK) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "cannot be written to (it is a file): choose another folder" in said
+    assert (tmp_path / "out.png").read_bytes() == b"mine"
+
+
 def test_an_output_that_is_a_link_to_nothing_is_told_so(
     tmp_path: Path, results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

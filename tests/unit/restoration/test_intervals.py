@@ -229,3 +229,10 @@ def test_the_shipped_configs_whose_errors_differ_are_kept_apart() -> None:
     )
     setups = [load(name) for name in names]
     assert len({situation(s.degradation, s.method) for s in setups}) == len(names)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (2, 2)])
+def test_spread_and_contrast_of_the_smallest_images_are_finite(size: tuple[int, int]) -> None:
+    image = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    assert bool(smoothed(image[:, :1]).isfinite().all())
+    assert bool(local_contrast(image).isfinite().all())

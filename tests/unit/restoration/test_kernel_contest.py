@@ -307,6 +307,17 @@ def test_rounds_end_where_an_image_is_no_better_and_keep_its_kernel(
     assert float(kernel_similarity(found.kernel, corner(15))) > 0.99
 
 
+def test_a_kernel_grows_no_larger_than_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the record holds is what the photo was restored with."""
+    monkeypatch.setattr("d2ir_pl.restoration.kernel_rounds.SETTLED", 0.0)
+    shaken = blurred(discs(84), corner(), 0.002)
+    narrow = Problem.of(shaken, Blur(7), [image_generator(0, "0")], torch.tensor([0.004]))
+    start = gaussian_kernel(2.0 * torch.eye(2)[None], 7)[0]
+    found = refined(narrow, [start], GaussianPrior()).kernel
+    assert found.shape[-1] <= 7
+    assert not torch.allclose(found, start)
+
+
 def test_a_refined_kernel_has_no_faint_entries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor does its support grow by noise."""
     noisy = corner(15) + 0.005 * corner(15).max() * torch.ones(15, 15)
