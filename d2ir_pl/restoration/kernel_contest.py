@@ -146,7 +146,8 @@ def _found(blurred: Problem, verdict: Verdict, prior: Prior) -> _Found:
         kernels = [guess.kernel for guess in verdict.contenders]
         best = refined(blurred, kernels, prior, verdict.doubt)
         seen = kernel_by_place(blurred, best.kernel, prior)
-        evidence = replace(evidence, places=seen.alike, halves=seen.halves)
+        sure = _found_twice(evidence.sure) if best.double else evidence.sure
+        evidence = replace(evidence, sure=sure, places=seen.alike, halves=seen.halves)
         return _Found(best.kernel, best.error, evidence, nfe + best.nfe + seen.nfe)
     if verdict.doubt <= SURE:
         return _Found(winner.kernel, None, evidence, nfe)
@@ -158,10 +159,15 @@ def _found(blurred: Problem, verdict: Verdict, prior: Prior) -> _Found:
         return _Found(winner.kernel, error, evidence, nfe)
     seen = kernel_by_place(blurred, second.kernel, prior)
     assert second.lead is not None
-    sure = 1 / (1 + math.exp(-second.lead / TEMPERATURE) / DOUBLE)
+    sure = _found_twice(1 / (1 + math.exp(-second.lead / TEMPERATURE)))
     evidence = replace(evidence, source="edges", lead=second.lead, sure=sure)
     evidence = replace(evidence, places=seen.alike, halves=seen.halves)
     return _Found(second.kernel, second.error, evidence, nfe + seen.nfe, as_ruled=False)
+
+
+def _found_twice(sure: float) -> float:
+    """The probability of a kernel once two searches have led to it."""
+    return DOUBLE * sure / (DOUBLE * sure + 1 - sure)
 
 
 def _mean(problem: Problem, first: Restoration, second: Restoration, weight: float) -> Restoration:

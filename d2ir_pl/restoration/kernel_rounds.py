@@ -82,12 +82,14 @@ class Refined:
         error: what it leaves unexplained beside the noise, of the mean of the channels, in [0, 1].
         nfe: number of network evaluations that this took.
         lead: by how much its image was likelier than that of a Gaussian; None where none was seen.
+        double: whether another given kernel had become the same one after the first rounds.
     """
 
     kernel: Tensor
     error: float
     nfe: int
     lead: float | None = None
+    double: bool = False
 
 
 def refined(
@@ -108,8 +110,9 @@ def refined(
     for path in paths if len(paths) > 1 else ():
         path.advance(HEATS)
     best = min(paths, key=lambda path: path.score)
+    double = _has_a_double(best, paths)
     best.advance(ROUNDS)
-    return Refined(best.kernel, best.error, sum(path.nfe for path in paths))
+    return Refined(best.kernel, best.error, sum(path.nfe for path in paths), double=double)
 
 
 def agreed(
@@ -144,7 +147,7 @@ def agreed(
     if lead >= LEAD:
         best.advance(ROUNDS)
     nfe = sum(path.nfe for path in paths) + (len(agreeing) + 1) * WALK.steps
-    return (Refined(best.kernel, best.error, nfe, lead) if lead >= LEAD else None), nfe
+    return (Refined(best.kernel, best.error, nfe, lead, True) if lead >= LEAD else None), nfe
 
 
 class _Path:

@@ -249,6 +249,27 @@ def test_a_second_look_takes_the_place_of_a_gaussian(monkeypatch: pytest.MonkeyP
     assert float(kernel_similarity(kernel, second.kernel)) > 0.99
 
 
+def test_a_kernel_that_two_searches_have_led_to_is_surer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("d2ir_pl.restoration.kernel_rounds.HEATS", 1)
+    shaken = problem(blurred(discs(84), corner(), 0.01))
+    right = corner(15)
+    alike = refined(shaken, [right, (right + 0.3 * right.roll(1, 0)) / 1.3], GaussianPrior())
+    assert alike.double
+    assert not refined(shaken, [right, right.flip(0)], GaussianPrior()).double
+    assert not refined(shaken, [right], GaussianPrior()).double
+    found = [Guess("gaussian", corner(15).flip(1)), Guess("edges", right)]
+    verdict = Verdict(found, [0.1, 0.0], [0.0, 0.0])
+    monkeypatch.setattr(f"{CONTEST}._verdict", lambda *_: verdict)
+    sure = []
+    for double in (False, True):
+        best = Refined(right, 0.0, 0, double=double)
+        monkeypatch.setattr(f"{CONTEST}.refined", lambda *_, b=best: b)
+        result = D2IR(WALK, stages="estimation").restore(shaken, GaussianPrior())
+        sure.append(result.kernels[0].sure)
+    assert sure[0] == verdict.evidence().sure
+    assert sure[1] / (1 - sure[1]) == pytest.approx(5 * sure[0] / (1 - sure[0]))
+
+
 def test_what_was_not_believed_is_tried_by_its_image() -> None:
     turned, flipped = corner().T, corner().flip(0)
     found = [Guess("gaussian", corner()), Guess("edges", corner()), Guess("edges", turned)]
