@@ -1,5 +1,6 @@
 """Linear maps on images, without parameters of a degradation."""
 
+from d2ir_pl.operators.conditioning import Conditioning
 from d2ir_pl.operators.convolution import Border, ConvolutionOperator
 from d2ir_pl.operators.linear import Jacobian, LinearOperator, Size, size_of
 from d2ir_pl.operators.noise_shape import NoiseShape
@@ -11,6 +12,7 @@ __all__ = [
     "SVD",
     "Border",
     "Circulant",
+    "Conditioning",
     "ConvolutionOperator",
     "Diagonal",
     "GrayscaleOperator",
