@@ -142,27 +142,25 @@ class _Found:
 def _found(blurred: Problem, verdict: Verdict, prior: Prior) -> _Found:
     """The kernel of a photo, a batch of one, after a contest: refined unless it is a Gaussian."""
     winner, evidence, nfe = verdict.winner, verdict.evidence(), verdict.nfe
-    if winner.source != "gaussian":
+    ruled = winner.source != "gaussian"
+    if ruled:
         kernels = [guess.kernel for guess in verdict.contenders]
         best = refined(blurred, kernels, prior, verdict.doubt)
-        seen = kernel_by_place(blurred, best.kernel, prior)
-        sure = _found_twice(evidence.sure) if best.double else evidence.sure
-        evidence = replace(evidence, sure=sure, places=seen.alike, halves=seen.halves)
-        return _Found(best.kernel, best.error, evidence, nfe + best.nfe + seen.nfe)
-    if verdict.doubt <= SURE:
+    elif verdict.doubt <= SURE:
         return _Found(winner.kernel, None, evidence, nfe)
-    kernels = [guess.kernel for guess in verdict.unbelieved]
-    second, spent = agreed(blurred, winner.kernel, kernels, prior)
-    nfe += spent
-    if second is None:
-        error = math.sqrt(verdict.doubt) * FIRST_ERROR
-        return _Found(winner.kernel, error, evidence, nfe)
-    seen = kernel_by_place(blurred, second.kernel, prior)
-    assert second.lead is not None
-    sure = _found_twice(1 / (1 + math.exp(-second.lead / TEMPERATURE)))
-    evidence = replace(evidence, source="edges", lead=second.lead, sure=sure)
-    evidence = replace(evidence, places=seen.alike, halves=seen.halves)
-    return _Found(second.kernel, second.error, evidence, nfe + seen.nfe, as_ruled=False)
+    else:
+        kernels = [guess.kernel for guess in verdict.unbelieved]
+        second, spent = agreed(blurred, winner.kernel, kernels, prior)
+        if second is None:
+            error = math.sqrt(verdict.doubt) * FIRST_ERROR
+            return _Found(winner.kernel, error, evidence, nfe + spent)
+        assert second.lead is not None
+        sure = 1 / (1 + math.exp(-second.lead / TEMPERATURE))
+        best, evidence = second, replace(evidence, source="edges", lead=second.lead, sure=sure)
+    seen = kernel_by_place(blurred, best.kernel, prior)
+    sure = _found_twice(evidence.sure) if best.double else evidence.sure
+    evidence = replace(evidence, sure=sure, places=seen.alike, halves=seen.halves)
+    return _Found(best.kernel, best.error, evidence, nfe + best.nfe + seen.nfe, ruled)
 
 
 def _found_twice(sure: float) -> float:

@@ -238,7 +238,7 @@ def test_a_second_look_takes_the_place_of_a_gaussian(monkeypatch: pytest.MonkeyP
     y = blurred(discs(84), corner(), 0.01)
     found = [Guess("gaussian", corner(15)), Guess("edges", corner(15).flip(1))]
     verdict = Verdict(found, [0.0, 0.0], [0.0, 9.0])
-    second = Refined(corner(15).flip(0), 0.003, 30, lead=0.2)
+    second = Refined(corner(15).flip(0), 0.003, 30, lead=0.2, double=True)
     monkeypatch.setattr(f"{CONTEST}._verdict", lambda *_: verdict)
     monkeypatch.setattr(f"{CONTEST}.agreed", lambda *_: (second, 30))
     result = D2IR(WALK, stages="estimation").restore(problem(y), GaussianPrior())
