@@ -92,6 +92,7 @@ def restored(task: Task, prior: Prior, counts: Sequence[int]) -> Iterator[tuple[
         part = task.part(slice(first, first + BATCH))
         family, method = asked(part), shipped(part)
         problem = Problem.of(part.y, family, [image_generator(0, n) for n in part.names])
+        problem = method.prepared(problem, prior)
         samples = [method.restore(problem, prior) for _ in range(max(counts))]
         for count in counts:
             mean = mean_of(samples[:count], problem)

@@ -49,6 +49,30 @@ class RestorationMethod(KeepsArguments, ABC):
             prior.prepare(self.through_network)
             return self.solve(problem, prior, observer)
 
+    def prepared(self, problem: Problem, prior: Prior) -> Problem:
+        """The problem with what need not be found again for every sample of a restoration.
+
+        Args:
+            problem: degraded images.
+            prior: diffusion prior.
+
+        Raises:
+            ValueError: if the method does not fit the degradation or the prior.
+        """
+        self.check(problem.degradation, prior)
+        with torch.autocast(problem.y.device.type, enabled=False):
+            prior.prepare(self.through_network)
+            return self.find(problem, prior)
+
+    def find(self, problem: Problem, prior: Prior) -> Problem:  # noqa: ARG002
+        """The part of `prepared` that a method defines; the problem as it is where nothing is.
+
+        Args:
+            problem: degraded images in float32.
+            prior: diffusion prior.
+        """
+        return problem
+
     @abstractmethod
     def solve(self, problem: Problem, prior: Prior, observer: Observer) -> Restoration:
         """Restore a batch that fits the method: the part of `restore` that a method defines.

@@ -14,7 +14,13 @@ from d2ir_pl.errors import naming, require
 from d2ir_pl.restoration.assumed_error import assumed_error
 from d2ir_pl.restoration.base import GENTLER, RestorationMethod
 from d2ir_pl.restoration.degradation_estimation import DegradationEstimation
-from d2ir_pl.restoration.kernel_contest import each_with_its_kernel, has_contest, read_guesses
+from d2ir_pl.restoration.found_kernel import evaluations
+from d2ir_pl.restoration.kernel_contest import (
+    each_with_its_kernel,
+    found_kernels,
+    has_contest,
+    read_guesses,
+)
 from d2ir_pl.restoration.latent_optimization import LatentOptimization
 from d2ir_pl.restoration.noise_reading import with_noise_read
 from d2ir_pl.restoration.problem import Problem
@@ -94,9 +100,18 @@ class D2IR(RestorationMethod):
         else:
             with_noise_read(problem).init()
 
+    def find(self, problem: Problem, prior: Prior) -> Problem:
+        if not has_contest(problem.degradation):
+            return problem
+        return replace(problem, kernels=found_kernels(problem, prior))
+
     def solve(self, problem: Problem, prior: Prior, observer: Observer) -> Restoration:
         if has_contest(problem.degradation):
-            return each_with_its_kernel(problem, prior, observer, self._restored)
+            if problem.kernels is not None:
+                return each_with_its_kernel(problem, prior, observer, self._restored)
+            known = self.find(problem, prior)
+            result = each_with_its_kernel(known, prior, observer, self._restored)
+            return replace(result, nfe=_sum(result.nfe, evaluations(known.kernels, len(known))))
         problem = with_noise_read(problem)
         return self._restored(problem, problem.init(), prior, observer)
 
@@ -131,7 +146,7 @@ class D2IR(RestorationMethod):
         if self.stages != "estimation":
             latent = self.latent(noisier, x, phi, prior, observer)
             x, stopped_by, losses = latent.x, latent.stopped_by, {**losses, **latent.losses}
-            nfe = [a + b for a, b in zip(nfe, latent.nfe, strict=True)]
+            nfe = _sum(nfe, latent.nfe)
         result = problem.result(x, phi, nfe=nfe, stopped_by=stopped_by, losses=losses)
         unexplained = (noisier.sigma_y**2 - problem.sigma_y**2).clamp_min(0).sqrt()
         return replace(result, model_error=unexplained)
@@ -149,3 +164,7 @@ class D2IR(RestorationMethod):
         else:  # three channels that share an error tell of it once
             error = torch.where(problem.grey, 1.0, math.sqrt(3)) * 2 * kernel_error
         return problem.assuming((problem.sigma_y**2 + error**2).sqrt()), none
+
+
+def _sum(first: list[int], second: list[int]) -> list[int]:
+    return [a + b for a, b in zip(first, second, strict=True)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from d2ir_pl.degradations.blur_guesses import Guess, guesses, handicaps, shortli
 from d2ir_pl.diffusion import Prior
 from d2ir_pl.diffusion.randomness import same_generator
 from d2ir_pl.estimators.kernel_worth import unlikeliness
+from d2ir_pl.restoration.found_kernel import FoundKernel, Rival
 from d2ir_pl.restoration.kernel_places import kernel_by_place
 from d2ir_pl.restoration.kernel_rounds import (
     FIRST_ERROR,
@@ -24,7 +25,7 @@ from d2ir_pl.restoration.kernel_rounds import (
 )
 from d2ir_pl.restoration.kernel_verdict import TEMPERATURE, Verdict
 from d2ir_pl.restoration.problem import Problem
-from d2ir_pl.restoration.result import KernelEvidence, Restoration
+from d2ir_pl.restoration.result import Restoration
 from d2ir_pl.restoration.step import Observer, silent
 
 # Settings were chosen on photographs with synthetic shakes (docs/experiments.md).
@@ -82,13 +83,24 @@ def has_contest(degradation: Degradation) -> bool:
     return isinstance(degradation, Blur) and degradation.estimated and degradation.start == "edges"
 
 
-def each_with_its_kernel(
-    problem: Problem, prior: Prior, observer: Observer, restore: Restore
-) -> Restoration:
-    """Find the kernel of every photo of a batch, and restore each with a family of its size.
+def found_kernels(problem: Problem, prior: Prior) -> list[FoundKernel]:
+    """Find the kernel of every photo of a batch, each by itself, and refine it.
 
     Args:
         problem: blurred photos, whose degradation has a contest.
+        prior: diffusion prior.
+    """
+    rows = (problem.select([b]).shown for b in range(len(problem)))
+    return [_found(_only_blurred(row), prior) for row in rows]
+
+
+def each_with_its_kernel(
+    problem: Problem, prior: Prior, observer: Observer, restore: Restore
+) -> Restoration:
+    """Restore every photo of a batch with a family of the size of its kernel.
+
+    Args:
+        problem: blurred photos, whose degradation has a contest, with the kernels that were found.
         prior: diffusion prior.
         observer: function that is told of every step of every photo.
         restore: called with each photo as a batch of one, whose degradation has kernels as large as
@@ -98,69 +110,56 @@ def each_with_its_kernel(
     def told_of(b: int) -> Observer:
         return lambda step: observer(replace(step, images=[b]))
 
+    assert problem.kernels is not None
     parts = []
-    for b in range(len(problem)):
-        own = problem.select([b])
-        start = [same_generator(g) for g in own.generators]
-        blurred = _only_blurred(own.shown)
-        verdict = _verdict(blurred, prior)
-        found = _found(blurred, verdict, prior)
-        family, phi = _with_kernel(own, found.kernel.to(problem.y))
-        fitting = replace(own, degradation=family)
-        part = restore(fitting, phi, prior, told_of(b), found.error)
-        if found.as_ruled and (rival := verdict.rival()) is not None:
-            other, weight = rival
-            family, phi = _with_kernel(own, other.kernel.to(problem.y))
-            error = None if other.source == "gaussian" else FIRST_ERROR
-            same = replace(own, generators=[same_generator(g) for g in start], degradation=family)
-            part = _mean(fitting, part, restore(same, phi, prior, silent, error), weight)
-        phi, nfe = _embedded(problem.degradation, part.phi), found.nfe + part.nfe[0]
-        parts.append(replace(part, phi=phi, nfe=[nfe], kernels=[found.evidence]))
+    for b, own in enumerate(problem.kernels):
+        row = problem.select([b])
+        start = [same_generator(g) for g in row.generators]
+        family, phi = _with_kernel(row, own.kernel.to(problem.y))
+        fitting = replace(row, degradation=family)
+        part = restore(fitting, phi, prior, told_of(b), own.error)
+        if (rival := own.rival) is not None:
+            family, phi = _with_kernel(row, rival.kernel.to(problem.y))
+            same = replace(row, generators=start, degradation=family)
+            other = restore(same, phi, prior, silent, rival.error)
+            part = _mean(fitting, part, other, rival.weight)
+        phi = _embedded(problem.degradation, part.phi)
+        parts.append(replace(part, phi=phi, kernels=[own.evidence]))
     return Restoration.join(parts)
 
 
-@dataclass(frozen=True)
-class _Found:
-    """The kernel that a photo is restored with.
-
-    Attributes:
-        kernel: `(k, k)` of a correlation, centred.
-        error: what it leaves unexplained, of the mean of the channels, in [0, 1]; None where that
-            is not known.
-        evidence: how sure it is.
-        nfe: number of network evaluations that it took.
-        as_ruled: whether it is the one that has won the contest.
-    """
-
-    kernel: Tensor
-    error: float | None
-    evidence: KernelEvidence
-    nfe: int
-    as_ruled: bool = True
-
-
-def _found(blurred: Problem, verdict: Verdict, prior: Prior) -> _Found:
-    """The kernel of a photo, a batch of one, after a contest: refined unless it is a Gaussian."""
+def _found(blurred: Problem, prior: Prior) -> FoundKernel:
+    """The kernel of a photo, a batch of one: refined unless it is a Gaussian."""
+    verdict = _verdict(blurred, prior)
     winner, evidence, nfe = verdict.winner, verdict.evidence(), verdict.nfe
-    ruled = winner.source != "gaussian"
-    if ruled:
+    rival = _rival(verdict)
+    if winner.source != "gaussian":
         kernels = [guess.kernel for guess in verdict.contenders]
         best = refined(blurred, kernels, prior, verdict.doubt)
     elif verdict.doubt <= SURE:
-        return _Found(winner.kernel, None, evidence, nfe)
+        return FoundKernel(winner.kernel, None, evidence, nfe, rival)
     else:
         kernels = [guess.kernel for guess in verdict.unbelieved]
         second, spent = agreed(blurred, winner.kernel, kernels, prior)
         if second is None:
             error = math.sqrt(verdict.doubt) * FIRST_ERROR
-            return _Found(winner.kernel, error, evidence, nfe + spent)
+            return FoundKernel(winner.kernel, error, evidence, nfe + spent, rival)
         assert second.lead is not None
         sure = 1 / (1 + math.exp(-second.lead / TEMPERATURE))
         best, evidence = second, replace(evidence, source="edges", lead=second.lead, sure=sure)
+        rival = None
     seen = kernel_by_place(blurred, best.kernel, prior)
     sure = _found_twice(evidence.sure) if best.double else evidence.sure
     evidence = replace(evidence, sure=sure, places=seen.alike, halves=seen.halves)
-    return _Found(best.kernel, best.error, evidence, nfe + best.nfe + seen.nfe, ruled)
+    return FoundKernel(best.kernel, best.error, evidence, nfe + best.nfe + seen.nfe, rival)
+
+
+def _rival(verdict: Verdict) -> Rival | None:
+    """The guess that is about as likely as the winner of a contest."""
+    if (beside := verdict.rival()) is None:
+        return None
+    guess, weight = beside
+    return Rival(guess.kernel, None if guess.source == "gaussian" else FIRST_ERROR, weight)
 
 
 def _found_twice(sure: float) -> float:

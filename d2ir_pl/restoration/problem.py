@@ -18,6 +18,7 @@ from d2ir_pl.estimators.observed_pixels import fill_unobserved, hide
 from d2ir_pl.operators.linear import Size, per_image, rows_of, size_of
 from d2ir_pl.operators.noise_shape import NoiseShape
 from d2ir_pl.operators.weighted import WeightedOperator, WhitenedOperator
+from d2ir_pl.restoration.found_kernel import FoundKernel
 from d2ir_pl.restoration.result import Losses, Restoration
 from d2ir_pl.stages import StoppedBy
 
@@ -42,6 +43,7 @@ class Problem:
             sigma_y is white.
         finite: whether y is known to have finite values alone.
         shape: what makes n differ from white noise of the level sigma_y; None for white noise.
+        kernels: the kernel that each was blurred by, where they are found already; None where not.
 
     Raises:
         ValueError: for tensors of another shape or type, and for values that are not finite.
@@ -56,6 +58,7 @@ class Problem:
     estimated: bool = False
     finite: bool = False
     shape: NoiseShape | None = None
+    kernels: Sequence[FoundKernel] | None = None
 
     def __post_init__(self) -> None:
         y, count = self.y, len(self.y)
@@ -145,9 +148,6 @@ class Problem:
         The three channels of a grey photo are one observation, whose noise is no less for being
         told three times: sqrt(3) sigma_y in each of three independent channels would say as much.
         Coefficients tell of it once.
-
-        Args:
-            residual: residual y - D_phi(x).
         """
         if residual.shape != self.y.shape:
             return self.sigma_y
@@ -251,15 +251,15 @@ class Problem:
         rows = list(rows)
         if rows == list(range(len(self))):
             return self
-        first = None if self.first is None else rows_of(self.first, rows)
         return replace(
             self,
             y=rows_of(self.y, rows),
             sigma_y=rows_of(self.sigma_y, rows),
             generators=[self.generators[b] for b in rows],
             observed=None if self.observed is None else rows_of(self.observed, rows),
-            first=first,
+            first=None if self.first is None else rows_of(self.first, rows),
             shape=None if self.shape is None else self.shape.select(rows),
+            kernels=None if self.kernels is None else [self.kernels[b] for b in rows],
         )
 
     @torch.no_grad()

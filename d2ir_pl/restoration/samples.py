@@ -10,6 +10,7 @@ import torch
 from d2ir_pl.diffusion import Prior
 from d2ir_pl.errors import require
 from d2ir_pl.restoration.base import RestorationMethod
+from d2ir_pl.restoration.found_kernel import evaluations
 from d2ir_pl.restoration.problem import Problem
 from d2ir_pl.restoration.result import Restoration
 from d2ir_pl.restoration.step import Observer, silent
@@ -30,7 +31,8 @@ def restore_samples(
         std = sqrt(mean over channels of 1 / (N - 1) sum_n (x_n - mean)^2)
 
     estimates the error of a sample pixel by pixel, as far as the method samples the posterior.
-    D2IR nearly does so at `temperature` 1; with less noise its samples are too alike.
+    D2IR nearly does so at `temperature` 1; with less noise its samples are too alike. A kernel that
+    a contest finds is found once: the samples do not differ by it.
 
     Args:
         method: method that restores one sample after the other, each with new noise.
@@ -41,12 +43,16 @@ def restore_samples(
 
     Returns:
         A restoration whose x0, reblurred and residual are those of the mean, whose nfe counts all
-        samples, and whose phi, losses and stopped_by are those of the first.
+        samples and what was found before them, and whose phi, losses and stopped_by are those of
+        the first.
 
     Raises:
         ValueError: if num_samples is below 1, or if the method does not fit the problem.
     """
     require("num_samples", num_samples, 1)
+    if num_samples == 1:
+        return method.restore(problem, prior, observer)
+    problem = method.prepared(problem, prior)
 
     def observed(n: int) -> Observer:
         return lambda step: observer(replace(step, sample=n, num_samples=num_samples))
@@ -62,7 +68,7 @@ def mean_of(samples: Iterable[Restoration], problem: Problem) -> Restoration:
     Each is forgotten once it is counted, so that many take no more memory than two.
     """
     first: Restoration | None = None
-    count, nfe = 0, [0] * len(problem)
+    count, nfe = 0, evaluations(problem.kernels, len(problem))
     for sample in samples:
         count += 1
         nfe = [a + b for a, b in zip(nfe, sample.nfe, strict=True)]
@@ -81,7 +87,7 @@ def mean_of(samples: Iterable[Restoration], problem: Problem) -> Restoration:
     if first is None:
         raise ValueError("there is no sample: give at least 1")
     if count == 1:
-        return first
+        return replace(first, nfe=nfe)
     assert reblurred is not None
     residual = problem.residual_of(reblurred, first.phi)
     return replace(

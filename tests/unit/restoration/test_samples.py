@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import torch
 from gaussian_prior import GaussianPrior
+from shaken import blurred, corner, discs
 
-from d2ir_pl.degradations import GaussianBlur, Identity
+from d2ir_pl.degradations import Blur, GaussianBlur, Identity
 from d2ir_pl.diffusion.prior import Prior
 from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.restoration import (
@@ -19,6 +20,8 @@ from d2ir_pl.restoration import (
     mean_square,
     restore_samples,
 )
+from d2ir_pl.restoration.found_kernel import FoundKernel
+from d2ir_pl.restoration.kernel_contest import found_kernels
 
 DEVIATION, SIGMA = 0.2, 0.1
 SHRINK = DEVIATION**2 / (DEVIATION**2 + SIGMA**2)
@@ -115,3 +118,30 @@ def test_samples_are_forgotten_once_they_are_counted() -> None:
     many = restore_samples(Watched(), 8, problem, GaussianPrior())
     assert max(alive) <= 2
     assert many.nfe == [8]
+
+
+def test_a_kernel_is_found_once_for_all_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[int] = []
+
+    def counted(problem: Problem, prior: Prior) -> list[FoundKernel]:
+        searched.append(len(problem))
+        return found_kernels(problem, prior)
+
+    monkeypatch.setattr("d2ir_pl.restoration.d2ir.found_kernels", counted)
+    y = torch.cat([blurred(discs(84, seed), corner(), 0.01) for seed in (1, 2)])
+
+    def problem() -> Problem:
+        return Problem.of(y, Blur(15), generators(2), torch.full((2,), 0.01))
+
+    one = WALK.restore(problem(), GaussianPrior())
+    searched.clear()
+    few = restore_samples(WALK, 3, problem(), GaussianPrior())
+    assert searched == [2]
+    assert few.kernels == one.kernels
+    assert torch.equal(few.phi["logits"], one.phi["logits"])
+    steps = WALK.estimation.steps
+    assert few.nfe == [n + 2 * steps for n in one.nfe]
+    assert few.std is not None
+    assert float(few.std.max()) > 0
+    first = WALK.prepared(problem(), GaussianPrior()).select([1])
+    assert torch.allclose(WALK.restore(first, GaussianPrior()).x0[0], one.x0[1], atol=1e-4)
