@@ -13,17 +13,21 @@ from torch import Generator, Tensor
 from d2ir_pl.degradations import (
     Blur,
     Compose,
+    DefocusBlur,
     Degradation,
     Downsampling,
     Exposures,
+    Fading,
     GaussianBlur,
     Grayscale,
     Identity,
     Jpeg,
     Light,
     Mask,
+    MotionBlur,
     Phi,
 )
+from d2ir_pl.degradations.parametric_blur import disk_kernel, motion_kernel
 
 RADIUS = 10
 """Radius in pixels of the blur kernels."""
@@ -83,6 +87,23 @@ def _motion(g: Generator, _size: int) -> Truth:
     return {"kernel": phi["logits"][0].exp(), "noise": 0.01}
 
 
+def _straight(g: Generator, _size: int) -> Truth:
+    length, angle = _uniform(g, 3, 13), _uniform(g, 0, math.pi)
+    (kernel,) = motion_kernel(torch.tensor([length]), torch.tensor([angle]), 2 * RADIUS + 1)
+    return {"length": length, "angle": angle, "kernel": kernel, "noise": 0.02}
+
+
+def _out_of_focus(g: Generator, _size: int) -> Truth:
+    radius = _uniform(g, 1, 4)
+    (kernel,) = disk_kernel(torch.tensor([radius]), 2 * RADIUS + 1)
+    return {"radius": radius, "kernel": kernel, "noise": 0.02}
+
+
+def _print(g: Generator, _size: int) -> Truth:
+    phi = Fading().draw([g], torch.zeros(1))
+    return {name: phi[name][0] for name in phi} | {"noise": 0.01}
+
+
 def _random_mask(kept: float) -> Draw:
     def draw(g: Generator, size: int) -> Truth:
         return {"mask": (torch.rand(1, size, size, generator=g) < kept).float(), "noise": 0.05}
@@ -90,12 +111,15 @@ def _random_mask(kept: float) -> Draw:
     return draw
 
 
-def _box(g: Generator, size: int) -> Truth:
-    side = size * 5 // 16
-    top, left = (int(_uniform(g, size / 8, size * 9 / 16)) for _ in range(2))
-    mask = torch.ones(1, size, size)
-    mask[:, top : top + side, left : left + side] = 0
-    return {"mask": mask, "noise": 0.0}
+def _box(noise: float) -> Draw:
+    def draw(g: Generator, size: int) -> Truth:
+        side = size * 5 // 16
+        top, left = (int(_uniform(g, size / 8, size * 9 / 16)) for _ in range(2))
+        mask = torch.ones(1, size, size)
+        mask[:, top : top + side, left : left + side] = 0
+        return {"mask": mask, "noise": noise}
+
+    return draw
 
 
 def _dark(g: Generator, _size: int) -> Truth:
@@ -125,6 +149,11 @@ def _kernels(truths: list[Truth], _y: Tensor) -> Phi:
 
 def _masks(truths: list[Truth], _y: Tensor) -> Phi:
     return Phi(mask=torch.stack([t["mask"] for t in truths]))
+
+
+def _faded(truths: list[Truth], _y: Tensor) -> Phi:
+    names = ("log_contrast", "offset")
+    return Phi({name: torch.stack([t[name] for t in truths]) for name in names})
 
 
 def _known(family: Callable[[Truth], Degradation]) -> Parameters:
@@ -185,7 +214,7 @@ TASKS: dict[str, Kind] = {
         _widths,
     ),
     "inpainting_random": Kind("inpainting_sparse", _random_mask(0.08), Mask, _masks),
-    "inpainting_box": Kind("inpainting", _box, Mask, _masks),
+    "inpainting_box": Kind("inpainting", _box(0.0), Mask, _masks),
     "colorization": Kind("colorization", _fixed(noise=0.0), Grayscale, _parameter_free(Grayscale)),
     "low_light": Kind("low_light", _dark, Light, _known(lambda truth: Light(gain=truth["gain"]))),
     "jpeg": _compressed(12),
@@ -196,6 +225,25 @@ TASKS: dict[str, Kind] = {
     "hdr": Kind("hdr", _fixed(noise=0.01), Exposures, _parameter_free(Exposures)),
 }
 """The tasks of the quality table."""
+
+OTHERS: dict[str, Kind] = {
+    "blur_straight": Kind(
+        "deblur_motion",
+        _straight,
+        MotionBlur,
+        _known(lambda truth: MotionBlur(length=truth["length"], angle=truth["angle"])),
+        "mirrored",
+    ),
+    "blur_defocus": Kind(
+        "deblur_defocus",
+        _out_of_focus,
+        DefocusBlur,
+        _known(lambda truth: DefocusBlur(radius=truth["radius"])),
+        "mirrored",
+    ),
+    "faded": Kind("faded", _print, Fading, _faded),
+}
+"""Damage of which the quality table has no row."""
 
 CLEAN = Kind("denoising", _fixed(noise=0.0), Identity, _parameter_free(Identity))
 """No damage at all."""
@@ -238,10 +286,11 @@ CHAINS = {
 GRADES = {
     **{f"denoising_{sigma}": _white(sigma) for sigma in (0.025, 0.05)},
     **{f"jpeg_{quality}": _compressed(quality) for quality in (30, 60, 85)},
+    "inpainting_box_noisy": Kind("inpainting", _box(0.02), Mask, _masks),
 }
-"""Weaker damage of the kinds of `TASKS`."""
+"""Damage of the kinds of `TASKS` in other strengths."""
 
 
 def kind(name: str) -> Kind:
     """The kind of damage with this name, that of a grade, a chain or `clean` included."""
-    return {**TASKS, **GRADES, **CHAINS, "clean": CLEAN}[name]
+    return {**TASKS, **OTHERS, **GRADES, **CHAINS, "clean": CLEAN}[name]
