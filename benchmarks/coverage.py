@@ -48,8 +48,9 @@ from d2ir_pl.priors.download import file_sha256
 from d2ir_pl.priors.precision import DTYPES, resolve
 from d2ir_pl.priors.registry import prior_file
 from d2ir_pl.restoration import Problem, with_intervals
-from d2ir_pl.restoration.intervals import factors, local_contrast, noise_of, situation, smoothed
+from d2ir_pl.restoration.intervals import factors, local_contrast, noise_of, smoothed
 from d2ir_pl.restoration.samples import mean_of
+from d2ir_pl.restoration.situation import settings, situation
 from d2ir_pl.schema import checked, read_json
 
 TASKS = (
@@ -196,17 +197,22 @@ def calibration(names: Sequence[str], prior: Prior, options: argparse.Namespace)
     before = already(options.output, file_sha256(prior_file(options.prior)))
     before = replace(before, about=options.about or before.about)
     situations: dict[str, list[Widths]] = defaultdict(list)
+    methods = dict(before.settings)
     told: dict[str, list[Pixels]] = {}
     for name in names:
         task = _task(name, options)
         found: dict[int, list[Pixels]] = defaultdict(list)
         for count, pixels in restored(task, prior, options.counts):
             found[count] += pixels
-        own = situation(asked(task), shipped(task))
+        own, how = situation(asked(task), shipped(task)), settings(shipped(task))
+        if own in situations and methods[own] != how:
+            raise ValueError(f"{name} is restored with other settings than a task before it: {own}")
+        methods[own] = how
         for count, pixels in found.items():
             situations[own] += [widths(pixels, count, level) for level in LEVELS]
         told[name], told[f"{name}, others"] = halves(found[max(found)], max(found))
-        made = replace(before, situations={**before.situations, **situations})
+        known = {**before.situations, **situations}
+        made = replace(before, situations=known, settings=methods)
         options.output.write_text(json.dumps(asdict(made), indent=1) + "\n", encoding="utf-8")
     show(told)
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 from d2ir_pl.schema import Within
 
@@ -61,6 +61,8 @@ class Calibration:
         about: the photographs that it was measured on.
         situations: widths by what was restored and how, see `situation` in the room `restoration`,
             for some numbers of samples, levels and noises.
+        settings: all settings of the method that each of them was measured with; empty in files
+            that were made before they were kept.
     """
 
     sha256: str
@@ -68,6 +70,7 @@ class Calibration:
     floor: Annotated[float, Within(1e-6, 1)]
     about: str
     situations: dict[str, list[Widths]]
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def widths(self, situation: str, num_samples: int, level: float) -> list[Widths]:
         """Those for the largest number of samples that is not above the given one, if any."""

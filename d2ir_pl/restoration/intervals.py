@@ -18,7 +18,6 @@ Source: Vovk, Gammerman and Shafer, Algorithmic learning in a random world, 2005
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -26,15 +25,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from d2ir_pl.degradations import Compose, Degradation
+from d2ir_pl.degradations import Degradation
 from d2ir_pl.diffusion import Prior
 from d2ir_pl.diffusion.calibration import Widths, around
 from d2ir_pl.operators.linear import size_of
 from d2ir_pl.restoration.base import RestorationMethod
-from d2ir_pl.restoration.d2ir import D2IR
-from d2ir_pl.restoration.description import named_arguments, own_class
 from d2ir_pl.restoration.half_widths import Intervals
 from d2ir_pl.restoration.result import Restoration
+from d2ir_pl.restoration.situation import changed, situation
 
 AROUND = 5
 """Side in pixels of the squares over which the spread is averaged."""
@@ -43,35 +41,6 @@ CONTRAST_AROUND = 7
 BEYOND = 1.25
 """How many times the largest noise that intervals were measured for may be exceeded. Of twice as
 much, 69 to 74 % of the pixels are held in place of 90; of less, more are."""
-_IMMATERIAL = ("kernel_size", "border")
-"""Settings of a degradation that hardly decide how far restorations are off."""
-
-
-def situation(degradation: Degradation, method: RestorationMethod) -> str:
-    """What is restored and how, as far as it decides how far restorations are off.
-
-    It is such as `GaussianBlur by D2IR, 8 steps at temperature 0.3`, or begins with
-    `Downsampling(factor=2, kernel=gaussian)`: what is given to a degradation and is not its default
-    is named, but for what only says how clean images are degraded, for kernel sides and borders.
-    """
-    parts = degradation.parts if isinstance(degradation, Compose) else [degradation]
-    how = own_class(method).__name__
-    if isinstance(method, D2IR):
-        walk = method.estimation
-        how += f", {walk.steps} steps at temperature {walk.temperature:g}"
-    return f"{' + '.join(map(_name, parts))} by {how}"
-
-
-def _name(part: Degradation) -> str:
-    cls = own_class(part)
-    defaults = inspect.signature(cls.__init__).parameters  # type: ignore[misc]
-    given = [
-        f"{name}={value if isinstance(value, bool | int | float | str) else 'given'}"
-        for name, value in (named_arguments(part) or {}).items()
-        if not (name.startswith("draw_") or name in _IMMATERIAL or value == defaults[name].default)
-    ]
-    given += ["told"] if part.told_phi is not None else []
-    return f"{cls.__name__}({', '.join(given)})" if given else cls.__name__
 
 
 @torch.no_grad()
@@ -106,6 +75,8 @@ def with_intervals(
         reason = f"the prior is not calibrated for {own}"
         if least is not None:
             reason = f"they need --model.num_samples {least} or more"
+        return _without(restoration, reason)
+    if reason := changed(method, known.settings.get(own, {})):
         return _without(restoration, reason)
     noises = noise_of(restoration)
     reasons = tuple(_too_noisy(widths, noise) for noise in noises)

@@ -14,7 +14,9 @@ from benchmarks import coverage
 from benchmarks.coverage import Pixels, tenth_of, widths
 from d2ir_pl.diffusion.calibration import Calibration, Widths
 from d2ir_pl.image_io import write_png
+from d2ir_pl.restoration import BlindDenoising
 from d2ir_pl.restoration.intervals import factors
+from d2ir_pl.restoration.situation import settings
 from d2ir_pl.schema import checked, read_json
 
 
@@ -124,7 +126,9 @@ def test_a_calibration_grows_by_what_is_measured_and_is_begun_anew_for_other_wei
 
     def measured(*options: str) -> dict[str, list[Widths]]:
         coverage.main([*asked, *options])
-        return checked(Calibration, read_json(file)).situations
+        found = checked(Calibration, read_json(file))
+        assert found.settings.keys() == found.situations.keys()
+        return found.situations
 
     first = measured("--tasks", "denoising,denoising_0.05", "--about", "noise")
     assert len({w.noise for w in first["Identity by BlindDenoising"]}) == 2
@@ -137,3 +141,5 @@ def test_a_calibration_grows_by_what_is_measured_and_is_begun_anew_for_other_wei
     other = json.loads(file.read_text()) | {"sha256": "0" * 64}
     file.write_text(json.dumps(other))
     assert measured("--tasks", "denoising").keys() == {"Identity by BlindDenoising"}
+    how = checked(Calibration, read_json(file)).settings["Identity by BlindDenoising"]
+    assert how == settings(BlindDenoising())

@@ -16,14 +16,17 @@ from d2ir_pl.degradations import (
     Identity,
     Jpeg,
     Light,
+    Mask,
 )
 from d2ir_pl.diffusion import image_generator
 from d2ir_pl.diffusion.calibration import FAINT, Calibration, Widths
 from d2ir_pl.operators.jpeg_transform import standard_tables
+from d2ir_pl.priors import load_prior
 from d2ir_pl.restoration import (
     D2IR,
     BlindDenoising,
     DegradationEstimation,
+    LatentOptimization,
     Problem,
     Restoration,
     restore_samples,
@@ -34,9 +37,9 @@ from d2ir_pl.restoration.intervals import (
     factors,
     local_contrast,
     noise_of,
-    situation,
     smoothed,
 )
+from d2ir_pl.restoration.situation import changed, settings, situation
 
 METHOD = D2IR(DegradationEstimation(steps=2, temperature=1), stages="estimation")
 OWN = "Identity by D2IR, 2 steps at temperature 1"
@@ -190,6 +193,61 @@ def test_what_is_not_known_is_said_in_one_sentence() -> None:
     assert single.remarks == []
 
 
+CHANGED = D2IR(DegradationEstimation(steps=2, temperature=1, start=80), stages="estimation")
+
+
+@pytest.mark.parametrize(
+    ("method", "told"),
+    [
+        (CHANGED, "with estimation.start 120, not with estimation.start 80"),
+        (D2IR(METHOD.estimation), "with stages estimation, not with stages both"),
+        (D2IR(METHOD.estimation, stages="estimation", model_error="auto"), "model_error auto"),
+        (D2IR(replace(METHOD.estimation, phi_steps=0), stages="estimation"), "phi_steps 0"),
+    ],
+)
+def test_a_method_that_was_not_measured_gives_none_and_says_what_differs(
+    method: D2IR, told: str
+) -> None:
+    own, mean = prior(), samples(4)
+    assert own.calibration is not None
+    own.calibration = replace(own.calibration, settings={OWN: settings(METHOD)})
+    found = with_intervals(mean, Identity(), method, own, 4)
+    assert found.intervals is not None
+    assert found.intervals.half_width is None
+    (remark,) = found.remarks
+    assert told in remark
+    same = with_intervals(mean, Identity(), METHOD, own, 4)
+    assert same.intervals is not None
+    assert same.intervals.half_width is not None
+
+
+def test_settings_of_which_nothing_is_made_do_not_count() -> None:
+    without = D2IR(DegradationEstimation(phi_steps=0), stages="estimation")
+    idle = DegradationEstimation(phi_steps=0, phi_lr=0.5, phi_anchor=3, guidance_scale=7)
+    assert not changed(D2IR(idle, LatentOptimization(lr=3), "estimation"), settings(without))
+    assert changed(D2IR(replace(idle, steps=9), stages="estimation"), settings(without))
+    assert changed(D2IR(idle, LatentOptimization(lr=3)), settings(D2IR(idle)))
+
+
+def test_a_setting_that_came_later_had_its_default() -> None:
+    measured = settings(BlindDenoising())
+    assert not changed(BlindDenoising(), {})
+    assert not changed(BlindDenoising(1.0), measured)
+    del measured["share"]
+    assert changed(BlindDenoising(0.5), {**measured, "no longer": 1}).endswith("with share 0.5")
+    assert not changed(BlindDenoising(), {"no longer": 1})
+
+
+@pytest.mark.parametrize("config", ["blind_deblur", "jpeg", "low_light", "denoising", "old_photo"])
+def test_the_embedded_prior_is_calibrated_for_the_shipped_methods(config: str) -> None:
+    known, setup = load_prior("natural-small").calibration, load(config)
+    assert known is not None
+    own = situation(setup.degradation, setup.method)
+    assert own in known.situations
+    assert known.settings.keys() == known.situations.keys()
+    assert known.settings[own] == settings(setup.method)
+
+
 def test_a_situation_names_what_decides_about_errors() -> None:
     aged = Compose([GaussianBlur(border="reflect"), Downsampling(2), Jpeg(draw_quality=(40, 80))])
     walk = D2IR(DegradationEstimation(steps=8, temperature=0.3))
@@ -198,6 +256,8 @@ def test_a_situation_names_what_decides_about_errors() -> None:
     )
     assert situation(Identity(), BlindDenoising()) == "Identity by BlindDenoising"
     assert situation(Identity(), walk) != situation(Identity(), METHOD)
+    (box,) = {situation(Mask(source), walk) for source in ("zeros", [1, 2, 3, 4])}
+    assert box.startswith("Mask by D2IR")
 
 
 def test_other_settings_of_a_degradation_are_other_situations() -> None:
