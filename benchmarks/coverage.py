@@ -8,19 +8,21 @@ r"""How many true pixels the intervals of restorations hold, and how wide those 
         --tasks blur_gaussian,blur_gaussian_noisy --config best --samples 4
 
 Photographs are degraded as in `benchmarks.quality` and restored `--samples` times each: ones in the
-public domain, the clean ones of `--photographs`, or those of `--data`, degraded already. The first
-table has a row a task: the share of pixel values within their intervals, over all photographs, its
-standard deviation between photographs, the mean width of the intervals in [0, 1], and the share in
-each tenth of the pixels by the local contrast of the restored image, from flat to lively. The
-second one has the shares for intervals of other levels. Photographs that have no intervals, such as
-all of a task that the prior is not calibrated for, are left out.
+public domain, the clean ones of `--photographs`, or those of `--data`, degraded already. The table
+has a row a task: the share of pixel values within their intervals of 90 %, over all photographs,
+its least and greatest value among the tenths of the pixels by the local contrast of the restored
+image, its standard deviation between photographs, the mean width of the intervals in [0, 1], and
+the share for intervals of other levels. Photographs that have no intervals, such as all of a task
+that the prior is not calibrated for, are left out.
 
 `--calibrate` makes a calibration instead, from clean photographs outside the training and every
 benchmark: each of them is degraded in every way, and restored. The file belongs beside the weights,
 and is written after each task: what it holds of the same weights is kept, but for situations that
 are measured again, so that a run that was stopped goes on with `--tasks`, all noises of a kind
-together. The tables then have two rows a task: every second photograph with the intervals that are
-measured on the others alone, and the others with those of these; the file is made of both halves.
+together. The cells of the table then have two values: of every second photograph with the intervals
+that are measured on the others alone, and of the others with those of these; the file is made of
+both. Of photographs with holes, the pixels in these are measured by themselves, and
+have a row more.
 `--config` measures another config than that of the task.
 """
 
@@ -28,17 +30,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from benchmarks import tables
+from benchmarks.held import FLOOR, LEVEL, LEVELS, Pixels, Places, halves, measured, show
 from benchmarks.methods import asked, shipped
 from benchmarks.tasks import SIZE, Task, make, of_photographs, on_disk, photograph_files, read
 from d2ir_pl.diffusion.calibration import Calibration, Widths
@@ -48,7 +47,7 @@ from d2ir_pl.priors.download import file_sha256
 from d2ir_pl.priors.precision import DTYPES, resolve
 from d2ir_pl.priors.registry import prior_file
 from d2ir_pl.restoration import Problem, with_intervals
-from d2ir_pl.restoration.intervals import factors, local_contrast, noise_of, smoothed
+from d2ir_pl.restoration.intervals import local_contrast, missing, noise_of, smoothed
 from d2ir_pl.restoration.samples import mean_of
 from d2ir_pl.restoration.situation import settings, situation
 from d2ir_pl.schema import checked, read_json
@@ -59,32 +58,8 @@ TASKS = (
     *("low_light", "jpeg", "jpeg_30", "jpeg_60", "jpeg_85", "old_photo"),
     *("denoising", "denoising_0.05", "denoising_0.025"),
 )
-LEVEL, LEVELS = 0.9, (0.5, 0.7, 0.8, 0.9, 0.95)
-FLOOR, BINS = 0.002, 10
-"""What is added to the spread in [0, 1], and the number of contrasts that have a factor."""
 BATCH = 4
 """Photographs that are restored together."""
-
-Values = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """The pixels of a restored photograph.
-
-    Attributes:
-        error: `(N, 3)` distance from the truth in [0, 1].
-        spread: `(N,)` averaged spread of the samples in [0, 1], with the floor.
-        contrast: `(N,)` local contrast of the restored image in [0, 1].
-        noise: noise of the photograph in [0, 1], see `noise_of`.
-        half_width: `(N,)` half of the intervals in [0, 1] by their level, where they are known.
-    """
-
-    error: Values
-    spread: Values
-    contrast: Values
-    noise: float
-    half_width: dict[float, Values]
 
 
 def restored(task: Task, prior: Prior, counts: Sequence[int]) -> Iterator[tuple[int, list[Pixels]]]:
@@ -100,96 +75,21 @@ def restored(task: Task, prior: Prior, counts: Sequence[int]) -> Iterator[tuple[
             assert mean.std is not None
             spread, contrast = smoothed(mean.std) / 2 + FLOOR, local_contrast(mean.x0)
             error = (mean.x0 - part.reference).abs().flatten(2).mT / 2
+            holes: list[Places | None] = [None] * len(error)
+            if "mask" in mean.phi:
+                holes = [own.flatten().numpy() for own in missing(mean)]
+            told = zip(error, spread, contrast, noise_of(mean), holes, strict=True)
             found: list[Pixels] = [
-                Pixels(e.numpy(), s.flatten().numpy(), c.flatten().numpy(), n, {})
-                for e, s, c, n in zip(error, spread, contrast, noise_of(mean), strict=True)
+                Pixels(e.numpy(), s.flatten().numpy(), c.flatten().numpy(), n, {}, h)
+                for e, s, c, n, h in told
             ]
             for level in LEVELS:
-                told = with_intervals(mean, family, method, prior, count, level).intervals
-                if told is not None and told.half_width is not None:
-                    for pixels, half in zip(found, told.half_width / 2, strict=True):
+                known = with_intervals(mean, family, method, prior, count, level).intervals
+                if known is not None and known.half_width is not None:
+                    for pixels, half in zip(found, known.half_width / 2, strict=True):
                         if half.isfinite().all():
                             pixels.half_width[level] = half.flatten().numpy()
             yield count, found
-
-
-def widths(pixels: Sequence[Pixels], num_samples: int, level: float) -> Widths:
-    """The quantiles of error over spread, by local contrast."""
-    ratio = np.concatenate([p.error / p.spread[:, None] for p in pixels])
-    contrast = np.concatenate([p.contrast for p in pixels])
-    tenths = tenth_of(contrast)
-    at: list[float] = []
-    factor: list[float] = []
-    for k in range(BINS):
-        middle = max(float(np.median(contrast[tenths == k])), 1e-5) if (tenths == k).any() else 0.0
-        if middle > (at[-1] if at else 0.0):
-            at.append(round(middle, 6))
-            factor.append(round(float(np.quantile(ratio[tenths == k], level)), 4))
-    noises = [p.noise for p in pixels]
-    noise, noisiest = round(statistics.median(noises), 4), round(max(noises), 4)
-    return Widths(num_samples, level, noise, noisiest, len(pixels), at, factor)
-
-
-def tenth_of(contrast: Values) -> NDArray[np.int64]:
-    """In which tenth of all pixels each of them lies by its contrast, from 0."""
-    edges = np.quantile(contrast, np.linspace(0, 1, BINS + 1)[1:-1])
-    return np.digitize(contrast, edges)
-
-
-def row(name: str, pixels: Sequence[Pixels]) -> str:
-    """The row of a task for intervals of `LEVEL`, of the photographs that have some."""
-    pixels = [p for p in pixels if LEVEL in p.half_width]
-    if not pixels:
-        return tables.row(name, 0, *[""] * (BINS + 3))
-    inside = [p.error <= p.half_width[LEVEL][:, None] for p in pixels]
-    shares = [float(held.mean()) for held in inside]
-    width = 2 * statistics.mean(float(p.half_width[LEVEL].mean()) for p in pixels)
-    tenths = tenth_of(np.concatenate([p.contrast for p in pixels]))
-    everywhere = np.concatenate(inside)
-    by_tenth = [f"{100 * float(everywhere[tenths == k].mean()):.0f}" for k in range(BINS)]
-    spread = statistics.stdev(shares) if len(shares) > 1 else 0.0
-    overall = f"{100 * statistics.mean(shares):.1f}"
-    return tables.row(name, len(pixels), overall, f"{100 * spread:.1f}", f"{width:.3f}", *by_tenth)
-
-
-def curve(name: str, pixels: Sequence[Pixels]) -> str:
-    """The row of a task for intervals of all levels."""
-    cells = []
-    for level in LEVELS:
-        known = [p for p in pixels if level in p.half_width]
-        held = [float((p.error <= p.half_width[level][:, None]).mean()) for p in known]
-        cells.append(f"{100 * statistics.mean(held):.1f}" if held else "")
-    return tables.row(name, *cells)
-
-
-def halves(pixels: Sequence[Pixels], num_samples: int) -> list[list[Pixels]]:
-    """Every second photograph of a task, and the others, with what the other half says."""
-    parts = [list(pixels[0::2]), list(pixels[1::2])]
-    if not parts[1]:
-        return parts
-    measured = [{level: widths(part, num_samples, level) for level in LEVELS} for part in parts]
-    return [
-        [within(own, others) for own in part]
-        for part, others in zip(parts, reversed(measured), strict=True)
-    ]
-
-
-def within(own: Pixels, measured: dict[float, Widths]) -> Pixels:
-    """A photograph with the intervals of widths by their level."""
-    contrast = torch.from_numpy(own.contrast)
-    half = {lv: factors(w, contrast).numpy() * own.spread for lv, w in measured.items()}
-    return replace(own, half_width=half)
-
-
-def show(by_task: dict[str, list[Pixels]]) -> None:
-    """Print the tables."""
-    titles = ("task", "photographs", "held, %", "deviation of photographs, %", "mean width")
-    print(tables.head(*titles, *(f"{k + 1}" for k in range(BINS))))
-    for name, pixels in by_task.items():
-        print(row(name, pixels))
-    print("\n" + tables.head("task", *(f"{level:.0%}" for level in LEVELS)))
-    for name, pixels in by_task.items():
-        print(curve(name, pixels), flush=True)
 
 
 def calibration(names: Sequence[str], prior: Prior, options: argparse.Namespace) -> None:
@@ -198,7 +98,7 @@ def calibration(names: Sequence[str], prior: Prior, options: argparse.Namespace)
     before = replace(before, about=options.about or before.about)
     situations: dict[str, list[Widths]] = defaultdict(list)
     methods = dict(before.settings)
-    told: dict[str, list[Pixels]] = {}
+    told: dict[str, list[list[Pixels]]] = {}
     for name in names:
         task = _task(name, options)
         found: dict[int, list[Pixels]] = defaultdict(list)
@@ -209,8 +109,8 @@ def calibration(names: Sequence[str], prior: Prior, options: argparse.Namespace)
             raise ValueError(f"{name} is restored with other settings than a task before it: {own}")
         methods[own] = how
         for count, pixels in found.items():
-            situations[own] += [widths(pixels, count, level) for level in LEVELS]
-        told[name], told[f"{name}, others"] = halves(found[max(found)], max(found))
+            situations[own] += [w for level in LEVELS for w in measured(pixels, count, level)]
+        told[name] = halves(found[max(found)], max(found))
         known = {**before.situations, **situations}
         made = replace(before, situations=known, settings=methods)
         options.output.write_text(json.dumps(asdict(made), indent=1) + "\n", encoding="utf-8")
@@ -262,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in known:
         for _, pixels in restored(_task(name, options), prior, [options.samples]):
             found[name] += pixels
-    show(found)
+    show({name: [pixels] for name, pixels in found.items()})
 
 
 if __name__ == "__main__":

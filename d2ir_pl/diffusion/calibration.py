@@ -9,12 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from d2ir_pl.schema import Within
 
 FAINT = 0.002
 """Noise in [0, 1] below which all noises are alike: that of rounding to 8 bits."""
+
+Part = Literal["all", "observed", "missing"]
+"""All pixels, those that a photo with holes has, or those that it lacks."""
 
 Positive = Annotated[float, Within(1e-9, 1e9)]
 """A factor or a contrast."""
@@ -34,6 +37,7 @@ class Widths:
         contrast: local contrasts in [0, 1], ascending.
         factor: half-width over spread at each of them; between them its logarithm is linear in
             that of the contrast, and beyond them it is constant.
+        part: the pixels that it holds for.
     """
 
     num_samples: Annotated[int, Within(2, 1000)]
@@ -43,6 +47,7 @@ class Widths:
     photographs: Annotated[int, Within(1, 1e9)]
     contrast: list[Positive]
     factor: list[Positive]
+    part: Part = "all"
 
     def __post_init__(self) -> None:
         ascending = all(a < b for a, b in zip(self.contrast, self.contrast[1:], strict=False))

@@ -7,10 +7,10 @@ all their pixels of one local contrast c, the quantile q(c) of
     |x - x_hat| / (s + floor)
 
 is the factor, for photographs of that noise (between two noises its logarithm is linear in that of
-the noise), with x the truth, x_hat the mean of the samples and s
-their spread. The interval of a pixel is x_hat -+ q(c) (s + floor), in each channel. It holds the
-truth in the share of all pixels that the calibration names, of photographs like those, not in every
-part of every photograph.
+the noise), with x the truth, x_hat the mean of the samples and s their spread. Pixels in holes have
+factors of their own, for nothing was seen of them. The interval of a pixel is x_hat -+ q(c) (s +
+floor), in each channel. It holds the truth in the share of all pixels that the calibration names,
+of photographs like those, not in every part of every photograph.
 
 Source: Vovk, Gammerman and Shafer, Algorithmic learning in a random world, 2005, sections 2.2 and
 4.5.
@@ -41,6 +41,8 @@ CONTRAST_AROUND = 7
 BEYOND = 1.25
 """How many times the largest noise that intervals were measured for may be exceeded. Of twice as
 much, 69 to 74 % of the pixels are held in place of 90; of less, more are."""
+UNLIKE = "they were measured for the pixels in holes alone, or for those around them"
+"""Why a photo has none that has both."""
 
 
 @torch.no_grad()
@@ -80,12 +82,14 @@ def with_intervals(
         return _without(restoration, reason)
     noises = noise_of(restoration)
     reasons = tuple(_too_noisy(widths, noise) for noise in noises)
+    spread = smoothed(restoration.std) + 2 * known.floor
+    contrast, holes = local_contrast(restoration.x0), missing(restoration)
+    each = [over_spread(widths, *own) for own in zip(noises, contrast, holes, strict=True)]
+    half_width = torch.stack(each) * spread
+    unlike = half_width.isnan().flatten(1).any(1).tolist()
+    reasons = tuple(r or (UNLIKE if new else "") for r, new in zip(reasons, unlike, strict=True))
     if all(reasons):
         return replace(restoration, intervals=Intervals(None, level, reasons))
-    spread = smoothed(restoration.std) + 2 * known.floor
-    contrast = local_contrast(restoration.x0)
-    each = [_between(widths, s, c) for s, c in zip(noises, contrast, strict=True)]
-    half_width = torch.stack(each) * spread
     half_width[[bool(reason) for reason in reasons]] = torch.nan
     return replace(restoration, intervals=Intervals(half_width, level, reasons))
 
@@ -103,6 +107,13 @@ def _too_noisy(widths: Sequence[Widths], noise: float) -> str:
         f"its noise or rounding is {255 * noise:.0f} grey levels, and they were measured on "
         f"photographs of {255 * most:.0f} at most"
     )
+
+
+def missing(restoration: Restoration) -> Tensor:
+    """`(B, 1, H, W)` which pixels the photos lack."""
+    if "mask" in restoration.phi:
+        return restoration.phi["mask"] == 0
+    return torch.zeros_like(restoration.x0[:, :1], dtype=torch.bool)
 
 
 def noise_of(restoration: Restoration) -> list[float]:
@@ -142,11 +153,28 @@ def factors(widths: Widths, contrast: Tensor) -> Tensor:
     return torch.lerp(factor[right - 1], factor[right], share).exp()
 
 
-def _between(widths: Sequence[Widths], noise: float, contrast: Tensor) -> Tensor:
-    """The factors for a noise, whose logarithm is linear in that of the noise."""
-    lower, higher, share = around(widths, noise)
-    low, high = (factors(w, contrast).log() for w in (lower, higher))
-    return torch.lerp(low, high, share).exp()
+def over_spread(
+    widths: Sequence[Widths], noise: float, contrast: Tensor, lacking: Tensor
+) -> Tensor:
+    """The half-width over the spread at the pixels of a photo.
+
+    Args:
+        widths: those of one number of samples and one level.
+        noise: the photo's, see `noise_of`; the logarithm of a factor is linear in its own.
+        contrast: local contrast of the pixels.
+        lacking: whether the photo lacks them.
+
+    Returns:
+        NaN for pixels in holes where none such were measured, and so for those around them.
+    """
+    found = torch.full_like(contrast, torch.nan)
+    for part, there in (("all", None), ("observed", ~lacking), ("missing", lacking)):
+        if own := [w for w in widths if w.part == part]:
+            lower, higher, share = around(own, noise)
+            low, high = (factors(w, contrast).log() for w in (lower, higher))
+            factor = torch.lerp(low, high, share).exp()
+            found = factor if there is None else torch.where(there, factor, found)
+    return found
 
 
 def _around(values: Tensor, side: int) -> Tensor:

@@ -11,13 +11,16 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks import coverage
-from benchmarks.coverage import Pixels, tenth_of, widths
+from benchmarks import held as counted
+from benchmarks.held import Pixels, tenth_of, widths
 from d2ir_pl.diffusion.calibration import Calibration, Widths
 from d2ir_pl.image_io import write_png
 from d2ir_pl.restoration import BlindDenoising
 from d2ir_pl.restoration.intervals import factors
 from d2ir_pl.restoration.situation import settings
 from d2ir_pl.schema import checked, read_json
+
+BOX = "Mask by D2IR, 20 steps at temperature 1"
 
 
 def photograph(seed: int) -> Pixels:
@@ -49,13 +52,13 @@ def test_what_is_measured_on_some_photographs_holds_for_others(level: float) -> 
 
 def test_each_half_of_the_photographs_has_the_intervals_that_the_other_gives_it() -> None:
     photographs = [photograph(seed) for seed in range(5)]
-    first, second = coverage.halves(photographs, 8)
+    first, second = counted.halves(photographs, 8)
     for part, others in ((first, photographs[1::2]), (second, photographs[0::2])):
-        for level in coverage.LEVELS:
+        for level in counted.LEVELS:
             found = widths(others, 8, level)
             for own in part:
                 half = factors(found, torch.from_numpy(own.contrast)).numpy() * own.spread
-                np.testing.assert_allclose(own.half_width[level], half)
+                np.testing.assert_allclose(own.half_width[level], half, rtol=1e-6)
     assert [id(p.contrast) for p in first] == [id(p.contrast) for p in photographs[0::2]]
     assert [id(p.contrast) for p in second] == [id(p.contrast) for p in photographs[1::2]]
 
@@ -63,8 +66,8 @@ def test_each_half_of_the_photographs_has_the_intervals_that_the_other_gives_it(
 def test_what_is_wrong_in_one_half_does_not_change_its_own_intervals() -> None:
     photographs = [photograph(seed) for seed in range(3)]
     changed = [replace(photographs[0], error=photographs[0].error * 100), *photographs[1:]]
-    before, after = (coverage.halves(p, 8) for p in (photographs, changed))
-    for level in coverage.LEVELS:
+    before, after = (counted.halves(p, 8) for p in (photographs, changed))
+    for level in counted.LEVELS:
         for p, q in zip(before[0], after[0], strict=True):
             np.testing.assert_array_equal(p.half_width[level], q.half_width[level])
         wider = after[1][0].half_width[level] > before[1][0].half_width[level]
@@ -92,6 +95,36 @@ def test_a_task_without_a_calibration_has_an_empty_row(
     assert line.replace("|", "").split() == ["colorization", "0"]
 
 
+def holed(seed: int) -> Pixels:
+    """A photograph whose errors are ten times as large in its holes, a tenth of it."""
+    whole = photograph(seed)
+    lacking = np.random.default_rng(seed + 1000).random(4000) < 0.1
+    return replace(whole, error=whole.error * (1 + 9 * lacking[:, None]), lacking=lacking)
+
+
+def test_holes_are_measured_by_themselves_and_hold_as_much_as_what_lies_around_them() -> None:
+    photographs = [holed(seed) for seed in range(12)]
+    observed, missing = counted.measured(photographs, 8, 0.9)
+    assert (observed.part, missing.part) == ("observed", "missing")
+    assert min(missing.factor) > 5 * min(observed.factor)
+    for part in counted.halves(photographs, 8):
+        for inside in (False, True):
+            own = counted.some(part, inside)
+            share = np.mean([(p.error <= p.half_width[0.9][:, None]).mean() for p in own])
+            assert share == pytest.approx(0.9, abs=0.015)
+    line = counted.row("one", counted.some(part, True))
+    assert float(line.split("|")[3]) == pytest.approx(100 * share, abs=0.1)
+
+
+def test_the_cells_of_a_task_have_a_value_for_each_half() -> None:
+    parts = counted.halves([photograph(seed) for seed in range(4)], 8)
+    both, *each = (counted.row("one", *own).split("|")[2:-1] for own in (parts, *zip(parts)))
+    assert [cell.strip() for cell in both] == [
+        f"{first.strip()}, {second.strip()}" for first, second in zip(*each, strict=True)
+    ]
+    assert len(both) == len(counted.TITLES) - 1
+
+
 def smooth_photographs(folder: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     folder.mkdir(exist_ok=True)
@@ -112,8 +145,8 @@ def test_clean_photographs_of_a_folder_are_degraded_and_counted(
 
 def test_photographs_without_intervals_do_not_count() -> None:
     held = replace(photograph(0), half_width={0.9: np.full(4000, 9, np.float32)})
-    assert coverage.row("one", [held, photograph(1)]) == coverage.row("one", [held])
-    assert coverage.row("one", [held]).replace("|", "").split()[:3] == ["one", "1", "100.0"]
+    assert counted.row("one", [held, photograph(1)]) == counted.row("one", [held])
+    assert counted.row("one", [held]).replace("|", "").split()[:3] == ["one", "1", "100.0"]
 
 
 def test_a_calibration_grows_by_what_is_measured_and_is_begun_anew_for_other_weights(
@@ -141,5 +174,6 @@ def test_a_calibration_grows_by_what_is_measured_and_is_begun_anew_for_other_wei
     other = json.loads(file.read_text()) | {"sha256": "0" * 64}
     file.write_text(json.dumps(other))
     assert measured("--tasks", "denoising").keys() == {"Identity by BlindDenoising"}
+    assert {w.part for w in measured("--tasks", "inpainting_box")[BOX]} == {"observed", "missing"}
     how = checked(Calibration, read_json(file)).settings["Identity by BlindDenoising"]
     assert how == settings(BlindDenoising())

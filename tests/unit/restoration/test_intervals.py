@@ -17,9 +17,10 @@ from d2ir_pl.degradations import (
     Jpeg,
     Light,
     Mask,
+    Phi,
 )
 from d2ir_pl.diffusion import image_generator
-from d2ir_pl.diffusion.calibration import FAINT, Calibration, Widths
+from d2ir_pl.diffusion.calibration import FAINT, Calibration, Part, Widths
 from d2ir_pl.operators.jpeg_transform import standard_tables
 from d2ir_pl.priors import load_prior
 from d2ir_pl.restoration import (
@@ -48,6 +49,9 @@ WIDTHS = [
     Widths(8, 0.9, 0.05, 0.05, 10, [0.01], [3.0]),
     Widths(4, 0.5, 0.05, 0.05, 10, [0.01], [1.0]),
 ]
+
+
+PARTS: dict[Part, float] = {"observed": 2.0, "missing": 5.0}
 
 
 def prior(calibrated: bool = True) -> GaussianPrior:
@@ -172,6 +176,30 @@ def test_of_a_jpeg_the_noise_is_that_of_its_rounding() -> None:
     assert noise_of(replace(done, phi=Identity().init(x, done.sigma_y))) == [
         float(done.sigma_y) / 2
     ]
+
+
+def test_pixels_in_holes_have_factors_of_their_own() -> None:
+    mean, own = samples(4), prior()
+    assert own.calibration is not None
+    observed, missing = (replace(WIDTHS[0], part=p, factor=[f, f]) for p, f in PARTS.items())
+    mask = torch.ones(2, 1, 20, 24)
+    mask[1, :, 5:15, 6:12] = 0
+    holed = replace(mean, phi=Phi(mask=mask))
+    own.calibration = replace(own.calibration, situations={OWN: [observed, missing]})
+    found = with_intervals(holed, Identity(), METHOD, own, 4).intervals
+    assert found is not None
+    assert found.half_width is not None
+    assert mean.std is not None
+    factor = torch.where(mask == 0, 5.0, 2.0)
+    torch.testing.assert_close(found.half_width, factor * (smoothed(mean.std) + 0.004))
+    # Where holes were not measured, a photo without one has some, in any company.
+    own.calibration = replace(own.calibration, situations={OWN: [observed]})
+    some = with_intervals(holed, Identity(), METHOD, own, 4)
+    for b, whole in enumerate((True, False)):
+        known = some.select([b])
+        assert known.intervals is not None
+        assert (known.intervals.half_width is not None) == whole
+        assert len(known.remarks) == (not whole)
 
 
 def test_what_is_not_known_is_said_in_one_sentence() -> None:
