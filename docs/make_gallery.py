@@ -67,7 +67,7 @@ def turning_kernels() -> str:
 
 GALLERY = {
     "GaussianBlur": Entry("astronaut", "blind_deblur_anisotropic"),
-    "Blur": Entry("coffee", "blind_deblur_kernel", 0.005),
+    "Blur": Entry("coffee", "blind_deblur_kernel", 0.005, {"kernel_size": 21}),
     "VaryingBlur": Entry("chelsea", "deblur_varying", 0.01, {"kernels": turning_kernels()}),
     "MotionBlur": Entry("coffee", "deblur_motion"),
     "DefocusBlur": Entry("chelsea", "deblur_defocus"),
