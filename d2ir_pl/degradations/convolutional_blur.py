@@ -11,7 +11,7 @@ from d2ir_pl.degradations.base import LinearDegradation
 from d2ir_pl.degradations.frame import Frame
 from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.operators.convolution import Border, ConvolutionOperator, require_border
-from d2ir_pl.operators.encoding import slope_of_light, to_light
+from d2ir_pl.operators.encoding import from_light, slope_of_light, to_light
 from d2ir_pl.operators.in_light import InLight
 from d2ir_pl.operators.kernels import kernel_covariance, principal_widths
 from d2ir_pl.operators.linear import LinearOperator, Size, size_of
@@ -32,6 +32,7 @@ class ConvolutionalBlur(LinearDegradation):
     """
 
     uniform = True
+    has_tangents = True
     phi_settings: ClassVar[tuple[str, ...]] = ("kernel_size", "response")
 
     def __init__(self, kernel_size: int, border: Border, response: Response = "linear") -> None:
@@ -53,6 +54,10 @@ class ConvolutionalBlur(LinearDegradation):
         """`(B, k, k)` blur kernels: not negative, with sum 1."""
 
     def operator(self, phi: Phi, image_size: Size) -> ConvolutionOperator:
+        return self._correlation(self.kernel(phi), image_size)
+
+    def _correlation(self, kernel: Tensor, image_size: Size) -> ConvolutionOperator:
+        """The correlation of images of a size with kernels of `kernel_size`."""
         margin = self.frame.before + self.frame.after
         observed = (image_size[0] - margin, image_size[1] - margin)
         if min(observed) < 1:
@@ -60,7 +65,6 @@ class ConvolutionalBlur(LinearDegradation):
                 f"an image of {image_size[0]}x{image_size[1]} pixels is smaller than the kernel of "
                 f"{self.kernel_size}x{self.kernel_size}: use border 'reflect' or a smaller kernel"
             )
-        kernel = self.kernel(phi)
         if self.border == "extend":  # a known kernel may have a margin that holds nothing
             outside = self.kernel_size // 2 - self.frame.before
             inner = slice(outside, self.kernel_size - outside)
@@ -77,6 +81,20 @@ class ConvolutionalBlur(LinearDegradation):
             return super().linearize(y, x, phi)
         derivative = InLight(self.operator(phi, size_of(x)), x)
         return derivative, self.residual(y, derivative.value, phi)
+
+    def tangents(self, x: Tensor, near: Phi, weights: Tensor) -> tuple[Tensor, list[Tensor]]:
+        kernels = self.kernel(near).view(len(x), -1, self.kernel_size**2)
+        sums = (weights @ kernels).to(x).unflatten(-1, (self.kernel_size, self.kernel_size))
+        light = x if self.linear else to_light((x + 1) / 2)
+        value, *changes = (
+            self._correlation(kernel, size_of(x)).forward_of_many(light)
+            for kernel in sums.unbind(1)
+        )
+        if self.linear:
+            return value, changes
+        value = from_light(value)
+        slope = 2 / slope_of_light(value)
+        return 2 * value - 1, [slope * change for change in changes]
 
     def light(self, y: Tensor, sigma_y: Tensor) -> tuple[Tensor, Tensor]:
         """The values in which the blur is linear, in [-1, 1], and their noise in the mean.

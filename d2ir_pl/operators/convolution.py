@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 import torch
@@ -63,14 +64,16 @@ class ConvolutionOperator:
         self._pads = _margins(self.circle, image_size, before)
         # Where y lies on the circle: a kernel's radius from the top and left.
         self._margins = _margins(self.circle, observed, radius)
-        # Of the correlation; that of the convolution is its conjugate, made once and not lazily.
         self._transfer = kernel_spectrum(kernel, self.circle)[..., None, :, :]
-        self._back = self._transfer.conj().resolve_conj()
         self._inverse: tuple[Tensor, Tensor] | None = None
         self.conditioning = _CONDITIONING.get(border)
 
     def forward(self, x: Tensor) -> Tensor:
-        return _trim(self._image(self._spectrum(x) * self._transfer), *self._margins)
+        return self._correlated(self._spectrum(x, self._transfer.requires_grad))
+
+    def forward_of_many(self, x: Tensor) -> Tensor:
+        """The same for an x to which other kernels follow: its spectrum is kept as long as x."""
+        return self._correlated(self._spectrum(x, True))
 
     def adjoint(self, r: Tensor) -> Tensor:
         return self._gathered(self._spread(r))
@@ -97,6 +100,15 @@ class ConvolutionOperator:
             return None
         return OnSpectra(self._transfer, self.circle, self._pads, self._margins)
 
+    @cached_property
+    def _back(self) -> Tensor:
+        """The factor of the convolution, the conjugate of the correlation's, made once."""
+        return self._transfer.conj().resolve_conj()
+
+    def _correlated(self, spectrum: Tensor) -> Tensor:
+        """A x, from the spectrum of x on the circle."""
+        return _trim(self._image(spectrum * self._transfer), *self._margins)
+
     def _spread(self, r: Tensor) -> Tensor:
         """The spectrum of r on the circle, correlated backwards."""
         spectrum: Tensor = torch.fft.rfft2(_zero_pad(r, *self._margins))
@@ -109,8 +121,8 @@ class ConvolutionOperator:
             return _trim(x, *self._pads)
         return pad_adjoint(x, *self._pads, self._mode)
 
-    def _spectrum(self, x: Tensor) -> Tensor:
-        """The spectrum of x on the circle, kept as long as x where kernels are fitted to it."""
+    def _spectrum(self, x: Tensor, keep: bool) -> Tensor:
+        """The spectrum of x on the circle, kept as long as x if that is asked for."""
         key = self.circle, self._pads, self._mode
         known = _SPECTRA.get(x)
         if known is not None and known[0] == (*key, changes(x)):
@@ -118,7 +130,7 @@ class ConvolutionOperator:
             return kept_spectrum
         whole = _zero_pad(x, *self._pads) if self._mode is None else pad(x, *self._pads, self._mode)
         spectrum: Tensor = torch.fft.rfft2(whole)
-        if self._transfer.requires_grad and not (x.requires_grad or x.is_inference()):
+        if keep and not (x.requires_grad or x.is_inference()):
             _SPECTRA[x] = (*key, changes(x)), spectrum
         return spectrum
 

@@ -16,6 +16,7 @@ from d2ir_pl.operators.freed_memory import give_back
 from d2ir_pl.operators.linear import per_image
 from d2ir_pl.restoration.data_step import data_step
 from d2ir_pl.restoration.guidance import norm_descent
+from d2ir_pl.restoration.phi_fit import fit_phi
 from d2ir_pl.restoration.problem import Problem
 from d2ir_pl.restoration.result import Losses
 from d2ir_pl.restoration.step import Observer, Steps
@@ -189,24 +190,7 @@ class DegradationEstimation:
 
     def _fit_phi(self, problem: Problem, x0: Tensor, phi: Phi, first: Phi) -> Phi:
         """Take Adam steps on the misfit of x0, in units of the noise, anchored at the first phi."""
-        free = phi.leaves(problem.degradation.free(phi))
-        if not (self.phi_steps and free):
-            return phi
-        adam = torch.optim.Adam(free.values(), lr=self.phi_lr, fused=x0.is_cuda)
-        weight = problem.sigma_y**-2
-        for _ in range(self.phi_steps):
-            adam.zero_grad()
-            with torch.enable_grad():
-                now = phi.replace(**free)
-                # A sum, not a mean: the step of one image does not depend on the others.
-                total = torch.dot(problem.misfit(x0, now), weight)
-                if self.phi_anchor:
-                    anchor = problem.degradation.anchor(now, first).sum()
-                    total = torch.add(total, anchor, alpha=self.phi_anchor)
-            torch.autograd.backward(total)
-            adam.step()
-            give_back(x0)
-        return problem.degradation.canonicalize(phi.replace(**free.detach()))
+        return fit_phi(problem, x0, phi, first, self.phi_steps, self.phi_lr, self.phi_anchor)
 
 
 def _known(problem: Problem, guided: bool) -> tuple[Tensor | None, float]:

@@ -195,12 +195,11 @@ class Problem:
     def linearize(self, x: Tensor, phi: Phi) -> tuple[LinearOperator, Tensor]:
         """The derivative of D_phi at x, and the residual y - D_phi(x), both whitened."""
         operator, residual = self.degradation.linearize(self.y, x, phi)
-        weight, shape = self._weight(residual), self._shape(residual)
-        if weight is not None:
-            operator, residual = WeightedOperator(operator, weight), weight * residual
-        if shape is not None:
-            operator, residual = WhitenedOperator(operator, shape), shape.whiten(residual)
-        return operator, residual
+        if (weight := self._weight(residual)) is not None:
+            operator = WeightedOperator(operator, weight)
+        if (shape := self._shape(residual)) is not None:
+            operator = WhitenedOperator(operator, shape)
+        return operator, self.whitened(residual)
 
     def residual(self, x: Tensor, phi: Phi) -> Tensor:
         """The residual y - D_phi(x), whitened; it is zero where y says nothing about x."""
@@ -208,7 +207,10 @@ class Problem:
 
     def residual_of(self, prediction: Tensor, phi: Phi) -> Tensor:
         """The residual y - D_phi(x) of a prediction D_phi(x) that is known already."""
-        residual = self.degradation.residual(self.y, prediction, phi)
+        return self.whitened(self.degradation.residual(self.y, prediction, phi))
+
+    def whitened(self, residual: Tensor) -> Tensor:
+        """A residual, or a change of one, without what is not observed and with white noise."""
         weight, shape = self._weight(residual), self._shape(residual)
         residual = residual if weight is None else weight * residual
         return residual if shape is None else shape.whiten(residual)
@@ -221,16 +223,13 @@ class Problem:
         return self.misfit_of(self.residual(x, phi), phi)
 
     def misfit_of(self, residual: Tensor, phi: Phi) -> Tensor:
-        """The `misfit` of a residual that is known already.
+        """The `misfit` of a residual y - D_phi(x) that is known already, and belongs to phi."""
+        return mean_square(residual) / self.share_of(residual, phi)
 
-        Args:
-            residual: residual y - D_phi(x).
-            phi: parameters that it belongs to.
-        """
+    def share_of(self, residual: Tensor, phi: Phi) -> Tensor:
+        """`(B,)` the share of the values of a residual that say something about x."""
         share, weight = self.degradation.share(phi), self._weight(residual)
-        if weight is not None:
-            share = share * weight.mean((1, 2, 3))
-        return mean_square(residual) / share
+        return share if weight is None else share * weight.mean((1, 2, 3))
 
     def _weight(self, residual: Tensor) -> Tensor | None:
         """Which values of a residual count, `observed`; None for coefficients, which mix pixels."""

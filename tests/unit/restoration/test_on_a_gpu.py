@@ -52,13 +52,13 @@ METHODS: dict[str, RestorationMethod] = {
 COLUMNS = ("start", *METHODS)
 BUDGETS = """
 Blur                                            | 30/6   410/0  355/0  85/1   65/0   55/0   -      380/0  90/0   395/0  -
-GaussianBlur                                    | 20/6   275/0  220/0  85/1   60/0   55/0   65/0   55/0   75/0   -      -
-GaussianBlur anisotropic, reflect               | 30/6   520/0  350/0  95/1   85/0   65/0   -      605/0  105/0  -      -
-MotionBlur                                      | 20/6   550/0  495/0  105/1  135/0  75/0   -      405/0  155/0  -      -
-MotionBlur of known angle, reflect              | 20/6   555/0  385/0  110/1  110/0  85/0   -      620/0  130/0  -      -
-DefocusBlur                                     | 20/6   295/0  240/0  90/1   70/0   60/0   -      385/0  90/0   -      -
+GaussianBlur                                    | 20/6   170/0  110/0  85/1   60/0   55/0   65/0   55/0   75/0   -      -
+GaussianBlur anisotropic, reflect               | 30/6   340/0  170/0  95/1   85/0   65/0   -      605/0  105/0  -      -
+MotionBlur                                      | 20/6   225/0  170/0  105/1  135/0  75/0   -      405/0  155/0  -      -
+MotionBlur of known angle, reflect              | 20/6   345/0  170/0  110/1  110/0  85/0   -      620/0  130/0  -      -
+DefocusBlur                                     | 20/6   170/0  115/0  90/1   70/0   60/0   -      385/0  90/0   -      -
 Blur of light                                   | 50/6   1610/0 570/0  150/1  130/0  120/0  -      -      155/0  880/0  -
-GaussianBlur of light, reflect                  | 40/6   1680/0 450/0  155/1  130/0  125/0  -      -      145/0  -      -
+GaussianBlur of light, reflect                  | 40/6   1445/0 215/0  155/1  130/0  125/0  -      -      145/0  -      -
 Downsampling bicubic                            | 15/4   115/0  40/0   70/1   35/0   45/0   55/0   35/0   45/0   -      -
 Downsampling area, reflect                      | 15/4   115/0  40/0   70/1   35/0   45/0   55/0   35/0   45/0   -      -
 Downsampling gaussian                           | 20/6   330/2  235/0  70/1   65/0   45/0   60/0   40/0   85/0   -      -
