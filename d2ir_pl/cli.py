@@ -78,6 +78,16 @@ COMMANDS = {
 }
 
 
+_ELSEWHERE = {
+    **dict.fromkeys(("restore", "run", "test", "infer", "enhance", "deblur", "denoise"), "predict"),
+    **dict.fromkeys(("train", "finetune", "fine-tune"), "fit"),
+    **dict.fromkeys(("web", "gui", "ui", "app"), "serve"),
+    "diff": "compare",
+    "export": "export-prior",
+}
+"""What other programs call what a command does."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status. Errors of use are one sentence on stderr."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -90,8 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, 1)
-        hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(COMMANDS)}"
+        near = _ELSEWHERE.get(name) or next(iter(difflib.get_close_matches(name, COMMANDS, 1)), "")
+        hint = f"did you mean {near}?" if near else f"use one of {', '.join(COMMANDS)}"
         return _fail(f"{name!r} is not a command: {hint}")
     asked = asked_help(rest) if name in PAGES else None
     if asked in ("page", "configs"):

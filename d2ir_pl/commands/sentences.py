@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from d2ir_pl.commands.classes import CLASSES, known_classes
@@ -40,8 +40,7 @@ def sentence(message: str, prog: str, known: Iterable[str] = ()) -> str:
     if unknown := _unknown_option(text):
         return _about_unknown(unknown, key, owner["name"] if owner else "", prog, known)
     if (path := re.search(r"Expected a dot import path string: (\S+)", text)) and key in CLASSES:
-        names = ", ".join(known_classes(key))
-        return f"--{key} {path[1]} is unknown: use auto, {names}, or the import path of a class"
+        return f"--{key} {path[1]} is unknown: {_classes_like(path[1], known_classes(key))}"
     if path := re.search(r"Expected a dot import path string: (\S+)", text):
         return f"--{key} {path[1]} is unknown: give the import path of a class, such as mine.Class"
     if config := re.search(r"Unable to load config '(.*?)'", text):
@@ -67,6 +66,15 @@ def sentence(message: str, prog: str, known: Iterable[str] = ()) -> str:
     text = text.replace(" - Expected a ", " or ").replace("Expected a ", "expected ")
     text = text.replace(". Got value: ", ", not ")
     return f"--{key}: {text}" if key else text
+
+
+def _classes_like(name: str, names: Sequence[str]) -> str:
+    """Which class may have been meant, and the others."""
+    small = {known.lower(): known for known in names}
+    near = next(iter(difflib.get_close_matches(name.lower(), small, 1)), None)
+    others = ", ".join(known for low, known in small.items() if low != near)
+    hint = "use" if near is None else f"did you mean {small[near]}? Or use"
+    return f"{hint} auto, {others}, or the import path of a class"
 
 
 _TYPES = {

@@ -158,8 +158,9 @@ class Exposures(Degradation):
     def _require_scene(self, y: Tensor) -> None:
         if y.ndim != 5:
             raise ValueError(
-                f"one photo is no scene of {self.count} exposures (y must be (B, {self.count}, 3, "
-                f"H, W), not {tuple(y.shape)}): --data.scenes true makes a folder a scene"
+                f"one photo is no scene of {self.count} exposures: --data.scenes true makes a "
+                f"folder of {self.count} photos a scene, and in Python y is (B, {self.count}, 3, "
+                "H, W)"
             )
         if y.shape[1] != self.count:
             raise ValueError(

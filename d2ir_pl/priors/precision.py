@@ -20,12 +20,17 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 # Lightning knows more precisions: they would also convert the schedule and the linear algebra.
 _TRAINER_NAMES = {"32-true": "fp32", "bf16-mixed": "bf16", "16-mixed": "fp16"}
+_OTHER_NAMES = {
+    **{short: name for name, short in _TRAINER_NAMES.items()},
+    **{name.partition("-")[0]: name for name in _TRAINER_NAMES},  # as Lightning has them as well
+}
 
 
-def resolve(precision: Precision, device: str | torch.device) -> str:
+def resolve(precision: str, device: str | torch.device) -> str:
     """The name in `DTYPES` of the number format that a prior on `device` computes in.
 
-    `auto` is bf16 where the device computes in it, else fp16 on CUDA and fp32 elsewhere.
+    `auto` is bf16 where the device computes in it, else fp16 on CUDA and fp32 elsewhere. The names
+    that Lightning has for them are understood as well.
 
     Raises:
         ValueError: for unknown precisions.
@@ -34,13 +39,14 @@ def resolve(precision: Precision, device: str | torch.device) -> str:
         if computes_in_bfloat16(device):
             return "bf16"
         return "fp16" if _type(device) == "cuda" else "fp32"
+    precision = _TRAINER_NAMES.get(precision, precision)
     if precision not in DTYPES:
         raise ValueError(f"precision {precision!r} is unknown: use auto, {', '.join(DTYPES)}")
     return precision
 
 
 def trainer_precision(name: str, device: str | torch.device) -> str:
-    """Like `resolve`, under Lightning's names: `auto` is resolved, the others stay as they are.
+    """Like `resolve`, under Lightning's names; the short ones are understood as well.
 
     Raises:
         ValueError: for precisions that `compute_dtype` does not know.
@@ -48,6 +54,7 @@ def trainer_precision(name: str, device: str | torch.device) -> str:
     if name == "auto":
         short = resolve("auto", device)
         return next(n for n, s in _TRAINER_NAMES.items() if s == short)
+    name = _OTHER_NAMES.get(name, name)
     compute_dtype(name)
     return name
 

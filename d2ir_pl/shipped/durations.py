@@ -28,7 +28,7 @@ def usual_seconds(pixels: int, precision: str = "auto") -> float:
         pixels: number of pixels.
         precision: name that Lightning has for what the prior computes in, or `auto`.
     """
-    half = precision in ("auto", "bf16-mixed") and multiplies_in_bfloat16()
+    half = precision in ("auto", "bf16-mixed", "bf16") and multiplies_in_bfloat16()
     return pixels * SECONDS_A_PIXEL * (IN_BFLOAT16 if half else 1.0) * 2 / cores()
 
 

@@ -21,6 +21,11 @@ MISTAKES = [
         ["--model.method.estimation.stepz", "3"],
         ["--model.method.estimation.stepz is not an option of D2IR", "--model.method.help D2IR"],
     ),
+    (["--model.method", "GPD"], ["--model.method GPD is unknown: did you mean GDP? Or use auto"]),
+    (
+        ["--model.degradation", "gausianblur"],
+        ["unknown: did you mean GaussianBlur?"],
+    ),
     (["--model.method.estimation.step", "3"], ["--model.method.estimation.step is not an option"]),
     (["--model.method.latent.iter", "3"], ["--model.method.latent.iter is not an option"]),
     (["--model.degradation.kern", "3"], ["--model.degradation.kern is not an option of Gaussian"]),
@@ -138,6 +143,8 @@ def test_a_mistake_is_one_sentence_before_any_work(
         (["predict", "none*.png"], "--data.inputs none*.png matches no image files"),
         (["predict", "-v"], "-v is not an option"),
         (["predcit"], "'predcit' is not a command: did you mean predict?"),
+        (["restore"], "'restore' is not a command: did you mean predict?"),
+        (["train"], "'train' is not a command: did you mean fit?"),
         (
             ["paint"],
             "'paint' is not a command: use one of predict, propose, compare, report, serve, fit",

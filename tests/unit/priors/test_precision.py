@@ -72,14 +72,30 @@ def test_what_is_asked_for_is_respected(
 ) -> None:
     pretend(monkeypatch, **machine)  # type: ignore[arg-type]
     for short in DTYPES:
-        assert resolve(short, device) == short  # type: ignore[arg-type]
+        assert resolve(short, device) == short
     for name in ("32-true", "bf16-mixed", "16-mixed"):
         assert trainer_precision(name, device) == name
 
 
+@pytest.mark.parametrize(
+    ("name", "others", "short"),
+    [
+        ("32-true", ("fp32", "32"), "fp32"),
+        ("bf16-mixed", ("bf16",), "bf16"),
+        ("16-mixed", ("fp16", "16"), "fp16"),
+    ],
+)
+def test_the_names_of_the_other_vocabulary_are_understood(
+    name: str, others: tuple[str, ...], short: str
+) -> None:
+    assert resolve(name, "cpu") == short
+    for other in others:
+        assert trainer_precision(other, "cpu") == name
+
+
 def test_unknown_names_are_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="'half' is unknown: use auto, fp32, bf16, fp16"):
-        resolve("half", "cpu")  # type: ignore[arg-type]
+        resolve("half", "cpu")
     for name in ("auto", "bf16-true"):
         with pytest.raises(ValueError, match="use one of auto, 32-true, bf16-mixed, 16-mixed"):
             compute_dtype(name)
