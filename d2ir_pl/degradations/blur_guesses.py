@@ -24,16 +24,20 @@ from d2ir_pl.operators.kernels import gaussian_kernel, kernel_covariance, padded
 
 # Settings were chosen on photographs with synthetic shakes (docs/experiments.md).
 SIZES = (15, 21, 29, 41, 65, 101)
-"""Sides of the kernels that are looked for, as far as the photo is four of them wide."""
+"""Sides of the kernels that are looked for, as far as the photo is `LEAST_KERNELS` of them wide."""
 SPACING = 1.4
 """Ratio of the largest side to the next one, at least."""
 SETTINGS = ((6.4e-2, 0.0), (3.2e-2, 0.1), (1.6e-2, 0.1))
 """Edge weights, each with the threshold of the minimal pixels."""
 PARAMETRIC_SIZE = 41
 """Largest side of a straight motion or a disk, whose search takes the square of its time."""
-WINDOW, WINDOW_KERNELS, WINDOWS = 256, 4, 2
-"""Side in pixels of the parts of a large photo that are looked at, at least, the same in kernels,
-and how many there are."""
+WINDOW, WINDOW_KERNELS = 512, 6
+"""Side in pixels of the part of a large photo that edges are looked for in, at least, and the same
+in kernels."""
+QUICK_WINDOW = 256
+"""Side in pixels of the part that a quick deconvolution looks at, at least."""
+LEAST_KERNELS = 4
+"""How many kernels wide a photo is at least, and the part that a quick deconvolution looks at."""
 SPECTRUM_WEIGHT, SPECTRUM_LIMIT = 2.0, 0.25
 """Weight of the logarithm of the spectrum's misfit in the choice between guesses, and the most that
 it counts: noise that is not white has a spectrum of its own."""
@@ -100,7 +104,7 @@ def guesses(y: Tensor, sigma_y: Tensor, largest: int, seen: Tensor | None = None
     major = principal_widths(covariance[0])[0]
     gaussian = Guess("gaussian", gaussian_kernel(covariance, _odd(6 * major, largest))[0])
     grey = (image[0].mean(0) + 1) / 2
-    sizes = _sizes(min(largest, _odd_below(min(grey.shape) / WINDOW_KERNELS)))
+    sizes = _sizes(min(largest, _odd_below(min(grey.shape) / LEAST_KERNELS)))
     if not sizes or float(grey.std()) < 1e-3:
         return [gaussian]
     noise = float(grey_variance(image, sigma).sqrt()) / 2
@@ -109,16 +113,15 @@ def guesses(y: Tensor, sigma_y: Tensor, largest: int, seen: Tensor | None = None
 
 
 def _of_edges(grey: Tensor, noise: float, sizes: Sequence[int], seen: Tensor | None) -> list[Guess]:
-    """Kernels of several sizes that the edges show, in windows that are some kernels wide."""
+    """Kernels of several sizes that the edges show, in a window that is some kernels wide."""
     sides = {size: max(WINDOW, WINDOW_KERNELS * size) for size in sizes}
-    windows = {
-        side: edge_windows(grey, side, WINDOWS, seen).tolist() for side in set(sides.values())
-    }
+    corners = {side: edge_windows(grey, side, 1, seen)[0].tolist() for side in set(sides.values())}
 
     def found(guessed: tuple[int, Hypothesis]) -> Guess:
         side, hypothesis = guessed
-        parts = torch.stack([grey[t : t + side, s : s + side] for t, s in windows[side]])
-        kernel = kernel_of_edges(parts, hypothesis, noise)
+        top, left = corners[side]
+        window = grey[None, top : top + side, left : left + side]
+        kernel = kernel_of_edges(window, hypothesis, noise)
         return Guess("edges", trimmed(centred(kernel)), cut=cut_off(kernel))
 
     hypotheses = [(sides[n], Hypothesis(n, w, m)) for n in sizes for w, m in SETTINGS]
@@ -237,7 +240,7 @@ def _quick_scores(y: Tensor, found: Sequence[Guess]) -> Tensor:
     """The unlikeliness `(n,)` of the images that a quick deconvolution leads to."""
     grey = (y.detach().cpu().float().mean(0) + 1) / 2
     kernels = _stacked(found)
-    side = max(WINDOW, WINDOW_KERNELS * kernels.shape[-1])
+    side = max(QUICK_WINDOW, LEAST_KERNELS * kernels.shape[-1])
     top, left = edge_windows(grey, side, 1)[0].tolist()
     part = grey[None, top : top + side, left : left + side]
     return unlikeliness(*deconvolved(part, kernels))
