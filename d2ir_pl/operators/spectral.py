@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -33,15 +34,17 @@ class OnSpectra:
         circle: (H, W).
         image: where the image lies on the circle.
         seen: where y lies on it.
+
+    Attributes:
+        transfer: these factors, of a correlation that nothing is done to; None of another map.
     """
+
+    transfer: Tensor | None
 
     def __init__(self, transfer: Tensor, circle: Size, image: Margins, seen: Margins) -> None:
         self.circle = circle
-        self._image, self._seen = image, seen
-        self._power = transfer.abs() ** 2
-        twice = _roots(self._power, circle[1])
-        self._single = 1 / twice
-        self._forward, self._adjoint = transfer * self._single, transfer.conj() * twice
+        self._image, self.seen = image, seen
+        self.transfer = self._factor = transfer
         self._after: list[Map] = []
         self._weight: Tensor | None = None
         self._inverse: tuple[Tensor, Tensor] | None = None
@@ -70,6 +73,7 @@ class OnSpectra:
         other = copy(self)
         other._after = [*self._after, symmetric]
         other._weight = self._weight if weight is None else weight
+        other.transfer = None
         return other
 
     def forward(self, spectrum: Tensor) -> Tensor:
@@ -100,15 +104,35 @@ class OnSpectra:
 
     def to_image(self, spectrum: Tensor) -> Tensor:
         """The image that has a spectrum, cut out of the circle."""
-        return trimmed(self._values(spectrum, self._single), *self._image)
+        return self.cut(self._values(spectrum, self._single))
+
+    def cut(self, values: Tensor) -> Tensor:
+        """The image that lies among values on the circle."""
+        return trimmed(values, *self._image)
+
+    @cached_property
+    def _power(self) -> Tensor:
+        return self._factor.abs() ** 2
+
+    @cached_property
+    def _single(self) -> Tensor:
+        return 1 / _roots(self._power, self.circle[1])
+
+    @cached_property
+    def _forward(self) -> Tensor:
+        return self._factor * self._single
+
+    @cached_property
+    def _adjoint(self) -> Tensor:
+        return self._factor.conj() / self._single
 
     def _correlated(self, spectrum: Tensor) -> Tensor:
         """A x for `forward`."""
-        return trimmed(self._values(spectrum, self._forward), *self._seen)
+        return trimmed(self._values(spectrum, self._forward), *self.seen)
 
     def _transposed(self, r: Tensor) -> Tensor:
         """The spectrum of A^T r for `adjoint`."""
-        rows, columns = self._seen
+        rows, columns = self.seen
         spectrum = torch.fft.rfft2(F.pad(r, (*columns, *rows)), norm="ortho")
         return torch.view_as_real(spectrum * self._adjoint)
 

@@ -97,6 +97,7 @@ class _TilesOnSpectra(OnSpectra):
         self, transfer: Tensor, circle: Size, image: Margins, seen: Margins, weights: Tensor
     ) -> None:
         super().__init__(transfer, circle, image, seen)
+        self.transfer = None
         self._weights = weights
 
     def _correlated(self, spectrum: Tensor) -> Tensor:
@@ -119,6 +120,7 @@ class _OnSpectra(OnSpectra):
         known: Conditioning | None,
     ) -> None:
         super().__init__(mean, circle, image, seen)
+        self.transfer = None
         self._tiles, self._known = tiles, known
 
     @property

@@ -11,6 +11,7 @@ from d2ir_pl.operators.freed_memory import give_back, one_by_one
 from d2ir_pl.operators.linear import conditioning, joined, slowness
 from d2ir_pl.operators.spectral import OnSpectra
 from d2ir_pl.operators.weighted import on_spectra
+from d2ir_pl.restoration.border_step import MOST, solved_at_border
 
 
 def data_step(
@@ -65,8 +66,14 @@ def data_step(
     give_back(residual)
     for colours in one_by_one(residual) if spectral.of_each_colour else (residual,):
         # Of the three pairs of FFTs of an iteration one is left.
-        change, rest = _solved(spectral, colours, rho, iterations, own)
-        images.append(spectral.to_image(change))
+        if spectral.transfer is not None and 0 < iterations <= MOST:
+            change, rest = solved_at_border(
+                spectral, spectral.transfer, colours, rho, iterations, own
+            )
+        else:
+            change, rest = _solved(spectral, colours, rho, iterations, own)
+            change = spectral.to_image(change)
+        images.append(change)
         left.append(rest)
         del change, rest
     give_back(residual)
@@ -127,7 +134,9 @@ def _for(values: Tensor, like: Tensor) -> Tensor:
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     """Inner products `(B,)`, and a trifle: once an image has converged both are 0."""
-    return torch.addcmul(_trifle(a), a, b).flatten(1).sum(1)
+    if a.is_cuda:  # one kernel less; a CPU adds a number to images one value after the other
+        return torch.addcmul(_trifle(a), a, b).flatten(1).sum(1)
+    return (a * b).flatten(1).sum(1) + _trifle(a)
 
 
 @kept
