@@ -266,7 +266,14 @@ def test_a_setting_that_came_later_had_its_default() -> None:
     assert not changed(BlindDenoising(), {"no longer": 1})
 
 
-@pytest.mark.parametrize("config", ["blind_deblur", "jpeg", "low_light", "denoising", "old_photo"])
+CALIBRATED = (
+    *("blind_deblur", "blind_deblur_anisotropic", "deblur_motion", "deblur_defocus"),
+    *("super_resolution_blind", "super_resolution_x4", "jpeg", "old_photo", "denoising"),
+    *("low_light", "faded", "hdr"),
+)
+
+
+@pytest.mark.parametrize("config", CALIBRATED)
 def test_the_embedded_prior_is_calibrated_for_the_shipped_methods(config: str) -> None:
     known, setup = load_prior("natural-small").calibration, load(config)
     assert known is not None
