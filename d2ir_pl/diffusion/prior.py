@@ -186,7 +186,8 @@ class Prior(nn.Module, ABC):
                 eps = self._in_parts(x_t[..., rows, columns], t, checkpointed=True)
                 total[..., rows, columns] += window * eps
                 weight[rows, columns] += window
-        return total / weight
+        total /= weight
+        return total
 
     def _spans(self, n: int) -> list[tuple[int, int]]:
         """The start and length of each tile along a side of n pixels.

@@ -10,12 +10,12 @@ from torch import Tensor
 
 def x0_from_eps(x_t: Tensor, eps: Tensor, alpha_bar: float) -> Tensor:
     """The clean image in x_t if its noise is eps: (x_t - sqrt(1 - ab) eps) / sqrt(ab)."""
-    return torch.sub(x_t, eps, alpha=math.sqrt(1 - alpha_bar)) / math.sqrt(alpha_bar)
+    return torch.sub(x_t, eps, alpha=math.sqrt(1 - alpha_bar)).div_(math.sqrt(alpha_bar))
 
 
 def eps_from_x0(x_t: Tensor, x0: Tensor, alpha_bar: float) -> Tensor:
     """The noise in x_t if its clean image is x0: (x_t - sqrt(ab) x0) / sqrt(1 - ab)."""
-    return torch.sub(x_t, x0, alpha=math.sqrt(alpha_bar)) / math.sqrt(1 - alpha_bar)
+    return torch.sub(x_t, x0, alpha=math.sqrt(alpha_bar)).div_(math.sqrt(1 - alpha_bar))
 
 
 def ddim_step(
@@ -34,8 +34,8 @@ def ddim_step(
     Source: Song et al., Denoising Diffusion Implicit Models, 2021, eq. 12.
     """
     left = math.sqrt(max(0.0, 1 - alpha_bar - sigma**2))
-    x = torch.add(math.sqrt(alpha_bar) * x0, eps, alpha=left)
-    return x if noise is None else torch.add(x, noise, alpha=sigma)
+    x = (math.sqrt(alpha_bar) * x0).add_(eps, alpha=left)
+    return x if noise is None else x.add_(noise, alpha=sigma)
 
 
 def ancestral_sigma(alpha_bar: float, alpha_bar_next: float) -> float:

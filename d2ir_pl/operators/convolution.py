@@ -14,7 +14,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from d2ir_pl.compat import changes
 from d2ir_pl.operators.conditioning import Conditioning
 from d2ir_pl.operators.constants import kept
-from d2ir_pl.operators.linear import Size
+from d2ir_pl.operators.freed_memory import one_by_one
+from d2ir_pl.operators.linear import Size, joined
 from d2ir_pl.operators.noise_shape import NoiseShape
 from d2ir_pl.operators.opponent import from_opponent, to_opponent
 from d2ir_pl.operators.padding import PadMode, pad, pad_adjoint
@@ -69,11 +70,11 @@ class ConvolutionOperator:
         self.conditioning = _CONDITIONING.get(border)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._correlated(self._spectrum(x, self._transfer.requires_grad))
+        return self._forward(x, self._transfer.requires_grad)
 
     def forward_of_many(self, x: Tensor) -> Tensor:
         """The same for an x to which other kernels follow: its spectrum is kept as long as x."""
-        return self._correlated(self._spectrum(x, True))
+        return self._forward(x, True)
 
     def adjoint(self, r: Tensor) -> Tensor:
         return self._gathered(self._spread(r))
@@ -105,9 +106,12 @@ class ConvolutionOperator:
         """The factor of the convolution, the conjugate of the correlation's, made once."""
         return self._transfer.conj().resolve_conj()
 
-    def _correlated(self, spectrum: Tensor) -> Tensor:
-        """A x, from the spectrum of x on the circle."""
-        return _trim(self._image(spectrum * self._transfer), *self._margins)
+    def _forward(self, x: Tensor, keep: bool) -> Tensor:
+        """A x, of one colour of a large photo after the other."""
+        spectra = (
+            self._spectrum(plane, keep and plane is x) * self._transfer for plane in one_by_one(x)
+        )
+        return joined([_trim(self._image(s), *self._margins) for s in spectra], 1)
 
     def _spread(self, r: Tensor) -> Tensor:
         """The spectrum of r on the circle, correlated backwards."""

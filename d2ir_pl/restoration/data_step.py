@@ -8,7 +8,7 @@ from torch import Tensor
 from d2ir_pl.degradations import LinearOperator
 from d2ir_pl.operators.constants import kept
 from d2ir_pl.operators.freed_memory import give_back, one_by_one
-from d2ir_pl.operators.linear import conditioning, joined, slowness
+from d2ir_pl.operators.linear import conditioning, slowness
 from d2ir_pl.operators.spectral import OnSpectra
 from d2ir_pl.operators.weighted import on_spectra
 from d2ir_pl.restoration.border_step import MOST, solved_at_border
@@ -62,22 +62,37 @@ def data_step(
     if spectral is None:
         change, residual = _solved(operator, residual, rho, iterations, own)
         return z + change, residual
-    images, left = [], []
     give_back(residual)
-    for colours in one_by_one(residual) if spectral.of_each_colour else (residual,):
-        # Of the three pairs of FFTs of an iteration one is left.
-        if spectral.transfer is not None and 0 < iterations <= MOST:
-            change, rest = solved_at_border(
-                spectral, spectral.transfer, colours, rho, iterations, own
-            )
-        else:
-            change, rest = _solved(spectral, colours, rho, iterations, own)
-            change = spectral.to_image(change)
-        images.append(change)
-        left.append(rest)
-        del change, rest
+    parts = one_by_one(residual) if spectral.of_each_colour else (residual,)
+    if len(parts) == 1:
+        change, left = _on_spectra(spectral, residual, rho, iterations, own)
+        return z + change, left
+    x, left = torch.empty_like(z), torch.empty_like(residual)
+    for c, part in enumerate(parts):
+        colour = slice(c, c + 1)
+        change, left[:, colour] = _on_spectra(spectral, part, rho, iterations, own)
+        x[:, colour] = z[:, colour] + change
+        del change
     give_back(residual)
-    return z + joined(images, 1), joined(left, 1)
+    return x, left
+
+
+def _on_spectra(
+    form: OnSpectra, residual: Tensor, rho: Tensor, iterations: int, own: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The d of `data_step` and what it leaves: of three pairs of FFTs of an iteration one is left.
+
+    Args:
+        form: A for spectra.
+        residual: y - D(z).
+        rho: weight of the prediction.
+        iterations: number of iterations.
+        own: `(B,)` number of them that change an image; None for all.
+    """
+    if form.transfer is not None and 0 < iterations <= MOST:
+        return solved_at_border(form, form.transfer, residual, rho, iterations, own)
+    change, left = _solved(form, residual, rho, iterations, own)
+    return form.to_image(change), left
 
 
 def _solved(

@@ -125,24 +125,26 @@ class DegradationEstimation:
         grey, least = _known(problem, guided)
         x_t = self._start(problem, phi, prior.schedule, timesteps[0], grey)
         for t, ab, ab_next in prior.schedule.walk(timesteps):
-            x_t = x_t.detach().requires_grad_(guided)
+            x0 = x_t = x_t.detach().requires_grad_(guided)  # no x_0|t is held meanwhile
             with torch.set_grad_enabled(guided):
                 prediction = prior.x0(x_t, t)
             if not guided:  # no gradient is needed, which clipping would cut
-                prediction = _without_colour(prediction.clamp(-1, 1), grey)
+                prediction = _without_colour(prediction.clamp_(-1, 1), grey)
             x0 = prediction.detach()
             give_back(x0)
             if t <= self.phi_start:
                 phi = self._fit_phi(problem, x0, phi, first)
-            descent: Tensor | float
             if guided:
                 descent, loss = norm_descent(problem, prediction, x_t, phi, self.guidance_scale)
                 sigma = ancestral_sigma(ab, ab_next)
             else:
                 x0, loss = self._proximal(problem, x0, phi, ab, least)
-                descent, sigma = 0.0, math.sqrt(self.renoise * (1 - ab_next))
-            eps = eps_from_x0(x_t.detach(), x0, ab)
-            x_t = ddim_step(x0, eps, ab_next, self._noise(problem, grey), sigma) - descent
+                sigma = math.sqrt(self.renoise * (1 - ab_next))
+            del prediction  # a large photo fills the memory
+            x_t = eps_from_x0(x_t.detach(), x0, ab)
+            x_t = ddim_step(x0, x_t, ab_next, self._noise(problem, grey), sigma)
+            if guided:
+                x_t = x_t - descent
             steps.report(x0, phi, loss)
             give_back(x0)
         return Estimate(x0, phi, steps.losses)

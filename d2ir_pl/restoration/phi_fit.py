@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 from torch import Tensor
 
 from d2ir_pl.degradations import Phi
 from d2ir_pl.operators.constants import kept
-from d2ir_pl.operators.freed_memory import give_back
+from d2ir_pl.operators.freed_memory import give_back, one_by_one
 from d2ir_pl.restoration.problem import Problem
 
 FEW = 3
@@ -128,9 +130,11 @@ class Model:
         value, columns = family.tangents(x, near, weights[: 1 + count])
         residual = problem.residual_of(value, phi)
         columns = [problem.whitened(column) for column in columns]
-        rows = torch.stack([residual, *columns], 1).flatten(2)
+        colours = zip(*map(one_by_one, (residual, *columns)), strict=True)
+        rows = (torch.stack(parts, 1).flatten(2) for parts in colours)
+        squares = reduce(torch.add, (row @ row.mT for row in rows))
         of_each = residual[0].numel() * problem.share_of(residual, phi) * problem.sigma_y**2
-        squares = rows @ rows.mT * (2 / of_each)[:, None, None]
+        squares = squares * (2 / of_each)[:, None, None]
         slope, curvature = -squares[:, 0, 1:], squares[:, 1:, 1:]
         if anchor:
             start = first.each(lambda value: _repeated(value.double(), offsets))

@@ -81,7 +81,7 @@ def provenance(problem: Problem, restoration: Restoration) -> Provenance:
         # Noise spreads evenly over all frequencies, of which details of this size are a share.
         rho = variance * frequencies / power.mean(1, keepdim=True)
         nothing = v.new_zeros(()).expand_as(v)
-        told, _ = data_step(operator, operator.forward(v), nothing, rho, ITERATIONS)
+        told = data_step(operator, operator.forward(v), nothing, rho, ITERATIONS)[0]
         # What lies around the photo is seen by nobody.
         v, told = problem.crop(v), problem.crop(told)
         seen, own = (_around(v * other, CELL * 2**k) for other in (told, v))
