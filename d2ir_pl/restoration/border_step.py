@@ -88,16 +88,17 @@ def _factors(vectors: Tensor, energy: Tensor, own: Tensor | None) -> Tensor:
     gram = fine @ fine.mT
     k = gram.shape[1]
     # Their values on the border, alpha g + G s, in terms of the vectors.
-    onto = _onto(gram, k)
+    onto, unit = _onto(gram)[:k, :k], _unit(gram)[:k, :k]
     products = gram @ onto
     right = torch.cat([energy[:, None].to(gram), gram[:, 0, : k - 1]], 1)
     whole = torch.cat([right[:, None], products[:, : k - 1]], 1)
     # Rounding makes of vectors that hardly differ what has no minimum.
     level = 8 * torch.finfo(vectors.dtype).eps
-    normal = torch.addcmul(_trifle(gram, k), whole, _raised(gram, k, level)) - onto.mT @ products
+    raised = torch.addcmul(_trifle(gram)[:k, :k], whole, _raised(gram, level)[:k, :k])
+    normal = raised - onto.mT @ products
     if own is not None:
         out = torch.arange(k, device=own.device) >= own[:, None]
-        normal = torch.where(out[:, None] | out[..., None], _unit(gram, k), normal)
+        normal = torch.where(out[:, None] | out[..., None], unit, normal)
         right = right.masked_fill(out, 0)
     factors: Tensor = torch.linalg.solve_ex(normal, right)[0]
     return factors
@@ -128,11 +129,11 @@ def _before(j: int) -> float:
 
 
 @kept
-def _onto(k: int) -> Tensor:
-    """`(k, k)`: g, and G T_j g of all but the last, in terms of the basis."""
-    found = torch.zeros(k, k, dtype=torch.float64)
+def _onto() -> Tensor:
+    """g, and G T_j g of all but the last, in terms of the basis; for fewer, its first rows."""
+    found = torch.zeros(MOST, MOST, dtype=torch.float64)
     found[0, 0] = 1
-    for j in range(k - 1):
+    for j in range(MOST - 1):
         found[j, j + 1], found[j + 1, j + 1] = 0.5, 1
         if j:
             found[j - 1, j + 1] = _before(j)
@@ -140,17 +141,17 @@ def _onto(k: int) -> Tensor:
 
 
 @kept
-def _unit(k: int) -> Tensor:
-    return torch.eye(k, dtype=torch.float64)
+def _unit() -> Tensor:
+    return torch.eye(MOST, dtype=torch.float64)
 
 
 @kept
-def _raised(k: int, level: float) -> Tensor:
+def _raised(level: float) -> Tensor:
     """Ones, those of the diagonal raised by a level."""
-    return 1 + level * torch.eye(k, dtype=torch.float64)
+    return 1 + level * torch.eye(MOST, dtype=torch.float64)
 
 
 @kept
-def _trifle(k: int) -> Tensor:
+def _trifle() -> Tensor:
     """A trifle on the diagonal: of a residual of zeros there is nothing else."""
-    return 1e-60 * torch.eye(k, dtype=torch.float64)
+    return 1e-60 * torch.eye(MOST, dtype=torch.float64)
