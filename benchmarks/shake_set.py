@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,11 @@ SIZES = (9, 13, 17, 25, 31, 41, 51, 61)
 """Sides in pixels of the kernels that are drawn, in turn."""
 NOISE = (0.01, 0.02)
 """Standard deviations of the noise in [0, 1], in turn."""
+NIGHT = 0.3
+"""What the brightness of a photograph is multiplied by where there are lamps."""
+LAMPS, DIMMEST, BRIGHTEST, LAMP_WIDTH = 8, 20.0, 300.0, 0.7
+"""Number of lamps on 256x256 pixels, their light in whites of a pixel, and their width in pixels as
+a lens shows them."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class Shaken:
     about: str = ""
 
 
-def made(files: list[Path], size: int, linear: bool) -> Iterator[Shaken]:
+def made(files: list[Path], size: int, linear: bool, lamps: bool = False) -> Iterator[Shaken]:
     """Shake the middles of photographs.
 
     Each is correlated with a kernel of one of `GENERATORS`, noise is added, and 8 bits are kept.
@@ -53,6 +59,7 @@ def made(files: list[Path], size: int, linear: bool) -> Iterator[Shaken]:
         size: side of the crops in pixels.
         linear: blur intensities as they fall on the sensor, which is what a camera does, instead of
             those of the sRGB file.
+        lamps: darken the photographs, and let lamps burn in them that are brighter than white.
     """
     kinds, count = list(GENERATORS), 0
     for file in files:
@@ -69,14 +76,30 @@ def made(files: list[Path], size: int, linear: bool) -> Iterator[Shaken]:
         kernel = drawn_shake(generator, side, kind)
         to, back = (to_linear, to_srgb) if linear else (same, same)
         light = to((clean + 1) / 2)
-        y = back(F.conv2d(light[:, None], kernel[None, None])[:, 0])
+        if lamps:
+            light = NIGHT * light + _lamps(wide, generator)
+            clean = 2 * back(light.clamp_max(1)) - 1
+        y = back(F.conv2d(light[:, None], kernel[None, None])[:, 0].clamp_max(1))
         y = y + noise * normal_like(y[None], [generator])[0]
         y = (y.clamp(0, 1) * 255).round() / 127.5 - 1
         r = side // 2
-        about = f"{kind}, {side} pixels, noise {noise}{', linear' if linear else ''}"
+        how = f"{', linear' if linear else ''}{', lamps' if lamps else ''}"
+        about = f"{kind}, {side} pixels, noise {noise}{how}"
         x = clean[:, r : r + size, r : r + size]
         yield Shaken(f"{count:02d}_{file.stem}", y, x, kernel, about)
         count += 1
+
+
+def _lamps(side: int, generator: torch.Generator) -> Tensor:
+    """The light `(3, side, side)` of lamps at random places, in whites."""
+    light, t = torch.zeros(3, side, side), torch.arange(side)
+    for _ in range(round(LAMPS * (side / 256) ** 2)):
+        row, column, bright, *tint = torch.rand(6, generator=generator).tolist()
+        amount = DIMMEST * (BRIGHTEST / DIMMEST) ** bright
+        bells = [torch.exp(-(((t - side * at) / LAMP_WIDTH) ** 2) / 2) for at in (row, column)]
+        spot = bells[0][:, None] * bells[1] / (2 * math.pi * LAMP_WIDTH**2)
+        light += amount * (0.7 + 0.3 * torch.tensor(tint))[:, None, None] * spot
+    return light
 
 
 def photographs(folder: Path | None) -> list[Path]:

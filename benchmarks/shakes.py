@@ -2,6 +2,7 @@
 
     python -m benchmarks.shakes                            # public-domain photographs, 256x256
     python -m benchmarks.shakes --size 512 --linear
+    python -m benchmarks.shakes --lamps                    # at night, with lamps that leave trails
     python -m benchmarks.shakes --linear --known --response srgb    # what the response is worth
     python -m benchmarks.shakes --photographs FOLDER --limit 16
     python -m benchmarks.shakes --data FOLDER              # input/*.png and reference/*.npz
@@ -196,6 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--photographs", type=Path, help="sharp ones that the set is made of")
     parser.add_argument("--size", type=int, default=256, help="side of their crops")
     parser.add_argument("--linear", action="store_true", help="blur them in linear light")
+    parser.add_argument("--lamps", action="store_true", help="darken them, and add lamps")
     parser.add_argument("--limit", type=int, help="only the first so many")
     parser.add_argument("--config", default="blind_deblur_kernel")
     parser.add_argument(
@@ -210,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.data is None:
         files = photographs(options.photographs)
-        photos = made(files, options.size, options.linear)
+        photos = made(files, options.size, options.linear, options.lamps)
     else:
         photos = read(options.data)
     prior = load_prior("natural-small").cast(DTYPES[resolve(options.precision, "cpu")])

@@ -135,7 +135,7 @@ def _restored(
 
     def restore(images: Sequence[int], method: RestorationMethod) -> Restoration:
         part, told = [observations[b] for b in images], _telling(observers, images)
-        problem = Observation.problem(part, plan, seed, sigma_y)
+        problem = method.prepared(Observation.problem(part, plan, seed, sigma_y), attempts.prior)
         restored = restore_samples(method, num_samples, problem, attempts.prior, told)
         restored = with_provenance(problem, restored)
         restored = with_intervals(restored, plan.degradation, method, attempts.prior, num_samples)

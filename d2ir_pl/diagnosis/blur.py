@@ -145,9 +145,15 @@ def blur(seen: Measurements) -> Finding:
     tells its width and direction where noise is white and nothing was compressed; that of a JPEG
     misses most of a blur, unless its quality is among the best. Its coefficients do not, but they
     show no direction. A width that stage 1 would not read off the spectrum again is handed on as
-    known. Where the kind is unsure, a contest between kernels decides (`kernel_contest.py`), which
-    has Gaussians, disks and straight motions as well.
+    known. Trails of lights tell a shake. Where the kind is unsure, a contest between kernels
+    decides (`kernel_contest.py`), which has Gaussians, disks and straight motions as well.
     """
+    if seen.trails:
+        return Finding(
+            f"blur: shaken; {seen.trails} lights have left trails of one shape",
+            "blind_deblur_kernel",
+            confidence=BLURRED,
+        )
     evidence = _Evidence.of(seen)
     confidence = evidence.confidence(seen)
     if not confidence:

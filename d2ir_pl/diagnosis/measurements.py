@@ -19,6 +19,7 @@ from d2ir_pl.estimators.exposure import Exposure, exposure
 from d2ir_pl.estimators.jpeg_blur import BeforeJpeg, before_jpeg
 from d2ir_pl.estimators.jpeg_tables import estimate_quality
 from d2ir_pl.estimators.kernel_search import spectral_misfit
+from d2ir_pl.estimators.light_trails import light_trails
 from d2ir_pl.estimators.noise_level import MIN_SIGMA, estimate_sigma
 from d2ir_pl.estimators.noise_reading import read_spectrum
 from d2ir_pl.estimators.noise_spectrum import NoiseSpectrum
@@ -38,6 +39,8 @@ KERNEL_SIZE = 21
 ELONGATED = -0.2
 """Value of `BlurShape.elongated` above which a shake has to be confirmed by the kernel of the
 edges, because a Gaussian that is wider in one direction looks much like it."""
+LONGEST_TRAIL = 101
+"""Largest side in pixels of a kernel that lights show."""
 MIDDLE = 1024
 """Side in pixels of the middle of a photo that its noise by frequency is read off."""
 SHARP_EDGES = 0.3
@@ -73,6 +76,7 @@ class Measurements:
             white noise, and 15 and more where a JPEG has been moved off its grid.
         earlier: whether a JPEG was compressed before, in blocks that lie elsewhere.
         part: height and width of the part that was measured; None where that was the whole.
+        trails: number of trails of one shape that lights have left; 0 where none have.
         subject: size and place of the part whose blur was measured, in words, where it is much
             sharper than the rest; empty where there is no such part.
     """
@@ -96,6 +100,7 @@ class Measurements:
     earlier: bool = False
     part: tuple[int, int] | None = None
     subject: str = ""
+    trails: int = 0
 
 
 OF_A_BLUR = ("width", "widths", "angle", "shaken", "jpeg_width", "edges", "shape")
@@ -127,6 +132,8 @@ def measure(
     orientation = 1 if tables is None else tables.orientation
     part = telling_part(y, observed, orientation)
     measured = _measured(part.y, tables, sigma_y, part.observed, codec)
+    if (trails := light_trails(y, LONGEST_TRAIL)) is not None:
+        measured = replace(measured, trails=trails.count)
     sharper = sharper_part(part, measured.edges, orientation)
     if sharper is not None:
         file = tables or (_tables_of_pixels(part.y) if measured.quality < 100 else None)

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from d2ir_pl.estimators.connected_parts import connected_parts
 from d2ir_pl.estimators.remembered import remembered
 
 # Side in pixels of the photo that is looked at: larger ones are made smaller. In photos with a
@@ -162,37 +163,10 @@ def _moved(padded: Tensor, rows: int, columns: int, size: torch.Size) -> Tensor:
     return padded[margin + rows :, margin + columns :][: size[0], : size[1]]
 
 
-def _parts(line: Tensor) -> Tensor:
-    """`(N,)` number of the connected part that each of the N pixels of a mask is in, from 0 on."""
-    number = torch.full(line.shape, -1)
-    number[line] = torch.arange(int(line.sum()))
-    # Of two neighbours, also across corners, the parts are one: each part gets the least number.
-    right, below = number[:, 1:], number[1:]
-    pairs = torch.cat(
-        [
-            torch.stack([number[:, :-1].flatten(), right.flatten()]),
-            torch.stack([number[:-1].flatten(), below.flatten()]),
-            torch.stack([number[:-1, :-1].flatten(), below[:, 1:].flatten()]),
-            torch.stack([number[:-1, 1:].flatten(), below[:, :-1].flatten()]),
-        ],
-        1,
-    )
-    pairs = pairs[:, (pairs >= 0).all(0)]
-    part = torch.arange(int(line.sum()))
-    while bool((part[pairs[0]] != part[pairs[1]]).any()):
-        ends = part[pairs]
-        least = ends.amin(0).expand(2, -1).flatten()
-        part = part.scatter_reduce(0, ends.flatten(), least, "amin")
-        while not torch.equal(part[part], part):
-            part = part[part]
-    numbered: Tensor = torch.unique(part, return_inverse=True)[1]
-    return numbered
-
-
 def _lines(line: Tensor, grey: Tensor, beside: Tensor) -> _Lines:
     """The connected parts of a mask `(H, W)`."""
     rows, columns = line.nonzero().T
-    part = _parts(line)
+    part = connected_parts(line)
     parts = int(part.max()) + 1
     label = torch.zeros(line.shape, dtype=torch.long)
     label[line] = part + 1

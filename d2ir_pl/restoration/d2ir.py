@@ -22,6 +22,7 @@ from d2ir_pl.restoration.kernel_contest import (
     read_guesses,
 )
 from d2ir_pl.restoration.latent_optimization import LatentOptimization
+from d2ir_pl.restoration.light_trails import without_trails
 from d2ir_pl.restoration.noise_reading import with_noise_read
 from d2ir_pl.restoration.problem import Problem
 from d2ir_pl.restoration.result import Losses, Restoration
@@ -103,7 +104,8 @@ class D2IR(RestorationMethod):
     def find(self, problem: Problem, prior: Prior) -> Problem:
         if not has_contest(problem.degradation):
             return problem
-        return replace(problem, kernels=found_kernels(problem, prior))
+        kernels = found_kernels(problem, prior)
+        return without_trails(replace(problem, kernels=kernels), [k.trails for k in kernels])
 
     def solve(self, problem: Problem, prior: Prior, observer: Observer) -> Restoration:
         if has_contest(problem.degradation):

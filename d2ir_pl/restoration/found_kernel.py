@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from d2ir_pl.estimators.light_trails import LightTrails
 from d2ir_pl.restoration.result import KernelEvidence
 
 
@@ -37,6 +38,7 @@ class FoundKernel:
         evidence: how sure it is.
         nfe: number of network evaluations that it took to find it.
         rival: the other kernel whose image counts as well; None where this one is likelier.
+        trails: the trails of lights that have shown it; None where edges or the spectrum have.
     """
 
     kernel: Tensor
@@ -44,6 +46,7 @@ class FoundKernel:
     evidence: KernelEvidence
     nfe: int
     rival: Rival | None = None
+    trails: LightTrails | None = None
 
 
 def evaluations(kernels: Sequence[FoundKernel] | None, count: int) -> list[int]:

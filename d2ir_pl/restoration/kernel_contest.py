@@ -24,6 +24,7 @@ from d2ir_pl.restoration.kernel_rounds import (
     short_walk,
 )
 from d2ir_pl.restoration.kernel_verdict import TEMPERATURE, Verdict
+from d2ir_pl.restoration.light_trails import kernel_of_trails, with_lamps
 from d2ir_pl.restoration.problem import Problem
 from d2ir_pl.restoration.result import Restoration
 from d2ir_pl.restoration.step import Observer, silent
@@ -86,12 +87,14 @@ def has_contest(degradation: Degradation) -> bool:
 def found_kernels(problem: Problem, prior: Prior) -> list[FoundKernel]:
     """Find the kernel of every photo of a batch, each by itself, and refine it.
 
+    Trails that lights have left show it where there are some, and a contest does elsewhere.
+
     Args:
         problem: blurred photos, whose degradation has a contest.
         prior: diffusion prior.
     """
-    rows = (problem.select([b]).shown for b in range(len(problem)))
-    return [_found(_only_blurred(row), prior) for row in rows]
+    rows = [problem.select([b]) for b in range(len(problem))]
+    return [kernel_of_trails(row, prior) or _found(_only_blurred(row.shown), prior) for row in rows]
 
 
 def each_with_its_kernel(
@@ -123,6 +126,8 @@ def each_with_its_kernel(
             same = replace(row, generators=start, degradation=family)
             other = restore(same, phi, prior, silent, rival.error)
             part = _mean(fitting, part, other, rival.weight)
+        if own.trails is not None:
+            part = with_lamps(part, own.trails)
         phi = _embedded(problem.degradation, part.phi)
         parts.append(replace(part, phi=phi, kernels=[own.evidence]))
     return Restoration.join(parts)

@@ -50,9 +50,8 @@ def restore_samples(
         ValueError: if num_samples is below 1, or if the method does not fit the problem.
     """
     require("num_samples", num_samples, 1)
-    if num_samples == 1:
-        return method.restore(problem, prior, observer)
-    problem = method.prepared(problem, prior)
+    if problem.kernels is None:
+        problem = method.prepared(problem, prior)
 
     def observed(n: int) -> Observer:
         return lambda step: observer(replace(step, sample=n, num_samples=num_samples))

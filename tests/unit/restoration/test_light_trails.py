@@ -1,0 +1,115 @@
+import math
+
+import pytest
+import torch
+from shaken import discs, drawn
+from torch import Tensor
+
+from d2ir_pl.degradations import Blur, Compose, Jpeg, Phi
+from d2ir_pl.diagnosis.blur import blur
+from d2ir_pl.diagnosis.measurements import measure
+from d2ir_pl.diffusion.randomness import image_generator, normal_like
+from d2ir_pl.estimators.kernel_shapes import centred, likeness
+from d2ir_pl.estimators.light_trails import light_trails
+from d2ir_pl.priors import NetworkPrior
+from d2ir_pl.restoration import Problem, restore_samples
+from d2ir_pl.restoration.configs import load
+from d2ir_pl.restoration.light_trails import kernel_of_trails
+
+LAMPS = ((30, 25), (40, 100), (70, 60), (105, 30), (100, 110))
+METHOD = load("blind_deblur_kernel").method
+
+
+def path() -> Tensor:
+    """A camera that moved over 21 pixels."""
+    kernel = torch.zeros(25, 25)
+    kernel[4:22, 8] = 1
+    kernel[21, 8:18] = 1
+    return centred(drawn(kernel, 0.7))
+
+
+def night(kernel: Tensor | None, lamps: tuple[tuple[int, int], ...] = LAMPS) -> Tensor:
+    """A dark scene `(1, 3, 136, 136)` with lamps, seen by a camera that shakes, or does not."""
+    light = 0.15 + 0.2 * (discs(160)[None] + 0.6) / 1.2
+    for row, column in lamps:
+        light[..., row + 12, column + 12] = 40.0
+    if kernel is not None:
+        light = Blur(kernel.shape[-1])(light, Phi(logits=(kernel[None] + 1e-12).log()))
+    else:
+        light = light[..., 12:-12, 12:-12]
+    y = 2 * light - 1
+    y = y + 0.006 * normal_like(y, [image_generator(0, "night")])
+    return y.clamp(-1, 1)
+
+
+def problem(y: Tensor) -> Problem:
+    return Problem.of(y, Blur(41), [image_generator(0, "a")])
+
+
+def test_trails_show_the_kernel_and_where_the_lamps_are() -> None:
+    trails = light_trails(night(path())[0], 41)
+    assert trails is not None
+    assert trails.count == len(LAMPS)
+    assert likeness(trails.kernel, path()) > 0.85
+    assert float(trails.kernel.sum()) == pytest.approx(1, abs=1e-4)
+    offset = trails.places[:, None] - torch.tensor(LAMPS)[None]
+    assert float(offset.norm(dim=-1).amin(0).std()) < 1.5
+    assert 0 < float(trails.hidden.mean()) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("y", "largest"),
+    [
+        (night(None), 41),  # lamps of a camera that stands still
+        (night(path(), LAMPS[:2]), 41),  # two are no evidence
+        (night(path()), 15),  # longer than any kernel that is looked for
+        (night(path()) + 1.2, 41),  # by day
+        (night(path())[..., :30, :30], 41),
+        (torch.zeros(1, 3, 64, 64) - 1, 41),
+    ],
+)
+def test_there_are_no_trails_elsewhere(y: Tensor, largest: int) -> None:
+    assert light_trails(y[0].clamp(-1, 1), largest) is None
+
+
+def test_a_dark_scene_appears_behind_its_lights(natural_small: NetworkPrior) -> None:
+    y, sharp = night(path()), night(None, ())
+    batch = Problem.of(torch.cat([y, y]), Blur(41), [image_generator(0, n) for n in "ab"])
+    result = restore_samples(METHOD, 1, batch.select([0]), natural_small)
+    assert result.kernels[0].source == "lights"
+    ground = torch.ones(136, 136, dtype=torch.bool)
+    for row, column in LAMPS:
+        ground[max(0, row - 4) : row + 5, max(0, column - 4) : column + 5] = False
+
+    def error(x: Tensor) -> float:
+        return math.sqrt(float((x - sharp)[0][:, ground].square().mean()))
+
+    assert error(result.x0) < 0.5 * error(y)
+    white = (result.x0[0].amin(0) > 0.9).float()
+    assert 1 <= float(white.sum()) < 25 * len(LAMPS)
+    prepared = METHOD.prepared(batch, natural_small)
+    assert prepared.observed is not None
+    assert 0.8 < float(prepared.observed.mean()) < 1
+
+
+def test_bright_things_of_one_shape_in_a_sharp_photo_are_no_trails(
+    natural_small: NetworkPrior,
+) -> None:
+    y = night(None, ())
+    for row, column in LAMPS:
+        y[..., row - 12 : row + 13, column - 12 : column + 13] += 2 * (path() > 0.015)
+    y = y.clamp(-1, 1)
+    assert light_trails(y[0], 41) is not None
+    assert kernel_of_trails(problem(y), natural_small) is None
+
+
+def test_what_follows_the_shake_is_left_to_the_contest(natural_small: NetworkPrior) -> None:
+    both = Problem.of(night(path()), Compose([Blur(41), Jpeg()]), [image_generator(0, "a")])
+    assert kernel_of_trails(both, natural_small) is None
+
+
+def test_a_diagnosis_tells_of_trails() -> None:
+    finding = blur(measure(night(path())[0]))
+    assert finding.config == "blind_deblur_kernel"
+    assert "5 lights have left trails of one shape" in finding.sentence
+    assert "trails" not in blur(measure(night(None)[0])).sentence
