@@ -28,7 +28,6 @@ class Problem:
     """A batch of degraded images y = D_phi(x) + n, whose x is sought, and phi where it is unknown.
 
     An x is `(B, 3, H, W)`, and may reach beyond the image that the user gets; see `Frame`.
-    `Problem.of` estimates the noise where it is not known.
 
     Args:
         y: `(B, 3, h, w)` float in [-1, 1], or `(B, S, 3, h, w)` for S photos of a scene.
@@ -107,6 +106,8 @@ class Problem:
                 are not as many generators as images.
         """
         problem = cls(y, torch.ones(len(y)), degradation, generators, observed)
+        if observed is not None and bool((observed == 1).all()):
+            return cls.of(y, degradation, generators, sigma_y, None, least)
         y = y.float()
         with torch.autocast(y.device.type, enabled=False):
             seen = y if observed is None else hide(y, observed)
