@@ -57,7 +57,7 @@ TASKS = (
     "super_resolution_x4",
     *("low_light", "jpeg", "jpeg_30", "jpeg_60", "jpeg_85", "old_photo"),
     *("denoising", "denoising_0.05", "denoising_0.025"),
-    *("hdr", "blur_defocus", "blur_straight", "faded"),
+    *("hdr", "blur_motion", "blur_defocus", "blur_straight", "faded"),
 )
 BATCH = 4
 """Photographs that are restored together."""
