@@ -156,7 +156,7 @@ def row(
         setup: what restores it.
         known: whether it is told the true kernel.
         prior: the prior.
-        output: folder that the restored photo and its kernel go to.
+        output: folder that the photo, its restoration and its kernel go to.
     """
     degradation: Degradation = setup.degradation
     if known:
@@ -183,6 +183,7 @@ def row(
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
         as_picture(result.x0[0]).save(output / f"{shaken.name}.png")
+        as_picture(shaken.y).save(output / f"{shaken.name}_shaken.png")
         picture = 2 * kernel / kernel.max() - 1
         as_picture(picture.expand(3, -1, -1)).save(output / f"{shaken.name}_kernel.png")
     psnrs = (-10 * math.log10(e / count) for e in (before, error))
@@ -208,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--known", action="store_true", help="tell it the true kernels")
     parser.add_argument("--precision", choices=["auto", "bf16", "fp32"], default="auto")
-    parser.add_argument("--output", type=Path, help="folder for restored photos and kernels")
+    parser.add_argument("--output", type=Path, help="folder for photos, restorations and kernels")
     options = parser.parse_args(arguments)
     if options.data is None:
         files = photographs(options.photographs)
