@@ -47,9 +47,6 @@ class Degradation(KeepsArguments, nn.Module, ABC):
     uniform: bool = False
     """Whether phi degrades every part of a photo as it degrades the whole."""
 
-    has_tangents: bool = False
-    """Whether derivatives by a few parameters are had by `tangents`, cheaper than by autograd."""
-
     phi_settings: ClassVar[tuple[str, ...]] = ()
     """The settings on which the meaning of phi depends, such as the side of a free kernel."""
 
@@ -145,17 +142,6 @@ class Degradation(KeepsArguments, nn.Module, ABC):
         """The derivative of D_phi at x as a linear map A, and the residual of y there."""
         operator = Jacobian(lambda image: self.forward(image, phi), x)
         return operator, self.residual(y, operator.value, phi)
-
-    def tangents(self, x: Tensor, near: Phi, weights: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """D_phi(x), and its derivatives by P parameters, of families that `has_tangents`.
-
-        Args:
-            x: `(B, 3, H, W)` images.
-            near: n parameters of each image that lie close together, one after the other.
-            weights: `(1 + P, n)` factors that make sums of functions of them what they are at phi,
-                and their derivatives.
-        """
-        raise NotImplementedError
 
     def lift(self, y: Tensor, phi: Phi) -> Tensor:  # noqa: ARG002
         """A first guess of x from y, of the size that `frame` asks for."""

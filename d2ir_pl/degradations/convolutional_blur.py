@@ -32,7 +32,6 @@ class ConvolutionalBlur(LinearDegradation):
     """
 
     uniform = True
-    has_tangents = True
     phi_settings: ClassVar[tuple[str, ...]] = ("kernel_size", "response")
 
     def __init__(self, kernel_size: int, border: Border, response: Response = "linear") -> None:
@@ -83,6 +82,14 @@ class ConvolutionalBlur(LinearDegradation):
         return derivative, self.residual(y, derivative.value, phi)
 
     def tangents(self, x: Tensor, near: Phi, weights: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """D_phi(x), and its derivatives by P parameters, cheaper than by autograd.
+
+        Args:
+            x: `(B, 3, H, W)` images.
+            near: n parameters of each image that lie close together, one after the other.
+            weights: `(1 + P, n)` factors that make sums of functions of them what they are at phi,
+                and their derivatives.
+        """
         kernels = self.kernel(near).view(len(x), -1, self.kernel_size**2)
         sums = (weights @ kernels).to(x).unflatten(-1, (self.kernel_size, self.kernel_size))
         light = x if self.linear else to_light((x + 1) / 2)

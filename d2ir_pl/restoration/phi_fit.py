@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.degradations import Phi
+from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
 from d2ir_pl.operators.constants import kept
 from d2ir_pl.operators.freed_memory import give_back, one_by_one
 from d2ir_pl.restoration.problem import Problem
@@ -42,7 +43,7 @@ def fit_phi(
         return phi
     give_back(x)
     few = sum(phi[name][0].numel() for name in free) <= FEW
-    fit = _by_model if few and family.has_tangents else _by_autograd
+    fit = _by_model if few and isinstance(family, ConvolutionalBlur) else _by_autograd
     return family.canonicalize(fit(problem, x, phi, free, first, steps, lr, anchor))
 
 
@@ -120,8 +121,9 @@ class Model:
     def of(
         cls, problem: Problem, x: Tensor, phi: Phi, free: list[str], first: Phi, anchor: float
     ) -> Model:
-        """The model at phi, of a degradation that `has_tangents`."""
+        """The model at phi, of a blur."""
         at, family = _flat(phi, free), problem.degradation
+        assert isinstance(family, ConvolutionalBlur)
         count = at.shape[1]
         fine = at.double()  # differences of float32 would be noise, of which Adam sees the sign
         offsets, weights = _offsets(fine, count), _weights(fine, count)

@@ -71,12 +71,16 @@ def test_an_image_that_the_method_refuses_does_not_stop_the_others(
 
 def diverge_above(monkeypatch: pytest.MonkeyPatch, lr: float) -> None:
     """The network returns NaN for bright images of methods whose steps are larger than `lr`."""
-    network, restore = NetworkPrior.predict_eps, D2IR.restore
+    network, restore, prepared = NetworkPrior.predict_eps, D2IR.restore, D2IR.prepared
     current: list[float] = []
 
     def watched(self: D2IR, *arguments: Any) -> Restoration:
         current[:] = [self.latent.lr]
         return restore(self, *arguments)
+
+    def watched_before(self: D2IR, *arguments: Any) -> Problem:
+        current[:] = [self.latent.lr]
+        return prepared(self, *arguments)
 
     def broken(self: NetworkPrior, x_t: Tensor, t: int) -> Tensor:
         eps = network(self, x_t, t)
@@ -84,6 +88,7 @@ def diverge_above(monkeypatch: pytest.MonkeyPatch, lr: float) -> None:
         return torch.where(bright & (current[0] > lr), torch.nan, eps)
 
     monkeypatch.setattr(D2IR, "restore", watched)
+    monkeypatch.setattr(D2IR, "prepared", watched_before)
     monkeypatch.setattr(NetworkPrior, "predict_eps", broken)
 
 
