@@ -3,7 +3,8 @@
 A lamp far away is a point. In a shaken photo it becomes the path of the camera, as bright as the
 lamp, and so do others: bright thin lines of one shape on a dark ground. They show the kernel where
 a dark scene has no edges that would. But what is brighter than white was cut off, and no image in
-[0, 1] explains it: a trail tells nothing else of the scene, and hides what lies behind it.
+[0, 1] explains it: a trail tells nothing else of the scene, and hides what lies behind it. Letters
+on a dark sign have one shape as well. So what is beside trails has to show edges, and soft ones.
 
 Source: Hu, Cho, Wang and Yang, Deblurring low-light images with light streaks, 2014 (that such
 trails show the kernel).
@@ -18,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from d2ir_pl.estimators.connected_parts import connected_parts
+from d2ir_pl.estimators.edge_width import edge_widths
 from d2ir_pl.estimators.kernel_shapes import centred, likeness, trimmed
 from d2ir_pl.estimators.remembered import remembered
 from d2ir_pl.operators.kernels import padded
@@ -46,6 +48,10 @@ SLACK_PIXELS, SLACK = 2, 0.1
 """By how much their sides differ at most, in pixels, and in units of themselves."""
 MOST = 0.2
 """Share of a photo that lamps hide at most."""
+BLURRED, BESIDE = 1.4, 3
+"""Width in pixels of the coarse edges beside trails, at least (1.5 to 2.5 in shaken photos, 0 to
+1.3 in sharp ones with bright things of one shape, and on plain grounds, which have none), and how
+far from the trails they are looked for."""
 MARGIN = 3
 """Pixels around a trail that count as hidden as well."""
 FAINT = 0.03
@@ -133,7 +139,8 @@ def light_trails(y: Tensor, largest: int) -> LightTrails | None:
     halos, shown = _Parts.of(bright == 1), parts.mask(trails, brightest.shape)
     lamps = (halos.greatest(brightest) > LAMP) | (halos.greatest(shown) > 0)
     hidden = _grown(halos.mask(lamps, brightest.shape), MARGIN)
-    if float(hidden.mean()) > MOST:
+    beside = (1 - _grown(hidden, BESIDE))[None]
+    if float(hidden.mean()) > MOST or edge_widths(y, beside).coarse_typical < BLURRED:
         return None
     places, light = _lamps(halos, lamps, over, side)
     return LightTrails(kernel, len(kernels), hidden, places, light)

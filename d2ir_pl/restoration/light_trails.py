@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from d2ir_pl.degradations import Blur
@@ -30,6 +31,10 @@ WINDOW = 192
 UNEXPLAINED = 3.0
 """What the kernel of trails leaves unexplained beside them in units of the noise, at most: 1.0 to
 2.6 in shaken photos, and 3.8 to 66 in ten sharp ones with bright things of one shape."""
+CONTRAST = 0.008
+"""Root mean square of the differences of neighbours that the walk's image has beside them, in
+[0, 1], at least: 0.012 to 0.040 in shaken photos, and up to 0.004 on plain dark grounds, which any
+kernel explains."""
 LAMP_WIDTH = 0.7
 """Standard deviation in pixels of the light of a lamp in a restoration."""
 
@@ -45,15 +50,24 @@ def kernel_of_trails(problem: Problem, prior: Prior) -> FoundKernel | None:
     beside = without_trails(problem, [trails])
     window = grey_window(beside, WINDOW, len(trails.kernel))
     kernel = trails.kernel.to(problem.y)
-    _, residual = short_walk(window, kernel[None], FIRST_ERROR, prior)
+    x, residual = short_walk(window, kernel[None], FIRST_ERROR, prior)
     seen = 1.0 if window.observed is None else float(window.observed.mean())
     left = math.sqrt(float(residual.mean(1).square().mean()) / max(seen, 1e-6)) / 2
     noise = float(window.sigma_y) / 2
-    if left > UNEXPLAINED * noise:
+    if left > UNEXPLAINED * noise or _contrast(x, window) < CONTRAST:
         return None
     evidence = KernelEvidence("lights", 1, None, 1.0)
     error = next_error(FIRST_ERROR, left, noise)
     return FoundKernel(kernel, error, evidence, WALK.steps, trails=trails)
+
+
+def _contrast(x: Tensor, window: Problem) -> float:
+    """Root mean square of the diagonal differences of a grey image away from what is missing."""
+    squares = ((x[..., 1:, 1:] - x[..., :-1, :-1]) / 2).square().mean(1, keepdim=True)
+    if window.observed is None:
+        return math.sqrt(float(squares.mean()))
+    away = -F.max_pool2d(-window.observed, 9, 1, 4)[..., 1:, 1:]
+    return math.sqrt(float((away * squares).sum() / away.sum().clamp_min(1)))
 
 
 def without_trails(problem: Problem, trails: Sequence[LightTrails | None]) -> Problem:
