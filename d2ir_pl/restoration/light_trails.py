@@ -30,7 +30,8 @@ WINDOW = 192
 """Side in pixels of the part of a photo that tells whether the trails are of a shake, at least."""
 UNEXPLAINED = 3.0
 """What the kernel of trails leaves unexplained beside them in units of the noise, at most: 1.0 to
-2.6 in shaken photos, and 3.8 to 66 in ten sharp ones with bright things of one shape."""
+2.6 in shaken photos, and 3.8 to 66 in ten sharp photographs with bright things of one shape; drawn
+ones on plain grounds leave no more than shaken photos do (`CONTRAST`)."""
 CONTRAST = 0.008
 """Root mean square of the differences of neighbours that the walk's image has beside them, in
 [0, 1], at least: 0.012 to 0.040 in shaken photos, and up to 0.004 on plain dark grounds, which any
