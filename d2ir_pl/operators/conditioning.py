@@ -26,7 +26,8 @@ class Conditioning:
 
     Args:
         gain: g, 1 where A makes nothing brighter.
-        above: whether that is known of P.
+        above: whether that is known of P, or fails along few directions alone, which conjugate
+            gradients find by themselves.
 
     Source: Saad, Iterative Methods for Sparse Linear Systems, 2003, eq. 6.123.
     """

@@ -15,7 +15,7 @@ from d2ir_pl.compat import changes
 from d2ir_pl.operators.conditioning import Conditioning
 from d2ir_pl.operators.constants import kept
 from d2ir_pl.operators.freed_memory import one_by_one
-from d2ir_pl.operators.linear import Size, joined
+from d2ir_pl.operators.linear import Map, Size, joined
 from d2ir_pl.operators.noise_shape import NoiseShape
 from d2ir_pl.operators.opponent import from_opponent, to_opponent
 from d2ir_pl.operators.padding import PadMode, pad, pad_adjoint
@@ -95,6 +95,23 @@ class ConvolutionOperator:
         x = _trim(self._filter(_zero_pad(g, *self._pads), self._inverse[1]), *self._pads)
         return x if shape is None else from_opponent(x)
 
+    def dual_precondition(self, rho: Tensor, shape: NoiseShape | None = None) -> Map:
+        """About (A A^T + rho)^-1: the inverse on the circle, where y is surrounded by zeros.
+
+        Args:
+            rho: `(B, 1, 1, 1)`.
+            shape: that of the noise, by which A is whitened; A alone if None.
+        """
+        seen = self._back.abs() ** 2
+        inverse = 1 / (seen + rho if shape is None else seen * shape.weight(self.circle) + rho)
+
+        def apply(r: Tensor) -> Tensor:
+            r = _zero_pad(r if shape is None else to_opponent(r), *self._margins)
+            u = _trim(self._filter(r, inverse), *self._margins)
+            return u if shape is None else from_opponent(u)
+
+        return apply
+
     def on_spectra(self) -> OnSpectra | None:
         """The same for spectra on the circle; None where x is continued past its border."""
         if self._mode is not None:
@@ -146,12 +163,12 @@ class ConvolutionOperator:
         return self._image(torch.fft.rfft2(x) * transfer)
 
 
-# A mirrored image has each pixel at most twice along each axis. At a border that repeats itself one
-# pixel may count as often as the kernel is wide.
+# A mirrored image has each pixel at most twice along each axis, near its border. At a border that
+# repeats itself one pixel may count as often as the kernel is wide.
 _CONDITIONING = {
     "extend": Conditioning(),
-    "circular": Conditioning(),
-    "reflect": Conditioning(4.0),
+    "circular": Conditioning(above=True),
+    "reflect": Conditioning(4.0, above=True),
 }
 
 _SPECTRA: Any = WeakTensorKeyDictionary()

@@ -13,6 +13,8 @@ from d2ir_pl.operators.conditioning import Conditioning
 Size = tuple[int, int]
 """Height and width in pixels."""
 
+Map = Callable[[Tensor], Tensor]
+
 
 def size_of(x: Tensor) -> Size:
     """Height and width of images `(..., H, W)`."""
@@ -38,7 +40,8 @@ class LinearOperator(Protocol):
     conjugate gradients nothing is left to gain; one whose `precondition` is far from exact, by
     `slowness`, how many times as many it takes as others. One of which bounds are known may tell
     them by `conditioning`. One that needs no iterations has a method `dual(r, rho)`, which returns
-    (A A^T + rho)^-1 r exactly.
+    (A A^T + rho)^-1 r exactly; one of which a map is known that is closer to (A A^T + rho)^-1 than
+    `precondition` is to its own, `dual_precondition(rho)`, which returns it.
     """
 
     def forward(self, x: Tensor) -> Tensor:

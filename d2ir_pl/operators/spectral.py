@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from copy import copy
 from functools import cached_property
 
@@ -12,13 +11,11 @@ from torch import Tensor
 
 from d2ir_pl.operators.conditioning import Conditioning
 from d2ir_pl.operators.constants import kept
-from d2ir_pl.operators.linear import Size
+from d2ir_pl.operators.linear import Map, Size
 from d2ir_pl.operators.opponent import from_opponent, to_opponent
 
 Margins = tuple[tuple[int, int], tuple[int, int]]
 """(top, bottom) and (left, right)."""
-
-Map = Callable[[Tensor], Tensor]
 
 
 class OnSpectra:

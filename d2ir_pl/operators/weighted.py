@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from d2ir_pl.operators.convolution import ConvolutionOperator
-from d2ir_pl.operators.linear import LinearOperator, conditioning, slowness
+from d2ir_pl.operators.linear import LinearOperator, Map, conditioning, slowness
 from d2ir_pl.operators.noise_shape import NoiseShape
 from d2ir_pl.operators.spectral import OnSpectra
 
@@ -32,6 +32,11 @@ class WeightedOperator:
     def precondition(self, g: Tensor, rho: Tensor) -> Tensor:
         """That of A, as if everything were observed."""
         return self.operator.precondition(g, rho)
+
+    def dual_precondition(self, rho: Tensor, shape: NoiseShape | None = None) -> Map | None:
+        """That of A, of what is observed."""
+        inner = dual_precondition(self.operator, rho, shape)
+        return None if inner is None else lambda r: self._weight * inner(self._weight * r)
 
     def on_spectra(self) -> OnSpectra | None:
         """The same for spectra, where A is a convolution that has such a form."""
@@ -66,6 +71,10 @@ class WhitenedOperator:
             return inner.precondition(g, rho, self._shape)
         return inner.precondition(g, rho)
 
+    def dual_precondition(self, rho: Tensor) -> Map | None:
+        """About (W A A^T W + rho)^-1, where such a map is known."""
+        return dual_precondition(self._operator, rho, self._shape)
+
     def on_spectra(self) -> OnSpectra | None:
         """The same for spectra, where A is a convolution that has such a form."""
         inner, shape = on_spectra(self._operator), self._shape
@@ -79,3 +88,20 @@ def on_spectra(operator: LinearOperator) -> OnSpectra | None:
     found = getattr(operator, "on_spectra", None)
     form: OnSpectra | None = None if found is None else found()
     return form
+
+
+def dual_precondition(
+    operator: LinearOperator, rho: Tensor, shape: NoiseShape | None = None
+) -> Map | None:
+    """About (A A^T + rho)^-1, by which conjugate gradients take few iterations; None if unknown.
+
+    Args:
+        operator: A.
+        rho: `(B, 1, 1, 1)`.
+        shape: that of the noise, by which A is whitened; A alone if None.
+    """
+    make = getattr(operator, "dual_precondition", None)
+    if make is None:
+        return None
+    found: Map | None = make(rho) if shape is None else make(rho, shape)
+    return found

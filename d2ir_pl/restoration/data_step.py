@@ -8,9 +8,9 @@ from torch import Tensor
 from d2ir_pl.degradations import LinearOperator
 from d2ir_pl.operators.constants import kept
 from d2ir_pl.operators.freed_memory import give_back, one_by_one
-from d2ir_pl.operators.linear import conditioning, slowness
+from d2ir_pl.operators.linear import Map, conditioning, slowness
 from d2ir_pl.operators.spectral import OnSpectra
-from d2ir_pl.operators.weighted import on_spectra
+from d2ir_pl.operators.weighted import dual_precondition, on_spectra
 from d2ir_pl.restoration.border_step import MOST, solved_at_border
 
 
@@ -60,8 +60,12 @@ def data_step(
         # An image that is there before the others waits for them.
         own = known.enough_of(rho[:, 0, 0, 0]) if len(rho) > 1 else None
     if spectral is None:
-        change, residual = _solved(operator, residual, rho, iterations, own)
-        return z + change, residual
+        inverse = dual_precondition(operator, rho)
+        if inverse is not None:
+            change, left = _solved_in_data(operator, inverse, residual, rho, iterations, own)
+        else:
+            change, left = _solved(operator, residual, rho, iterations, own)
+        return z + change, left
     give_back(residual)
     parts = one_by_one(residual) if spectral.of_each_colour else (residual,)
     if len(parts) == 1:
@@ -135,6 +139,43 @@ def _solved(
         p = torch.addcmul(h, _for(rh / rh_before, p), p)
         del a_p, normal_p, h  # a large photo fills the memory
     return x, residual
+
+
+def _solved_in_data(
+    operator: LinearOperator,
+    inverse: Map,
+    residual: Tensor,
+    rho: Tensor,
+    iterations: int,
+    own: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """The same by vectors of the size of y: d = A^T u with (A A^T + rho) u = y - D(z).
+
+    Args:
+        operator: A.
+        inverse: about (A A^T + rho)^-1.
+        residual: y - D(z).
+        rho: weight of the prediction.
+        iterations: number of iterations.
+        own: `(B,)` number of them that change an image; None for all.
+    """
+    p = h = inverse(residual)
+    u, r, rh = torch.zeros_like(residual), residual.clone(), _dot(residual, h)
+    moves = None if own is None else _moves(own, iterations)
+    for i in range(iterations):
+        normal_p = torch.addcmul(operator.forward(operator.adjoint(p)), rho, p)
+        step = rh / _dot(p, normal_p)
+        if moves is not None:
+            step = moves[i] * step
+        u.addcmul_(_for(step, p), p)
+        r.addcmul_(_for(step, r), normal_p, value=-1)
+        if i + 1 == iterations:
+            break
+        h = inverse(r)
+        rh, rh_before = _dot(r, h), rh
+        p = torch.addcmul(h, _for(rh / rh_before, p), p)
+        del normal_p, h  # a large photo fills the memory
+    return operator.adjoint(u), torch.addcmul(r, rho, u)
 
 
 def _moves(own: Tensor, iterations: int) -> tuple[Tensor, ...]:

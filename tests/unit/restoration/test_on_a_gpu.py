@@ -53,12 +53,12 @@ COLUMNS = ("start", *METHODS)
 BUDGETS = """
 Blur                                            | 30/6   390/0  355/0  85/1   65/0   55/0   -      380/0  90/0   360/0  -
 GaussianBlur                                    | 20/6   150/0  110/0  85/1   60/0   55/0   65/0   55/0   75/0   -      -
-GaussianBlur anisotropic, reflect               | 30/6   340/0  170/0  95/1   85/0   65/0   -      605/0  105/0  -      -
+GaussianBlur anisotropic, reflect               | 30/6   250/0  170/0  95/1   85/0   65/0   -      590/0  105/0  -      -
 MotionBlur                                      | 20/6   205/0  170/0  105/1  135/0  75/0   -      405/0  155/0  -      -
-MotionBlur of known angle, reflect              | 20/6   345/0  170/0  110/1  110/0  85/0   -      620/0  130/0  -      -
+MotionBlur of known angle, reflect              | 20/6   250/0  170/0  110/1  110/0  85/0   -      610/0  130/0  -      -
 DefocusBlur                                     | 20/6   155/0  115/0  90/1   70/0   60/0   -      385/0  90/0   -      -
-Blur of light                                   | 50/6   1610/0 570/0  150/1  130/0  120/0  -      -      155/0  880/0  -
-GaussianBlur of light, reflect                  | 40/6   1445/0 215/0  155/1  130/0  125/0  -      -      145/0  -      -
+Blur of light                                   | 50/6   625/0  570/0  150/1  130/0  120/0  -      -      155/0  610/0  -
+GaussianBlur of light, reflect                  | 40/6   280/0  215/0  155/1  130/0  125/0  -      -      145/0  -      -
 Downsampling bicubic                            | 15/4   115/0  40/0   70/1   35/0   45/0   55/0   35/0   45/0   -      -
 Downsampling area, reflect                      | 15/4   115/0  40/0   70/1   35/0   45/0   55/0   35/0   45/0   -      -
 Downsampling gaussian                           | 20/6   330/2  235/0  70/1   65/0   45/0   60/0   40/0   85/0   -      -
@@ -73,7 +73,7 @@ Light as an exposure                            | 85/8   395/0  390/0  140/1  11
 Light of known gain, per channel, gamma         | 80/5   295/0  290/0  95/1   75/0   65/0   -      -      95/0   -      -
 Exposures                                       | 115/3  250/0  255/0  90/1   65/0   65/0   -      -      85/0   -      -
 Exposures of known gains, darkest               | 40/4   55/0   60/0   90/1   55/0   65/0   -      -      65/0   -      -
-Fading                                          | 30/3   360/0  210/0  75/1   50/0   45/0   -      350/0  70/0   -      -
+Fading                                          | 30/3   355/0  210/0  75/1   50/0   45/0   -      350/0  70/0   -      -
 Jpeg                                            | 60/17  55/0   90/0   125/1  85/0   95/0   -      -      95/0   -      -
 Jpeg of known quality                           | 60/17  55/0   90/0   125/1  85/0   95/0   -      -      95/0   -      -
 Compose blur, downsampling                      | 25/7   385/0  250/0  90/1   65/0   60/0   -      -      85/0   -      -

@@ -1,5 +1,6 @@
 """Blurs of light, which files store by a curve."""
 
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -9,6 +10,8 @@ from shaken import corner, discs
 
 from d2ir_pl.degradations import Blur, Phi
 from d2ir_pl.diffusion.randomness import image_generator
+from d2ir_pl.operators.convolution import Border
+from d2ir_pl.operators.noise_shape import NoiseShape
 from d2ir_pl.restoration import D2IR, DegradationEstimation, Problem
 from d2ir_pl.restoration.baselines import DiffPIR, PiGDM
 from d2ir_pl.restoration.data_step import data_step
@@ -54,3 +57,26 @@ def test_methods_for_linear_degradations_say_so() -> None:
         method.check(told("linear"), GaussianPrior())
         with pytest.raises(ValueError, match="not linear"):
             method.check(told("srgb"), GaussianPrior())
+
+
+@pytest.mark.parametrize("border", ["extend", "reflect"])
+@pytest.mark.parametrize("kind", ["plain", "observed", "coloured noise"])
+def test_few_iterations_are_enough_beside_black_and_white(border: Border, kind: str) -> None:
+    blur = Blur(21, border, response="srgb").told(PHI)
+    y = blur(CLEAN, PHI)
+    sigma = torch.tensor([0.01])
+    problem = Problem.of(y, blur, [image_generator(0, "0")], sigma)
+    if kind == "observed":
+        observed = torch.ones(1, 1, *y.shape[-2:])
+        observed[..., 20:40, 30:50] = 0
+        problem = Problem.of(y, blur, [image_generator(0, "0")], sigma, observed)
+    if kind == "coloured noise":
+        problem = replace(problem, shape=NoiseShape(torch.linspace(2, 0.5, 24).expand(1, 3, -1)))
+    z = problem.lift(PHI)
+    operator, residual = problem.linearize(z, PHI)
+    rho = torch.full((1, 1, 1, 1), 0.02)
+    few, many = (data_step(operator, residual, z, rho, k)[0] for k in (10, 100))
+    assert float((few - many).norm()) < 0.01 * float((many - z).norm())
+    shorter = data_step(operator, residual, z, torch.full((1, 1, 1, 1), 1.0), 10, 1.0)[0]
+    longer = data_step(operator, residual, z, torch.full((1, 1, 1, 1), 1.0), 100)[0]
+    assert float((shorter - longer).norm()) < 0.01 * float((longer - z).norm())
