@@ -15,18 +15,18 @@ from d2ir_pl.degradations.base import Degradation
 from d2ir_pl.degradations.blur_guesses import guesses, likeliest
 from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur, Response
 from d2ir_pl.degradations.frame import Frame
+from d2ir_pl.degradations.free_kernel import FreeKernel, anchor
+from d2ir_pl.degradations.kernel_fit import KernelFit
 from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.estimators.kernel_convention import is_symmetric, mirror_evidence
 from d2ir_pl.estimators.kernel_shapes import trimmed
 from d2ir_pl.estimators.spectrum import gaussian_covariance
-from d2ir_pl.estimators.widths import LOG_WIDTH_SCATTER
 from d2ir_pl.image_io import Photo
 from d2ir_pl.operators.convolution import Border
 from d2ir_pl.operators.drawn_kernels import kernel_law
 from d2ir_pl.operators.kernels import (
     gaussian_kernel,
     kernel_centroid,
-    kernel_covariance,
     padded,
     read_kernel,
 )
@@ -36,8 +36,6 @@ from d2ir_pl.operators.padding import shifted
 START_FLOOR = 5e-3
 # Logit of an entry that is zero: 1e-30 to single precision, whatever the others are.
 ZERO_LOGIT = -69.0
-# Variance in pixels^2 that a kernel counts as having at least: that of a single entry is 0.
-LEAST_VARIANCE = 1e-4
 # Evidence a pixel from which one of the two conventions of a kernel is believed: on photographs of
 # the training set, 4 of 245 random shakes are then taken the wrong way round, and 24 not told
 # (docs/experiments.md).
@@ -205,23 +203,10 @@ class Blur(ConvolutionalBlur):
         return rows
 
     def anchor(self, phi: Phi, start: Phi) -> Tensor:
-        """Change of the covariance's logarithm, in units of the spectrum's scatter.
+        return anchor(self.kernel(phi), self.kernel(start))
 
-        It holds the size and direction of the kernel that the spectrum shows, and leaves its
-        shape free.
-        """
-        now, then = (kernel_covariance(self.kernel(p)) for p in (phi, start))
-        (x, y), (x_then, y_then) = (
-            c.diagonal(dim1=1, dim2=2).clamp_min(LEAST_VARIANCE).unbind(1) for c in (now, then)
-        )
-        change = torch.stack(
-            [
-                (x / x_then).log() / 2,
-                (y / y_then).log() / 2,
-                (now[:, 0, 1] - then[:, 0, 1]) / (x_then * y_then).sqrt(),
-            ]
-        )
-        return (change / LOG_WIDTH_SCATTER).square().sum(0)
+    def kernel_fit(self, x: Tensor, start: Phi) -> KernelFit | None:
+        return FreeKernel(self, x, start) if self.estimated else None
 
     def canonicalize(self, phi: Phi) -> Phi:
         """Centre the kernels: y cannot tell a shifted kernel from a shifted image."""

@@ -9,15 +9,17 @@ from typing import Any, Self
 import torch
 from torch import Generator, Tensor, nn
 
-from d2ir_pl.degradations.base import Degradation
+from d2ir_pl.degradations.base import Degradation, LinearDegradation, is_linear
 from d2ir_pl.degradations.frame import Frame
+from d2ir_pl.degradations.free_kernel import FreeKernel
 from d2ir_pl.degradations.gaussian_blur import GaussianBlur
 from d2ir_pl.degradations.jpeg import WHITE_SHARE, Jpeg
+from d2ir_pl.degradations.kernel_fit import KernelFit
 from d2ir_pl.degradations.light import Light
 from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.image_io import Photo
 from d2ir_pl.operators.conditioning import Conditioning
-from d2ir_pl.operators.linear import LinearOperator, conditioning, slowness
+from d2ir_pl.operators.linear import LinearOperator, Transposed, conditioning, slowness
 
 
 class Compose(Degradation):
@@ -137,6 +139,14 @@ class Compose(Degradation):
         last, residual = self.parts[-1].linearize(y, x, _own(len(self.parts) - 1, phi))
         return _Chain([*operators, last]), residual
 
+    def kernel_fit(self, x: Tensor, start: Phi) -> KernelFit | None:
+        """That of the first part, where the others are linear and have no free parameters."""
+        rest = [part for part in self.parts[1:] if is_linear(part)]
+        if len(rest) < len(self.parts) - 1 or any(part.estimated for part in rest):
+            return None
+        inner = self.parts[0].kernel_fit(x, _own(0, start))
+        return _ChainOfKernel(inner, rest) if isinstance(inner, FreeKernel) else None
+
     def lift(self, y: Tensor, phi: Phi) -> Tensor:
         for i, part in reversed(list(enumerate(self.parts))):
             y = part.lift(y, _own(i, phi))
@@ -188,11 +198,24 @@ def _slope_of_lift(part: Light, y: Tensor, phi: Phi) -> Tensor:
     return (change / (2 * step)).square().flatten(1).mean(1).sqrt()
 
 
-class _Chain:
+class _ChainOfTransposed:
+    """The transpose of a product of operators, the first of which is applied first."""
+
+    def __init__(self, operators: Sequence[Transposed]) -> None:
+        self._operators = operators
+
+    def adjoint(self, r: Tensor) -> Tensor:
+        for operator in reversed(self._operators):
+            r = operator.adjoint(r)
+        return r
+
+
+class _Chain(_ChainOfTransposed):
     """The product of operators, the first of which is applied first."""
 
     def __init__(self, operators: list[LinearOperator]) -> None:
-        self._operators = operators
+        super().__init__(operators)
+        self._operators: list[LinearOperator] = operators
         self.slowness = max(map(slowness, operators))
         known = [own for own in map(conditioning, operators) if own is not None]
         self.conditioning = (
@@ -208,11 +231,6 @@ class _Chain:
             x = operator.forward(x)
         return x
 
-    def adjoint(self, r: Tensor) -> Tensor:
-        for operator in reversed(self._operators):
-            r = operator.adjoint(r)
-        return r
-
     def precondition(self, g: Tensor, rho: Tensor) -> Tensor:
         """The approximation of the first operator, as if the others scaled all images alike."""
         if self._gain is None:
@@ -225,6 +243,34 @@ class _Chain:
         if self._rho is None or self._rho[0] is not rho:  # one tensor, by which much is kept
             self._rho = rho, rho / self._gain
         return self._operators[0].precondition(g, self._rho[1]) / self._gain
+
+
+class _ChainOfKernel:
+    """The `KernelFit` of a blur that others follow.
+
+    Args:
+        blur: that of the blur.
+        rest: linear degradations, at least one, of which nothing is free.
+    """
+
+    def __init__(self, blur: FreeKernel, rest: Sequence[LinearDegradation]) -> None:
+        self._blur, self._rest = blur, rest
+
+    def at(self, y: Tensor, phi: Phi) -> tuple[Transposed, Tensor]:
+        """See `KernelFit`."""
+        first, x = self._blur.value(_own(0, phi))
+        operators: list[LinearOperator] = []
+        for i, part in enumerate(self._rest, 1):
+            own, last = _own(i, phi), i == len(self._rest)
+            value = y if last else part(x, own)
+            operator, residual = part.linearize(value, x, own)
+            operators.append(operator)
+            x = value
+        return _ChainOfTransposed([first, *operators]), residual
+
+    def slope(self, phi: Phi, by_kernel: Tensor, anchor: float) -> Tensor:
+        """See `KernelFit`."""
+        return self._blur.slope(_own(0, phi), by_kernel, anchor)
 
 
 def _named(i: int, phi: Phi) -> Phi:

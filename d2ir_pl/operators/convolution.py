@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any, Literal, get_args
 
 import torch
@@ -78,6 +78,25 @@ class ConvolutionOperator:
 
     def adjoint(self, r: Tensor) -> Tensor:
         return self._gathered(self._spread(r))
+
+    def by_kernel(self, x: Tensor, r: Tensor, side: int) -> Tensor:
+        """The derivative `(B, side^2)` of the inner product (r, A x) by a kernel's entries.
+
+        It is the correlation of r with x, c(v) = sum_u r(u) x(u + v), at the offsets v of entries.
+
+        Args:
+            x: `(B, C, H, W)`, whose spectrum is kept as by `forward_of_many`.
+            r: of the size of y.
+            side: of the kernel.
+        """
+        spectra = (
+            torch.fft.rfft2(_zero_pad(part, *self._margins)).conj()
+            * self._spectrum(plane, plane is x)
+            for plane, part in zip(one_by_one(x), one_by_one(r), strict=True)
+        )
+        seen = reduce(torch.add, (spectrum.sum(1) for spectrum in spectra))
+        correlation = self._image(seen).flatten(1)
+        return correlation.index_select(1, _places(correlation, side, *self.circle))
 
     def precondition(self, g: Tensor, rho: Tensor, shape: NoiseShape | None = None) -> Tensor:
         """The inverse for periodic images, close to the exact one away from the borders.

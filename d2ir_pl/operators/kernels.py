@@ -194,14 +194,23 @@ def _kernel_of_record(path: Path) -> Array:
 
 def kernel_covariance(kernel: Tensor) -> Tensor:
     """`(B, 2, 2)` second moments of `(B, k, k)` kernels about their centroids, order (x, y)."""
-    moments = kernel.flatten(1) @ _monomials(kernel, kernel.shape[-1])
+    return covariance_of(kernel_moments(kernel))
+
+
+def kernel_moments(kernel: Tensor) -> Tensor:
+    """`(B, 7)` sums over the entries of kernels `(B, k, k)`, weighed by the `monomials`."""
+    return kernel.flatten(1) @ monomials(kernel, kernel.shape[-1])
+
+
+def covariance_of(moments: Tensor) -> Tensor:
+    """`(B, 2, 2)` second moments about the centroids, of `kernel_moments`."""
     first, second = moments[:, 1:3], moments[:, 3:].view(-1, 2, 2)
     # sum_v k(v) (v - c) (v - c)^T, with c = sum_v k(v) v.
     return torch.addcmul(second, moments[:, :1, None] - 2, first[:, :, None] * first[:, None])
 
 
 @kept
-def _monomials(size: int) -> Tensor:
+def monomials(size: int) -> Tensor:
     """`(n, 7)`: 1, x, y, x^2, x y, x y and y^2 at the n entries of a kernel, 0 in its middle."""
     i = torch.arange(size, dtype=torch.float64) - size // 2
     x, y = i.expand(size, size).flatten(), i[:, None].expand(size, size).flatten()
@@ -217,7 +226,7 @@ def principal_widths(covariance: Tensor) -> tuple[float, float, float]:
 
 def kernel_centroid(kernel: Tensor) -> Tensor:
     """`(B, 2)` centre of mass (x, y) relative to the middle entry, in pixels."""
-    return kernel.flatten(1) @ _monomials(kernel, kernel.shape[-1])[:, 1:3]
+    return kernel.flatten(1) @ monomials(kernel, kernel.shape[-1])[:, 1:3]
 
 
 def _halves(n: int) -> tuple[int, int]:

@@ -33,6 +33,13 @@ def joined(parts: Sequence[Tensor], axis: int = 0) -> Tensor:
     return torch.cat(list(parts), axis) if len(parts) > 1 else parts[0]
 
 
+class Transposed(Protocol):
+    """The transpose of a matrix, by which what has the size of a photo is mapped."""
+
+    def adjoint(self, r: Tensor) -> Tensor:
+        """Apply the transpose to r."""
+
+
 class LinearOperator(Protocol):
     """A matrix A that can be applied but is never formed: a linear degradation with phi set.
 

@@ -15,7 +15,7 @@ from d2ir_pl.degradations import Degradation, LinearOperator, Phi
 from d2ir_pl.diffusion.randomness import normal_like, same_generator
 from d2ir_pl.estimators.noise_level import MIN_SIGMA, is_grey
 from d2ir_pl.estimators.observed_pixels import fill_unobserved, hide
-from d2ir_pl.operators.linear import Size, per_image, rows_of, size_of
+from d2ir_pl.operators.linear import Map, Size, per_image, rows_of, size_of
 from d2ir_pl.operators.noise_shape import NoiseShape
 from d2ir_pl.operators.weighted import WeightedOperator, WhitenedOperator
 from d2ir_pl.restoration.found_kernel import FoundKernel
@@ -102,8 +102,7 @@ class Problem:
             least: `(B,)` least noise that is assumed where it is estimated; `MIN_SIGMA` if None.
 
         Raises:
-            ValueError: if y has another shape or type, or values that are not finite, or if there
-                are not as many generators as images.
+            ValueError: as `Problem` itself.
         """
         problem = cls(y, torch.ones(len(y)), degradation, generators, observed)
         if observed is not None and bool((observed == 1).all()):
@@ -210,17 +209,17 @@ class Problem:
         """The residual y - D_phi(x) of a prediction D_phi(x) that is known already."""
         return self.whitened(self.degradation.residual(self.y, prediction, phi))
 
-    def whitened(self, residual: Tensor) -> Tensor:
-        """A residual, or a change of one, without what is not observed and with white noise."""
+    def whitened(self, residual: Tensor, transposed: bool = False) -> Tensor:
+        """A residual, or a change of one, as observed and with white noise; or the transpose."""
         weight, shape = self._weight(residual), self._shape(residual)
-        residual = residual if weight is None else weight * residual
-        return residual if shape is None else shape.whiten(residual)
+        changes: list[Map] = [] if weight is None else [weight.mul]
+        changes += [] if shape is None else [shape.whiten]
+        for change in reversed(changes) if transposed else changes:
+            residual = change(residual)
+        return residual
 
     def misfit(self, x: Tensor, phi: Phi) -> Tensor:
-        """`(B,)` mean square of y - D_phi(x) over the values of y that say something about x.
-
-        Where x and phi explain y to its noise, it equals sigma_y^2.
-        """
+        """`(B,)` mean square of the values of y - D_phi(x) that tell of x; about sigma_y^2."""
         return self.misfit_of(self.residual(x, phi), phi)
 
     def misfit_of(self, residual: Tensor, phi: Phi) -> Tensor:
@@ -282,11 +281,10 @@ class Problem:
             losses: misfit of each image at every step, by stage; see `Steps.losses`.
         """
         reblurred = self.degradation(x, phi)
-        residual = self.residual_of(reblurred, phi)
         return Restoration(
             x0=self.crop(x).clamp(-1, 1),
             phi=phi,
-            residual=self.misfit_of(residual, phi),
+            residual=self.misfit_of(self.residual_of(reblurred, phi), phi),
             sigma_y=self.sigma_y,
             nfe=nfe if isinstance(nfe, list) else [nfe] * len(self),
             stopped_by=stopped_by if isinstance(stopped_by, list) else [stopped_by] * len(self),

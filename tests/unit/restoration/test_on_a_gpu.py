@@ -51,13 +51,13 @@ METHODS: dict[str, RestorationMethod] = {
 }
 COLUMNS = ("start", *METHODS)
 BUDGETS = """
-Blur                                            | 30/6   390/0  355/0  85/1   65/0   55/0   -      380/0  90/0   360/0  -
+Blur                                            | 30/6   230/0  195/0  85/1   65/0   55/0   -      380/0  90/0   360/0  -
 GaussianBlur                                    | 20/6   150/0  110/0  85/1   60/0   55/0   65/0   55/0   75/0   -      -
 GaussianBlur anisotropic, reflect               | 30/6   250/0  170/0  95/1   85/0   65/0   -      590/0  105/0  -      -
 MotionBlur                                      | 20/6   205/0  170/0  105/1  135/0  75/0   -      405/0  155/0  -      -
 MotionBlur of known angle, reflect              | 20/6   250/0  170/0  110/1  110/0  85/0   -      610/0  130/0  -      -
 DefocusBlur                                     | 20/6   155/0  115/0  90/1   70/0   60/0   -      385/0  90/0   -      -
-Blur of light                                   | 50/6   625/0  570/0  150/1  130/0  120/0  -      -      155/0  610/0  -
+Blur of light                                   | 50/6   380/0  325/0  150/1  130/0  120/0  -      -      155/0  610/0  -
 GaussianBlur of light, reflect                  | 40/6   280/0  215/0  155/1  130/0  125/0  -      -      145/0  -      -
 Downsampling bicubic                            | 15/4   115/0  40/0   70/1   35/0   45/0   55/0   35/0   45/0   -      -
 Downsampling area, reflect                      | 15/4   115/0  40/0   70/1   35/0   45/0   55/0   35/0   45/0   -      -
@@ -77,7 +77,7 @@ Fading                                          | 30/3   355/0  210/0  75/1   50
 Jpeg                                            | 60/17  55/0   90/0   125/1  85/0   95/0   -      -      95/0   -      -
 Jpeg of known quality                           | 60/17  55/0   90/0   125/1  85/0   95/0   -      -      95/0   -      -
 Compose blur, downsampling                      | 25/7   385/0  250/0  90/1   65/0   60/0   -      -      85/0   -      -
-Compose blur, mask                              | 310/10 455/0  390/0  90/1   70/0   60/0   -      -      90/0   -      -
+Compose blur, mask                              | 310/10 280/0  215/0  90/1   70/0   60/0   -      -      90/0   -      -
 Compose of one                                  | 20/5   305/0  40/0   75/1   35/0   45/0   -      -      45/0   -      -
 VaryingBlur                                     | 15/4   220/0  55/0   90/1   50/0   60/0   -      1310/0 60/0   -      -
 Stripes, the example of docs/own_degradation.md | 20/3   105/0  100/0  70/1   35/0   40/0   -      35/0   55/0   -      -
