@@ -102,7 +102,7 @@ class D2IR(RestorationMethod):
             with_noise_read(problem).init()
 
     def find(self, problem: Problem, prior: Prior) -> Problem:
-        if not has_contest(problem.degradation):
+        if problem.kernels is not None or not has_contest(problem.degradation):
             return problem
         kernels = found_kernels(problem, prior)
         return without_trails(replace(problem, kernels=kernels), [k.trails for k in kernels])

@@ -50,8 +50,20 @@ def restore_samples(
         ValueError: if num_samples is below 1, or if the method does not fit the problem.
     """
     require("num_samples", num_samples, 1)
-    if problem.kernels is None:
-        problem = method.prepared(problem, prior)
+    return samples_of_prepared(
+        method, num_samples, method.prepared(problem, prior), prior, observer
+    )
+
+
+def samples_of_prepared(
+    method: RestorationMethod,
+    num_samples: int,
+    problem: Problem,
+    prior: Prior,
+    observer: Observer = silent,
+) -> Restoration:
+    """The same of a problem that the method's `prepared` has returned already."""
+    require("num_samples", num_samples, 1)
 
     def observed(n: int) -> Observer:
         return lambda step: observer(replace(step, sample=n, num_samples=num_samples))

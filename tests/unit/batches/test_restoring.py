@@ -13,10 +13,11 @@ from d2ir_pl.batches.observation import Observation
 from d2ir_pl.batches.plan import Plan
 from d2ir_pl.batches.restoring import restore_batch
 from d2ir_pl.degradations import Downsampling
+from d2ir_pl.diffusion import Prior
 from d2ir_pl.image_io import Photo, read_image
 from d2ir_pl.inputs.items import Item
 from d2ir_pl.inputs.samples import Sample
-from d2ir_pl.restoration import D2IR, DegradationEstimation
+from d2ir_pl.restoration import D2IR, DegradationEstimation, Problem
 
 SMOOTH = Downsampling(4)
 
@@ -53,3 +54,18 @@ def test_photos_that_are_taken_for_something_else_are_restored_together() -> Non
     assert together == {(0, 2), (1, 3)}
     for b, photo in photos.items():
         assert torch.allclose(restored({b: photo})[b], in_a_batch[b], atol=1e-4)
+
+
+def test_photos_are_prepared_once_for_all_of_their_samples() -> None:
+    class Counted(D2IR):
+        found = 0
+
+        def find(self, problem: Problem, prior: Prior) -> Problem:
+            Counted.found += 1
+            return super().find(problem, prior)
+
+    method = Counted(DegradationEstimation(start=100, steps=2), stages="estimation")
+    photos = {0: observed("coffee", True)}
+    outcome = restore_batch(Attempts(GaussianPrior()), photos, Plan(SMOOTH, method), num_samples=3)
+    assert list(outcome.restored) == [0]
+    assert Counted.found == 1
