@@ -25,7 +25,7 @@ from d2ir_pl.restoration import (
     Restoration,
     RestorationMethod,
     Step,
-    samples_of_prepared,
+    restore_samples,
     with_intervals,
     with_provenance,
 )
@@ -136,7 +136,7 @@ def _restored(
     def restore(images: Sequence[int], method: RestorationMethod) -> Restoration:
         part, told = [observations[b] for b in images], _telling(observers, images)
         problem = method.prepared(Observation.problem(part, plan, seed, sigma_y), attempts.prior)
-        restored = samples_of_prepared(method, num_samples, problem, attempts.prior, told)
+        restored = restore_samples(method, num_samples, problem, attempts.prior, told)
         restored = with_provenance(problem, restored)
         restored = with_intervals(restored, plan.degradation, method, attempts.prior, num_samples)
         return replace(restored, x0=_with_kept(part, restored.x0))

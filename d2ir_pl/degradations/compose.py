@@ -20,6 +20,7 @@ from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.image_io import Photo
 from d2ir_pl.operators.conditioning import Conditioning
 from d2ir_pl.operators.linear import LinearOperator, Transposed, conditioning, slowness
+from d2ir_pl.operators.weighted import coefficients_beside
 
 
 class Compose(Degradation):
@@ -230,6 +231,10 @@ class _Chain(_ChainOfTransposed):
         for operator in self._operators:
             x = operator.forward(x)
         return x
+
+    def seen(self, observed: Tensor) -> Tensor | None:
+        """See `coefficients_beside`."""
+        return coefficients_beside(self._operators[-1], observed)
 
     def precondition(self, g: Tensor, rho: Tensor) -> Tensor:
         """The approximation of the first operator, as if the others scaled all images alike."""

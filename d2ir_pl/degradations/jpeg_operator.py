@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from d2ir_pl.degradations.phi import Phi
@@ -21,7 +22,7 @@ from d2ir_pl.operators.jpeg_transform import (
     unshrink,
     whole_blocks,
 )
-from d2ir_pl.operators.linear import Size
+from d2ir_pl.operators.linear import Size, size_of
 from d2ir_pl.operators.macroblocks import solved
 from d2ir_pl.operators.orientation import stored, stored_size, upright
 from d2ir_pl.operators.subsampling import Factors, coarse_size, shrink
@@ -66,6 +67,15 @@ class WhitenedCoefficients:
 
     def adjoint(self, r: Tensor) -> Tensor:
         return by_group(self._groups, lambda i, _, row: self._parts[i].adjoint(row), r.flatten(1))
+
+    def seen(self, observed: Tensor) -> Tensor:
+        """`(B, 1, 1, n)`, 1 for coefficients of blocks all of whose pixels are observed.
+
+        Args:
+            observed: `(B, 1, h, w)`, 1 where a pixel is observed, and 0 elsewhere.
+        """
+        found = by_group(self._groups, lambda i, _, mask: self._parts[i].seen(mask), observed)
+        return found[:, None, None]
 
     def dual(self, r: Tensor, rho: Tensor) -> Tensor:
         """See `LinearOperator`."""
@@ -122,6 +132,12 @@ class _Alike:
         ]
         return torch.cat([*rows, self._rest], 1)
 
+    def seen(self, observed: Tensor) -> Tensor:
+        missing = stored(1 - observed, self._orientation)
+        luma = _touched(missing, self._shapes[0], (1, 1))
+        chroma = _touched(missing, self._shapes[1], self._factors)
+        return torch.cat([1 - luma, 1 - chroma, 1 - chroma, torch.ones_like(self._rest)], 1)
+
     def adjoint(self, r: Tensor) -> Tensor:
         split = [count * BLOCK**2 for count in self._counts]
         luma, chroma = r[:, : split[0]], r[:, split[0] : sum(split)]
@@ -137,6 +153,20 @@ class _Alike:
 
     def dual(self, r: Tensor, rho: Tensor) -> Tensor:
         return solved(self._weights, rho, r, self._size, self._factors)
+
+
+def _touched(mask: Tensor, shape: Sequence[int], factors: Factors) -> Tensor:
+    """`(B, n)`, 1 for all coefficients of the blocks of a plane that a mask touches.
+
+    Args:
+        mask: `(B, 1, h, w)` of 0 and 1.
+        shape: rows and columns of blocks.
+        factors: how many pixels, down and across, a value of the plane is the mean of.
+    """
+    sides = [BLOCK * factor for factor in factors]
+    down, right = (n * side - m for n, side, m in zip(shape, sides, size_of(mask), strict=True))
+    touched = F.max_pool2d(F.pad(mask, (0, right, 0, down)), sides)
+    return touched.flatten(1).repeat_interleave(BLOCK**2, 1)
 
 
 def noise_variance(noise: Tensor, factors: Tensor) -> Tensor:

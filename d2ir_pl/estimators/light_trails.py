@@ -66,15 +66,11 @@ class LightTrails:
         kernel: `(k, k)` of a correlation, centred, with sum 1.
         count: number of trails that have its shape.
         hidden: `(H, W)`, 1 where lamps hide the scene.
-        places: `(n, 2)` row and column of lamps without the shake.
-        light: `(n, 3)` what each is brighter than the ground, summed over pixels in [0, 1].
     """
 
     kernel: Tensor
     count: int
     hidden: Tensor
-    places: Tensor
-    light: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,8 +138,7 @@ def light_trails(y: Tensor, largest: int) -> LightTrails | None:
     beside = (1 - _grown(hidden, BESIDE))[None]
     if float(hidden.mean()) > MOST or edge_widths(y, beside).coarse_typical < BLURRED:
         return None
-    places, light = _lamps(halos, lamps, over, side)
-    return LightTrails(kernel, len(kernels), hidden, places, light)
+    return LightTrails(kernel, len(kernels), hidden)
 
 
 def _ground(values: Tensor) -> Tensor:
@@ -190,19 +185,6 @@ def _most_alike(shapes: list[Tensor]) -> list[Tensor]:
 
 def _same_size(one: Tensor, other: Tensor) -> bool:
     return abs(len(one) - len(other)) <= SLACK_PIXELS + SLACK * len(one)
-
-
-def _lamps(parts: _Parts, chosen: Tensor, over: Tensor, longest: int) -> tuple[Tensor, Tensor]:
-    """Where lamps are without the shake, and their light, of trails as long as the kernel."""
-    sides = (parts.high - parts.low).amax(1)
-    single = chosen & (sides <= longest) & (sides >= longest / 2)
-    bright = over[:, parts.rows, parts.columns].clamp_min(0)
-    light = torch.zeros(len(sides), 3).index_add_(0, parts.part, bright.T)
-    weight = bright.mean(0)
-    total = torch.zeros(len(sides)).index_add_(0, parts.part, weight).clamp_min(1e-9)
-    at = torch.stack([parts.rows, parts.columns], 1) * weight[:, None]
-    places = torch.zeros(len(sides), 2).index_add_(0, parts.part, at) / total[:, None]
-    return places[single], light[single]
 
 
 def _grown(mask: Tensor, radius: int) -> Tensor:

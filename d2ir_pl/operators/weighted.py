@@ -83,6 +83,18 @@ class WhitenedOperator:
         return inner.followed(shape.whiten, shape.weight(inner.circle))
 
 
+def coefficients_beside(operator: LinearOperator, observed: Tensor | None) -> Tensor | None:
+    """Which values of A x are of observed pixels alone, where they are no pixels themselves.
+
+    Args:
+        operator: A, which says so by a method `seen`; None is returned for one that has none.
+        observed: `(B, 1, h, w)`, 1 where a pixel is observed, and 0 elsewhere; None where all are.
+    """
+    seen = getattr(operator, "seen", None)
+    found: Tensor | None = None if seen is None or observed is None else seen(observed)
+    return found
+
+
 def on_spectra(operator: LinearOperator) -> OnSpectra | None:
     """The form of an operator for spectra; None if it has none."""
     found = getattr(operator, "on_spectra", None)

@@ -14,7 +14,7 @@ from d2ir_pl.restoration.posterior_mean import PosteriorMean
 from d2ir_pl.restoration.problem import Problem, mean_square
 from d2ir_pl.restoration.provenance import provenance, with_provenance
 from d2ir_pl.restoration.result import Losses, Provenance, Restoration
-from d2ir_pl.restoration.samples import restore_samples, samples_of_prepared
+from d2ir_pl.restoration.samples import restore_samples
 from d2ir_pl.restoration.step import Observer, Step, Steps, silent
 from d2ir_pl.stages import Stage, StoppedBy
 
@@ -41,7 +41,6 @@ __all__ = [
     "per_image",
     "provenance",
     "restore_samples",
-    "samples_of_prepared",
     "silent",
     "with_intervals",
     "with_provenance",

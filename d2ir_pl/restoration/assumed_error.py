@@ -12,7 +12,8 @@ of the noise as well. The misfit grows with s, and is found by walks over a part
 
 Where the noise is not white, it was read off the photo at every frequency, as an upper bound where
 texture is hard to tell from it, and whatever is alike all over the photo is in it already. A right
-model leaves less than that, so nothing is added to it.
+model leaves less than that, so nothing is added to it. Nor is it to that of a JPEG: an image whose
+coefficients are rounded to those of the photo leaves nothing unexplained, right or wrong.
 
 Source: Morozov, On the solution of functional equations by the method of regularization, 1966;
 Engl, Hanke and Neubauer, Regularization of Inverse Problems, 1996, section 4.3.
@@ -26,9 +27,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from d2ir_pl.degradations import Phi
+from d2ir_pl.degradations import Jpeg, Phi
 from d2ir_pl.diffusion import Prior
 from d2ir_pl.diffusion.randomness import same_generator
+from d2ir_pl.restoration.blurred_part import last_of
 from d2ir_pl.restoration.degradation_estimation import DegradationEstimation
 from d2ir_pl.restoration.photo_parts import part_with_edges
 from d2ir_pl.restoration.problem import Problem
@@ -70,7 +72,8 @@ def assumed_error(
     side = max(WINDOW, WINDOW_MARGINS * (frame.before + frame.after)) // frame.factor
     seen = problem.shown if problem.degradation.uniform else problem
     window = seen if seen.y.ndim != 4 else part_with_edges(seen, side)
-    searches = [_Search(done=not white) for white in _white(problem)]
+    compressed = isinstance(last_of(problem.degradation), Jpeg)
+    searches = [_Search(done=compressed or not white) for white in _white(problem)]
     evaluations = [0] * len(problem)
     for _ in range(WALKS):
         waiting = [b for b, search in enumerate(searches) if not search.done]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import ClassVar, Self
 
 import torch
@@ -11,6 +12,7 @@ import torch
 from d2ir_pl.degradations import Degradation
 from d2ir_pl.degradations.arguments import KeepsArguments
 from d2ir_pl.diffusion import Prior
+from d2ir_pl.restoration.found import Found
 from d2ir_pl.restoration.problem import Problem
 from d2ir_pl.restoration.result import Restoration
 from d2ir_pl.restoration.step import Observer, silent
@@ -44,13 +46,18 @@ class RestorationMethod(KeepsArguments, ABC):
         Raises:
             ValueError: if the method does not fit the degradation or the prior.
         """
-        self.check(problem.degradation, prior)
+        known = self.prepared(problem, prior)
         with torch.autocast(problem.y.device.type, enabled=False):
-            prior.prepare(self.through_network)
-            return self.solve(problem, prior, observer)
+            result = self.solve(known, prior, observer)
+        if problem.found is not None or known.found is None:
+            return result
+        spent = zip(result.nfe, known.found.evaluations(len(known)), strict=True)
+        return replace(result, nfe=[n + before for n, before in spent])
 
     def prepared(self, problem: Problem, prior: Prior) -> Problem:
         """The problem with what need not be found again for every sample of a restoration.
+
+        It is the same where that was done before.
 
         Args:
             problem: degraded images.
@@ -62,16 +69,16 @@ class RestorationMethod(KeepsArguments, ABC):
         self.check(problem.degradation, prior)
         with torch.autocast(problem.y.device.type, enabled=False):
             prior.prepare(self.through_network)
-            return self.find(problem, prior)
+            return problem if problem.found is not None else self.find(problem, prior)
 
     def find(self, problem: Problem, prior: Prior) -> Problem:  # noqa: ARG002
-        """The part of `prepared` that a method defines; the problem as it is where nothing is.
+        """The part of `prepared` that a method defines: the problem with what is `found`.
 
         Args:
             problem: degraded images in float32.
             prior: diffusion prior.
         """
-        return problem
+        return replace(problem, found=Found())
 
     @abstractmethod
     def solve(self, problem: Problem, prior: Prior, observer: Observer) -> Restoration:

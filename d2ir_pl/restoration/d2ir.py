@@ -14,15 +14,14 @@ from d2ir_pl.errors import naming, require
 from d2ir_pl.restoration.assumed_error import assumed_error
 from d2ir_pl.restoration.base import GENTLER, RestorationMethod
 from d2ir_pl.restoration.degradation_estimation import DegradationEstimation
-from d2ir_pl.restoration.found_kernel import evaluations
 from d2ir_pl.restoration.kernel_contest import (
     each_with_its_kernel,
-    found_kernels,
     has_contest,
     read_guesses,
+    with_kernels_found,
 )
+from d2ir_pl.restoration.lamps import lamps, without_lamps
 from d2ir_pl.restoration.latent_optimization import LatentOptimization
-from d2ir_pl.restoration.light_trails import without_trails
 from d2ir_pl.restoration.noise_reading import with_noise_read
 from d2ir_pl.restoration.problem import Problem
 from d2ir_pl.restoration.result import Losses, Restoration
@@ -102,18 +101,13 @@ class D2IR(RestorationMethod):
             with_noise_read(problem).init()
 
     def find(self, problem: Problem, prior: Prior) -> Problem:
-        if problem.kernels is not None or not has_contest(problem.degradation):
-            return problem
-        kernels = found_kernels(problem, prior)
-        return without_trails(replace(problem, kernels=kernels), [k.trails for k in kernels])
+        if has_contest(problem.degradation):
+            return with_kernels_found(problem, prior)
+        return without_lamps(problem, lamps(problem, with_noise_read(problem).init()))
 
     def solve(self, problem: Problem, prior: Prior, observer: Observer) -> Restoration:
         if has_contest(problem.degradation):
-            if problem.kernels is not None:
-                return each_with_its_kernel(problem, prior, observer, self._restored)
-            known = self.find(problem, prior)
-            result = each_with_its_kernel(known, prior, observer, self._restored)
-            return replace(result, nfe=_sum(result.nfe, evaluations(known.kernels, len(known))))
+            return each_with_its_kernel(problem, prior, observer, self._restored)
         problem = with_noise_read(problem)
         return self._restored(problem, problem.init(), prior, observer)
 

@@ -9,12 +9,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from d2ir_pl.degradations import Blur, Compose, Degradation, Identity, Jpeg, Phi
+from d2ir_pl.degradations import Blur, Compose, Degradation, Phi
 from d2ir_pl.degradations.blur_guesses import Guess, guesses, handicaps, shortlist
 from d2ir_pl.diffusion import Prior
 from d2ir_pl.diffusion.randomness import same_generator
 from d2ir_pl.estimators.kernel_worth import unlikeliness
-from d2ir_pl.restoration.found_kernel import FoundKernel, Rival
+from d2ir_pl.restoration.blurred_part import keeps_places, only_blurred
+from d2ir_pl.restoration.found import Found, FoundKernel, Rival
 from d2ir_pl.restoration.kernel_places import kernel_by_place
 from d2ir_pl.restoration.kernel_rounds import (
     FIRST_ERROR,
@@ -24,7 +25,8 @@ from d2ir_pl.restoration.kernel_rounds import (
     short_walk,
 )
 from d2ir_pl.restoration.kernel_verdict import TEMPERATURE, Verdict
-from d2ir_pl.restoration.light_trails import kernel_of_trails, with_lamps
+from d2ir_pl.restoration.lamps import Lamps, lamps, without_lamps
+from d2ir_pl.restoration.light_trails import kernel_of_trails
 from d2ir_pl.restoration.problem import Problem
 from d2ir_pl.restoration.result import Restoration
 from d2ir_pl.restoration.step import Observer, silent
@@ -57,7 +59,7 @@ def contest(problem: Problem, prior: Prior) -> list[Verdict]:
         prior: diffusion prior.
     """
     rows = (problem.select([b]) for b in range(len(problem)))
-    return [_verdict(_only_blurred(row), prior) for row in rows]
+    return [_verdict(only_blurred(row), prior) for row in rows]
 
 
 def read_guesses(problem: Problem) -> None:
@@ -67,7 +69,7 @@ def read_guesses(problem: Problem) -> None:
         problem: blurred photos, whose degradation has a contest.
     """
     for b in range(len(problem)):
-        _guesses(_only_blurred(problem.select([b])))
+        _guesses(only_blurred(problem.select([b])))
 
 
 Restore = Callable[[Problem, Phi, Prior, Observer, float | None], Restoration]
@@ -78,14 +80,12 @@ the channels, in [0, 1], if that is known."""
 def has_contest(degradation: Degradation) -> bool:
     """Whether the kernel of a degradation, or of the first of several, is found by a contest."""
     if isinstance(degradation, Compose):
-        later = degradation.parts[1:]
-        same_size = all(part.frame == Identity().frame for part in later)
-        return same_size and has_contest(degradation.parts[0])
+        return keeps_places(degradation) and has_contest(degradation.parts[0])
     return isinstance(degradation, Blur) and degradation.estimated and degradation.start == "edges"
 
 
-def found_kernels(problem: Problem, prior: Prior) -> list[FoundKernel]:
-    """Find the kernel of every photo of a batch, each by itself, and refine it.
+def with_kernels_found(problem: Problem, prior: Prior) -> Problem:
+    """Find the kernel of every photo of a batch, each by itself, refine it, and find lamps by it.
 
     Trails that lights have left show it where there are some, and a contest does elsewhere.
 
@@ -94,7 +94,14 @@ def found_kernels(problem: Problem, prior: Prior) -> list[FoundKernel]:
         prior: diffusion prior.
     """
     rows = [problem.select([b]) for b in range(len(problem))]
-    return [kernel_of_trails(row, prior) or _found(_only_blurred(row.shown), prior) for row in rows]
+    kernels, known = [], []
+    for row in rows:
+        own = kernel_of_trails(row, prior) or _found(only_blurred(row.shown), prior)
+        family, phi = _with_kernel(row, own.kernel.to(problem.y))
+        kernels.append(own)
+        known.append(lamps(replace(row, degradation=family), phi))
+    told = replace(problem, found=Found(kernels))
+    return without_lamps(told, Lamps.join(known, told))
 
 
 def each_with_its_kernel(
@@ -113,9 +120,10 @@ def each_with_its_kernel(
     def told_of(b: int) -> Observer:
         return lambda step: observer(replace(step, images=[b]))
 
-    assert problem.kernels is not None
+    assert problem.found is not None
+    assert problem.found.kernels is not None
     parts = []
-    for b, own in enumerate(problem.kernels):
+    for b, own in enumerate(problem.found.kernels):
         row = problem.select([b])
         start = [same_generator(g) for g in row.generators]
         family, phi = _with_kernel(row, own.kernel.to(problem.y))
@@ -126,8 +134,6 @@ def each_with_its_kernel(
             same = replace(row, generators=start, degradation=family)
             other = restore(same, phi, prior, silent, rival.error)
             part = _mean(fitting, part, other, rival.weight)
-        if own.trails is not None:
-            part = with_lamps(part, own.trails)
         phi = _embedded(problem.degradation, part.phi)
         parts.append(replace(part, phi=phi, kernels=[own.evidence]))
     return Restoration.join(parts)
@@ -195,23 +201,6 @@ def _mean(problem: Problem, first: Restoration, second: Restoration, weight: flo
         residual=problem.misfit_of(problem.residual_of(reblurred, first.phi), first.phi),
         nfe=[first.nfe[0] + second.nfe[0]],
     )
-
-
-def _only_blurred(problem: Problem) -> Problem:
-    """A photo, a batch of one, with what happened to it after the blur undone as far as it goes.
-
-    What a compression has rounded off cannot be undone, and counts as noise.
-    """
-    degradation = problem.degradation
-    if not isinstance(degradation, Compose):
-        return problem
-    y, sigma = problem.y, problem.sigma_y
-    for part in reversed(degradation.parts[1:]):
-        lifted = part.lift(y, part.init(y, sigma))
-        # Brightness and colours take the noise with them.
-        gain = lifted.flatten(1).std(1) / y.flatten(1).std(1).clamp_min(1e-6)
-        y, sigma = lifted, sigma if isinstance(part, Jpeg) else sigma * gain
-    return replace(problem, y=y, sigma_y=sigma, degradation=degradation.parts[0], first=None)
 
 
 def _with_kernel(problem: Problem, kernel: Tensor) -> tuple[Degradation, Phi]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.estimators.edge_windows import edge_windows
+from d2ir_pl.restoration.found import Found
 from d2ir_pl.restoration.problem import Problem
 
 
@@ -36,4 +37,7 @@ def part_with_edges(problem: Problem, side: int) -> Problem:
         return torch.stack([x[:, t : t + height, s : s + width] for x, (t, s) in pairs])
 
     observed = None if problem.observed is None else parts(problem.observed)
-    return replace(problem, y=parts(problem.y), observed=observed, first=None)
+    found = problem.found
+    if found is not None and found.beside is not None:
+        found = Found(beside=parts(found.beside))
+    return replace(problem, y=parts(problem.y), observed=observed, first=None, found=found)

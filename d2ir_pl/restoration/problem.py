@@ -17,8 +17,8 @@ from d2ir_pl.estimators.noise_level import MIN_SIGMA, is_grey
 from d2ir_pl.estimators.observed_pixels import fill_unobserved, hide
 from d2ir_pl.operators.linear import Map, Size, per_image, rows_of, size_of
 from d2ir_pl.operators.noise_shape import NoiseShape
-from d2ir_pl.operators.weighted import WeightedOperator, WhitenedOperator
-from d2ir_pl.restoration.found_kernel import FoundKernel
+from d2ir_pl.operators.weighted import WeightedOperator, WhitenedOperator, coefficients_beside
+from d2ir_pl.restoration.found import Found
 from d2ir_pl.restoration.result import Losses, Restoration
 from d2ir_pl.stages import StoppedBy
 
@@ -42,7 +42,7 @@ class Problem:
             sigma_y is white.
         finite: whether y is known to have finite values alone.
         shape: what makes n differ from white noise of the level sigma_y; None for white noise.
-        kernels: the kernel that each was blurred by, where they are found already; None where not.
+        found: what is found of them before they are restored; None where nothing was looked for.
 
     Raises:
         ValueError: for tensors of another shape or type, and for values that are not finite.
@@ -57,7 +57,7 @@ class Problem:
     estimated: bool = False
     finite: bool = False
     shape: NoiseShape | None = None
-    kernels: Sequence[FoundKernel] | None = None
+    found: Found | None = None
 
     def __post_init__(self) -> None:
         y, count = self.y, len(self.y)
@@ -195,11 +195,14 @@ class Problem:
     def linearize(self, x: Tensor, phi: Phi) -> tuple[LinearOperator, Tensor]:
         """The derivative of D_phi at x, and the residual y - D_phi(x), both whitened."""
         operator, residual = self.degradation.linearize(self.y, x, phi)
-        if (weight := self._weight(residual)) is not None:
-            operator = WeightedOperator(operator, weight)
+        weight = self._weight(residual)
+        if weight is None:
+            weight = coefficients_beside(operator, (self.found or Found()).beside)
+        if weight is not None:
+            operator, residual = WeightedOperator(operator, weight), weight * residual
         if (shape := self._shape(residual)) is not None:
-            operator = WhitenedOperator(operator, shape)
-        return operator, self.whitened(residual)
+            operator, residual = WhitenedOperator(operator, shape), shape.whiten(residual)
+        return operator, residual
 
     def residual(self, x: Tensor, phi: Phi) -> Tensor:
         """The residual y - D_phi(x), whitened; it is zero where y says nothing about x."""
@@ -247,8 +250,7 @@ class Problem:
 
     def select(self, rows: Sequence[int]) -> Problem:
         """The problem of some images of the batch."""
-        rows = list(rows)
-        if rows == list(range(len(self))):
+        if [*rows] == [*range(len(self))]:
             return self
         return replace(
             self,
@@ -258,7 +260,7 @@ class Problem:
             observed=None if self.observed is None else rows_of(self.observed, rows),
             first=None if self.first is None else rows_of(self.first, rows),
             shape=None if self.shape is None else self.shape.select(rows),
-            kernels=None if self.kernels is None else [self.kernels[b] for b in rows],
+            found=None if self.found is None else self.found.select(rows),
         )
 
     @torch.no_grad()
@@ -282,7 +284,7 @@ class Problem:
         """
         reblurred = self.degradation(x, phi)
         return Restoration(
-            x0=self.crop(x).clamp(-1, 1),
+            x0=(self.found or Found()).shown(self.crop(x).clamp(-1, 1)),
             phi=phi,
             residual=self.misfit_of(self.residual_of(reblurred, phi), phi),
             sigma_y=self.sigma_y,

@@ -10,7 +10,7 @@ import torch
 from d2ir_pl.diffusion import Prior
 from d2ir_pl.errors import require
 from d2ir_pl.restoration.base import RestorationMethod
-from d2ir_pl.restoration.found_kernel import evaluations
+from d2ir_pl.restoration.found import Found
 from d2ir_pl.restoration.problem import Problem
 from d2ir_pl.restoration.result import Restoration
 from d2ir_pl.restoration.step import Observer, silent
@@ -50,20 +50,7 @@ def restore_samples(
         ValueError: if num_samples is below 1, or if the method does not fit the problem.
     """
     require("num_samples", num_samples, 1)
-    return samples_of_prepared(
-        method, num_samples, method.prepared(problem, prior), prior, observer
-    )
-
-
-def samples_of_prepared(
-    method: RestorationMethod,
-    num_samples: int,
-    problem: Problem,
-    prior: Prior,
-    observer: Observer = silent,
-) -> Restoration:
-    """The same of a problem that the method's `prepared` has returned already."""
-    require("num_samples", num_samples, 1)
+    problem = method.prepared(problem, prior)
 
     def observed(n: int) -> Observer:
         return lambda step: observer(replace(step, sample=n, num_samples=num_samples))
@@ -79,7 +66,8 @@ def mean_of(samples: Iterable[Restoration], problem: Problem) -> Restoration:
     Each is forgotten once it is counted, so that many take no more memory than two.
     """
     first: Restoration | None = None
-    count, nfe = 0, evaluations(problem.kernels, len(problem))
+    found = problem.found or Found()
+    count, nfe = 0, found.evaluations(len(problem))
     for sample in samples:
         count += 1
         nfe = [a + b for a, b in zip(nfe, sample.nfe, strict=True)]

@@ -8,7 +8,7 @@ from gaussian_prior import GaussianPrior
 from photos import photo
 from torch import Generator, Tensor
 
-from d2ir_pl.degradations import Blur, Degradation, GaussianBlur, Phi
+from d2ir_pl.degradations import Blur, Compose, Degradation, GaussianBlur, Jpeg, Phi
 from d2ir_pl.operators.kernels import shake_kernel
 from d2ir_pl.priors import Prior, load_prior
 from d2ir_pl.restoration import D2IR, DegradationEstimation, Problem
@@ -114,3 +114,15 @@ def test_a_large_photo_is_looked_at_where_it_has_detail() -> None:
 def test_an_error_that_is_no_number_is_refused() -> None:
     with pytest.raises(ValueError, match="model_error 'none' must be 'auto' or a number"):
         D2IR(model_error="none")  # type: ignore[arg-type]
+
+
+def test_nothing_is_added_to_the_rounding_error_of_a_jpeg(prior: Prior) -> None:
+    scenes, y, kernels = shaken(1)
+    family = Compose([Blur(15).told(phi_of(kernels)), Jpeg(quality=90)])
+    y = family.parts[1](y, family.parts[1].draw([Generator()], y))
+    whole = Problem.of(y, family, [Generator().manual_seed(0)])
+    assumed, evaluations = assumed_error(whole, whole.init(), prior, WALK)
+    assert torch.equal(assumed, whole.sigma_y)
+    assert evaluations == [0]
+    x = D2IR(WALK, stages="estimation", model_error="auto").restore(whole, prior).x0
+    assert float((x - scenes).square().mean()) < 0.8 * float((y - scenes).square().mean())

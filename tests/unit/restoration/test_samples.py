@@ -20,8 +20,7 @@ from d2ir_pl.restoration import (
     mean_square,
     restore_samples,
 )
-from d2ir_pl.restoration.found_kernel import FoundKernel
-from d2ir_pl.restoration.kernel_contest import found_kernels
+from d2ir_pl.restoration.kernel_contest import with_kernels_found
 
 DEVIATION, SIGMA = 0.2, 0.1
 SHRINK = DEVIATION**2 / (DEVIATION**2 + SIGMA**2)
@@ -123,11 +122,11 @@ def test_samples_are_forgotten_once_they_are_counted() -> None:
 def test_a_kernel_is_found_once_for_all_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     searched: list[int] = []
 
-    def counted(problem: Problem, prior: Prior) -> list[FoundKernel]:
+    def counted(problem: Problem, prior: Prior) -> Problem:
         searched.append(len(problem))
-        return found_kernels(problem, prior)
+        return with_kernels_found(problem, prior)
 
-    monkeypatch.setattr("d2ir_pl.restoration.d2ir.found_kernels", counted)
+    monkeypatch.setattr("d2ir_pl.restoration.d2ir.with_kernels_found", counted)
     y = torch.cat([blurred(discs(84, seed), corner(), 0.01) for seed in (1, 2)])
 
     def problem() -> Problem:

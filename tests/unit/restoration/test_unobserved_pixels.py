@@ -1,5 +1,6 @@
 """Pixels that are no part of a photo change nothing of the others, whatever they hold."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,10 @@ from d2ir_pl.estimators.noise_level import estimate_sigma
 from d2ir_pl.estimators.observed_pixels import fill_unobserved, hide
 from d2ir_pl.image_io import Photo
 from d2ir_pl.restoration import Problem, data_step
+from d2ir_pl.restoration.found import Found
 
 SIGMA = 0.04
+FILE = Jpeg(quality=50, noise=0.01)
 FAMILIES: dict[str, Degradation] = {
     "noise": Identity(),
     "blur": GaussianBlur(9, width=1.5),
@@ -147,12 +150,24 @@ def test_a_shape_that_does_not_fit_is_refused() -> None:
         Problem.of(y, Identity(), generators(), observed=torch.ones(1, 1, 8, 8))
 
 
-def test_coefficients_mix_pixels_and_are_all_explained() -> None:
-    y = astronaut(32)
-    problem = Problem.of(y, Jpeg(quality=50), generators(), observed=disk(32))
-    operator, residual = problem.linearize(y, problem.init())
-    assert residual.shape[-2:] != y.shape[-2:]
-    assert operator.forward(y).shape == residual.shape
+@pytest.mark.parametrize("degradation", [FILE, Compose([GaussianBlur(9, width=1.5), FILE])])
+def test_coefficients_of_blocks_that_lamps_reach_say_nothing(degradation: Degradation) -> None:
+    x, y, _ = scene(degradation)
+    beside = torch.ones_like(y[:, :1])
+    beside[..., 40:50, 60:90] = 0
+    problem = Problem.of(y, degradation, generators())
+    told = replace(problem, found=Found(beside=beside))
+    operator, residual = told.linearize(x, told.init())
+    assert 0 < float((residual == 0).float().mean()) < 1
+    assert torch.equal(operator.forward(x) == 0, operator.forward(2 * x) == 0)
+    changed = replace(told, y=torch.where(beside == 1, y, -y))
+    other = changed.linearize(x, told.init())[1]  # in units of its own RMS rounding error
+    assert float((other / other.norm() - residual / residual.norm()).norm()) < 0.03
+    other = replace(changed, found=None).linearize(x, told.init())[1]
+    assert float((other / other.norm() - residual / residual.norm()).norm()) > 0.3
+    whole = problem.linearize(x, problem.init())[1]
+    kept = residual != 0
+    assert torch.equal(residual[kept], whole[kept])
 
 
 def test_visible_pixels_are_those_more_opaque_than_half_of_the_most_opaque() -> None:

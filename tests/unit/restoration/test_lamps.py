@@ -1,0 +1,128 @@
+"""Light beyond white: it rings in no restoration, and is where it was before the blur."""
+
+import math
+
+import pytest
+import torch
+from shaken import corner, discs
+from torch import Tensor
+
+from d2ir_pl.degradations import Blur, Compose, Degradation, GaussianBlur, Jpeg, Phi
+from d2ir_pl.diffusion.randomness import image_generator, normal_like
+from d2ir_pl.priors import NetworkPrior
+from d2ir_pl.restoration import Problem, restore_samples
+from d2ir_pl.restoration.configs import load
+from d2ir_pl.restoration.lamps import Lamps, lamps
+
+LAMPS = ((30, 25), (40, 90), (70, 60), (95, 30))
+TOLD = Phi(logits=(corner()[None] + 1e-12).log())
+KNOWN = Blur(21).told(TOLD)
+METHOD = load("deblur").method
+
+
+def scene(bright: float, seed: int = 3) -> Tensor:
+    """A scene `(1, 3, 148, 148)` with lamps of so many whites, one of them yellow, in [0, inf)."""
+    light = 0.1 + 0.5 * (discs(148, seed)[None] + 0.6) / 1.2
+    margin = KNOWN.frame.before
+    for row, column in LAMPS if bright else ():
+        light[..., row + margin, column + margin] = bright
+    if bright:
+        row, column = LAMPS[0]
+        light[:, 2, row + margin, column + margin] = 0.1
+    return light
+
+
+def photo(bright: float, degradation: Degradation = KNOWN, seed: int = 3) -> Tensor:
+    x = 2 * scene(bright, seed) - 1
+    blurred: Tensor = KNOWN(x, TOLD.broadcast(1, x))
+    blurred = blurred + 0.01 * normal_like(blurred, [image_generator(seed, "lamps")])
+    blurred = blurred.clamp(-1, 1)
+    if isinstance(degradation, Compose):
+        last = degradation.parts[1]
+        blurred = last(blurred, last.draw([image_generator(0, "file")], blurred))
+    return blurred
+
+
+def problem(y: Tensor, degradation: Degradation = KNOWN) -> Problem:
+    return Problem.of(y, degradation, [image_generator(0, str(b)) for b in range(len(y))])
+
+
+def found(y: Tensor, degradation: Degradation = KNOWN) -> Lamps | None:
+    asked = problem(y, degradation)
+    return lamps(asked, asked.init())
+
+
+def error(x: Tensor) -> float:
+    """Root mean square error away from the lamps, in [0, 1]."""
+    sharp = KNOWN.frame.crop(scene(0))
+    ground = torch.ones(sharp.shape[-2:], dtype=torch.bool)
+    for row, column in LAMPS:
+        ground[row - 4 : row + 5, column - 4 : column + 5] = False
+    return math.sqrt(float(((x + 1) / 2 - sharp)[0][:, ground].square().mean()))
+
+
+@pytest.mark.parametrize(
+    "degradation", [KNOWN, Compose([KNOWN, Jpeg(quality=85)])], ids=["blurred", "compressed"]
+)
+def test_lamps_ring_in_no_restoration(
+    natural_small: NetworkPrior, degradation: Degradation
+) -> None:
+    y = photo(30.0, degradation)
+    result = restore_samples(METHOD, 1, problem(y, degradation), natural_small)
+    assert error(result.x0) < (0.6 if degradation is KNOWN else 0.85) * error(y)
+    for row, column in LAMPS:
+        spot = result.x0[0, :, row - 2 : row + 3, column - 2 : column + 3]
+        assert float(spot[:2].amin(0).max()) > 0.9
+    if degradation is KNOWN:  # the colours of a JPEG are coarse
+        row, column = LAMPS[0]
+        blue = result.x0[0, 2, row - 2 : row + 3, column - 2 : column + 3]
+        assert float(blue.max()) < 0.5
+
+
+def test_their_places_and_their_light_are_found() -> None:
+    known = found(photo(15.0))
+    assert known is not None
+    for n, (row, column) in enumerate(LAMPS):
+        spot = known.light[0, :, row - 3 : row + 4, column - 3 : column + 4]
+        assert float(spot[0].sum()) > 8
+        assert float(spot[2].sum()) < (1 if n == 0 else 20)
+        at = divmod(int(spot[0].argmax()), 7)
+        assert max(abs(at[0] - 3), abs(at[1] - 3)) <= 1
+    assert 0.02 < float(known.hidden.mean()) < 0.2
+
+
+@pytest.mark.parametrize("family", [KNOWN, GaussianBlur(width=2.0), GaussianBlur()])
+def test_there_are_none_in_other_photos(family: Degradation) -> None:
+    assert found(photo(0.0), family) is None
+
+
+def test_a_white_window_is_no_lamp() -> None:
+    x = 2 * scene(0.0) - 1
+    x[..., 40:80, 30:90] = 1.0
+    y: Tensor = KNOWN(x, TOLD.broadcast(1, x))
+    y = y + 0.01 * normal_like(y, [image_generator(0, "window")])
+    assert found(y.clamp(-1, 1)) is None
+
+
+def test_lamps_of_one_photo_change_nothing_of_another(natural_small: NetworkPrior) -> None:
+    pair = torch.cat([photo(30.0), photo(0.0, seed=4)])
+    both = METHOD.prepared(problem(pair), natural_small)
+    assert both.found is not None
+    assert both.found.lamps is not None
+    assert float(both.found.lamps[1].abs().max()) == 0
+    alone = METHOD.prepared(problem(pair[:1]), natural_small)
+    assert alone.found is not None
+    assert alone.found.lamps is not None
+    assert torch.allclose(both.found.lamps[:1], alone.found.lamps, atol=1e-4)
+    assert both.observed is not None
+    assert float(both.observed[1].min()) == 1
+    known = both.select([1]).found
+    assert known is not None
+    assert known.lamps is not None
+    assert len(known.lamps) == 1
+
+
+def test_a_blur_that_explains_nothing_hides_nothing() -> None:
+    sharp = 2 * KNOWN.frame.crop(scene(0)) - 1
+    stripes = torch.where((torch.arange(sharp.shape[-1]) // 3) % 2 == 0, 0.9, -0.9)
+    assert found(stripes.expand_as(sharp).clone()) is None
