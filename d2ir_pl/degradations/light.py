@@ -37,9 +37,6 @@ MIN_GAIN = 0.02
 MIN_INTENSITY = 1e-3
 # What the noise of a dark photo is in units of what its finest band shows (docs/experiments.md).
 COARSE = 1.25
-# Evidence for linear light from which it is believed: it costs more to take stored values for light
-# than the other way round (docs/experiments.md).
-ON_LIGHT = 0.8
 # Least gain of linear light: half the pixels of a photo with less have the levels 0 and 1 of 255.
 MIN_LIGHT = 0.002
 
@@ -58,7 +55,7 @@ class Light(Degradation):
     y cannot tell a dim photo of a bright scene from a bright photo of a dim one. An unknown gain
     starts where the 99th percentile of x has the value that it has in photographs, and `anchor`
     holds it near. Brightening amplifies the noise by 1 / f. The gain of linear light starts where
-    the percentiles of x are in the mean what they are in photographs (see `estimators.exposure`);
+    the brightest pixels of x have the light that they have in photographs (`estimators.exposure`);
     not under `auto` for points of light on an even ground, as a night sky is no day scene;
     and gains per channel take half of the differences between the channels for colour of the light.
 
@@ -126,7 +123,7 @@ class Light(Degradation):
             of_light = torch.full_like(log_gain, self.gain).log()
         if self.scales == "light":
             return self._phi(of_light)
-        linear = y.new_tensor([own.on_light > ON_LIGHT and not own.starry for own in seen])
+        linear = y.new_tensor([own.on_light > 0 and not own.starry for own in seen])
         return self._phi(torch.where(linear[:, None] > 0, of_light, log_gain), linear)
 
     def estimate_sigma(self, y: Tensor) -> Tensor:

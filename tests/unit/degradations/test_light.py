@@ -12,6 +12,7 @@ from d2ir_pl.degradations.shadows import UNSURE, faded_shadows
 from d2ir_pl.diagnosis.darkness import darkness
 from d2ir_pl.estimators.exposure import exposure
 from d2ir_pl.image_io import read_image
+from d2ir_pl.operators.encoding import from_light, to_light
 
 
 def photos(count: int = 2, size: int = 48) -> torch.Tensor:
@@ -93,6 +94,40 @@ def test_the_exposure_of_a_photo_that_has_lamps_is_found(gain: float) -> None:
     assert float(start["linear"]) == 1
     assert float(start["log_gain"] - usual["log_gain"]) == pytest.approx(math.log(gain), abs=0.35)
     assert light.describe(start)[0]["scales"] == "light"
+
+
+@pytest.mark.parametrize("side", [64, 128])
+def test_what_was_scaled_is_told_better_than_by_a_coin(side: int) -> None:
+    """Under even and uneven light; few photos are told, and only then light is believed."""
+    found = {scales: Light(map_size=0, scales=scales) for scales in ("auto", "encoded", "light")}
+    psnr: dict[str, list[float]] = {scales: [] for scales in found}
+    for file in sorted((EXAMPLES / "clean").glob("*.png")):
+        whole = read_image(file).pixels
+        parts = [whole[:, i:, j:][:, :side, :side] for i in (0, -side) for j in (0, -side)]
+        clean = torch.stack(parts)
+        scene = (clean + 1) / 2
+        slope = torch.linspace(-1, 1, scene.shape[-1])
+        for shape in (0 * slope, 0.3 * slope, -0.5 * slope**2):
+            darkened = [gain * shape.exp() * scene for gain in (0.2, 0.3)]
+            darkened += [
+                from_light(gain * (2.2 * shape).exp() * to_light(scene)) for gain in (0.02, 0.06)
+            ]
+            for dark in darkened:
+                y = (255 * dark).round().clamp(0, 255) / 127.5 - 1
+                for scales, light in found.items():
+                    lifted = light.lift(y, light.init(y, torch.zeros(len(y))))
+                    errors = ((lifted - clean) / 2).square().mean((1, 2, 3))
+                    psnr[scales].append(float(-10 * errors.log10().mean()))
+    guessed, stored, linear = (sum(psnr[k]) / len(psnr[k]) for k in ("auto", "encoded", "light"))
+    assert guessed > (stored + linear) / 2
+
+
+def test_a_small_photo_is_less_readily_taken_for_scaled_light() -> None:
+    """A wrong guess of stored values costs less, and a small photo tells less."""
+    tile = read_image(EXAMPLES / "clean" / "coffee.png").pixels[:, :64, :64] / 4 - 0.75
+    small, large = exposure(tile), exposure(tile.tile(1, 4, 4))
+    assert small.log_gain == pytest.approx(large.log_gain, abs=1e-3)
+    assert small.on_light < large.on_light
 
 
 @pytest.mark.parametrize("gain", [0.2, 1.0])

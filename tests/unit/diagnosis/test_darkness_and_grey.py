@@ -2,13 +2,14 @@
 
 import pytest
 import torch
-from photos import photo
+from repository import EXAMPLES
 
 from d2ir_pl.diagnosis.darkness import darkness
 from d2ir_pl.diagnosis.opinion import COLOURED, _allowed
 from d2ir_pl.diagnosis.proposal import propose
 from d2ir_pl.estimators.exposure import Exposure
 from d2ir_pl.estimators.noise_reading import read_spectrum
+from d2ir_pl.image_io import read_image
 from d2ir_pl.operators.encoding import from_light, to_light
 from d2ir_pl.restoration.configs import load
 
@@ -38,8 +39,9 @@ def test_coarse_noise_that_no_colour_confirms_is_doubted_as_white_noise_is(grey:
 
 def test_a_dark_photo_of_a_coloured_scene_keeps_its_colours() -> None:
     colours = torch.tensor([0.9, 0.55, 0.3])[:, None, None]
-    scene = colours * (photo(1, 96, 96) + 1) / 2
-    y = 2 * from_light(0.03 * to_light(scene)) - 1
+    photograph = read_image(EXAMPLES / "clean" / "coffee.png").pixels
+    scene = colours * (photograph + 1) / 2
+    y = 2 * from_light(0.04 * to_light(scene)) - 1
     proposal = propose(y)
     assert "Light" in proposal.kinds
     light = load(proposal.config, proposal.overrides).degradation
