@@ -33,7 +33,7 @@ from d2ir_pl.prediction.fingerprint import prior_digests, prior_name, settings_f
 from d2ir_pl.prediction.module import RestorationModule
 from d2ir_pl.prediction.photos import FoundPhotos, FreeNames, Photos, YieldedPhotos
 from d2ir_pl.priors.compiling import obstacle
-from d2ir_pl.priors.precision import slow_precision
+from d2ir_pl.priors.precision import precision_warning
 from d2ir_pl.reports.page import write_report
 from d2ir_pl.reports.session import write_session
 from d2ir_pl.reports.summary import report_summary
@@ -191,7 +191,7 @@ def _announce(
             usual = f"{usual} if all of them were restored, and less for a region"
         say(console, f"{count} {pixels / 1e6:.0f} megapixels: {usual}")
     asked, device = settings.config["trainer"]["precision"], trainer.strategy.root_device
-    if photos.pending and (warning := slow_precision(asked, str(trainer.precision), device)):
+    if photos.pending and (warning := precision_warning(asked, str(trainer.precision), device)):
         say(console, warning)
     if photos.pending and module.compiles and (reason := obstacle(device)) is not None:
         say(console, reason)

@@ -97,20 +97,26 @@ def device_type(accelerator: object) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def slow_precision(asked: str, used: str, device: torch.device) -> str | None:
-    """A warning if the CPU has no arithmetic for the precision that the user asks for; else None.
+def precision_warning(asked: str, used: str, device: torch.device) -> str | None:
+    """What the user should know of the precision on a CPU; None if there is nothing.
 
     Args:
         asked: precision that the user gave.
         used: precision that Lightning uses; on a CPU it takes `bf16-mixed` for `16-mixed`.
         device: device of this process.
     """
-    best = trainer_precision("auto", device)
-    if device.type != "cpu" or (best, used) != ("32-true", "bf16-mixed"):
+    if device.type != "cpu" or used != "bf16-mixed":
+        return None
+    if trainer_precision("auto", device) == "32-true":
+        return (
+            f"--trainer.precision {asked} will be very slow, as this CPU has no arithmetic for "
+            "half precision: use auto or 32-true"
+        )
+    if trainer_precision(asked, device) != "16-mixed":
         return None
     return (
-        f"--trainer.precision {asked} will be very slow, as this CPU has no arithmetic for half "
-        "precision: use auto or 32-true"
+        f"--trainer.precision {asked} is for GPUs: on this CPU the network computes in bfloat16 "
+        "(bf16-mixed) instead"
     )
 
 

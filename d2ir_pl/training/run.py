@@ -19,7 +19,7 @@ from d2ir_pl import compat
 from d2ir_pl.console import say
 from d2ir_pl.errors import UsageError, UserError, in_words
 from d2ir_pl.priors.export import CHECKPOINT_KEY
-from d2ir_pl.priors.precision import slow_precision
+from d2ir_pl.priors.precision import precision_warning
 from d2ir_pl.priors.state_dict import UnusableWeightsError, read_pickle
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.settings import log_settings
@@ -174,7 +174,7 @@ def _announce(
     millions = sum(p.numel() for p in module.unet.parameters()) / 1e6
     say(console, f"training on {what}; {millions:.1f} million parameters in {trainer.precision}")
     device = trainer.strategy.root_device
-    if warning := slow_precision(settings.precision, str(trainer.precision), device):
+    if warning := precision_warning(settings.precision, str(trainer.precision), device):
         say(console, warning)
 
 

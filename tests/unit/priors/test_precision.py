@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from d2ir_pl import restore
+from d2ir_pl.prediction.trainer import restoration_trainer
 from d2ir_pl.priors.precision import (
     DTYPES,
     Precision,
     compute_dtype,
     device_type,
+    precision_warning,
     resolve,
     trainer_precision,
 )
@@ -135,3 +137,24 @@ def test_apples_gpus_come_before_the_cpu(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     for accelerator in ("auto", "gpu"):
         assert trainer_precision("auto", device_type(accelerator)) == "32-true"
+
+
+@pytest.mark.parametrize("asked", ["fp16", "16", "16-mixed", "bf16", "auto", "fp32"])
+@pytest.mark.parametrize("fast", [False, True])
+def test_who_asks_for_another_precision_than_the_cpu_computes_in_is_told(
+    monkeypatch: pytest.MonkeyPatch, asked: str, fast: bool
+) -> None:
+    pretend(monkeypatch, cpu=fast)
+    name = trainer_precision(asked, "cpu")
+    trainer = restoration_trainer(accelerator="cpu", precision=name)
+    used = str(trainer.precision)
+    warning = precision_warning(asked, used, torch.device("cpu"))
+    if used == "32-true":
+        assert warning is None
+    elif not fast:
+        assert f"{asked} will be very slow" in str(warning)
+    elif used != name:
+        assert f"{asked} is for GPUs: on this CPU the network computes in bfloat16" in str(warning)
+    else:
+        assert warning is None
+    assert precision_warning(asked, name, torch.device("cuda")) is None
