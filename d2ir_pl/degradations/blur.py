@@ -107,6 +107,10 @@ class Blur(ConvolutionalBlur):
         if given is None:
             if convention == "psf":
                 raise ValueError("convention 'psf' is that of a known kernel: give its file")
+            self.reasons = (
+                "no kernel was given: it was looked for in the photo, up to "
+                f"{self.kernel_size} pixels wide",
+            )
             return
         mine = str(kernel).lower().endswith(".json")  # which this program wrote, as correlation
         if convention == "psf" and not mine:
@@ -122,6 +126,7 @@ class Blur(ConvolutionalBlur):
     def told(self, phi: Phi) -> Self:
         """The same family with phi known; x reaches no farther than its kernels do."""
         family = super().told(phi)
+        family.reasons = ()
         if self.border == "extend":
             radius = max(trimmed(kernel).shape[-1] // 2 for kernel in self.kernel(phi))
             family.frame = Frame(margins=((radius, radius),))

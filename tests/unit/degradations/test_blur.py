@@ -11,11 +11,13 @@ from shaken import discs
 from torch import Tensor
 
 from benchmarks.shake_set import to_linear, to_srgb
+from d2ir_pl import restore
 from d2ir_pl.degradations import Blur, Degradation, GaussianBlur, LinearDegradation, Phi
 from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.image_io import write_png
 from d2ir_pl.operators.convolution import Border, ConvolutionOperator
 from d2ir_pl.operators.kernels import gaussian_kernel, kernel_covariance, read_kernel
+from d2ir_pl.restoration import D2IR, DegradationEstimation
 
 BORDERS: list[Border] = ["extend", "reflect", "replicate", "circular"]
 NUMPY_MODES: dict[str, Any] = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
@@ -295,3 +297,16 @@ def test_a_known_kernel_with_an_empty_margin_is_the_same_blur_without_it() -> No
     one, other = (blur(x, blur.init(x, torch.ones(1))) for blur in (narrow, wide))
     assert torch.allclose(one, other, atol=1e-5)
     assert wide.describe(wide.init(x, torch.ones(1)))[0]["kernel_size"] == 41
+
+
+def test_who_gives_no_kernel_is_told_that_it_was_looked_for(tmp_path: Path) -> None:
+    np.save(tmp_path / "kernel.npy", np.ones((3, 5)) / 15)
+    (reason,) = Blur(15).reasons
+    assert reason == "no kernel was given: it was looked for in the photo, up to 15 pixels wide"
+    told = Blur(15).told(Phi(logits=torch.zeros(1, 15, 15)))
+    for known in (Blur(kernel=str(tmp_path / "kernel.npy")), told, GaussianBlur()):
+        assert known.reasons == ()
+    photo = torch.rand(16, 16, 3, generator=torch.Generator().manual_seed(0)).numpy()
+    assert restore(photo, Blur(5), D2IR(DegradationEstimation(steps=1))).reasons == (
+        "no kernel was given: it was looked for in the photo, up to 5 pixels wide",
+    )
