@@ -51,18 +51,18 @@ def changes(tensor: Tensor) -> int:
 def watching_operations(watch: Callable[[list[Tensor], list[Tensor]], None]) -> Iterator[None]:
     """Call a function after every operation on tensors inside, those of backward passes too.
 
-    Known to hold for PyTorch 2.13: `TorchDispatchMode` and `tree_leaves` are documented, but lie in
-    modules with private names.
+    Known to hold for PyTorch 2.13: `TorchDispatchMode` lies in a module with a private name.
 
     Args:
         watch: a function of the tensors that went into an operation, and of those that came out.
     """
     from torch import Tensor
     from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils._pytree import tree_leaves
 
     def tensors(tree: Any) -> list[Tensor]:
-        return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+        if isinstance(tree, list | tuple):
+            return [tensor for branch in tree for tensor in tensors(branch)]
+        return [tree] if isinstance(tree, Tensor) else []
 
     class Watching(TorchDispatchMode):
         def __torch_dispatch__(
@@ -73,7 +73,7 @@ def watching_operations(watch: Callable[[list[Tensor], list[Tensor]], None]) -> 
             kwargs: dict[str, Any] | None = None,
         ) -> Any:
             output = func(*args, **(kwargs or {}))
-            watch(tensors((args, kwargs)), tensors(output))
+            watch(tensors((*args, *(kwargs or {}).values())), tensors(output))
             return output
 
     with Watching():  # type: ignore[no-untyped-call]  # the constructor is PyTorch's

@@ -19,7 +19,13 @@ from d2ir_pl.degradations.light import Light
 from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.image_io import Photo
 from d2ir_pl.operators.conditioning import Conditioning
-from d2ir_pl.operators.linear import LinearOperator, Transposed, conditioning, slowness
+from d2ir_pl.operators.linear import (
+    LinearOperator,
+    Transposed,
+    colours_alike,
+    conditioning,
+    slowness,
+)
 from d2ir_pl.operators.weighted import coefficients_beside
 
 
@@ -218,6 +224,7 @@ class _Chain(_ChainOfTransposed):
         super().__init__(operators)
         self._operators: list[LinearOperator] = operators
         self.slowness = max(map(slowness, operators))
+        self.colours_alike = all(map(colours_alike, operators))
         known = [own for own in map(conditioning, operators) if own is not None]
         self.conditioning = (
             Conditioning(math.prod(own.gain for own in known))

@@ -55,6 +55,8 @@ class ConvolutionOperator:
         conditioning: what is known of it where the kernel has weights of at least 0 and sum 1.
     """
 
+    colours_alike = True
+
     def __init__(self, kernel: Tensor, image_size: Size, observed: Size, border: Border) -> None:
         radius = kernel.shape[-1] // 2
         self._mode: PadMode | None = None if border == "extend" else border

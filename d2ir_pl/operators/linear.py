@@ -48,7 +48,8 @@ class LinearOperator(Protocol):
     `slowness`, how many times as many it takes as others. One of which bounds are known may tell
     them by `conditioning`. One that needs no iterations has a method `dual(r, rho)`, which returns
     (A A^T + rho)^-1 r exactly; one of which a map is known that is closer to (A A^T + rho)^-1 than
-    `precondition` is to its own, `dual_precondition(rho)`, which returns it.
+    `precondition` is to its own, `dual_precondition(rho)`, which returns it. One that does the same
+    to each colour, and takes images of a single one, may say so by `colours_alike`.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -64,6 +65,12 @@ class LinearOperator(Protocol):
 def slowness(operator: LinearOperator) -> int:
     """How many times as many iterations of conjugate gradients an operator takes as others."""
     found: int = getattr(operator, "slowness", 1)
+    return found
+
+
+def colours_alike(operator: object) -> bool:
+    """Whether an operator is known to do the same to each colour, also where there is only one."""
+    found: bool = getattr(operator, "colours_alike", False)
     return found
 
 

@@ -27,6 +27,7 @@ class IdentityOperator:
     """
 
     enough = 1
+    colours_alike = True
 
     def forward(self, x: Tensor) -> Tensor:
         return x
@@ -51,6 +52,7 @@ class MaskOperator:
 
     def __init__(self, mask: Tensor, conditioning: Conditioning | None = None) -> None:
         self._mask = mask
+        self.colours_alike = mask.shape[-3] == 1
         self.conditioning = conditioning
 
     def forward(self, x: Tensor) -> Tensor:

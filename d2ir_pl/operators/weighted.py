@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from d2ir_pl.operators.convolution import ConvolutionOperator
-from d2ir_pl.operators.linear import LinearOperator, Map, conditioning, slowness
+from d2ir_pl.operators.linear import LinearOperator, Map, colours_alike, conditioning, slowness
 from d2ir_pl.operators.noise_shape import NoiseShape
 from d2ir_pl.operators.spectral import OnSpectra
 
@@ -21,6 +21,7 @@ class WeightedOperator:
     def __init__(self, operator: LinearOperator, weight: Tensor) -> None:
         self.operator = operator
         self.slowness, self.conditioning = slowness(operator), conditioning(operator)
+        self.colours_alike = colours_alike(operator) and weight.shape[-3] == 1
         self._weight = weight
 
     def forward(self, x: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, Literal, Self
 
 import torch
@@ -116,9 +117,9 @@ class NetworkPrior(Prior):
         The tile is as large as it may be, and as the device's memory allows for one image: it does
         not depend on the batch, which is predicted in parts where it has to be.
         """
-        device = next(self.unet.parameters()).device
+        device = self._weights[0].device
         self._order_weights(device)
-        weights = sum(p.nbytes for p in self.unet.parameters())
+        weights = sum(p.nbytes for p in self._weights)
         share = _CPU_SHARE if device.type == "cpu" else _GPU_SHARE
         memory = share * max(0, total_memory(device) - weights)
         key = device, self.compute_dtype, gradient
@@ -138,12 +139,20 @@ class NetworkPrior(Prior):
         half = self.compute_dtype != torch.float32
         last = device.type == "cpu" or (device.type == "cuda" and half)
         order = torch.channels_last if last else torch.contiguous_format
-        for kernel in self.unet.parameters():
-            if kernel.ndim == 4:
+        for kernel in self._weights:
+            if kernel.ndim == 4 and not kernel.is_contiguous(memory_format=order):
                 kernel.data = kernel.data.contiguous(memory_format=order)
-        for layer in self.unet.modules():
-            if isinstance(layer, Enlarging):
-                layer.kernel()  # now, as it is kept, so that no evaluation is charged for it
+        for layer in self._enlarging:
+            layer.kernel()  # now, as it is kept, so that no evaluation is charged for it
+
+    @cached_property
+    def _weights(self) -> list[nn.Parameter]:
+        """The parameters of the U-Net, found once: photos ask for them more often than steps."""
+        return list(self.unet.parameters())
+
+    @cached_property
+    def _enlarging(self) -> list[Enlarging]:
+        return [layer for layer in self.unet.modules() if isinstance(layer, Enlarging)]
 
     def bytes_per_pixel(self, gradient: bool) -> float:
         """Memory that an evaluation takes for each pixel of an image, as counted in a small one.
@@ -151,7 +160,7 @@ class NetworkPrior(Prior):
         Args:
             gradient: whether everything that a backward pass needs is kept.
         """
-        device = next(self.unet.parameters()).device
+        device = self._weights[0].device
         side = self.smallest_tile
         x_t = torch.zeros(1, 3, side, side, device=device, requires_grad=gradient)
         self._counts = True

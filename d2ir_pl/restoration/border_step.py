@@ -106,12 +106,13 @@ def _factors(vectors: Tensor, energy: Tensor, own: Tensor | None) -> Tensor:
 
 def _at(image: Tensor, index: Tensor) -> Tensor:
     """`(B, C, n)` values at places of images on the circle."""
-    return image.flatten(-2)[..., index]
+    values = image.flatten(-2)
+    return values.gather(-1, index.expand(*values.shape[:-1], -1))
 
 
 def _placed(image: Tensor, index: Tensor, values: Tensor) -> Tensor:
     """The images with other values `(B, C, n)` at these places, which are written into them."""
-    image.flatten(-2).index_copy_(-1, index, values)
+    image.flatten(-2).scatter_(-1, index.expand_as(values), values)
     return image
 
 

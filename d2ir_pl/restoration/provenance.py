@@ -8,7 +8,8 @@ the degradation, sigma the noise and tau_k the amplitude of details of size k,
 takes the true details to what the photo tells of them (the resolution matrix of inverse theory).
 R_k is 1 where the photo shows them above its noise, and 0 where it says nothing: in a hole, and
 at frequencies that a blur has taken. The share that is filled in at a pixel is 1 - (R_k v, v) /
-(v, v), around it, for white noise v of that size.
+(v, v), around it, for white noise v of that size. Where A does the same to all colours, R_k does
+too, and the noise of a single one is enough.
 
 Source: Backus and Gilbert, The resolving power of gross earth data, 1968; the inner products with
 white noise: Hutchinson, A stochastic estimator of the trace of the influence matrix, 1990.
@@ -28,7 +29,7 @@ from torch import Generator, Tensor
 
 from d2ir_pl.estimators.noise_spectrum import enlarge, reduce_half
 from d2ir_pl.operators.freed_memory import give_back, one_by_one
-from d2ir_pl.operators.linear import Size, joined, per_image, size_of
+from d2ir_pl.operators.linear import Size, colours_alike, joined, per_image, size_of
 from d2ir_pl.operators.opponent import from_opponent, to_opponent
 from d2ir_pl.restoration.data_step import data_step
 from d2ir_pl.restoration.problem import Problem, mean_square
@@ -65,7 +66,7 @@ def provenance(problem: Problem, restoration: Restoration) -> Provenance:
     if restoration.model_error is not None:
         sigma = (sigma**2 + restoration.model_error**2).sqrt()
     variance = per_image(problem.sigma_of(residual).square() * (sigma / problem.sigma_y) ** 2)
-    whole = size_of(x)
+    whole, colours = size_of(x), 1 if colours_alike(operator) else 3
     del residual, x  # a large photo fills the memory
     give_back(x0)
     # Sums over the sizes, as the maps of a large photo fill the memory.
@@ -74,8 +75,9 @@ def provenance(problem: Problem, restoration: Restoration) -> Provenance:
     for k, own in enumerate(details(x0)):
         power = own.square().mean((2, 3), keepdim=True) + FAINT**2
         energy = _around(own.square() + FAINT**2, CELL)
-        white, frequencies = _white(x0, whole, k)
-        v = from_opponent(white * power.sqrt())
+        white, frequencies = _white(x0, (colours, *whole), k)
+        v = white.expand(len(x0), *white.shape[1:])
+        v = v if colours == 1 else from_opponent(v * power.sqrt())
         del own, white
         give_back(x0)
         # Noise spreads evenly over all frequencies, of which details of this size are a share.
@@ -150,9 +152,9 @@ def details(x: Tensor) -> Iterator[Tensor]:
         yield own.pop()  # which is not kept here
 
 
-def _white(like: Tensor, size: Size, k: int) -> tuple[Tensor, float]:
+def _white(like: Tensor, size: tuple[int, int, int], k: int) -> tuple[Tensor, float]:
     """White noise of the frequencies of a size of details, and their share of all frequencies."""
-    if 3 * size[0] * size[1] > MOST_KEPT:
+    if math.prod(size) > MOST_KEPT:
         fine, share = _drawn(size, k)
         return fine.to(like), share
     return _kept_noise(size, k, like.device, like.dtype)
@@ -160,17 +162,17 @@ def _white(like: Tensor, size: Size, k: int) -> tuple[Tensor, float]:
 
 @lru_cache(maxsize=SCALES)  # those of the last size of photos
 def _kept_noise(
-    size: Size, k: int, device: torch.device, dtype: torch.dtype
+    size: tuple[int, int, int], k: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, float]:
     fine, share = _drawn(size, k)
     return fine.to(device, dtype), share
 
 
-def _drawn(size: Size, k: int) -> tuple[Tensor, float]:
-    """`_white` on the CPU."""
-    drawn = torch.randn(1, 3, *size, generator=Generator().manual_seed(k))
-    band = _frequencies(*size, k)
-    parts = [torch.fft.irfft2(torch.fft.rfft2(part) * band, s=size) for part in one_by_one(drawn)]
+def _drawn(size: tuple[int, int, int], k: int) -> tuple[Tensor, float]:
+    """`_white` on the CPU, `(1, C, H, W)` for a size (C, H, W)."""
+    drawn = torch.randn(1, *size, generator=Generator().manual_seed(k))
+    band, s = _frequencies(*size[1:], k), size[1:]
+    parts = [torch.fft.irfft2(torch.fft.rfft2(part) * band, s=s) for part in one_by_one(drawn)]
     fine = joined(parts, 1)
     return fine, max(float(fine.square().mean()), 1e-6)
 
@@ -193,5 +195,6 @@ def _around(values: Tensor, cell: int) -> Tensor:
     """`(B, 1, h, w)`: sums over the channels, and means over squares and those beside them."""
     total = values.sum(1, keepdim=True)
     cell = min(cell, *size_of(total))
-    cells = F.avg_pool2d(total, cell, ceil_mode=True, count_include_pad=False)
-    return F.avg_pool2d(cells, 3, 1, 1, count_include_pad=False)
+    if cell > 1:
+        total = F.avg_pool2d(total, cell, ceil_mode=True, count_include_pad=False)
+    return F.avg_pool2d(total, 3, 1, 1, count_include_pad=False)

@@ -11,7 +11,15 @@ from photos import photo
 from PIL import Image
 from torch import Tensor
 
-from d2ir_pl.degradations import Degradation, Downsampling, GaussianBlur, Identity, Mask
+from d2ir_pl.degradations import (
+    Compose,
+    Degradation,
+    Downsampling,
+    GaussianBlur,
+    Identity,
+    Mask,
+)
+from d2ir_pl.operators.linear import colours_alike
 from d2ir_pl.restoration import Problem, Provenance, Restoration, provenance, with_provenance
 from d2ir_pl.restoration.provenance import details, left_over
 
@@ -198,3 +206,24 @@ def test_a_part_of_a_photo_has_all_that_is_filled_in_of_the_whole() -> None:
     assert torch.equal(whole.filled_in[..., 8:40, 16:48], part.filled_in)
     assert float(whole.filled_in.sum()) == pytest.approx(float(part.filled_in.sum()))
     assert float(whole.share) == pytest.approx(float(part.share) / 4)
+
+
+@every_degradation
+def test_operators_that_treat_colours_alike_do_so(degradation: Degradation) -> None:
+    _, x, phi, y = scene(degradation)
+    operator = degradation.linearize(y, x, phi)[0]
+    if not colours_alike(operator):
+        pytest.skip("it may do something else to each colour")
+    seen = operator.forward(x)
+    back = operator.adjoint(seen)
+    for c in range(3):
+        colour = slice(c, c + 1)
+        assert torch.allclose(operator.forward(x[:, colour]), seen[:, colour])
+        assert torch.allclose(operator.adjoint(seen[:, colour]), back[:, colour])
+
+
+def test_blurs_masks_and_their_chains_treat_colours_alike() -> None:
+    for degradation in (GaussianBlur(5), Mask([3, 5, 9, 11]), Identity()):
+        for family in (degradation, Compose([degradation, Mask([3, 5, 9, 11])])):
+            _, x, phi, y = scene(family)
+            assert colours_alike(family.linearize(y, x, phi)[0])
