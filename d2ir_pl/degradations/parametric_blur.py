@@ -42,14 +42,13 @@ def motion_kernel(length: Tensor, angle: Tensor, size: int) -> Tensor:
         angle: `(B,)` in radians, from the x axis toward the y axis, which points down.
         size: side of the kernels, odd.
     """
-    x, y = _grid(length, size)
-    cos, sin, half = (t[:, None, None] for t in (angle.cos(), angle.sin(), length / 2))
-    along, across = x * cos + y * sin, y * cos - x * sin
-    scale = math.sqrt(2) * PEN
-    profile = torch.erf((half + along) / scale) + torch.erf((half - along) / scale)
+    direction = (angle[:, None] + _quarter(angle)).sin()
+    turned = (direction @ _turned(length, size)).view(len(length), 4, -1)
+    half = length[:, None, None] / (2 * math.sqrt(2) * PEN)
     # Beyond the ends +1 and -1 may miss zero by a rounding error.
-    kernel = profile.clamp_min(0) * torch.exp(-((across / scale) ** 2))
-    return kernel / kernel.sum((1, 2), keepdim=True)
+    profile = torch.erf(half + turned[:, :2]).sum(1).clamp_min(0)
+    kernel = profile * (turned[:, 2] * turned[:, 3]).exp()
+    return (kernel / kernel.sum(1, keepdim=True)).view(-1, size, size)
 
 
 def disk_kernel(radius: Tensor, size: int) -> Tensor:
@@ -232,10 +231,21 @@ class DefocusBlur(_ParametricBlur):
         return [{**row, "radius_px": round(radius, 4)} for row, radius in rows]
 
 
-def _grid(like: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Coordinates x `(1, 1, size)` and y `(1, size, 1)` of a kernel's entries, 0 in its middle."""
-    i = _places(like, size)
-    return i[None, None, :], i[None, :, None]
+@kept
+def _quarter() -> Tensor:
+    """Phases of a sine that make it cos and sin."""
+    return torch.tensor([math.pi / 2, 0], dtype=torch.float64)
+
+
+@kept
+def _turned(size: int) -> Tensor:
+    """`(2, 4 n)`: products of the direction (cos, sin) with it are p, -p, q and -q at all entries.
+
+    p and q are along and across the direction, in units of sqrt 2 `PEN`.
+    """
+    i = _places(torch.zeros((), dtype=torch.float64), size) / (math.sqrt(2) * PEN)
+    x, y = i.expand(size, size).flatten(), i[:, None].expand(size, size).flatten()
+    return torch.stack([torch.cat([x, -x, y, -y]), torch.cat([y, -y, -x, x])])
 
 
 @kept
@@ -246,8 +256,8 @@ def _places(size: int) -> Tensor:
 @kept
 def _distance(size: int) -> Tensor:
     """`(1, size, size)` distance of a kernel's entries from its middle."""
-    x, y = _grid(torch.zeros((), dtype=torch.float64), size)
-    return (x**2 + y**2).sqrt()
+    i = _places(torch.zeros((), dtype=torch.float64), size)
+    return (i**2 + i[:, None] ** 2).sqrt()[None]
 
 
 def _sizes(known: float | None, low: float, high: float, step: float) -> Tensor:
