@@ -18,8 +18,9 @@ from torch import Tensor
 
 from d2ir_pl.operators.constants import kept
 from d2ir_pl.operators.jpeg_transform import BLOCK, blocks, colour_matrix, dct_matrix, whole_blocks
-from d2ir_pl.operators.linear import Size, joined
+from d2ir_pl.operators.linear import Map, Size, joined
 from d2ir_pl.operators.subsampling import Factors, coarse_size, shrink
+from d2ir_pl.operators.whole_macroblocks import whole_solver
 
 AT_ONCE = 8192
 """Macroblocks that are solved for at once: a large photo would fill the memory."""
@@ -41,23 +42,32 @@ def solved(weights: Tensor, rho: Tensor, r: Tensor, size: Size, factors: Factors
     exact = r.dtype if r.device.type == "mps" else torch.float64
     grid, (tall, wide) = _grid(size, factors), (BLOCK * f for f in factors)
     values = _gathered(r, size, factors).unflatten(1, grid)
-    luma, chroma = weights.to(exact).unbind(1)
-    w = torch.cat([luma.repeat(1, factors[0] * factors[1]), chroma.repeat(1, 2)], 1)
-    diagonal = rho.flatten(1).to(exact)[:, :, None] * _eye(w, w.shape[1])
-    rows = []
+    weights, rho, rows = weights.to(exact), rho.flatten(1).to(exact), []
     for (top, bottom), height in _sections(size[0], tall):
         parts = []
         for (left, right), width in _sections(size[1], wide):
-            gram = _gram(w, height, width, *factors)
-            factor = torch.linalg.cholesky_ex(w[:, :, None] * gram * w[:, None] + diagonal)[0]
             part = values[:, top:bottom, left:right]
-            found = [
-                torch.cholesky_solve(some.to(exact).mT, factor).mT.to(r)
-                for some in part.flatten(1, 2).split(AT_ONCE, 1)
-            ]
+            # Of a GPU, one large factorisation asks less than the parts of a small one.
+            whole = (height, width) == (tall, wide) and not r.is_cuda
+            solve = (
+                whole_solver(weights, rho, factors)
+                if whole
+                else _solver(weights, rho, (height, width), factors)
+            )
+            some = part.flatten(1, 2).split(AT_ONCE, 1)
+            found = [solve(few.to(exact)).to(r) for few in some]
             parts.append(joined(found, 1).view_as(part))
         rows.append(joined(parts, 2))
     return _scattered(joined(rows, 1).flatten(1, 2), r, size, factors)
+
+
+def _solver(weights: Tensor, rho: Tensor, size: Size, factors: Factors) -> Map:
+    """`whole_solver` of macroblocks of which so many pixels are there, by their matrix."""
+    luma, chroma = weights.unbind(1)
+    w = torch.cat([luma.repeat(1, factors[0] * factors[1]), chroma.repeat(1, 2)], 1)
+    gram, diagonal = _gram(w, *size, *factors), rho[:, :, None] * _eye(w, w.shape[1])
+    factor = torch.linalg.cholesky_ex(w[:, :, None] * gram * w[:, None] + diagonal)[0]
+    return lambda r: torch.cholesky_solve(r.mT, factor).mT
 
 
 def _grid(size: Size, factors: Factors) -> Size:
