@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +30,8 @@ from torch import Tensor
 from d2ir_pl.degradations import Compose, Phi
 from d2ir_pl.estimators.connected_parts import connected_parts
 from d2ir_pl.estimators.observed_pixels import fill_unobserved
-from d2ir_pl.operators.linear import LinearOperator, size_of
+from d2ir_pl.operators.freed_memory import give_back, one_by_one
+from d2ir_pl.operators.linear import LinearOperator, joined, size_of
 from d2ir_pl.restoration.blurred_part import blur_of
 from d2ir_pl.restoration.found import Found
 from d2ir_pl.restoration.problem import Problem
@@ -102,12 +104,16 @@ def lamps(problem: Problem, phi: Phi) -> Lamps | None:
     start = blur.frame.embed(values).clamp_min(0)
     operator = blur.operator(own, size_of(start))
     unbounded = problem.y > 2 * SATURATED - 1
-    found = _least_squares(values, operator, start, unbounded, problem.observed)
-    z = next(found)
-    bright = z.flatten(1).amax(1) > AT_ONCE
+    together = 3 // len(one_by_one(start))  # colours of a large photo fill the memory
+    colours = zip(*(x.split(together, 1) for x in (values, start, unbounded)), strict=True)
+    found = [_least_squares(operator, problem.observed, *own) for own in colours]
+    del values, start, unbounded
+    peaks = [next(own).flatten(1).amax(1) for own in found]
+    bright = reduce(torch.maximum, peaks) > AT_ONCE
+    give_back(problem.y)
     if not bool(bright.any()):
         return None
-    z = next(found)
+    z = joined([next(own) for own in found], 1)
     greatest = z.amax(1, keepdim=True)
     near = bright[:, None, None, None] * _grown((greatest > BEYOND).float(), NEAR)
     z = near * (z - 1).clamp_min(0)
@@ -151,10 +157,11 @@ def _white(problem: Problem, phi: Phi) -> Tensor | float:
 
 
 def _least_squares(
-    y: Tensor, operator: LinearOperator, start: Tensor, unbounded: Tensor, seen: Tensor | None
+    operator: LinearOperator, seen: Tensor | None, y: Tensor, start: Tensor, unbounded: Tensor
 ) -> Iterator[Tensor]:
     """What is not negative and explains y, after the first iterations and after all of them."""
     z, ahead, momentum = start, start, 1.0
+    del start
     for n in range(1, ITERATIONS + 1):
         residual = y - operator.forward(ahead)
         residual = torch.where(unbounded, residual.clamp_min(0), residual)
@@ -163,6 +170,7 @@ def _least_squares(
         faster = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
         ahead = step + (momentum - 1) / faster * (step - z)
         z, momentum = step, faster
+        del step, residual
         if n in (FIRST, ITERATIONS):
             yield z
 
