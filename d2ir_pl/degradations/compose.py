@@ -144,7 +144,7 @@ class Compose(Degradation):
             operators.append(part.linearize(value, x, own)[0])
             x = value
         last, residual = self.parts[-1].linearize(y, x, _own(len(self.parts) - 1, phi))
-        return _Chain([*operators, last]), residual
+        return _Chain([*operators, last]) if operators else last, residual
 
     def kernel_fit(self, x: Tensor, start: Phi) -> KernelFit | None:
         """That of the first part, where the others are linear and have no free parameters."""

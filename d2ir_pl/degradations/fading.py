@@ -96,7 +96,9 @@ class Fading(LinearDegradation):
 
 
 class _Scale(LinearOperator):
-    """The product of each channel with its contrast."""
+    """The product of each channel with its contrast; `precondition` is exact."""
+
+    enough = 1
 
     def __init__(self, contrast: Tensor) -> None:
         self.contrast = contrast

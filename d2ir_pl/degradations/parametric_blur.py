@@ -61,7 +61,7 @@ def disk_kernel(radius: Tensor, size: int) -> Tensor:
         size: side of the kernels, odd.
     """
     distance = _distance(radius, size)
-    kernel = 1 + torch.erf((radius[:, None, None] - distance) / (math.sqrt(2) * EDGE))
+    kernel = torch.erfc((distance - radius[:, None, None]) / (math.sqrt(2) * EDGE))
     return kernel / kernel.sum((1, 2), keepdim=True)
 
 

@@ -51,6 +51,7 @@ def solved_at_border(
     power = transfer.abs().square()
     inverse = 1 / (power + rho)
     share = power * inverse
+    del power  # a large photo fills the memory
     index = _border(residual, circle, seen)
     (top, bottom), (left, right) = seen
     padded = F.pad(residual, (left, right, top, bottom))
@@ -73,7 +74,9 @@ def solved_at_border(
     spectrum = torch.fft.rfft2(padded)
     explained = trimmed(torch.fft.irfft2(spectrum * share, s=circle), *seen)
     back = transfer.conj() * inverse
-    return form.cut(torch.fft.irfft2(spectrum * back, s=circle)), residual - explained
+    rest = residual - explained
+    del share, inverse, padded, explained
+    return form.cut(torch.fft.irfft2(spectrum.mul_(back), s=circle)), rest
 
 
 def _factors(vectors: Tensor, energy: Tensor, own: Tensor | None) -> Tensor:

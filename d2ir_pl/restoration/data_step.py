@@ -77,7 +77,7 @@ def data_step(
         change, left[:, colour] = _on_spectra(spectral, part, rho, iterations, own)
         x[:, colour] = z[:, colour] + change
         del change
-    give_back(residual)
+        give_back(residual)
     return x, left
 
 

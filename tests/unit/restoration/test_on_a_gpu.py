@@ -56,7 +56,7 @@ GaussianBlur                                    | 20/6   150/0  110/0  85/1   60
 GaussianBlur anisotropic, reflect               | 30/6   250/0  170/0  95/1   85/0   65/0   -      590/0  105/0  -      -
 MotionBlur                                      | 20/6   185/0  145/0  95/1   100/0  65/0   -      395/0  120/0  -      -
 MotionBlur of known angle, reflect              | 20/6   230/0  150/0  100/1  90/0   70/0   -      595/0  110/0  -      -
-DefocusBlur                                     | 20/6   155/0  115/0  90/1   70/0   60/0   -      385/0  90/0   -      -
+DefocusBlur                                     | 20/6   150/0  115/0  85/1   70/0   60/0   -      385/0  90/0   -      -
 Blur of light                                   | 50/6   380/0  325/0  150/1  130/0  120/0  -      -      155/0  610/0  -
 GaussianBlur of light, reflect                  | 40/6   280/0  215/0  155/1  130/0  125/0  -      -      145/0  -      -
 Downsampling bicubic                            | 15/4   115/0  40/0   70/1   35/0   45/0   55/0   35/0   45/0   -      -
@@ -73,12 +73,12 @@ Light as an exposure                            | 85/8   395/0  390/0  140/1  11
 Light of known gain, per channel, gamma         | 80/5   295/0  290/0  95/1   75/0   65/0   -      -      95/0   -      -
 Exposures                                       | 115/3  250/0  255/0  90/1   65/0   65/0   -      -      85/0   -      -
 Exposures of known gains, darkest               | 40/4   55/0   60/0   90/1   55/0   65/0   -      -      65/0   -      -
-Fading                                          | 30/3   355/0  210/0  75/1   50/0   45/0   -      350/0  70/0   -      -
+Fading                                          | 30/3   215/0  210/0  75/1   50/0   45/0   -      45/0   70/0   -      -
 Jpeg                                            | 60/17  55/0   90/0   125/1  85/0   95/0   -      -      95/0   -      -
 Jpeg of known quality                           | 60/17  55/0   90/0   125/1  85/0   95/0   -      -      95/0   -      -
 Compose blur, downsampling                      | 25/7   385/0  250/0  90/1   65/0   60/0   -      -      85/0   -      -
 Compose blur, mask                              | 310/10 280/0  215/0  90/1   70/0   60/0   -      -      90/0   -      -
-Compose of one                                  | 20/5   305/0  40/0   75/1   35/0   45/0   -      -      45/0   -      -
+Compose of one                                  | 20/5   50/0   40/0   75/1   35/0   45/0   -      -      45/0   -      -
 VaryingBlur                                     | 15/4   220/0  55/0   90/1   50/0   60/0   -      1310/0 60/0   -      -
 Stripes, the example of docs/own_degradation.md | 20/3   105/0  100/0  70/1   35/0   40/0   -      35/0   55/0   -      -
 """  # noqa: E501
