@@ -42,6 +42,9 @@ SHORTEST = 10
 """Least length of a trail in pixels: shorter ones have hardly a shape."""
 THIN = 1.8
 """Least square of its length over its area."""
+LINE, OF_PEAK = 3.5, 0.25
+"""The same for where a trail has this part of its greatest light: 4.2 to 23 for trails of lamps, up
+to 3.0 for blurred bright things, which are as alike as blobs are."""
 FEWEST, ALIKE = 3, 0.85
 """Trails of one shape that are believed, and their least likeness to each other."""
 SLACK_PIXELS, SLACK = 2, 0.1
@@ -168,6 +171,8 @@ def _shapes(parts: _Parts, over: Tensor, brightest: Tensor, largest: int) -> dic
         alone = parts.mask(torch.arange(len(long)) == i, brightest.shape)
         trail = (alone * over.clamp_min(0))[top:bottom, left:right].flip(0, 1)
         side = max(trail.shape) + 1 - max(trail.shape) % 2
+        if LINE * float((trail >= OF_PEAK * trail.max()).sum()) > side**2:
+            continue
         trail = F.pad(trail, (0, side - trail.shape[1], 0, side - trail.shape[0]))
         shapes[i] = centred(trail / trail.sum())
     return shapes

@@ -23,11 +23,10 @@ from d2ir_pl.restoration.result import KernelEvidence
 
 WINDOW = 192
 """Side in pixels of the part of a photo that tells whether the trails are of a shake, at least."""
-UNEXPLAINED, QUIETEST = 3.0, 0.004
-"""What the kernel of trails leaves unexplained beside them in units of the noise, at most, and the
-least noise that counts, in [0, 1], as a compression may have removed it: 0.005 to 0.012 is left of
-shaken photos, and 0.025 to 0.06 of sharp photographs with bright things of one shape; drawn ones on
-plain grounds leave no more than shaken photos do (`CONTRAST`)."""
+UNEXPLAINED = 3.0
+"""What the kernel of trails leaves unexplained beside them in units of the noise, at most: 0.6 to
+2.6 in shaken photos, and 3.8 to 66 in ten sharp photographs with bright things of one shape; drawn
+ones on plain grounds leave no more than shaken photos do (`CONTRAST`)."""
 CONTRAST = 0.008
 """Root mean square of the differences of neighbours that the walk's image has beside them, in
 [0, 1], at least: 0.010 to 0.040 in shaken photos, and up to 0.004 on plain dark grounds, which any
@@ -54,7 +53,7 @@ def kernel_of_trails(problem: Problem, prior: Prior) -> FoundKernel | None:
     seen = 1.0 if window.observed is None else float(window.observed.mean())
     left = math.sqrt(float(residual.mean(1).square().mean()) / max(seen, 1e-6)) / 2
     noise = float(window.sigma_y) / 2
-    if left > UNEXPLAINED * max(noise, QUIETEST) or _contrast(x, window) < CONTRAST:
+    if left > UNEXPLAINED * noise or _contrast(x, window) < CONTRAST:
         return None
     evidence = KernelEvidence("lights", 1, None, 1.0)
     return FoundKernel(kernel, next_error(FIRST_ERROR, left, noise), evidence, WALK.steps)

@@ -118,6 +118,15 @@ def test_trails_show_the_kernel_whatever_followed_it(
     assert likeness(found.kernel, path()) > 0.8
 
 
+def test_blurred_things_that_are_alike_as_blobs_are_no_trails() -> None:
+    y = night(None, ())
+    rows = torch.arange(136.0)
+    for row, column in LAMPS:
+        down, right = (rows - row)[:, None] / 9, (rows - column) / 14
+        y += 0.7 * torch.exp(-(down.square() + right.square()))
+    assert light_trails(y[0].clamp(-1, 1), 61) is None
+
+
 def test_a_diagnosis_tells_of_trails() -> None:
     finding = blur(measure(night(path())[0]))
     assert finding.config == "blind_deblur_kernel"
