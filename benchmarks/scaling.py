@@ -44,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tflops", type=float, default=989.0, help="10^12 operations a second")
     parser.add_argument("--utilisation", type=float, default=0.4)
     parser.add_argument("--startup", type=float, default=20.0, help="seconds to start a process")
-    parser.add_argument("--kernels", type=int, default=2378, help="of a batch, beside the network")
-    parser.add_argument("--waits", type=int, default=44, help="of a batch")
+    parser.add_argument("--kernels", type=int, default=2496, help="of a batch, beside the network")
+    parser.add_argument("--waits", type=int, default=49, help="of a batch")
     options = parser.parse_args(arguments)
 
     flags = UNetFlags()

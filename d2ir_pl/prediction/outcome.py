@@ -18,6 +18,7 @@ from d2ir_pl.degradations.saved import SavedPhi
 from d2ir_pl.errors import in_words
 from d2ir_pl.inputs.items import Failure
 from d2ir_pl.inputs.samples import Sample
+from d2ir_pl.operators.freed_memory import give_back
 from d2ir_pl.operators.linear import size_of
 from d2ir_pl.operators.numbers import compacted
 from d2ir_pl.prediction.at_hand import AtHand
@@ -286,6 +287,7 @@ def score(
         "brisque": blind_metrics.brisque(restoration.x0),
         "input_brisque": blind_metrics.brisque(shown),
     }
+    give_back(y)
     if restoration.reblurred is not None and restoration.reblurred.ndim == 4:
         scores["reblur_psnr"] = metrics.psnr(restoration.reblurred, y, observed)
     if reference is not None:
@@ -294,4 +296,5 @@ def score(
         scores["ssim"] = metrics.ssim(restoration.x0, reference)
         scores["input_psnr"] = metrics.psnr(shown, reference, seen)
         scores["lpips"] = metrics.lpips(restoration.x0, reference)
+    give_back(y)
     return {name: float(value) for name, value in scores.items() if value is not None}
