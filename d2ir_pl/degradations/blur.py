@@ -18,6 +18,7 @@ from d2ir_pl.degradations.frame import Frame
 from d2ir_pl.degradations.free_kernel import FreeKernel, anchor
 from d2ir_pl.degradations.kernel_fit import KernelFit
 from d2ir_pl.degradations.phi import Phi
+from d2ir_pl.errors import require
 from d2ir_pl.estimators.kernel_convention import is_symmetric, mirror_evidence
 from d2ir_pl.estimators.kernel_shapes import trimmed
 from d2ir_pl.estimators.spectrum import gaussian_covariance
@@ -71,6 +72,8 @@ class Blur(ConvolutionalBlur):
             which is the same mirrored in its middle. `auto` looks which of the two explains the
             photo (`kernel_convention.py`), and takes a correlation where it does not tell.
         response: how the camera has stored light, `linear` or `srgb`; see `ConvolutionalBlur`.
+        width: standard deviation in pixels of the Gaussian that is guessed; None reads one off the
+            spectrum, which a compression has changed.
         draw_kernel: kernels that clean images are degraded with: by a law (`shake`, `walk`,
             `trajectory`, `spline`, `tremor`, `zernike`; see `drawn_kernels.py`), or one of those in
             a folder of kernel files.
@@ -91,7 +94,10 @@ class Blur(ConvolutionalBlur):
         convention: Convention = "auto",
         response: Response = "linear",
         draw_kernel: str = "shake",
+        width: float | None = None,
     ) -> None:
+        if width is not None:
+            require("width", width, above=0, remedy="such as 1.5 pixels")
         if start not in ("edges", "spectrum"):
             raise ValueError(f"start {start!r} must be 'edges' or 'spectrum'")
         if convention not in get_args(Convention):
@@ -100,6 +106,7 @@ class Blur(ConvolutionalBlur):
         super().__init__(kernel_size if given is None else given.shape[-1], border, response)
         self.start = start
         self.draw_kernel = draw_kernel
+        self.width = width
         self._law = kernel_law(draw_kernel)
         self.convention: Convention = convention
         self._given: Tensor | None = None
@@ -149,13 +156,13 @@ class Blur(ConvolutionalBlur):
 
     def _guessed(self, y: Tensor, sigma_y: Tensor) -> Tensor:
         """The kernel of one photo that a quick look finds best."""
-        best = likeliest(y, sigma_y, guesses(y, sigma_y, self.kernel_size))
+        best = likeliest(y, sigma_y, guesses(y, sigma_y, self.kernel_size, width=self.width))
         return padded(best.kernel, self.kernel_size).to(y)
 
     def resized(self, size: int) -> Blur:
         """The same family with kernels of another side, which are unknown."""
-        law = self.draw_kernel
-        return Blur(size, self.border, start=self.start, response=self.response, draw_kernel=law)
+        known: dict[str, Any] = {"response": self.response, "draw_kernel": self.draw_kernel}
+        return Blur(size, self.border, start=self.start, width=self.width, **known)
 
     def embedded(self, phi: Phi) -> Phi:
         """The parameters of kernels of another, smaller side as those of this family."""

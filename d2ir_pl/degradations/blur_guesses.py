@@ -86,7 +86,13 @@ class Guess:
 
 
 @remembered
-def guesses(y: Tensor, sigma_y: Tensor, largest: int, seen: Tensor | None = None) -> list[Guess]:
+def guesses(
+    y: Tensor,
+    sigma_y: Tensor,
+    largest: int,
+    seen: Tensor | None = None,
+    width: float | None = None,
+) -> list[Guess]:
     """Guess the kernel of a photo, from its spectrum and from its edges.
 
     Args:
@@ -94,13 +100,17 @@ def guesses(y: Tensor, sigma_y: Tensor, largest: int, seen: Tensor | None = None
         sigma_y: standard deviation of its noise in the units of y, a scalar.
         largest: largest side of a kernel in pixels, odd.
         seen: `(H, W)`, 0 where a pixel is no part of the photo; None where all are.
+        width: standard deviation in pixels of the Gaussian, where it is known from elsewhere.
 
     Returns:
-        The Gaussian that the spectrum shows, first. It is the only one for a photo that is too
-        small or flat to show edges.
+        The Gaussian first, which the spectrum shows where it is not known. It is the only one for a
+        photo that is too small or flat to show edges.
     """
     image, sigma = y.float()[None], sigma_y.view(1)
-    covariance = gaussian_covariance(image, sigma, isotropic=False)
+    if width is None:
+        covariance = gaussian_covariance(image, sigma, isotropic=False)
+    else:
+        covariance = width**2 * torch.eye(2)[None]
     major = principal_widths(covariance[0])[0]
     gaussian = Guess("gaussian", gaussian_kernel(covariance, _odd(6 * major, largest))[0])
     grey = (image[0].mean(0) + 1) / 2

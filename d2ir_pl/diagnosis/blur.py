@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from d2ir_pl.diagnosis.blur_kinds import kinds_of_blur
 from d2ir_pl.diagnosis.finding import Finding
@@ -84,6 +84,13 @@ HIDDEN_JPEG, HIDDEN_NOISE = 5.0, 2.5
 """Unevenness of the finest frequencies that tells a JPEG off its grid, of which no coefficient is
 known, and the noise of their band in grey levels, half of that before the compression, above which
 it counts as noisy."""
+UNSURE = (
+    "blur: shaken, out of focus or soft, which its edges do not tell; the shape that leads to the "
+    "best image is taken"
+)
+"""What is said of a photo whose kind of blur is open."""
+CLEARLY_SOFT = 0.5
+"""Probability of a Gaussian up to which a blurred JPEG is compared with other shapes."""
 UNSURE_WIDTH = 0.8
 """Width of edges in pixels above which kinds are compared by what they lead to: the shape of a
 narrower blur changes little."""
@@ -187,12 +194,25 @@ def blur(seen: Measurements) -> Finding:
     unsure = seen.edges.typical > UNSURE_WIDTH and not seen.codec and not gaussian
     if perhaps and unsure:
         return Finding(
-            "blur: shaken, out of focus or soft, which its edges do not tell; the shape that leads "
-            "to the best image is taken",
-            "blind_deblur_kernel",
-            confidence=confidence * max(soft, defocus, shaken),
+            UNSURE, "blind_deblur_kernel", confidence=confidence * max(soft, defocus, shaken)
         )
     return _soft(seen, evidence, confidence)
+
+
+def compared(seen: Measurements, found: Finding) -> Finding:
+    """The finding on the blur of a photo, to be compared with other shapes if it is a doubtful one.
+
+    Coefficients of a JPEG show disks and shakes as Gaussians. The edges tell how likely one is, and
+    the Gaussian of the width that was found is among the shapes.
+
+    Args:
+        seen: what a photo shows that is neither dark nor faded.
+        found: what was found of its blur.
+    """
+    doubtful = seen.jpeg_width > 0 and seen.edges.typical > UNSURE_WIDTH and not _is_loud(seen)
+    if found.config != "blind_deblur" or not doubtful or kinds_of_blur(seen)[0] > CLEARLY_SOFT:
+        return found
+    return replace(found, sentence=UNSURE, config="blind_deblur_kernel")
 
 
 def _is_gaussian(seen: Measurements) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from d2ir_pl.degradations import Compose, Degradation, Identity
-from d2ir_pl.diagnosis.blur import LITTLE, blur
+from d2ir_pl.diagnosis.blur import LITTLE, blur, compared
 from d2ir_pl.diagnosis.codecs import CODEC_ERROR, EARLIER_ERROR, EARLIER_ERROR_IN_NOISE
 from d2ir_pl.diagnosis.darkness import darkness
 from d2ir_pl.diagnosis.fading import fading
@@ -115,6 +115,8 @@ def explain(seen: Measurements) -> Proposal:
     blurred, dark = blur(seen), darkness(seen.light)
     jpeg = _compression(seen, blurred)
     faded = fading(seen.tones)
+    if not dark.config and not faded.config:
+        blurred = compared(seen, blurred)
     noisy = noise(seen, blurred)
     damage = [finding for finding in (blurred, dark, faded, jpeg) if finding.config]
     if noisy.config and not dark.config and not faded.config:

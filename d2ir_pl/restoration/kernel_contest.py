@@ -250,7 +250,8 @@ def _guesses(problem: Problem) -> list[Guess]:
     degradation = problem.degradation
     assert isinstance(degradation, Blur)
     seen = None if problem.observed is None else problem.observed[0, 0]
-    return guesses(*_light(problem), degradation.kernel_size, seen)
+    size, width = degradation.kernel_size, degradation.width
+    return guesses(*_light(problem), size, seen, width)
 
 
 def _light(problem: Problem) -> tuple[Tensor, Tensor]:

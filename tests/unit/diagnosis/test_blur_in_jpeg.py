@@ -9,7 +9,7 @@ from repository import EXAMPLES
 from torch import Tensor
 
 from d2ir_pl.degradations import GaussianBlur, Jpeg
-from d2ir_pl.diagnosis.blur import GRAINY, blur, blurred_by_edges
+from d2ir_pl.diagnosis.blur import GRAINY, blur, blurred_by_edges, compared
 from d2ir_pl.diagnosis.blur_kinds import kinds_of_blur
 from d2ir_pl.diagnosis.codecs import EARLIER_ERROR, EARLIER_ERROR_IN_NOISE
 from d2ir_pl.diagnosis.measurements import Measurements, measure
@@ -77,6 +77,18 @@ def shaken() -> Measurements:
 def test_coefficients_of_a_wide_blur_speak_against_a_shake() -> None:
     assert blur(shaken()).config == "blind_deblur_kernel"
     assert blur(replace(shaken(), jpeg_width=1.3)).config == "blind_deblur"
+
+
+def test_a_doubtful_gaussian_is_compared_with_other_shapes() -> None:
+    doubtful = replace(shaken(), jpeg_width=1.3)
+    found = compared(doubtful, blur(doubtful))
+    assert found.config == "blind_deblur_kernel"
+    assert found.known == blur(doubtful).known, "with the width of the Gaussian"
+    loud = replace(doubtful, jpeg_noise=8.0)
+    assert compared(loud, blur(loud)) == blur(loud)
+    clear = coffee(1.2, 97)
+    assert kinds_of_blur(clear)[0] > 0.5
+    assert compared(clear, blur(clear)) == blur(clear)
 
 
 def test_no_shake_is_looked_for_in_strong_noise() -> None:

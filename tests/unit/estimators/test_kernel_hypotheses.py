@@ -11,7 +11,7 @@ from d2ir_pl.estimators.edge_windows import edge_windows
 from d2ir_pl.estimators.kernel_hypotheses import Hypothesis, kernel_of_edges, periodic
 from d2ir_pl.estimators.kernel_shapes import centred, cleaned, cut_off, trimmed
 from d2ir_pl.estimators.kernel_worth import deconvolved, unlikeliness
-from d2ir_pl.operators.kernels import gaussian_kernel, kernel_centroid, padded
+from d2ir_pl.operators.kernels import gaussian_kernel, kernel_centroid, kernel_covariance, padded
 from d2ir_pl.results.metrics import kernel_similarity
 
 
@@ -182,3 +182,13 @@ def test_of_many_small_parts_the_largest_stays() -> None:
     assert int((kernel > 0).sum()) == 2
     noise = torch.rand(63, 63, generator=torch.Generator().manual_seed(0)) ** 20
     assert torch.isfinite(centred(cleaned(noise, islands=True))).all()
+
+
+def test_a_known_width_is_that_of_the_gaussian_among_the_guesses() -> None:
+    y = blurred(discs(), corner(), 0.01)[0]
+    known = guesses(y, torch.tensor(0.02), 15, width=2.0)
+    found = guesses(y, torch.tensor(0.02), 15)
+    assert [guess.source for guess in known] == [guess.source for guess in found]
+    width = kernel_covariance(known[0].kernel[None])[0].diagonal().sqrt()
+    assert width.tolist() == pytest.approx([2.0, 2.0], rel=0.05)
+    assert torch.equal(known[-1].kernel, found[-1].kernel)
