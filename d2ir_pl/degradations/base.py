@@ -13,7 +13,6 @@ from torch import Generator, Tensor, nn
 
 from d2ir_pl.degradations.arguments import KeepsArguments
 from d2ir_pl.degradations.frame import Frame
-from d2ir_pl.degradations.kernel_fit import KernelFit
 from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.estimators.noise_curve import sigma_of_mixture
 from d2ir_pl.image_io import Photo
@@ -168,15 +167,6 @@ class Degradation(KeepsArguments, nn.Module, ABC):
         now, then = (p.flatten(1) / p.flatten(1).sum(1, keepdim=True) for p in (now, then))
         distance: Tensor = (now - then).norm(dim=1) / now.norm(dim=1)
         return distance
-
-    def kernel_fit(self, x: Tensor, start: Phi) -> KernelFit | None:  # noqa: ARG002
-        """D_phi(x) by the logits of a free kernel, if that is all that is free; None otherwise.
-
-        Args:
-            x: `(B, 3, H, W)` images.
-            start: parameters of the `anchor`.
-        """
-        return None
 
     def canonicalize(self, phi: Phi) -> Phi:
         """The one phi that stands for all those that no photo can tell apart."""

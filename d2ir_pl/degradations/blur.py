@@ -218,6 +218,7 @@ class Blur(ConvolutionalBlur):
         return anchor(self.kernel(phi), self.kernel(start))
 
     def kernel_fit(self, x: Tensor, start: Phi) -> KernelFit | None:
+        """See `kernel_fit_of`."""
         return FreeKernel(self, x, start) if self.estimated else None
 
     def canonicalize(self, phi: Phi) -> Phi:

@@ -14,7 +14,7 @@ from d2ir_pl.degradations.frame import Frame
 from d2ir_pl.degradations.free_kernel import FreeKernel
 from d2ir_pl.degradations.gaussian_blur import GaussianBlur
 from d2ir_pl.degradations.jpeg import WHITE_SHARE, Jpeg
-from d2ir_pl.degradations.kernel_fit import KernelFit
+from d2ir_pl.degradations.kernel_fit import KernelFit, kernel_fit_of
 from d2ir_pl.degradations.light import Light
 from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.image_io import Photo
@@ -151,7 +151,7 @@ class Compose(Degradation):
         rest = [part for part in self.parts[1:] if is_linear(part)]
         if len(rest) < len(self.parts) - 1 or any(part.estimated for part in rest):
             return None
-        inner = self.parts[0].kernel_fit(x, _own(0, start))
+        inner = kernel_fit_of(self.parts[0], x, _own(0, start))
         return _ChainOfKernel(inner, rest) if isinstance(inner, FreeKernel) else None
 
     def lift(self, y: Tensor, phi: Phi) -> Tensor:

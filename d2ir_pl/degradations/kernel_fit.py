@@ -6,6 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from d2ir_pl.degradations.base import Degradation
 from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.operators.linear import Transposed
 
@@ -27,3 +28,18 @@ class KernelFit(Protocol):
             by_kernel: `(B, n)` derivatives by the entries of the kernel.
             anchor: weight of `Degradation.anchor`, which is added.
         """
+
+
+def kernel_fit_of(family: Degradation, x: Tensor, start: Phi) -> KernelFit | None:
+    """D_phi(x) by the logits of a free kernel, if that is all that is free; None otherwise.
+
+    A family that knows it has a method `kernel_fit(x, start)`.
+
+    Args:
+        family: family of degradations.
+        x: `(B, 3, H, W)` images.
+        start: parameters of the `anchor`.
+    """
+    of_family = getattr(family, "kernel_fit", None)
+    fit: KernelFit | None = None if of_family is None else of_family(x, start)
+    return fit

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from d2ir_pl.degradations import Phi
 from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
-from d2ir_pl.degradations.kernel_fit import KernelFit
+from d2ir_pl.degradations.kernel_fit import KernelFit, kernel_fit_of
 from d2ir_pl.operators.constants import kept
 from d2ir_pl.operators.freed_memory import give_back, one_by_one
 from d2ir_pl.operators.linear import Map, joined, per_image
@@ -136,8 +136,7 @@ def _gradient(objective: Objective, flat: Tensor, modelled: bool) -> Map:
     """What gives the derivatives near some parameters `(B, P)`: a model, or the objective."""
     if modelled:
         return Model.of(objective, flat.clone()).gradient
-    family = objective.problem.degradation
-    fit = family.kernel_fit(objective.x, objective.first)
+    fit = kernel_fit_of(objective.problem.degradation, objective.x, objective.first)
     return objective.gradient if fit is None else objective.gradient_of_kernel(fit)
 
 

@@ -22,6 +22,7 @@ from d2ir_pl.degradations import (
     MotionBlur,
     Phi,
 )
+from d2ir_pl.degradations.kernel_fit import kernel_fit_of
 from d2ir_pl.diffusion.randomness import image_generator, normal_like
 from d2ir_pl.operators.noise_shape import NoiseShape
 from d2ir_pl.restoration import Problem, phi_fit
@@ -115,7 +116,7 @@ def test_the_slopes_of_a_free_kernel_are_those_of_autograd(
     (key,) = family.free(truth)
     phi = truth.replace(**{key: 0.5 * truth[key]})
     objective = Objective(problem, x, phi, truth, anchor)
-    fit = family.kernel_fit(x, truth)
+    fit = kernel_fit_of(family, x, truth)
     assert fit is not None
     flat = objective.flat(phi)
     expected = gradient(problem, x, phi, truth, anchor)
@@ -131,4 +132,4 @@ def test_chains_of_which_more_is_free_have_no_slopes_of_a_kernel() -> None:
         Compose([Blur(5), Light()]),
         GaussianBlur(5),
     ):
-        assert family.kernel_fit(x, family.draw([image_generator(0, "a")], x)) is None
+        assert kernel_fit_of(family, x, family.draw([image_generator(0, "a")], x)) is None
