@@ -20,7 +20,7 @@ from d2ir_pl.restoration.kernel_contest import (
     read_guesses,
     with_kernels_found,
 )
-from d2ir_pl.restoration.lamps import lamps, without_lamps
+from d2ir_pl.restoration.lamps import apart, lamps, without_lamps
 from d2ir_pl.restoration.latent_optimization import LatentOptimization
 from d2ir_pl.restoration.noise_reading import with_noise_read
 from d2ir_pl.restoration.problem import Problem
@@ -108,8 +108,14 @@ class D2IR(RestorationMethod):
     def solve(self, problem: Problem, prior: Prior, observer: Observer) -> Restoration:
         if has_contest(problem.degradation):
             return each_with_its_kernel(problem, prior, observer, self._restored)
-        problem = with_noise_read(problem)
-        return self._restored(problem, problem.init(), prior, observer)
+        parts, order = [], []
+        for rows, part in apart(problem):
+            part = with_noise_read(part)
+            told = observer if len(part) == len(problem) else _telling(observer, rows)
+            parts.append(self._restored(part, part.init(), prior, told))
+            order += rows
+        back = sorted(range(len(order)), key=order.__getitem__)
+        return parts[0] if len(parts) == 1 else Restoration.join(parts).select(back)
 
     def _restored(
         self,
@@ -160,6 +166,11 @@ class D2IR(RestorationMethod):
         else:  # three channels that share an error tell of it once
             error = torch.where(problem.grey, 1.0, math.sqrt(3)) * 2 * kernel_error
         return problem.assuming((problem.sigma_y**2 + error**2).sqrt()), none
+
+
+def _telling(observer: Observer, rows: list[int]) -> Observer:
+    """An observer of some rows of a batch that tells another one, which knows them all."""
+    return lambda step: observer(replace(step, images=[rows[b] for b in step.images]))
 
 
 def _sum(first: list[int], second: list[int]) -> list[int]:

@@ -54,24 +54,37 @@ class Found:
 
     Attributes:
         kernels: what each was blurred by; None where no kernels are looked for.
-        lamps: `(B, 3, H, W)` light of lamps in the user's images, in whites, whose pixels count as
-            missing; None where there are none.
+        points: `(B, 3, H, W)` light of small lamps in the user's images, in whites, which is added
+            to them; None where no photo has lamps, whose pixels count as missing.
+        areas: `(B, 3, H, W)` light of other lamps, than which the images are no darker.
+        lit: whether each photo has lamps; empty where none has.
+        observed: which pixels were observed before; see `Problem`.
         beside: `(B, 1, h, w)`, 0 in pixels of y that their light reaches, and 1 elsewhere.
     """
 
     kernels: Sequence[FoundKernel] | None = None
-    lamps: Tensor | None = None
+    points: Tensor | None = None
+    areas: Tensor | None = None
+    lit: tuple[bool, ...] = ()
+    observed: Tensor | None = None
     beside: Tensor | None = None
 
     def select(self, rows: Sequence[int]) -> Found:
         """That of some photos of the batch."""
+        tensors = {
+            name: None if value is None else rows_of(value, rows)
+            for name in ("points", "areas", "observed", "beside")
+            for value in (getattr(self, name),)
+        }
         kernels = None if self.kernels is None else [self.kernels[b] for b in rows]
-        lamps, beside = (None if v is None else rows_of(v, rows) for v in (self.lamps, self.beside))
-        return Found(kernels, lamps, beside)
+        return Found(kernels, lit=tuple(self.lit[b] for b in rows if self.lit), **tensors)
 
     def shown(self, x0: Tensor) -> Tensor:
         """Restored images in [-1, 1], with their lamps."""
-        return x0 if self.lamps is None else torch.clamp_max(x0 + 2 * self.lamps.to(x0), 1.0)
+        if self.points is None or self.areas is None:
+            return x0
+        least = 2 * self.areas.to(x0) - 1
+        return torch.maximum(x0 + 2 * self.points.to(x0), least).clamp_max(1.0)
 
     def evaluations(self, count: int) -> list[int]:
         """How many network evaluations it took for each of so many photos."""

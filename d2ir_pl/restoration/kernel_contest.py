@@ -25,7 +25,7 @@ from d2ir_pl.restoration.kernel_rounds import (
     short_walk,
 )
 from d2ir_pl.restoration.kernel_verdict import TEMPERATURE, Verdict
-from d2ir_pl.restoration.lamps import Lamps, lamps, without_lamps
+from d2ir_pl.restoration.lamps import Lamps, apart, lamps, without_lamps
 from d2ir_pl.restoration.light_trails import kernel_of_trails
 from d2ir_pl.restoration.problem import Problem
 from d2ir_pl.restoration.result import Restoration
@@ -124,7 +124,7 @@ def each_with_its_kernel(
     assert problem.found.kernels is not None
     parts = []
     for b, own in enumerate(problem.found.kernels):
-        row = problem.select([b])
+        ((_, row),) = apart(problem.select([b]))
         start = [same_generator(g) for g in row.generators]
         family, phi = _with_kernel(row, own.kernel.to(problem.y))
         fitting = replace(row, degradation=family)

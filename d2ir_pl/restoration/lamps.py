@@ -37,7 +37,7 @@ from d2ir_pl.restoration.problem import Problem
 
 FIRST, ITERATIONS = 8, 40
 """Iterations after which a photo without lamps is told, and those for one that has some."""
-AT_ONCE = 1.5
+AT_ONCE = 1.35
 """Light that z has somewhere after the first iterations, in whites, if there are lamps: 2.3 to 6.5
 in photos with lamps, and up to 1.23 in 40 others, whose blur happened to values or to light."""
 BEYOND, NEAR = 1.5, 2
@@ -51,6 +51,11 @@ REACHED, MARGIN = 0.02, 3
 """Light of a lamp, in whites, that makes a pixel of y count as missing, and those around it."""
 MOST = 0.35
 """Share of a photo that lamps hide at most: where it is more, the blur is another one."""
+ENCLOSED = 0.95
+"""Share of the light of a pixel that has to reach saturated ones alone, for it to be white."""
+EXTENT, GLOWING, PIT = 8, 0.8, 1
+"""Pixels around what is beyond white that may belong to a lamp which is no point, their light in
+whites, and half the width in pixels of dark pits, which saturated pixels leave open."""
 GHOST = 0.2
 """Light of what lies within the size of the kernel from a lamp, in units of the lamp's, below
 which it is taken for what an inexact kernel or a saturated trail leaves of the lamp."""
@@ -65,11 +70,13 @@ class Lamps:
 
     Attributes:
         hidden: `(B, 1, h, w)`, 1 where a pixel of y says nothing of the scene.
-        light: `(B, 3, H, W)` of the lamps in the user's image, in whites; 0 elsewhere.
+        points: `(B, 3, H, W)` light of small lamps in the user's image, in whites, which is added.
+        areas: `(B, 3, H, W)` light of others, in whites, than which the image is no darker.
     """
 
     hidden: Tensor
-    light: Tensor
+    points: Tensor
+    areas: Tensor
 
     @staticmethod
     def join(each: Sequence[Lamps | None], problem: Problem) -> Lamps | None:
@@ -82,10 +89,11 @@ class Lamps:
         if all(own is None for own in each):
             return None
         size = problem.degradation.frame.output_size(problem.observed_size)
-        none = Lamps(torch.zeros_like(problem.y[:1, :1]), problem.y.new_zeros(1, 3, *size))
+        dark = problem.y.new_zeros(1, 3, *size)
+        none = Lamps(torch.zeros_like(problem.y[:1, :1]), dark, dark)
         known = [none if own is None else own for own in each]
-        parts = [own.hidden for own in known], [own.light for own in known]
-        return Lamps(*map(torch.cat, parts))
+        parts = [(own.hidden, own.points, own.areas) for own in known]
+        return Lamps(*map(torch.cat, zip(*parts, strict=True)))
 
 
 def lamps(problem: Problem, phi: Phi) -> Lamps | None:
@@ -118,15 +126,20 @@ def lamps(problem: Problem, phi: Phi) -> Lamps | None:
     z = joined(found, 1)
     greatest = z.amax(1, keepdim=True)
     near = bright[:, None, None, None] * _grown((greatest > BEYOND).float(), NEAR)
-    z = near * (z - 1).clamp_min(0)
-    hidden = _grown((operator.forward(z).amax(1, keepdim=True) > REACHED).float(), MARGIN)
+    beyond = near * (z - 1).clamp_min(0)
+    hidden = _grown((operator.forward(beyond).amax(1, keepdim=True) > REACHED).float(), MARGIN)
     share = hidden.mean((1, 2, 3), keepdim=True)
     believed = (share <= MOST).float()
     if not bool((believed * share).any()):
         return None
-    light = blur.frame.crop(believed * z)
-    light = light * (light.amax(1, keepdim=True) >= GHOST * _brightest(light, blur.kernel_size))
-    return Lamps(believed * hidden, torch.stack([_shown(own) for own in light.cpu()]).to(light))
+    enclosed = operator.adjoint(unbounded.to(z)) > ENCLOSED  # all that they reach is saturated
+    light = torch.where(enclosed, z.clamp_min(1), z)
+    beyond, light = (blur.frame.crop(believed * own) for own in (beyond, light))
+    ghosts = beyond.amax(1, keepdim=True) < GHOST * _brightest(beyond, blur.kernel_size)
+    beyond = torch.where(ghosts, 0.0, beyond)
+    shown = [_shown(*own) for own in zip(beyond.cpu(), light.cpu(), strict=True)]
+    points, areas = (torch.stack(part).to(z) for part in zip(*shown, strict=True))
+    return Lamps(believed * hidden, points, areas)
 
 
 def without_lamps(problem: Problem, found: Lamps | None) -> Problem:
@@ -135,8 +148,37 @@ def without_lamps(problem: Problem, found: Lamps | None) -> Problem:
     if found is None:
         return replace(problem, found=before)
     hidden = hiding(problem, found.hidden)
-    told = replace(before, lamps=found.light, beside=1 - found.hidden)
+    told = replace(
+        before,
+        points=found.points,
+        areas=found.areas,
+        beside=1 - found.hidden,
+        lit=tuple(found.hidden.flatten(1).any(1).tolist()),
+        observed=problem.observed,
+    )
     return replace(hidden, found=told)
+
+
+def apart(problem: Problem) -> list[tuple[list[int], Problem]]:
+    """The photos of a batch with lamps, and those without, to which nothing has happened.
+
+    Args:
+        problem: photos as `without_lamps` returns them.
+
+    Returns:
+        The rows of each of the two, and their problem; only those that there are.
+    """
+    found = problem.found or Found()
+    parts = []
+    for lit in (False, True):
+        rows = [b for b in range(len(problem)) if (found.lit or (True,) * len(problem))[b] == lit]
+        if rows:
+            part = problem.select(rows)
+            if not lit:
+                before = (part.found or Found()).observed
+                part = replace(part, observed=before, found=Found())
+            parts.append((rows, part))
+    return parts
 
 
 def hiding(problem: Problem, hidden: Tensor) -> Problem:
@@ -180,12 +222,17 @@ def _least_squares(
     return z
 
 
-def _shown(light: Tensor) -> Tensor:
-    """The light `(3, H, W)` of lamps, with that of each small one as a point of a lens."""
-    mask = light.amax(0) > 0
+def _shown(beyond: Tensor, light: Tensor) -> tuple[Tensor, Tensor]:
+    """The light of small lamps, as points of a lens, and that of the others, as areas.
+
+    Args:
+        beyond: `(3, H, W)` light beyond white, without ghosts.
+        light: `(3, H, W)` all light of lamps.
+    """
+    mask, none = beyond.amax(0) > 0, torch.zeros_like(beyond)
     if not bool(mask.any()):
-        return light
-    (rows, columns), values = mask.nonzero().T, light[:, mask]
+        return none, none
+    (rows, columns), values = mask.nonzero().T, beyond[:, mask]
     part = connected_parts(mask)
     count, grey = int(part.max()) + 1, values.mean(0)
 
@@ -196,10 +243,12 @@ def _shown(light: Tensor) -> Tensor:
     row, column = total(grey * rows) / whole, total(grey * columns) / whole
     square = (rows - row[part]).square() + (columns - column[part]).square()
     small = (total(grey * square) / whole / 2).sqrt() <= SMALL
-    shown = light.clone()
-    shown[:, mask] = torch.where(small[part], 0.0, values)
-    points = _points(total(values)[:, small], row[small], column[small], light)
-    return shown + _through_a_lens(points)
+    points = _points(total(values)[:, small], row[small], column[small], beyond)
+    areas = none[:1].clone()
+    areas[:, mask] = (~small[part]).to(areas)
+    closed = -_grown(-_grown(light, PIT), PIT)
+    lit = _grown(areas, EXTENT) * (closed.amax(0, keepdim=True) > GLOWING)
+    return _through_a_lens(points), closed * lit
 
 
 def _points(amount: Tensor, row: Tensor, column: Tensor, like: Tensor) -> Tensor:

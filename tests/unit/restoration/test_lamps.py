@@ -83,7 +83,7 @@ def test_their_places_and_their_light_are_found() -> None:
     known = found(photo(15.0))
     assert known is not None
     for n, (row, column) in enumerate(LAMPS):
-        spot = known.light[0, :, row - 3 : row + 4, column - 3 : column + 4]
+        spot = known.points[0, :, row - 3 : row + 4, column - 3 : column + 4]
         assert float(spot[0].sum()) > 8
         assert float(spot[2].sum()) < (1 if n == 0 else 20)
         at = divmod(int(spot[0].argmax()), 7)
@@ -108,21 +108,37 @@ def test_lamps_of_one_photo_change_nothing_of_another(natural_small: NetworkPrio
     pair = torch.cat([photo(30.0), photo(0.0, seed=4)])
     both = METHOD.prepared(problem(pair), natural_small)
     assert both.found is not None
-    assert both.found.lamps is not None
-    assert float(both.found.lamps[1].abs().max()) == 0
+    assert both.found.points is not None
+    assert float(both.found.points[1].abs().max()) == 0
     alone = METHOD.prepared(problem(pair[:1]), natural_small)
     assert alone.found is not None
-    assert alone.found.lamps is not None
-    assert torch.allclose(both.found.lamps[:1], alone.found.lamps, atol=1e-4)
+    assert alone.found.points is not None
+    assert torch.allclose(both.found.points[:1], alone.found.points, atol=1e-4)
     assert both.observed is not None
     assert float(both.observed[1].min()) == 1
-    known = both.select([1]).found
-    assert known is not None
-    assert known.lamps is not None
-    assert len(known.lamps) == 1
+    together = METHOD.restore(both, natural_small).x0
+    for b in (0, 1):
+        alone = Problem.of(pair[b : b + 1], KNOWN, [image_generator(0, str(b))])
+        assert torch.allclose(METHOD.restore(alone, natural_small).x0[0], together[b], atol=2e-3)
 
 
 def test_a_blur_that_explains_nothing_hides_nothing() -> None:
     sharp = 2 * KNOWN.frame.crop(scene(0)) - 1
     stripes = torch.where((torch.arange(sharp.shape[-1]) // 3) % 2 == 0, 0.9, -0.9)
     assert found(stripes.expand_as(sharp).clone()) is None
+
+
+def test_an_extended_light_keeps_its_colour_and_its_parts(natural_small: NetworkPrior) -> None:
+    light = scene(0.0)
+    margin = KNOWN.frame.before
+    sign = (slice(margin + 50, margin + 62), slice(margin + 40, margin + 80))
+    colour = torch.tensor([4.0, 0.6, 1.5])
+    light[(..., *sign)] = colour[:, None, None]
+    x = 2 * light - 1
+    y: Tensor = KNOWN(x, TOLD.broadcast(1, x))
+    y = (y + 0.01 * normal_like(y, [image_generator(0, "sign")])).clamp(-1, 1)
+    result = restore_samples(METHOD, 1, problem(y), natural_small)
+    inside = (result.x0[0, :, 52:60, 44:76] + 1) / 2
+    assert float(inside[0].min()) > 0.9
+    assert float((inside[1] - 0.6).abs().mean()) < 0.15
+    assert float(inside[2].min()) > 0.8
