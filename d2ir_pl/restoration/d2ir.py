@@ -25,7 +25,7 @@ from d2ir_pl.restoration.latent_optimization import LatentOptimization
 from d2ir_pl.restoration.noise_reading import with_noise_read
 from d2ir_pl.restoration.problem import Problem
 from d2ir_pl.restoration.result import Losses, Restoration
-from d2ir_pl.restoration.step import Observer
+from d2ir_pl.restoration.step import Observer, of_rows
 from d2ir_pl.stages import StoppedBy
 
 
@@ -111,7 +111,7 @@ class D2IR(RestorationMethod):
         parts, order = [], []
         for rows, part in apart(problem):
             part = with_noise_read(part)
-            told = observer if len(part) == len(problem) else _telling(observer, rows)
+            told = observer if len(part) == len(problem) else of_rows(observer, rows)
             parts.append(self._restored(part, part.init(), prior, told))
             order += rows
         back = sorted(range(len(order)), key=order.__getitem__)
@@ -166,11 +166,6 @@ class D2IR(RestorationMethod):
         else:  # three channels that share an error tell of it once
             error = torch.where(problem.grey, 1.0, math.sqrt(3)) * 2 * kernel_error
         return problem.assuming((problem.sigma_y**2 + error**2).sqrt()), none
-
-
-def _telling(observer: Observer, rows: list[int]) -> Observer:
-    """An observer of some rows of a batch that tells another one, which knows them all."""
-    return lambda step: observer(replace(step, images=[rows[b] for b in step.images]))
 
 
 def _sum(first: list[int], second: list[int]) -> list[int]:

@@ -29,7 +29,7 @@ from d2ir_pl.restoration.lamps import Lamps, apart, lamps, without_lamps
 from d2ir_pl.restoration.light_trails import kernel_of_trails
 from d2ir_pl.restoration.problem import Problem
 from d2ir_pl.restoration.result import Restoration
-from d2ir_pl.restoration.step import Observer, silent
+from d2ir_pl.restoration.step import Observer, of_rows, silent
 
 # Settings were chosen on photographs with synthetic shakes (docs/experiments.md).
 ERROR = 0.017
@@ -116,10 +116,6 @@ def each_with_its_kernel(
         restore: called with each photo as a batch of one, whose degradation has kernels as large as
             the photo's, with its parameters, and with the error that its kernel leaves.
     """
-
-    def told_of(b: int) -> Observer:
-        return lambda step: observer(replace(step, images=[b]))
-
     assert problem.found is not None
     assert problem.found.kernels is not None
     parts = []
@@ -128,7 +124,7 @@ def each_with_its_kernel(
         start = [same_generator(g) for g in row.generators]
         family, phi = _with_kernel(row, own.kernel.to(problem.y))
         fitting = replace(row, degradation=family)
-        part = restore(fitting, phi, prior, told_of(b), own.error)
+        part = restore(fitting, phi, prior, of_rows(observer, [b]), own.error)
         if (rival := own.rival) is not None:
             family, phi = _with_kernel(row, rival.kernel.to(problem.y))
             same = replace(row, generators=start, degradation=family)

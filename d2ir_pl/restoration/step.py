@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -60,6 +60,16 @@ Observer = Callable[[Step], None]
 
 def silent(step: Step) -> None:
     """An observer that ignores what it sees."""
+
+
+def of_rows(observer: Observer, rows: Sequence[int]) -> Observer:
+    """An observer of some images of a batch that tells another one, which knows all of them.
+
+    Args:
+        observer: function that is told of every step, with positions in the whole batch.
+        rows: positions of the images in it.
+    """
+    return lambda step: observer(replace(step, images=[rows[b] for b in step.images]))
 
 
 class Steps:
