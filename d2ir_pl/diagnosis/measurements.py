@@ -176,7 +176,7 @@ def _measured(
     if not codec and (tables is not None or quality < 100):
         as_stored = stored(y, file.orientation)
         before = before_jpeg(as_stored, file.tables[0])
-        earlier = earlier_grid(as_stored) is not None
+        earlier = earlier_grid(as_stored, file.tables[0]) is not None
     width = math.sqrt(float(gaussian_covariance(image, in_image)[0, 0, 0]))
     covariance = gaussian_covariance(image, in_image, isotropic=False)
     major, minor, angle = principal_widths(covariance[0])

@@ -5,11 +5,12 @@ import io
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 from repository import EXAMPLES
 from torch import Tensor
 
 from d2ir_pl.estimators.earlier_jpeg import earlier_grid
+from d2ir_pl.operators.jpeg_transform import standard_tables
 
 
 def photo(name: str, sigma: float = 0.0) -> Image.Image:
@@ -48,6 +49,27 @@ def test_no_grid_is_found_in_what_was_compressed_at_most_once(name: str, sigma: 
     assert earlier_grid(pixels(image)) is None
     for quality in (75, 90):
         assert earlier_grid(pixels(compressed(image, quality))) is None
+
+
+@pytest.mark.parametrize("radius", [1.0, 2.0, 4.0])
+@pytest.mark.parametrize("quality", [50, 60, 75])
+def test_no_grid_is_found_in_poor_jpegs_of_blurred_photos(radius: float, quality: int) -> None:
+    table = standard_tables(torch.tensor(quality))[0]
+    for name in ("coffee", "astronaut", "chelsea"):
+        blurred = photo(name).filter(ImageFilter.GaussianBlur(radius))
+        assert earlier_grid(pixels(compressed(blurred, quality)), table) is None
+
+
+def test_a_finer_compression_before_leaves_nothing_to_be_found() -> None:
+    cropped = compressed(photo("coffee"), 92).crop((5, 3, 136, 136))
+    table = standard_tables(torch.tensor(75))[0]
+    assert earlier_grid(pixels(compressed(cropped, 75)), table) is None
+
+
+def test_a_coarser_compression_before_is_found_with_the_table_of_the_file() -> None:
+    cropped = compressed(photo("coffee"), 70).crop((5, 3, 136, 136))
+    table = standard_tables(torch.tensor(85))[0]
+    assert earlier_grid(pixels(compressed(cropped, 85)), table) == (5, 3)
 
 
 @pytest.mark.parametrize("size", [8, 16])
