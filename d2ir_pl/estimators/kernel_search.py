@@ -14,6 +14,16 @@ law, with variance tau^2. The kernel and c minimise
 Whittle's likelihood (see `spectrum.py`) has no tau. A few cells at the zeros of K then decide, and
 it read one path in fifteen at half its length. The zeros also give the sum many local minima, so a
 grid is searched first, and then the surroundings of its best points.
+
+A scene of few directions, as a fence, has little power across them, which looks like a blur. So
+where parameters are looked for, the law has directions u of its own,
+
+    P(f) = c |f|^-a |K(f)|^2 exp(sum_j u_j b_j(f)) + n,
+
+with b as in `scene_directions.py`, and the distance of u from what photographs have is a cost too.
+Of sizes that explain a photo about as well, the least is taken: too little sharpening loses some
+of the detail, and too much invents more. Lines in a scene are left, which any size explains the
+better the larger it is: a size counts only if larger ones explain the photo worse.
 """
 
 from __future__ import annotations
@@ -27,6 +37,7 @@ from torch import Tensor
 from d2ir_pl.estimators.noise_level import grey_variance
 from d2ir_pl.estimators.periodogram import MIN_FREQUENCY, cell_means, periodogram
 from d2ir_pl.estimators.remembered import remembered
+from d2ir_pl.estimators.scene_directions import misfit_of_scenes
 
 # How often the spacing of the grid is halved around its best point.
 REFINEMENTS = 5
@@ -34,6 +45,8 @@ REFINEMENTS = 5
 STARTS = 10
 # Iterations that fit the scale c; more change nothing.
 SCALE_ITERATIONS = 3
+# By how much a size may explain a photo worse than another, to be taken for as good as that.
+AS_GOOD = 5.0
 # tau: how far the logarithm of a photo's power strays from the law.
 LAW_SCATTER = 0.5
 
@@ -92,12 +105,25 @@ def _most_likely(y: Tensor, sigma_y: Tensor, search: _Search) -> Tensor:
     (spectrum,) = _spectra(y, sigma_y, 3 * search.kernels.shape[-1] + 1)
     if not spectrum.shows_signal():
         return grid[0]
-    cost = spectrum.cost(search.kernels).view(len(search.columns[0]), -1)
+    cost = spectrum.cost_of_scenes(search.kernels).view(len(search.columns[0]), -1)
     # One start for each value of the first parameter: grid points next to each other lead to the
     # same minimum, and a narrow minimum may look shallow from a point of the grid.
-    lowest = cost.amin(1).argsort(stable=True)[:STARTS]
+    profile = cost.amin(1)
+    lowest = profile[: _before_the_end(profile.tolist())].argsort(stable=True)[:STARTS]
     starts = grid.view(*cost.shape, -1)[lowest, cost.argmin(1)[lowest]]
     return _refined(starts, search.columns, spectrum, search.kernel)
+
+
+def _before_the_end(profile: Sequence[float]) -> int:
+    """How many sizes there are before the misfit falls toward the largest one.
+
+    A size is told by a least misfit between larger and smaller ones. The lines of a scene look
+    blurred by whatever is largest.
+    """
+    count = len(profile)
+    while count > 1 and profile[count - 1] < profile[count - 2]:
+        count -= 1
+    return count
 
 
 def spectral_misfit(y: Tensor, sigma_y: Tensor, kernels: Tensor) -> Tensor:
@@ -122,7 +148,10 @@ def _refined(
     spectrum: _Spectrum,
     kernel: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """The best point `(P,)` that descents from some points `(M, P)` of a grid lead to."""
+    """The point `(P,)` that descents from some points `(M, P)` of a grid lead to.
+
+    Of several that explain the spectrum about as well, it is that of the least first parameter.
+    """
     spacing = torch.stack([v[1] - v[0] if len(v) > 1 else v.new_zeros(()) for v in columns])
     # The point itself is the first of its neighbours, to win ties.
     axis = torch.tensor([0.0, -1.0, 1.0], dtype=points.dtype)
@@ -130,9 +159,11 @@ def _refined(
     rows = torch.arange(len(points))
     for i in range(1, REFINEMENTS + 1):
         near = points[:, None] + offsets / 2**i
-        costs = spectrum.cost(kernel(near.flatten(0, 1))).view(len(points), -1)
+        costs = spectrum.cost_of_scenes(kernel(near.flatten(0, 1))).view(len(points), -1)
         points = near[rows, costs.argmin(1)]
-    return points[costs.amin(1).argmin()]
+    least = costs.amin(1)
+    good = points[least <= least.min() + AS_GOOD]
+    return good[good[:, 0].argmin()]
 
 
 @dataclass(frozen=True)
@@ -142,6 +173,7 @@ class _Spectrum:
     Attributes:
         power: `(F,)` mean of the periodogram in each cell, and `count` how many values it has.
         law: `(F,)` mean of |f|^-a in each cell.
+        frequency: `(F, 2)` of each cell in cycles a pixel.
         cell: `(F,)` position of each cell in the flattened `rfft2` of `size` x `size` values.
         size: cells are 1 / size cycles a pixel wide.
         noise: the constant n.
@@ -150,6 +182,7 @@ class _Spectrum:
     power: Tensor
     count: Tensor
     law: Tensor
+    frequency: Tensor
     cell: Tensor
     size: int
     noise: Tensor
@@ -161,9 +194,7 @@ class _Spectrum:
 
     def cost(self, kernels: Tensor) -> Tensor:
         """`(N,)` misfits of kernels `(N, k, k)`, each at its best c, by Gauss-Newton in log c."""
-        transfer = torch.fft.rfft2(kernels, s=(self.size, self.size)).flatten(1)[:, self.cell]
-        shape = self.law * (transfer.real**2 + transfer.imag**2)
-        weight = 1 / (LAW_SCATTER**2 + 1 / self.count)
+        shape, weight = self._shape(kernels), self._weight()
         log_power = self.power.clamp_min(1e-30).log()
         c = ((self.power - self.noise).sum() / shape.sum(1, keepdim=True)).clamp_min(1e-12)
         for _ in range(SCALE_ITERATIONS):
@@ -174,6 +205,20 @@ class _Spectrum:
             c = c * step.clamp(-1, 1).exp()[:, None]
         misfit: Tensor = (log_power - (c * shape + self.noise).log()) ** 2 @ weight
         return misfit
+
+    def cost_of_scenes(self, kernels: Tensor) -> Tensor:
+        """`(N,)` misfits of kernels `(N, k, k)`, each at its best c and directions of the scene."""
+        shape, weight = self._shape(kernels), self._weight()
+        return misfit_of_scenes(self.power, weight, self.frequency, shape, self.noise)
+
+    def _shape(self, kernels: Tensor) -> Tensor:
+        """`(N, F)`: the law of each kernel without its scale."""
+        transfer = torch.fft.rfft2(kernels, s=(self.size, self.size)).flatten(1)[:, self.cell]
+        shape: Tensor = self.law * (transfer.real**2 + transfer.imag**2)
+        return shape
+
+    def _weight(self) -> Tensor:
+        return 1 / (LAW_SCATTER**2 + 1 / self.count)
 
 
 def _spectra(y: Tensor, sigma_y: Tensor, size: int) -> list[_Spectrum]:
@@ -187,6 +232,6 @@ def _spectra(y: Tensor, sigma_y: Tensor, size: int) -> list[_Spectrum]:
     # A floor keeps the likelihood finite where there is neither signal nor noise.
     floor = 1e-4 * power.mean(1) + 1e-14
     return [
-        _Spectrum(p, count, law, cell, size, n)
+        _Spectrum(p, count, law, place.double() / size, cell, size, n)
         for p, n in zip(power, noise.clamp_min(floor), strict=True)
     ]

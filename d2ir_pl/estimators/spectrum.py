@@ -8,11 +8,9 @@ blur with covariance S multiplies it by exp(-4 pi^2 f^T S f), and white noise ad
 The periodogram I of an image scatters around P like an exponential variable, so c and the width of
 an isotropic blur follow by maximum likelihood (Whittle), maximising  sum_f -log P(f) - I(f) / P(f).
 
-Not every scene has the same power in all directions: horizons and walls give more along the axes.
-A blur that is wider in one direction is told from that by how it grows with f. So where the blur is
-anisotropic, the law is multiplied by exp(sum_j u_j b_j(f)) with b = cos 2t, sin 2t, the same times
-log(|f| / f_1), cos 4t, sin 4t, for f = |f| (cos t, sin t), and u_j ~ N(mu_j, s_j^2) as photographs
-have them. S and u are then the most probable ones.
+A blur that is wider in one direction is told from the directions of the scene by how it grows with
+f. So where the blur is anisotropic, the law is multiplied by exp(sum_j u_j b_j(f)) as in
+`scene_directions.py`. S and u are then the most probable ones.
 
 The law of natural images: Field, Relations between the statistics of natural images and the
 response properties of cortical cells, 1987. Whittle, Estimation and information in stationary time
@@ -36,17 +34,13 @@ from d2ir_pl.estimators.periodogram import (
     ring_means,
 )
 from d2ir_pl.estimators.remembered import remembered
+from d2ir_pl.estimators.scene_directions import DIRECTION_MEAN, DIRECTION_SCATTER, directions
 from d2ir_pl.estimators.widths import MAX_WIDTH, MIN_WIDTH
 from d2ir_pl.operators.constants import kept
 from d2ir_pl.operators.covariances import bounded
 from d2ir_pl.operators.linear import Size
 from d2ir_pl.operators.order import median
 
-# mu_j and s_j of cos 2t, sin 2t, both times log(|f| / f_1), cos 4t, sin 4t, and f_1: about the mean
-# of each pair over 400 crops of training photographs (docs/experiments.md).
-DIRECTION_MEAN = (0.0, 0.0, 0.0, 0.0, 0.2, 0.0)
-DIRECTION_SCATTER = (0.5, 0.5, 0.35, 0.35, 0.3, 0.3)
-DIRECTION_FREQUENCY = 0.15
 # Cells of the frequency plane are 1 / CELLS cycles a pixel wide, and the logarithm of a photo's
 # power in one strays from the law by CELL_SCATTER: without it, large photos would be believed more
 # than they know.
@@ -115,10 +109,7 @@ def _basis(frequency: Tensor) -> Tensor:
     fx, fy = frequency.unbind(1)
     k = -4 * math.pi**2
     blur = [torch.ones_like(fx), k * fx**2, 2 * k * fx * fy, k * fy**2]
-    angle = torch.atan2(fy, fx)
-    rise = (frequency.norm(dim=1) / DIRECTION_FREQUENCY).log()
-    twice, four = (torch.stack([(m * angle).cos(), (m * angle).sin()]) for m in (2, 4))
-    return torch.cat([torch.stack(blur), twice, rise * twice, four])
+    return torch.cat([torch.stack(blur), directions(frequency)])
 
 
 def _grid_search(power: Tensor, block: Size, noise: Tensor) -> Tensor:

@@ -33,19 +33,24 @@ def covered_area(radius: float) -> Tensor:
     return area / area.sum()
 
 
-def power_law_images(count: int, size: int) -> Tensor:
-    """Random images whose power falls like that of photographs."""
+def power_law_images(count: int, size: int, across: float = 0.0) -> Tensor:
+    """Random images whose power falls like that of photographs.
+
+    It is e^(2 across) times as strong along the x axis as along the y axis: most lines are upright.
+    """
     generator = torch.Generator().manual_seed(0)
     f = torch.sqrt(torch.fft.fftfreq(size)[:, None] ** 2 + torch.fft.rfftfreq(size)[None] ** 2)
     amplitude = torch.where(f > 0, f ** (-EXPONENT / 2), 0)
+    t = torch.atan2(torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None])
+    amplitude = amplitude * (across * (2 * t).cos() / 2).exp()
     spectrum = torch.fft.rfft2(torch.randn(count, 3, size, size, generator=generator)) * amplitude
     images: Tensor = torch.fft.irfft2(spectrum, s=(size, size))
     return 0.3 * images / images.std()
 
 
-def blurred(kernels: Tensor, sigma: float = 0.03, size: int = 128) -> Tensor:
+def blurred(kernels: Tensor, sigma: float = 0.03, size: int = 128, across: float = 0.0) -> Tensor:
     """A photo-like image for each kernel, blurred by it, with noise."""
-    x = power_law_images(len(kernels), size + SIZE - 1)
+    x = power_law_images(len(kernels), size + SIZE - 1, across)
     pairs = zip(x, kernels, strict=True)
     y = torch.stack([F.conv2d(image[:, None], k[None, None])[:, 0] for image, k in pairs])
     return y + sigma * torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
@@ -128,6 +133,36 @@ def test_a_radius_is_read_off_the_spectrum() -> None:
     radii = torch.tensor([1.2, 2.0, 3.1, 5.0, 7.5])
     phi = DefocusBlur().init(blurred(disk_kernel(radii, SIZE)), torch.full((5,), 0.03))
     assert torch.allclose(phi["log_radius"].exp(), radii, rtol=0.1)
+
+
+def test_a_scene_of_few_directions_is_no_motion_across_them() -> None:
+    length, angle = torch.full((6,), 4.0), torch.arange(6) * math.pi / 6
+    family = MotionBlur(SIZE)
+    y = blurred(motion_kernel(length, angle, SIZE), across=1.5)
+    phi = family.init(y, family.estimate_sigma(y))
+    assert float((phi["log_length"] - length.log()).abs().max()) < math.log(1.25)
+    assert float(turned(phi["angle"], angle).max()) < 0.2
+
+
+def test_where_a_photo_tells_little_the_smaller_blurs_are_taken() -> None:
+    """A disk that is too large rings all over the photo; one too small leaves some of the blur."""
+    radius = torch.linspace(1.2, 2.4, 8)
+    y = 0.3 * blurred(disk_kernel(radius, SIZE), sigma=0.34)
+    family = DefocusBlur(SIZE)
+    phi = family.init(y, torch.full((8,), 0.102))
+    assert float((phi["log_radius"].exp() / radius).max()) < 2
+
+
+def test_a_size_that_larger_ones_explain_no_worse_is_none() -> None:
+    """Lines of many lengths: what lies across them falls off as if a long path had blurred it."""
+    generator = torch.Generator().manual_seed(0)
+    edges = torch.where(torch.rand(4, 1, 128, generator=generator) < 0.15, 1.0, 0.0)
+    steps = (edges * torch.randn(edges.shape, generator=generator)).cumsum(2)
+    lines = (steps - steps.mean(2, keepdim=True)) / steps.std(2, keepdim=True)
+    y = 0.3 * lines[:, None].expand(4, 3, 128, 128)
+    y = y + 0.02 * torch.randn(y.shape, generator=generator)
+    family = MotionBlur(SIZE)
+    assert float(family.init(y, torch.full((4,), 0.02))["log_length"].exp().max()) < 19
 
 
 def test_a_grey_photo_is_read_like_a_colour_photo() -> None:
