@@ -6,28 +6,18 @@ import math
 from dataclasses import dataclass, replace
 
 from d2ir_pl.diagnosis.blur_kinds import kinds_of_blur
+from d2ir_pl.diagnosis.blurred_edges import (
+    BLURRED,
+    NO_GAUSSIAN,
+    SHARP,
+    SURELY,
+    blurred_by_edges,
+)
 from d2ir_pl.diagnosis.finding import Finding
 from d2ir_pl.diagnosis.measurements import ELONGATED, Measurements
 from d2ir_pl.estimators.widths import SHARP_WIDTH
 from d2ir_pl.restoration.construction import Settings
 
-# What tells damaged photos from others, on photographs of the training set (docs/experiments.md).
-EDGE_WEIGHTS = {
-    "sharpest": 2.0,
-    "typical": 2.95,
-    "widest": 2.05,
-    "coarse_sharpest": 0.21,
-    "coarse_typical": 0.19,
-    "coarse_widest": 0.81,
-}
-EDGE_CONSTANT = -3.6
-"""Logarithm of the odds that a photo is blurred: a constant, and weights of the `EdgeWidths`."""
-BLURRED, SHARP = 0.85, 0.05
-"""Probability by the edges from which a photo counts as blurred, and below which the spectrum is
-not believed if it says so."""
-SURELY = 0.95
-"""Probability by the edges from which a soft photo is believed to be blurred although its spectrum
-does not show it: grain or sharpening has shaped that, and would be amplified."""
 SHARP_JPEG_WIDTH = 0.85
 """Width in pixels of a blur that the coefficients of sharp JPEGs stay below."""
 NOISE_OF_COEFFICIENTS, LOUD_WIDTH = 7.0, 0.85
@@ -89,17 +79,11 @@ UNSURE = (
     "best image is taken"
 )
 """What is said of a photo whose kind of blur is open."""
-CLEARLY_SOFT = 0.5
+CLEARLY_SOFT = 0.6
 """Probability of a Gaussian up to which a blurred JPEG is compared with other shapes."""
 UNSURE_WIDTH = 0.8
 """Width of edges in pixels above which kinds are compared by what they lead to: the shape of a
 narrower blur changes little."""
-
-
-def blurred_by_edges(seen: Measurements) -> float:
-    """Probability that a photo is blurred, by the widths of its edges."""
-    odds = EDGE_CONSTANT + sum(w * getattr(seen.edges, name) for name, w in EDGE_WEIGHTS.items())
-    return 1 / (1 + math.exp(-odds))
 
 
 @dataclass(frozen=True)
@@ -185,17 +169,17 @@ def blur(seen: Measurements) -> Finding:
             {"radius": radius},
             confidence=confidence * defocus,
         )
-    if hidden:
-        return Finding(GRAINY)
     likeliest = shaken > max(soft, defocus)
     perhaps = shaken > LONG and (likeliest or seen.shape.elongated < ELONGATED)
     round_ = seen.widths[0] <= MAX_RATIO * seen.widths[1] and not evidence.is_jpeg
-    perhaps = perhaps or (shaken > ASKED and round_)
-    unsure = seen.edges.typical > UNSURE_WIDTH and not seen.codec and not gaussian
-    if perhaps and unsure:
+    perhaps = perhaps or (hidden and soft < NO_GAUSSIAN) or (shaken > ASKED and round_)
+    wide = seen.edges.typical > UNSURE_WIDTH or likeliest
+    if perhaps and wide and not seen.codec and not gaussian:
         return Finding(
             UNSURE, "blind_deblur_kernel", confidence=confidence * max(soft, defocus, shaken)
         )
+    if hidden:
+        return Finding(GRAINY)
     return _soft(seen, evidence, confidence)
 
 

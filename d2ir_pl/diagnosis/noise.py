@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from d2ir_pl.diagnosis.blurred_edges import is_no_gaussian
 from d2ir_pl.diagnosis.finding import Finding
 from d2ir_pl.diagnosis.measurements import Measurements
 from d2ir_pl.estimators.widths import SHARP_WIDTH
@@ -25,7 +26,7 @@ def noise(seen: Measurements, blurred: Finding) -> Finding:
 
     A camera smooths what its sensor saw, noise included. A photo that is no softer than its noise
     was in focus: undoing the smoothing would bring the noise back. Its blur is believed as far as
-    it is wider than that.
+    it is wider than that, or where its edges show one that smoothing does not leave.
 
     Args:
         seen: what the photo shows.
@@ -49,6 +50,8 @@ def noise(seen: Measurements, blurred: Finding) -> Finding:
             "denoising",
         )
     if not spectrum.coloured:
+        return Finding(usual)
+    if blurred.config and is_no_gaussian(seen):
         return Finding(usual)
     own = spectrum.width
     left = math.sqrt(max(0.0, max(seen.width, seen.jpeg_width) ** 2 - own**2))

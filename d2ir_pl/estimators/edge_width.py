@@ -10,8 +10,9 @@ scales give w,
 
 r the ratio of the squared slopes, each times its scale squared. They are compared at the strongest
 ridges of the slope, above what the flattest parts of the photo show at each scale: the noise there
-is taken off. A path of the camera leaves edges along itself sharp, and smears the others, so the
-widths are also taken by direction.
+is taken off. Weaker ridges, where noise makes up the finer slope, would look sharp. A path of the
+camera leaves edges along itself sharp, and smears the others, so the widths are also taken by
+direction.
 
 Source of the ratio: Zhuo and Sim, Defocus map estimation from a single image, 2011.
 """
@@ -31,9 +32,10 @@ from d2ir_pl.estimators.remembered import remembered
 # apart.
 FIRST_SCALE = 0.8
 FINE, COARSE = (0, 2), (2, 4)
-# Share of the ridges that count, the strongest, and how far they must rise above the noise.
+# Share of the ridges that count, the strongest, and how far they must rise above the noise of their
+# own scale, and above that of the finer one with which they are compared.
 STRONGEST = 0.25
-ABOVE_NOISE = 3.0
+ABOVE_NOISE, ABOVE_FINER = 3.0, 3.0
 # Share of blocks of 16 pixels that are taken for flat.
 FLAT = 0.05
 BLOCK = 16
@@ -99,7 +101,8 @@ def _widths(
     if len(strength) < FEWEST:
         return 0.0, 0.0, 0.0, 0.0
     least = float(strength.kthvalue(max(1, int((1 - STRONGEST) * len(strength)))).values)
-    ridge = ridge & (power.sqrt() >= max(least, ABOVE_NOISE * math.sqrt(floor)))
+    noise = max(ABOVE_NOISE * math.sqrt(floor), ABOVE_FINER * math.sqrt(fine_floor))
+    ridge = ridge & (power.sqrt() >= max(least, noise))
     count = int(ridge.sum())
     if count < FEWEST:
         return 0.0, 0.0, 0.0, 0.0

@@ -9,12 +9,14 @@ from repository import EXAMPLES
 from torch import Tensor
 
 from d2ir_pl.degradations import GaussianBlur, Jpeg
-from d2ir_pl.diagnosis.blur import GRAINY, blur, blurred_by_edges, compared
+from d2ir_pl.diagnosis.blur import GRAINY, blur, compared
 from d2ir_pl.diagnosis.blur_kinds import kinds_of_blur
+from d2ir_pl.diagnosis.blurred_edges import blurred_by_edges
 from d2ir_pl.diagnosis.codecs import EARLIER_ERROR, EARLIER_ERROR_IN_NOISE
 from d2ir_pl.diagnosis.measurements import Measurements, measure
 from d2ir_pl.diagnosis.proposal import explain
 from d2ir_pl.estimators.edge_width import EdgeWidths
+from d2ir_pl.estimators.noise_spectrum import RADII, NoiseSpectrum
 from d2ir_pl.image_io import read_image
 
 
@@ -87,8 +89,25 @@ def test_a_doubtful_gaussian_is_compared_with_other_shapes() -> None:
     loud = replace(doubtful, jpeg_noise=8.0)
     assert compared(loud, blur(loud)) == blur(loud)
     clear = coffee(1.2, 97)
-    assert kinds_of_blur(clear)[0] > 0.5
+    assert kinds_of_blur(clear)[0] > 0.6
     assert compared(clear, blur(clear)) == blur(clear)
+
+
+def test_a_shake_that_coarse_noise_hides_is_looked_for() -> None:
+    """Compression makes noise coarse, as cameras do, and no spectrum shows a blur below it."""
+    fall = torch.exp(-0.3 * torch.arange(RADII)) * torch.tensor([[1.0], [0.25], [0.25]])
+    coarse = replace(shaken(), width=0.5, noise=NoiseSpectrum(0.03**2 * fall))
+    assert coarse.noise is not None
+    assert coarse.noise.coloured
+    assert explain(coarse).kinds == "Blur + Jpeg"
+    shape = coarse.shape
+    soft = replace(
+        coarse,
+        shape=replace(shape, misfit=-1.5, blur=3.0),
+        edges=EdgeWidths(0.8, 1.0, 0.9, 0.9, 1.1, 1.0, 300),
+    )
+    assert kinds_of_blur(soft)[0] > 0.5
+    assert explain(soft).kinds == "noise alone"
 
 
 def test_no_shake_is_looked_for_in_strong_noise() -> None:
@@ -102,7 +121,7 @@ def test_no_shake_is_looked_for_in_strong_noise() -> None:
 
 def test_a_blur_before_two_compressions_is_undone_with_more_noise() -> None:
     """What the first one has rounded is no coefficient of the second."""
-    once = coffee(1.6, 90)
+    once = coffee(2.5, 90)
     twice = replace(once, earlier=True)
     assert not once.earlier
     assert explain(once).kinds == explain(twice).kinds == "GaussianBlur + Jpeg"

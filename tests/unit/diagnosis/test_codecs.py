@@ -8,7 +8,8 @@ import torch
 from repository import EXAMPLES
 
 from d2ir_pl.degradations import GaussianBlur, Identity
-from d2ir_pl.diagnosis.blur import BLURRED, SHARP, blur, blurred_by_edges
+from d2ir_pl.diagnosis.blur import blur
+from d2ir_pl.diagnosis.blurred_edges import BLURRED, SHARP, blurred_by_edges
 from d2ir_pl.diagnosis.codecs import CODEC_ERROR, least_noise
 from d2ir_pl.diagnosis.measurements import Measurements, measure
 from d2ir_pl.diagnosis.proposal import propose

@@ -56,6 +56,14 @@ def test_blurred_photos_have_wider_edges(
     assert widths[1] > widths[0] + 0.3
 
 
+@pytest.mark.parametrize("photograph", ["astronaut", "coffee"])
+def test_noise_in_the_dark_looks_like_no_sharp_edges(photograph: str) -> None:
+    x = read_image(EXAMPLES / "clean" / f"{photograph}.png").pixels
+    sharp, soft = (noisy(0.08 * (y + 1) - 0.98, 0.01) for y in (x, blurred(x, 2.0)))
+    assert edge_widths(sharp).typical < 0.5
+    assert edge_widths(soft).typical > 0.9
+
+
 def test_edges_of_what_is_no_part_of_the_photo_do_not_count() -> None:
     x = blurred(read_image(EXAMPLES / "clean" / "coffee.png").pixels, 2.0)
     framed, observed = x.clone(), torch.ones_like(x[:1])
