@@ -46,7 +46,7 @@ autodoc_inherit_docstrings = False
 nitpick_ignore_regex = [
     (r"py:.*", r"(torch|nn|numpy|PIL|os|pathlib|collections|datetime|typing)\..*"),
     (r"py:.*", r"Console|Path|Tensor|FastUNet|UNetModel|timedelta"),
-    (r"py:.*", r"(.*\.)?(KernelEvidence|ResultFolder|Schedule|Photo|Stored|UNetFlags)"),
+    (r"py:.*", r"(.*\.)?(KernelEvidence|LightsFound|ResultFolder|Schedule|Photo|Stored|UNetFlags)"),
     (r"py:.*", r"(.*\.)?(Image|Input|Prior|Terminated|Usage)Error"),
 ]
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from d2ir_pl.estimators.connected_parts import connected_parts
 from d2ir_pl.estimators.edge_width import edge_widths
 from d2ir_pl.estimators.kernel_shapes import centred, likeness, trimmed
+from d2ir_pl.estimators.observed_pixels import grown
 from d2ir_pl.estimators.remembered import remembered
 from d2ir_pl.operators.kernels import padded
 
@@ -125,7 +126,7 @@ def light_trails(y: Tensor, largest: int) -> LightTrails | None:
     small = min(values.shape[-2:]) < 4 * SHORTEST
     if small or not bool(bright.any()) or float(bright.mean()) > MOST:
         return None
-    parts = _Parts.of(_grown(bright, GAP) == 1)
+    parts = _Parts.of(grown(bright, GAP) == 1)
     shapes = _shapes(parts, over.mean(0), brightest, largest)
     kernels = _most_alike(list(shapes.values()))
     if not kernels:
@@ -137,8 +138,8 @@ def light_trails(y: Tensor, largest: int) -> LightTrails | None:
     trails[[i for i, shape in shapes.items() if likeness(shape, kernel) > ITS_SHAPE]] = True
     halos, shown = _Parts.of(bright == 1), parts.mask(trails, brightest.shape)
     lamps = (halos.greatest(brightest) > LAMP) | (halos.greatest(shown) > 0)
-    hidden = _grown(halos.mask(lamps, brightest.shape), MARGIN)
-    beside = (1 - _grown(hidden, BESIDE))[None]
+    hidden = grown(halos.mask(lamps, brightest.shape), MARGIN)
+    beside = (1 - grown(hidden, BESIDE))[None]
     if float(hidden.mean()) > MOST or edge_widths(y, beside).coarse_typical < BLURRED:
         return None
     return LightTrails(kernel, len(kernels), hidden)
@@ -190,8 +191,3 @@ def _most_alike(shapes: list[Tensor]) -> list[Tensor]:
 
 def _same_size(one: Tensor, other: Tensor) -> bool:
     return abs(len(one) - len(other)) <= SLACK_PIXELS + SLACK * len(one)
-
-
-def _grown(mask: Tensor, radius: int) -> Tensor:
-    """A mask `(H, W)` with what is within some pixels of it."""
-    return F.max_pool2d(mask[None, None], 2 * radius + 1, 1, radius)[0, 0]

@@ -58,8 +58,13 @@ def not_black_in_jpeg(y: Tensor) -> Tensor:
 
 
 def grown(mask: Tensor, radius: int = 1) -> Tensor:
-    """A mask `(B, 1, H, W)` of 0 and 1 with everything within some pixels of its ones."""
-    return F.max_pool2d(mask, 2 * radius + 1, 1, radius)
+    """A mask `(H, W)` or `(B, C, H, W)` of 0 and 1 with everything within some pixels of its ones.
+
+    Of other images it is the greatest value within some pixels of each.
+    """
+    planes = mask.view(-1, 1, *mask.shape[-2:])
+    rows = F.max_pool2d(planes, (2 * radius + 1, 1), 1, (radius, 0))
+    return F.max_pool2d(rows, (1, 2 * radius + 1), 1, (0, radius)).view_as(mask)
 
 
 def pull_push(y: Tensor, mask: Tensor) -> Tensor:

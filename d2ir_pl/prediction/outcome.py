@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -151,7 +151,7 @@ class ImageResult:
             seed=self.seed,
             sigma_y=float(r.sigma_y) / 2,
             model_error=None if r.model_error is None else float(r.model_error) / 2,
-            kernel=asdict(r.kernels[0]) if r.kernels else {},
+            **r.found,
             residual=float(r.residual) / 4,
             stopped_by=r.stopped_by[0],
             nfe=r.nfe[0],

@@ -21,6 +21,7 @@ def numbers(record: Record) -> list[tuple[str, object]]:
         ("reblur PSNR", formatted(record.reblur_psnr, ".2f", " dB")),
         ("sharpness", _before(record.sharpness, record.input_sharpness, ".3f")),
         ("BRISQUE", _before(record.brisque, record.input_brisque, ".1f")),
+        ("lights brighter than white", _lights(record)),
         ("U-Net evaluations", record.nfe),
         ("samples", record.num_samples if record.num_samples > 1 else None),
         ("mean width of intervals", formatted(record.interval_width, ".3f", " of the range")),
@@ -57,6 +58,15 @@ def files(record: Record) -> list[tuple[str, str]]:
 def formatted(value: float | None, form: str, unit: str = "") -> str:
     """A number as it is written; empty if there is none."""
     return "" if value is None else format(value, form) + unit
+
+
+def _lights(record: Record) -> str:
+    """How many lights brighter than white were found, and what they hide; empty if none were."""
+    count, hidden, left = (record.lights.get(key, 0.0) for key in ("count", "hidden", "left"))
+    if not (hidden or left):
+        return ""
+    more = f", {left:.0f} more left as they are" if left else ""
+    return f"{count:.0f}, which hide {hidden:.1%} of the photo{more}"
 
 
 def _before(value: float | None, photo: float | None, form: str) -> str:

@@ -151,7 +151,8 @@ class D2IR(RestorationMethod):
             nfe = _sum(nfe, latent.nfe)
         result = problem.result(x, phi, nfe=nfe, stopped_by=stopped_by, losses=losses)
         unexplained = (noisier.sigma_y**2 - problem.sigma_y**2).clamp_min(0).sqrt()
-        return replace(result, model_error=unexplained)
+        lights = [] if problem.found is None else list(problem.found.lights)
+        return replace(result, model_error=unexplained, lights=lights)
 
     def _noisier(
         self, problem: Problem, phi: Phi, prior: Prior, kernel_error: float | None

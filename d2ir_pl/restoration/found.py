@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.operators.linear import rows_of
-from d2ir_pl.restoration.result import KernelEvidence
+from d2ir_pl.restoration.result import KernelEvidence, LightsFound
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class Found:
         points: `(B, 3, H, W)` light of small lamps in the user's images, in whites, which is added
             to them; None where no photo has lamps, whose pixels count as missing.
         areas: `(B, 3, H, W)` light of other lamps, than which the images are no darker.
-        lit: whether each photo has lamps; empty where none has.
+        lights: the lamps of each photo, or None; empty where no photo has any.
         observed: which pixels were observed before; see `Problem`.
         beside: `(B, 1, h, w)`, 0 in pixels of y that their light reaches, and 1 elsewhere.
     """
@@ -65,7 +65,7 @@ class Found:
     kernels: Sequence[FoundKernel] | None = None
     points: Tensor | None = None
     areas: Tensor | None = None
-    lit: tuple[bool, ...] = ()
+    lights: tuple[LightsFound | None, ...] = ()
     observed: Tensor | None = None
     beside: Tensor | None = None
 
@@ -77,7 +77,12 @@ class Found:
             for value in (getattr(self, name),)
         }
         kernels = None if self.kernels is None else [self.kernels[b] for b in rows]
-        return Found(kernels, lit=tuple(self.lit[b] for b in rows if self.lit), **tensors)
+        lights = tuple(self.lights[b] for b in rows if self.lights)
+        return Found(kernels, lights=lights, **tensors)
+
+    def lit(self, count: int) -> list[bool]:
+        """Which of so many photos have lamps that hide some of it."""
+        return [own is not None and own.hidden > 0 for own in self.lights] or [False] * count
 
     def shown(self, x0: Tensor) -> Tensor:
         """Restored images in [-1, 1], with their lamps."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -46,6 +46,43 @@ class KernelEvidence:
     sure: float
     places: list[list[float | None]] = field(default_factory=list)
     halves: float | None = None
+
+
+@dataclass(frozen=True)
+class LightsFound:
+    """Lights brighter than white that were found in a photo whose blur was undone (`lamps.py`).
+
+    Attributes:
+        count: number of lamps and other lights that count.
+        hidden: share of the photo that their blurred light hides, in [0, 1].
+        left: number of further lights that are left as they are, because all of them together would
+            hide too much.
+    """
+
+    count: int
+    hidden: float
+    left: int = 0
+
+    @property
+    def remarks(self) -> list[str]:
+        """Sentences on them for the owner of the photo."""
+        said = []
+        if self.hidden > 0:
+            what = _lights(self.count) if self.count else "light from outside"
+            said.append(
+                f"the blur has spread {what} brighter than white over {self.hidden:.1%} of the "
+                "photo, which is filled in"
+            )
+        if self.left:
+            said.append(
+                f"{_lights(self.left)} brighter than white left as in the photo, perhaps with "
+                "rings: all of them together hide too much of it"
+            )
+        return said
+
+
+def _lights(count: int) -> str:
+    return "1 light" if count == 1 else f"{count} lights"
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +177,8 @@ class Restoration:
         std: `(B, 1, H, W)` standard deviation of several restorations in the units of x0; None
             where there is one.
         kernels: for each image, how sure its kernel is; empty where no kernels were compared.
+        lights: for each image, the lights brighter than white that were found in its photo, or
+            None; empty where none were looked for.
         provenance: what of it the prior has filled in; None where that is not known.
         intervals: how far its pixels can be off; None for single restorations.
     """
@@ -155,14 +194,26 @@ class Restoration:
     std: Tensor | None = None
     model_error: Tensor | None = None
     kernels: list[KernelEvidence] = field(default_factory=list)
+    lights: list[LightsFound | None] = field(default_factory=list)
     provenance: Provenance | None = None
     intervals: Intervals | None = None
 
     @property
     def remarks(self) -> list[str]:
-        """Sentences on what is not known of it."""
+        """Sentences on what was found in its photos, and on what is not known of it."""
+        said = [remark for found in self.lights if found is not None for remark in found.remarks]
         unknown = self.intervals.reasons if self.intervals is not None else ()
-        return [f"{NO_INTERVALS}{reason}" for reason in dict.fromkeys(unknown) if reason]
+        said += [f"{NO_INTERVALS}{reason}" for reason in unknown if reason]
+        return list(dict.fromkeys(said))
+
+    @property
+    def found(self) -> dict[str, Any]:
+        """What was found in the photo of a batch of one, by the names that a record has for it."""
+        kernel, lights = (next((o for o in own if o), None) for own in (self.kernels, self.lights))
+        return {
+            "kernel": {} if kernel is None else asdict(kernel),
+            "lights": {} if lights is None else asdict(lights),
+        }
 
     def without_intervals(self, reason: str) -> Restoration:
         """The same, where it has intervals with the reason why they are not known any more."""
@@ -179,6 +230,7 @@ class Restoration:
             stopped_by=[self.stopped_by[b] for b in rows],
             losses={stage: [losses[b] for b in rows] for stage, losses in self.losses.items()},
             kernels=[self.kernels[b] for b in rows] if self.kernels else [],
+            lights=[self.lights[b] for b in rows] if self.lights else [],
             intervals=None if self.intervals is None else self.intervals.select(rows),
         )
 
@@ -211,6 +263,7 @@ class Restoration:
             std=torch.cat(std) if several else None,
             model_error=torch.cat(errors) if errors else None,
             kernels=[evidence for part in parts for evidence in part.kernels],
+            lights=[own for part in parts for own in part.lights or [None] * len(part.nfe)],
             provenance=Provenance.join(told) if len(told) == len(parts) else None,
             intervals=Intervals.join(wide) if len(wide) == len(parts) else None,
         )

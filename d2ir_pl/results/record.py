@@ -46,6 +46,9 @@ class Record:
             chosen one, the number of `guesses` that were compared, its `lead` over the best guess
             of another shape, how `sure` it is, a probability, and how like the kernels of `places`
             are to the others', and those of their `halves`; empty where none were.
+        lights: lights brighter than white in a photo whose blur was undone: the `count` of those
+            that count, the share of the photo that they have `hidden`, which is filled in, and the
+            number of others that are `left` as they are; empty where there are none.
         residual: mean square of what is left unexplained of the photo.
         stopped_by: what ended the restoration.
         nfe: number of network evaluations.
@@ -103,6 +106,7 @@ class Record:
     sigma_y: Amount | None = None
     model_error: Amount | None = None
     kernel: dict[str, Any] = field(default_factory=dict)
+    lights: dict[str, Amount] = field(default_factory=dict)
     residual: Amount | None = None
     stopped_by: StoppedBy | Literal[""] = ""
     nfe: Count | None = None

@@ -20,6 +20,7 @@ from d2ir_pl.image_io import Photo
 from d2ir_pl.priors.download import file_sha256
 from d2ir_pl.priors.registry import prior_file
 from d2ir_pl.reports.chart import loss_chart
+from d2ir_pl.reports.numbers import numbers
 from d2ir_pl.reports.page import write_report
 from d2ir_pl.results.folder import ResultFolder
 from d2ir_pl.results.pictures import Pictures, write_previews, write_result
@@ -236,3 +237,14 @@ def test_predict_writes_the_page_unless_told_not_to(tmp_path: Path) -> None:
     assert not (tmp_path / "without" / "report.html").exists()
     assert not (tmp_path / "without" / "preview").exists()
     assert json.loads((tmp_path / "without" / "degradation" / "a.json").read_text())["name"] == "a"
+
+
+def test_lights_that_hide_a_part_of_a_photo_are_told(tmp_path: Path) -> None:
+    found = {"count": 3, "hidden": 0.125, "left": 2}
+    written = ResultFolder(tmp_path / "results")
+    written.write_record(record("lit", lights=found))
+    (read,) = written.records(["lit"])
+    assert read.lights == found
+    told = dict(numbers(read))["lights brighter than white"]
+    assert told == "3, which hide 12.5% of the photo, 2 more left as they are"
+    assert "lights brighter than white" not in dict(numbers(record("dark")))

@@ -10,9 +10,11 @@ from torch import Tensor
 from d2ir_pl.degradations import Blur, Compose, Degradation, GaussianBlur, Jpeg, Phi
 from d2ir_pl.diffusion.randomness import image_generator, normal_like
 from d2ir_pl.priors import NetworkPrior
-from d2ir_pl.restoration import Problem, restore_samples
+from d2ir_pl.restoration import Problem, provenance, restore_samples
 from d2ir_pl.restoration.configs import load
+from d2ir_pl.restoration.lamp_evidence import MOST
 from d2ir_pl.restoration.lamps import Lamps, lamps
+from d2ir_pl.restoration.result import LightsFound, Restoration
 
 LAMPS = ((30, 25), (40, 90), (70, 60), (95, 30))
 TOLD = Phi(logits=(corner()[None] + 1e-12).log())
@@ -102,6 +104,67 @@ def test_a_white_window_is_no_lamp() -> None:
     y: Tensor = KNOWN(x, TOLD.broadcast(1, x))
     y = y + 0.01 * normal_like(y, [image_generator(0, "window")])
     assert found(y.clamp(-1, 1)) is None
+
+
+@pytest.mark.parametrize("white", [1.0, 3.0])
+def test_a_sun_is_a_lamp_where_it_is_brighter_than_white(white: float) -> None:
+    light, margin = scene(0.0), KNOWN.frame.before
+    rows, columns = (torch.arange(n) - margin - 60 for n in light.shape[-2:])
+    distance = (rows[:, None].square() + columns.square()).sqrt()
+    light = torch.where(distance < 12, white, light + 0.5 * torch.exp(-distance / 20))
+    y = spread(light)
+    known = found(y)
+    assert (known is not None) == (white > 1)
+    if known is not None:
+        assert 0 < float(known.hidden.mean()) < 0.2
+        (lights,) = known.lights
+        assert lights is not None
+        assert lights.count == 1
+        assert float(known.areas[0, :, 56:65, 56:65].min()) > 0.9
+
+
+def spread(light: Tensor) -> Tensor:
+    x = 2 * light - 1
+    y: Tensor = KNOWN(x, TOLD.broadcast(1, x))
+    return (y + 0.01 * normal_like(y, [image_generator(0, "spread")])).clamp(-1, 1)
+
+
+@pytest.mark.parametrize("count", [40, 700])
+def test_of_lamps_that_hide_too_much_the_brightest_are_kept(count: int) -> None:
+    light, generator = 0.2 * scene(0.0), torch.Generator().manual_seed(0)
+    rows, columns = (torch.randint(12, 136, (count,), generator=generator) for _ in range(2))
+    light[..., rows, columns] = 10 + 90 * torch.rand(count, generator=generator)
+    known = found(spread(light))
+    assert known is not None
+    (lights,) = known.lights
+    assert lights is not None
+    assert 0.1 < lights.hidden <= MOST
+    assert lights.hidden == pytest.approx(float(known.hidden.mean()))
+    assert (lights.left > 0) == (count > 40)
+    assert len(lights.remarks) == 1 + (count > 40)
+
+
+def test_what_was_found_is_told(natural_small: NetworkPrior) -> None:
+    y = torch.cat([photo(30.0), photo(0.0, seed=4)])
+    both = METHOD.prepared(problem(y), natural_small)
+    result = METHOD.restore(both, natural_small)
+    lit, dark = result.lights
+    assert lit is not None
+    assert lit.count == len(LAMPS)
+    assert dark is None
+    assert len(result.remarks) == 1
+    assert f"{len(LAMPS)} lights brighter than white" in result.remarks[0]
+    assert result.select([1]).remarks == []
+    assert Restoration.join([result.select([1]), result.select([0])]).lights == [dark, lit]
+    assert both.found is not None
+    assert both.found.beside is not None
+    filled = provenance(both, result).filled_in[0, 0]
+    behind = both.found.beside[0, 0] == 0
+    assert float(filled[behind].mean()) > 2 * float(filled[~behind].mean())
+
+
+def test_nothing_is_told_of_no_lights() -> None:
+    assert LightsFound(0, 0.0).remarks == []
 
 
 def test_lamps_of_one_photo_change_nothing_of_another(natural_small: NetworkPrior) -> None:
