@@ -67,6 +67,13 @@ def grown(mask: Tensor, radius: int = 1) -> Tensor:
     return F.max_pool2d(rows, (1, 2 * radius + 1), 1, (0, radius)).view_as(mask)
 
 
+def grown_within(allowed: Tensor, mask: Tensor, radius: int) -> Tensor:
+    """A mask with everything that hangs together with it within another one, so many pixels far."""
+    for _ in range(radius):
+        mask = torch.maximum(mask, allowed * grown(mask))
+    return mask
+
+
 def pull_push(y: Tensor, mask: Tensor) -> Tensor:
     """Fill the missing pixels of y from coarser and coarser averages of the observed ones.
 

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.degradations import Compose, Phi
-from d2ir_pl.estimators.observed_pixels import fill_unobserved, grown
+from d2ir_pl.estimators.observed_pixels import fill_unobserved, grown, grown_within
 from d2ir_pl.operators.freed_memory import give_back
-from d2ir_pl.operators.linear import size_of
+from d2ir_pl.operators.linear import per_image, size_of
 from d2ir_pl.restoration.blurred_light import BlurredLight
 from d2ir_pl.restoration.blurred_part import blur_of
 from d2ir_pl.restoration.found import Found
@@ -42,9 +42,6 @@ SATURATED = 0.985
 """Value in [0, 1] from which a pixel may have been brighter than it shows."""
 ENCLOSED = 0.95
 """Share of the light of a pixel that has to reach saturated ones alone, for it to be white."""
-GHOST = 0.2
-"""Light of what lies within the size of the kernel from a lamp, in units of the lamp's, below
-which it is taken for what an inexact kernel or a saturated trail leaves of the lamp."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,15 +104,15 @@ def lamps(problem: Problem, phi: Phi) -> Lamps | None:
         return None
     z = photo.explained(ITERATIONS)
     greatest = z.amax(1, keepdim=True)
-    near = there[:, None, None, None] * _around(greatest)
+    near = grown((greatest > BEYOND).float(), NEAR)
+    near = per_image(there) * grown_within((greatest > FADING).float(), near, FADES)
     beyond, left = believed(photo, near * (z - 1).clamp_min(0), sigma / 2)
     hidden = hidden_by(photo, beyond)
     enclosed = operator.adjoint(saturated.to(z)) > ENCLOSED  # all that they reach is saturated
     light = torch.where(enclosed, z.clamp_min(1), z)
     beyond, light = (blur.frame.crop(own) for own in (beyond, light))
-    near_by = grown(beyond.amax(1, keepdim=True), blur.kernel_size)
-    beyond = torch.where(beyond.amax(1, keepdim=True) < GHOST * near_by, 0.0, beyond)
-    each = [shown(*own) for own in zip(beyond.cpu(), light.cpu(), strict=True)]
+    pairs = zip(beyond.cpu(), light.cpu(), strict=True)
+    each = [shown(*pair, blur.kernel_size) for pair in pairs]
     told = zip([count for _, _, count in each], hidden.mean((1, 2, 3)).tolist(), left, strict=True)
     lights = tuple(LightsFound(*own) if any(own) else None for own in told)
     if all(own is None for own in lights):
@@ -123,15 +120,6 @@ def lamps(problem: Problem, phi: Phi) -> Lamps | None:
     points = torch.stack([own for own, _, _ in each]).to(z)
     areas = torch.stack([own for _, own, _ in each]).to(z)
     return Lamps(hidden, points, areas, lights)
-
-
-def _around(greatest: Tensor) -> Tensor:
-    """1 where light `(B, 1, H, W)` is that of lamps, and where it fades out next to that."""
-    near = grown((greatest > BEYOND).float(), NEAR)
-    fading = (greatest > FADING).float()
-    for _ in range(FADES):
-        near = torch.maximum(near, fading * grown(near, 1))
-    return near
 
 
 def without_lamps(problem: Problem, found: Lamps | None) -> Problem:

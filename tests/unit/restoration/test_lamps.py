@@ -9,6 +9,7 @@ from torch import Tensor
 
 from d2ir_pl.degradations import Blur, Compose, Degradation, GaussianBlur, Jpeg, Phi
 from d2ir_pl.diffusion.randomness import image_generator, normal_like
+from d2ir_pl.operators.encoding import from_light
 from d2ir_pl.priors import NetworkPrior
 from d2ir_pl.restoration import Problem, provenance, restore_samples
 from d2ir_pl.restoration.configs import load
@@ -127,6 +128,32 @@ def spread(light: Tensor) -> Tensor:
     x = 2 * light - 1
     y: Tensor = KNOWN(x, TOLD.broadcast(1, x))
     return (y + 0.01 * normal_like(y, [image_generator(0, "spread")])).clamp(-1, 1)
+
+
+@pytest.mark.parametrize("amount", [50.0, 500.0, 2000.0])
+def test_each_saturated_trail_is_of_one_lamp(amount: float) -> None:
+    kernel = torch.zeros(21, 21)  # a camera that halts, moves on, and halts again
+    kernel[10, 2:5], kernel[10, 5:11], kernel[10, 11:18] = 0.04, 0.005, 0.12
+    uneven = Phi(logits=(kernel[None] + 1e-12).log())
+    blur = Blur(21, response="srgb").told(uneven)
+    light, margin = 0.1 * scene(0.0), blur.frame.before
+    rows, columns = (torch.arange(n) - margin for n in light.shape[-2:])
+    for row, column in LAMPS:
+        squares = (rows[:, None] - row).square() + (columns - column).square()
+        light = light + amount * torch.exp(-squares / 2) / (2 * math.pi)
+    x = 2 * from_light(light) - 1
+    y: Tensor = blur(x, uneven.broadcast(1, x))
+    y = (y + 0.01 * normal_like(y, [image_generator(0, "trails")])).clamp(-1, 1)
+    known = found(y, blur)
+    assert known is not None
+    (lights,) = known.lights
+    assert lights is not None
+    assert lights.count == len(LAMPS)
+    lamp = (known.points + known.areas)[0].amax(0) > 0.2
+    for row, column in LAMPS:
+        assert bool(lamp[row - 1 : row + 2, column - 1 : column + 2].any())
+        lamp[row - 6 : row + 7, column - 6 : column + 7] = False
+    assert not bool(lamp.any())
 
 
 @pytest.mark.parametrize("count", [40, 700])
