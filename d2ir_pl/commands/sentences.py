@@ -35,6 +35,9 @@ def sentence(message: str, prog: str, known: Iterable[str] = ()) -> str:
     text = re.sub(_OTHER_TYPES + " Given value type: .*", "", text)
     key = ".".join(re.findall(r'Parser key "([^"]+)": ', text))
     text = re.sub(r'Parser key "[^"]+": (- )?', "", text)
+    inner = re.search(_NUMBER_OR_WORD, bare)  # of an option of a class that is named
+    if inner and (wrong := _of_another_type(inner[0])) is not None:
+        return f"--{key} {wrong}"
     owner = re.match(r"(?:Problem with given class_path '(?P<name>[^']+)': )+", text)
     text = text[owner.end() :] if owner else text
     if unknown := _unknown_option(text):
@@ -86,6 +89,13 @@ _TYPES = {
     "<class 'NoneType'>": ["null"],
 }
 """What a user writes for a value of a type."""
+
+
+_NUMBER_OR_WORD = (
+    r"Expected a <class '(?:int|float)'> - Expected a typing\.Literal\[[^\]]*\] "
+    r"Given value type: <class '\w+'> Given value: \S+"
+)
+"""What is told of a value that may be a number or one of some words."""
 
 
 def _of_another_type(text: str) -> str | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -19,7 +20,8 @@ from d2ir_pl.restoration.guidance import norm_descent
 from d2ir_pl.restoration.phi_fit import fit_phi
 from d2ir_pl.restoration.problem import Problem
 from d2ir_pl.restoration.result import Losses
-from d2ir_pl.restoration.step import Observer, Steps
+from d2ir_pl.restoration.step import Observer, Steps, of_rows
+from d2ir_pl.restoration.walk_start import HIGHEST, starts
 
 
 @dataclass
@@ -35,6 +37,22 @@ class Estimate:
     x: Tensor
     phi: Phi
     losses: Losses
+
+    @staticmethod
+    def join(parts: Sequence[Estimate], rows: Sequence[int]) -> Estimate:
+        """That of one batch made of several.
+
+        Args:
+            parts: estimates.
+            rows: the place of each of their images in the batch.
+        """
+        order = sorted(range(len(rows)), key=rows.__getitem__)
+        losses = [loss for part in parts for loss in part.losses["estimation"]]
+        return Estimate(
+            torch.cat([part.x for part in parts])[order],
+            Phi.join(part.phi for part in parts).select(order),
+            {"estimation": [losses[i] for i in order]},
+        )
 
 
 @dataclass(frozen=True)
@@ -56,7 +74,8 @@ class DegradationEstimation:
 
     Args:
         steps: number of network evaluations.
-        start: first timestep. Below the last one, x_t starts as y plus noise.
+        start: first timestep. Below the last one, x_t starts as y plus noise. `auto` starts each
+            blurred photo by what the blur took from it (`walk_start.py`), others at 120.
         spacing: distance of the timesteps down to 0: `linear`, or `geometric` in their noise level.
         temperature: factor in [0, 1] of all noise that the walk draws.
         consistency: step that holds x_0|t to y. `proximal` takes conjugate gradients on D_phi
@@ -71,7 +90,8 @@ class DegradationEstimation:
         phi_steps: number of Adam steps on phi at every t; 0 keeps what was read off the data.
         phi_lr: learning rate of these steps.
         phi_start: timestep above which phi is left alone, because x_0|t is too smooth there to
-            tell how it was blurred.
+            tell how it was blurred. Nor does the first x_0|t tell, if the walk starts from y: it
+            is y without noise, as blurred as y.
         phi_anchor: weight of the distance from the phi read off the data (`Degradation.anchor`),
             against a data term that is 1 where y is explained to the noise.
 
@@ -80,7 +100,7 @@ class DegradationEstimation:
     """
 
     steps: int = 8
-    start: int = 120
+    start: int | Literal["auto"] = 120
     spacing: Spacing = "geometric"
     temperature: float = 0.3
     consistency: Literal["proximal", "guidance"] = "proximal"
@@ -95,7 +115,11 @@ class DegradationEstimation:
 
     def __post_init__(self) -> None:
         require("steps", self.steps, 1)
-        require("start", self.start, 0)
+        if isinstance(self.start, str):
+            if self.start != "auto":
+                raise ValueError(f"start {self.start!r} must be 'auto' or a timestep, such as 120")
+        else:
+            require("start", self.start, 0)
         require("temperature", self.temperature, 0, 1)
         require("data_weight", self.data_weight, 1e-6)
         require("cg_iterations", self.cg_iterations, 1)
@@ -107,7 +131,8 @@ class DegradationEstimation:
 
     def timesteps(self, schedule: Schedule) -> list[int]:
         """The timesteps of the walk; ValueError if the settings do not fit the schedule."""
-        return schedule.timesteps(self.steps, min(self.start, schedule.T - 1), self.spacing)
+        start = HIGHEST if isinstance(self.start, str) else self.start
+        return schedule.timesteps(self.steps, min(start, schedule.T - 1), self.spacing)
 
     def __call__(self, problem: Problem, phi: Phi, prior: Prior, observer: Observer) -> Estimate:
         """Walk the reverse diffusion.
@@ -118,9 +143,11 @@ class DegradationEstimation:
             prior: diffusion prior.
             observer: function that is told of every step.
         """
+        if isinstance(self.start, str):
+            return self._each_from_its_start(problem, phi, prior, observer)
         timesteps = self.timesteps(prior.schedule)
         steps = Steps(observer, "estimation", len(timesteps), problem)
-        guided = self.consistency == "guidance"
+        guided, from_noise = self.consistency == "guidance", timesteps[0] == prior.schedule.T - 1
         first = phi
         grey, least = _known(problem, guided)
         x_t = self._start(problem, phi, prior.schedule, timesteps[0], grey)
@@ -132,7 +159,7 @@ class DegradationEstimation:
                 prediction = _without_colour(prediction.clamp_(-1, 1), grey)
             x0 = prediction.detach()
             give_back(x0)
-            if t <= self.phi_start:
+            if t <= self.phi_start and (t < timesteps[0] or from_noise):
                 phi = self._fit_phi(problem, x0, phi, first)
             if guided:
                 descent, loss = norm_descent(problem, prediction, x_t, phi, self.guidance_scale)
@@ -148,6 +175,19 @@ class DegradationEstimation:
             steps.report(x0, phi, loss)
             give_back(x0)
         return Estimate(x0, phi, steps.losses)
+
+    def _each_from_its_start(
+        self, problem: Problem, phi: Phi, prior: Prior, observer: Observer
+    ) -> Estimate:
+        """The walks of photos that start at timesteps of their own."""
+        own = starts(problem, phi, prior.schedule, self.steps)
+        parts, order = [], []
+        for start in sorted(set(own)):
+            rows = [b for b, t in enumerate(own) if t == start]
+            walk, told = replace(self, start=start), of_rows(observer, rows)
+            parts.append(walk(problem.select(rows), phi.select(rows), prior, told))
+            order += rows
+        return parts[0] if len(parts) == 1 else Estimate.join(parts, order)
 
     def _noise(self, problem: Problem, grey: Tensor | None) -> Tensor:
         """The noise that the walk draws.

@@ -154,16 +154,16 @@ class Problem:
         return torch.where(self.grey, math.sqrt(3) * self.sigma_y, self.sigma_y)
 
     def init(self) -> Phi:
-        """The parameters that the degradation reads off y, or the known ones.
+        """The parameters that the degradation, which expects white noise, reads off y; or knows."""
+        return self.degradation.init(*self.with_white_noise())
 
-        It expects white noise: what other noise lacks to that is added first.
-        """
+    def with_white_noise(self) -> tuple[Tensor, Tensor]:
+        """The photos with what their noise lacks to white noise, and the level `(B,)` of both."""
         if self.shape is None:
-            return self.degradation.init(self.y, self.sigma_y)
+            return self.y, self.sigma_y
         drawn = normal_like(self.y, [same_generator(g) for g in self.generators])
         missing, level = self.shape.complement(drawn)
-        y = self.y + per_image(self.sigma_y) * missing
-        return self.degradation.init(y, level * self.sigma_y)
+        return self.y + per_image(self.sigma_y) * missing, level * self.sigma_y
 
     def assuming(self, sigma_y: Tensor) -> Self:
         """The problem with more noise, white and independent of its own.

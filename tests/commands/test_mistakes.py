@@ -48,6 +48,14 @@ MISTAKES = [
     (["--config", "broken.yaml"], ["--config ./broken.yaml is not YAML in line 2", "give a file"]),
     (["--config", "nested.yaml"], ["--model.method.estimation.stepz is not an option of D2IR"]),
     (["--seed", "x"], ["d2ir: --seed x must be a whole number"]),
+    (
+        ["--model.method.estimation.start", "first"],
+        ["d2ir: --model.method.estimation.start first must be a whole number or auto"],
+    ),
+    (
+        ["--model.method.model_error", "little"],
+        ["d2ir: --model.method.model_error little must be a number or auto"],
+    ),
     (["--data.batch_size", "two"], ["--data.batch_size two must be a whole number"]),
     (["--overwrite", "maybe"], ["--overwrite maybe must be true or false"]),
     (["--model.tile", "1.5"], ["--model.tile 1.5 must be a whole number or auto"]),

@@ -42,6 +42,7 @@ QUICK_LATENT = LatentOptimization(iterations=3, ddim_steps=3, discrepancy=0.0)
 METHODS = {
     "both": D2IR(QUICK, QUICK_LATENT),
     "estimation": D2IR(QUICK, stages="estimation"),
+    "own starts": D2IR(replace(QUICK, start="auto"), stages="estimation"),
     "latent": D2IR(latent=QUICK_LATENT, stages="latent"),
     "guidance": D2IR(replace(QUICK, consistency="guidance", start=999), stages="estimation"),
     "full gradient from noise": D2IR(
@@ -384,6 +385,8 @@ def test_losses_are_per_pixel_means_and_counts_add_up() -> None:
     ("build", "message"),
     [
         (lambda: DegradationEstimation(steps=0), "steps"),
+        (lambda: DegradationEstimation(start=-1), "start"),
+        (lambda: DegradationEstimation(start=cast(Any, "first")), "start"),
         (lambda: DegradationEstimation(renoise=1.5), "renoise"),
         (lambda: DegradationEstimation(temperature=2), "temperature"),
         (lambda: DegradationEstimation(data_weight=0), "data_weight"),
