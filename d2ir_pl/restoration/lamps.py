@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from d2ir_pl.degradations import Compose, Phi
+from d2ir_pl.estimators.jpeg_tables import estimate_quality
 from d2ir_pl.estimators.observed_pixels import fill_unobserved, grown, grown_within
 from d2ir_pl.operators.freed_memory import give_back
 from d2ir_pl.operators.linear import per_image, size_of
@@ -40,6 +41,10 @@ DARKEST = 0.02
 """Least value in [0, 1] that white is taken to have where a photo is dark."""
 SATURATED = 0.985
 """Value in [0, 1] from which a pixel may have been brighter than it shows."""
+WAVES, WIDE = 0.85, 2
+"""The same in a JPEG within so many pixels of others."""
+CODED = 95
+"""Quality below which a JPEG leaves waves."""
 ENCLOSED = 0.95
 """Share of the light of a pixel that has to reach saturated ones alone, for it to be white."""
 
@@ -96,9 +101,11 @@ def lamps(problem: Problem, phi: Phi) -> Lamps | None:
     light, sigma = blur.light(problem.y, problem.sigma_y)
     values = (light + 1) / 2 / _white(problem, phi)
     start = blur.frame.embed(values).clamp_min(0)
-    operator, saturated = blur.operator(own, size_of(start)), problem.y > 2 * SATURATED - 1
+    quality = [estimate_quality(y.cpu()) for y in problem.y]
+    coded = torch.tensor(quality, device=values.device) < CODED
+    operator, saturated = blur.operator(own, size_of(start)), _saturated(problem, coded)
     photo = BlurredLight(operator, values, start, saturated, problem.observed)
-    there = have_lamps(photo.brightest)
+    there = have_lamps(photo.brightest, coded)
     give_back(problem.y)
     if not bool(there.any()):
         return None
@@ -168,6 +175,14 @@ def hiding(problem: Problem, hidden: Tensor) -> Problem:
     observed = left if known is None else known * left
     y = fill_unobserved(problem.y, observed, problem.sigma_y)
     return replace(problem, y=y, observed=observed)
+
+
+def _saturated(problem: Problem, coded: Tensor) -> Tensor:
+    """Which values may have been brighter than they show: a JPEG leaves waves where they were."""
+    values = (problem.y + 1) / 2
+    saturated = values > SATURATED
+    waves = (values > WAVES) & (grown(saturated.to(values), WIDE) > 0)
+    return saturated | waves & per_image(coded)
 
 
 def _white(problem: Problem, phi: Phi) -> Tensor | float:

@@ -99,6 +99,22 @@ def test_there_are_none_in_other_photos(family: Degradation) -> None:
     assert found(photo(0.0), family) is None
 
 
+@pytest.mark.parametrize("quality", [80, 50])
+def test_what_a_jpeg_leaves_of_white_things_is_no_lamp(quality: int) -> None:
+    light = scene(0.0)
+    for n in range(6):
+        row = 14 + 20 * n
+        light[..., row : row + 12, 20 + 9 * n : 80 + 8 * n] = 1.0
+        light[..., row + 3 : row + 5, 30:60] = 0.05
+    blur = Blur(21, response="srgb").told(TOLD)
+    x, jpeg = 2 * from_light(light) - 1, Jpeg(quality=quality)
+    y: Tensor = blur(x, TOLD.broadcast(1, x))
+    y = (y + 0.01 * normal_like(y, [image_generator(0, "page")])).clamp(-1, 1)
+    coded = jpeg(y, jpeg.draw([image_generator(0, "file")], y))
+    for family in (blur, Compose([blur, jpeg])):  # whether or not that is told
+        assert found(coded, family) is None
+
+
 def test_a_white_window_is_no_lamp() -> None:
     x = 2 * scene(0.0) - 1
     x[..., 40:80, 30:90] = 1.0
@@ -130,8 +146,9 @@ def spread(light: Tensor) -> Tensor:
     return (y + 0.01 * normal_like(y, [image_generator(0, "spread")])).clamp(-1, 1)
 
 
+@pytest.mark.parametrize("quality", [None, 80, 50])
 @pytest.mark.parametrize("amount", [50.0, 500.0, 2000.0])
-def test_each_saturated_trail_is_of_one_lamp(amount: float) -> None:
+def test_each_saturated_trail_is_of_one_lamp(amount: float, quality: int | None) -> None:
     kernel = torch.zeros(21, 21)  # a camera that halts, moves on, and halts again
     kernel[10, 2:5], kernel[10, 5:11], kernel[10, 11:18] = 0.04, 0.005, 0.12
     uneven = Phi(logits=(kernel[None] + 1e-12).log())
@@ -144,7 +161,12 @@ def test_each_saturated_trail_is_of_one_lamp(amount: float) -> None:
     x = 2 * from_light(light) - 1
     y: Tensor = blur(x, uneven.broadcast(1, x))
     y = (y + 0.01 * normal_like(y, [image_generator(0, "trails")])).clamp(-1, 1)
-    known = found(y, blur)
+    if quality is None:
+        known = found(y, blur)
+    else:
+        jpeg = Jpeg(quality=quality)
+        coded = jpeg(y, jpeg.draw([image_generator(0, "file")], y))
+        known = found(coded, Compose([blur, jpeg]))
     assert known is not None
     (lights,) = known.lights
     assert lights is not None
