@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from d2ir_pl.estimators.noise_level import MIN_SIGMA, is_grey
+from d2ir_pl.estimators.periodogram import EXPONENT
 from d2ir_pl.estimators.remembered import remembered
 from d2ir_pl.operators.constants import kept
 from d2ir_pl.operators.linear import size_of
@@ -22,12 +24,47 @@ COLOURED = 1.5
 """Unevenness where the blur leaves nothing from which the noise counts as coloured."""
 NOTHING = 0.02
 """Factor of a blur below which nothing is left of the detail of a photo."""
+LEAK = 0.3
+"""Detail of neighbours at a frequency that holds noise alone, at most, as a share of the noise."""
+SHOWN = 0.1
+"""Factor of a blur above which the power of a photo tells of its scene."""
 FINEST = 13 / PER_CYCLE
 """Lowest of the finest frequencies, in cycles a pixel."""
 
 _BANDS = (6, 8, 10, 13, 17, 24)
 _FEWEST = 60
 """Fewer frequencies say nothing about the noise of a band."""
+
+
+def noise_alone(y: Tensor, passed: Tensor, sigma_y: Tensor) -> Tensor:
+    """Where the spectrum of a photo that is known to be blurred holds noise alone.
+
+    A blur may pass nothing at single frequencies, as the zeros of a straight motion, into which
+    power leaks from those beside them. How much follows from the power law of natural images
+    (`periodogram.py`), whose scale is read where the blur passes something.
+
+    Args:
+        y: `(1, 3, h, w)` photo in [-1, 1].
+        passed: `(h, w // 2 + 1)` factor of the blur at the frequencies of a real transform.
+        sigma_y: standard deviation of the noise in the units of y, a scalar.
+
+    Returns:
+        `(h, w // 2 + 1)`, whether it does.
+    """
+    power = torch.fft.rfft2(to_opponent(_tapered(y))[0, 0]).abs().square()
+    noise = sigma_y.double() ** 2 * (3 if is_grey(y).item() else 1)
+    place = radius(power, *size_of(y))
+    detail = passed.to(power) ** 2 * place.clamp_min(1) ** -EXPONENT
+    shown = (passed > SHOWN) & (place > 1)
+    if not bool(shown.any()):
+        return passed < NOTHING
+    scale = ((power - noise) / detail)[shown].median().clamp_min(0)
+    # A Hann window spreads the power of a frequency over its neighbours.
+    around = F.pad(F.pad(detail[None, None], (1, 1, 0, 0), "replicate"), (0, 0, 1, 1), "circular")
+    spread = torch.tensor([1.0, 4.0, 1.0]).to(around) / 6
+    leaked = F.conv2d(around, torch.outer(spread, spread)[None, None])[0, 0]
+    alone: Tensor = (passed < NOTHING) & (scale * leaked < LEAK * noise)
+    return alone
 
 
 @remembered

@@ -16,7 +16,13 @@ from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
 from d2ir_pl.estimators.noise_level import MIN_SIGMA, is_grey
 from d2ir_pl.estimators.noise_reading import read_spectrum
 from d2ir_pl.estimators.noise_spectrum import NoiseSpectrum
-from d2ir_pl.estimators.noise_whiteness import COLOURED, HINT, NOTHING, unevenness
+from d2ir_pl.estimators.noise_whiteness import (
+    COLOURED,
+    HINT,
+    NOTHING,
+    noise_alone,
+    unevenness,
+)
 from d2ir_pl.operators.convolution import transfer_function
 from d2ir_pl.operators.noise_shape import NoiseShape
 from d2ir_pl.restoration.part_problem import PartProblem
@@ -55,11 +61,11 @@ def with_noise_read(problem: Problem) -> Problem:
         return problem
     assert isinstance(degradation, ConvolutionalBlur)
     phi = _with(problem, suspects).init()
-    passed = transfer_function(degradation.kernel(phi), problem.observed_size)[:, 0].abs()
-    alone = (passed < NOTHING).cpu()
+    passed = transfer_function(degradation.kernel(phi), problem.observed_size)[:, 0].abs().cpu()
     least = 1 - MOST_PASSED if degradation.free(phi) else 0.0
-    for b, (y, own) in enumerate(zip(photos, alone, strict=True)):
-        if float(own.float().mean()) < least or unevenness(y, own) < COLOURED:
+    for b, (y, own, sigma) in enumerate(zip(photos, passed, problem.sigma_y.cpu(), strict=True)):
+        blocked = float((own < NOTHING).float().mean())
+        if blocked < least or unevenness(y, noise_alone(y, own, sigma)) < COLOURED:
             suspects[b] = None
     return problem if all(s is None for s in suspects) else _with(problem, suspects)
 
