@@ -8,6 +8,9 @@ from d2ir_pl.degradations import Compose, Degradation, Identity, Jpeg, Phi
 from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
 from d2ir_pl.restoration.problem import Problem
 
+UNEXPLAINED = 0.5
+"""Share of the rounding of a JPEG that the image of the right kernel leaves unexplained."""
+
 
 def last_of(degradation: Degradation) -> Degradation:
     """A degradation, or the last of several."""
@@ -32,6 +35,18 @@ def blur_of(degradation: Degradation, phi: Phi) -> tuple[ConvolutionalBlur, Phi]
     if not isinstance(first, ConvolutionalBlur) or not keeps_places(degradation):
         return None
     return first, own
+
+
+def looser_rounded(problem: Problem) -> Problem:
+    """A problem whose noise, where it is the rounding of a JPEG, counts by `UNEXPLAINED` of it.
+
+    Most of the rounding is to zero, and takes away what an image without fine detail explains: the
+    best image leaves less unexplained than all of it, and a search that waits until so much is left
+    ends before it has begun.
+    """
+    if not isinstance(last_of(problem.degradation), Jpeg):
+        return problem
+    return replace(problem, sigma_y=UNEXPLAINED * problem.sigma_y)
 
 
 def only_blurred(problem: Problem) -> Problem:

@@ -14,7 +14,7 @@ from d2ir_pl.degradations.blur_guesses import Guess, guesses, handicaps, shortli
 from d2ir_pl.diffusion import Prior
 from d2ir_pl.diffusion.randomness import same_generator
 from d2ir_pl.estimators.kernel_worth import unlikeliness
-from d2ir_pl.restoration.blurred_part import keeps_places, only_blurred
+from d2ir_pl.restoration.blurred_part import keeps_places, looser_rounded, only_blurred
 from d2ir_pl.restoration.found import Found, FoundKernel, Rival
 from d2ir_pl.restoration.kernel_places import kernel_by_place
 from d2ir_pl.restoration.kernel_rounds import (
@@ -96,7 +96,7 @@ def with_kernels_found(problem: Problem, prior: Prior) -> Problem:
     rows = [problem.select([b]) for b in range(len(problem))]
     kernels, known = [], []
     for row in rows:
-        own = kernel_of_trails(row, prior) or _found(only_blurred(row.shown), prior)
+        own = kernel_of_trails(row, prior) or _found(row.shown, prior)
         family, phi = _with_kernel(row, own.kernel.to(problem.y))
         kernels.append(own)
         known.append(lamps(replace(row, degradation=family), phi))
@@ -135,19 +135,20 @@ def each_with_its_kernel(
     return Restoration.join(parts)
 
 
-def _found(blurred: Problem, prior: Prior) -> FoundKernel:
+def _found(shown: Problem, prior: Prior) -> FoundKernel:
     """The kernel of a photo, a batch of one: refined unless it is a Gaussian."""
+    blurred, looser = only_blurred(shown), only_blurred(looser_rounded(shown))
     verdict = _verdict(blurred, prior)
     winner, evidence, nfe = verdict.winner, verdict.evidence(), verdict.nfe
     rival = _rival(verdict)
     if winner.source != "gaussian":
         kernels = [guess.kernel for guess in verdict.contenders]
-        best = refined(blurred, kernels, prior, verdict.doubt)
+        best = refined(looser, kernels, prior, verdict.doubt)
     elif verdict.doubt <= SURE:
         return FoundKernel(winner.kernel, None, evidence, nfe, rival)
     else:
         kernels = [guess.kernel for guess in verdict.unbelieved]
-        second, spent = agreed(blurred, winner.kernel, kernels, prior)
+        second, spent = agreed(looser, winner.kernel, kernels, prior)
         if second is None:
             error = math.sqrt(verdict.doubt) * FIRST_ERROR
             return FoundKernel(winner.kernel, error, evidence, nfe + spent, rival)

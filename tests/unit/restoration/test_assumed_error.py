@@ -12,7 +12,14 @@ from d2ir_pl.degradations import Blur, Compose, Degradation, GaussianBlur, Jpeg,
 from d2ir_pl.operators.kernels import shake_kernel
 from d2ir_pl.priors import Prior, load_prior
 from d2ir_pl.restoration import D2IR, DegradationEstimation, Problem
-from d2ir_pl.restoration.assumed_error import LARGEST, SHARE, WALKS, assumed_error
+from d2ir_pl.restoration.assumed_error import (
+    LARGEST,
+    SHARE,
+    WALKS,
+    assumed_error,
+    beyond_rounding,
+)
+from d2ir_pl.restoration.blurred_part import looser_rounded
 from d2ir_pl.restoration.step import silent
 
 SIGMA = 2 * 0.004
@@ -126,3 +133,23 @@ def test_nothing_is_added_to_the_rounding_error_of_a_jpeg(prior: Prior) -> None:
     assert evaluations == [0]
     x = D2IR(WALK, stages="estimation", model_error="auto").restore(whole, prior).x0
     assert float((x - scenes).square().mean()) < 0.8 * float((y - scenes).square().mean())
+
+
+def test_the_error_of_a_kernel_counts_beside_the_rounding_of_a_jpeg_as_far_as_it_is_more() -> None:
+    _, y, kernels = shaken(2)
+    blur = Blur(15).told(phi_of(kernels))
+    sigma, error = torch.tensor([0.001, 0.02]), torch.tensor([0.05, 0.05])
+    told = Problem.of(y, Compose([blur, Jpeg(quality=90)]), [Generator()] * 2, sigma)
+    left = beyond_rounding(told, error)
+    assert left[0] == pytest.approx(0.05, rel=0.05)
+    assert left[1] == 0, "the intervals of the coefficients take it up"
+    assert torch.equal(beyond_rounding(replace(told, degradation=blur), error), error)
+
+
+def test_the_rounds_of_a_kernel_wait_for_half_of_the_rounding_of_a_jpeg() -> None:
+    _, y, kernels = shaken(1)
+    blur = Blur(15).told(phi_of(kernels))
+    png = problem(y, blur)
+    assert looser_rounded(png) is png
+    jpeg = problem(y, Compose([blur, Jpeg(quality=90)]))
+    assert torch.equal(looser_rounded(jpeg).sigma_y, 0.5 * jpeg.sigma_y)
