@@ -165,6 +165,12 @@ class Jpeg(Degradation):
         y = y.nan_to_num()
         return self._sigma(y, self.init(y, y.new_zeros(len(y))))
 
+    def sigma_before(self, phi: Phi) -> Tensor:
+        """The RMS noise of the pixels before the compression, `(B,)`, in the units of y."""
+        variance = noise_variance(phi["noise"], phi["factors"])[..., None, None]
+        groups = alike(phi)
+        return by_group(groups, lambda i, _, part: rms_error(part, groups[i][1]), variance)
+
     def free(self, phi: Phi) -> list[str]:  # noqa: ARG002
         return []
 

@@ -14,7 +14,7 @@ Where the noise is not white, it was read off the photo at every frequency, as a
 texture is hard to tell from it, and whatever is alike all over the photo is in it already. A right
 model leaves less than that, so nothing is added to it. Nor is it to that of a JPEG: an image whose
 coefficients are rounded to those of the photo leaves nothing unexplained, right or wrong. The error
-of a kernel that was estimated from a JPEG only counts as far as it exceeds that rounding.
+of a kernel that was estimated from a JPEG counts by `IN_JPEG` of it.
 
 Source: Morozov, On the solution of functional equations by the method of regularization, 1966;
 Engl, Hanke and Neubauer, Regularization of Inverse Problems, 1996, section 4.3.
@@ -42,9 +42,8 @@ SHARE = 0.95
 """Share of the noise that the residual of a right model has, as a standard deviation."""
 LARGEST = 8.0
 """Largest assumed error in units of the noise."""
-ABSORBED = 3.0
-"""Error, in units of the rounding of a JPEG, that the interval of each coefficient leaves room
-for."""
+IN_JPEG = 0.3
+"""Share of the error of an estimated kernel that counts in a JPEG."""
 WALKS = 4
 """Walks that look for it, at most."""
 TOLERANCE = 0.02
@@ -98,22 +97,17 @@ def assumed_error(
     return factors * problem.sigma_y, evaluations
 
 
-def beyond_rounding(problem: Problem, error: Tensor) -> Tensor:
-    """What is left of an estimated kernel's error beside the rounding of a JPEG.
+def error_of_kernels(problem: Problem, error: Tensor) -> Tensor:
+    """The error to assume for kernels that were estimated from photos.
 
     The coefficients of a JPEG are intervals, and an image within them is not held to their middles,
-    so that they take up such an error: sqrt(e^2 - (c s)^2), s the rounding and c `ABSORBED`.
+    so that they take up most of such an error: `IN_JPEG` of it is left.
 
     Args:
-        problem: degraded images, with their noise: for a JPEG, its rounding.
-        error: `(B,)` standard deviations e, in the units of y.
-
-    Returns:
-        The same where the last degradation is no JPEG.
+        problem: degraded images.
+        error: `(B,)` standard deviations of what the kernels leave unexplained, in the units of y.
     """
-    if not isinstance(last_of(problem.degradation), Jpeg):
-        return error
-    return (error**2 - (ABSORBED * problem.sigma_y) ** 2).clamp_min(0).sqrt()
+    return IN_JPEG * error if isinstance(last_of(problem.degradation), Jpeg) else error
 
 
 def _white(problem: Problem) -> list[bool]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
+from torch import Tensor
+
 from d2ir_pl.degradations import Compose, Degradation, Identity, Jpeg, Phi
 from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
 from d2ir_pl.restoration.problem import Problem
@@ -37,16 +40,31 @@ def blur_of(degradation: Degradation, phi: Phi) -> tuple[ConvolutionalBlur, Phi]
     return first, own
 
 
+def rounding(problem: Problem) -> Tensor:
+    """By how much the rounding r of a JPEG exceeds the noise n before it: sqrt(r^2 - n^2).
+
+    Where the noise is larger, coefficients are as uncertain as the values of other photos.
+
+    Returns:
+        `(B,)` standard deviations in the units of y; 0 where there is no more rounding than noise,
+        or the last degradation is no JPEG.
+    """
+    last, sigma = last_of(problem.degradation), problem.sigma_y
+    if not isinstance(last, Jpeg):
+        return torch.zeros_like(sigma)
+    noise = last.sigma_before(last.init(problem.shown.y, sigma)).to(sigma)
+    return (sigma**2 - 2 * noise**2).clamp_min(0).sqrt()
+
+
 def looser_rounded(problem: Problem) -> Problem:
-    """A problem whose noise, where it is the rounding of a JPEG, counts by `UNEXPLAINED` of it.
+    """A problem of whose noise the rounding of a JPEG counts by `UNEXPLAINED` of it.
 
     Most of the rounding is to zero, and takes away what an image without fine detail explains: the
     best image leaves less unexplained than all of it, and a search that waits until so much is left
     ends before it has begun.
     """
-    if not isinstance(last_of(problem.degradation), Jpeg):
-        return problem
-    return replace(problem, sigma_y=UNEXPLAINED * problem.sigma_y)
+    less = (1 - UNEXPLAINED**2) * rounding(problem) ** 2
+    return replace(problem, sigma_y=(problem.sigma_y**2 - less).sqrt())
 
 
 def only_blurred(problem: Problem) -> Problem:

@@ -11,7 +11,7 @@ import torch
 from d2ir_pl.degradations import Degradation, Phi
 from d2ir_pl.diffusion import Prior
 from d2ir_pl.errors import naming, require
-from d2ir_pl.restoration.assumed_error import assumed_error, beyond_rounding
+from d2ir_pl.restoration.assumed_error import assumed_error, error_of_kernels
 from d2ir_pl.restoration.base import GENTLER, RestorationMethod
 from d2ir_pl.restoration.degradation_estimation import DegradationEstimation
 from d2ir_pl.restoration.kernel_contest import (
@@ -166,7 +166,7 @@ class D2IR(RestorationMethod):
             return replace(problem, sigma_y=assumed), nfe
         else:  # three channels that share an error tell of it once
             error = torch.where(problem.grey, 1.0, math.sqrt(3)) * 2 * kernel_error
-            error = beyond_rounding(problem, error)
+            error = error_of_kernels(problem, error)
         return problem.assuming((problem.sigma_y**2 + error**2).sqrt()), none
 
 

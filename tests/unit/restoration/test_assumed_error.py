@@ -1,5 +1,6 @@
 """The error that is assumed in a photo, read off the photo."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -13,11 +14,12 @@ from d2ir_pl.operators.kernels import shake_kernel
 from d2ir_pl.priors import Prior, load_prior
 from d2ir_pl.restoration import D2IR, DegradationEstimation, Problem
 from d2ir_pl.restoration.assumed_error import (
+    IN_JPEG,
     LARGEST,
     SHARE,
     WALKS,
     assumed_error,
-    beyond_rounding,
+    error_of_kernels,
 )
 from d2ir_pl.restoration.blurred_part import looser_rounded
 from d2ir_pl.restoration.step import silent
@@ -135,21 +137,24 @@ def test_nothing_is_added_to_the_rounding_error_of_a_jpeg(prior: Prior) -> None:
     assert float((x - scenes).square().mean()) < 0.8 * float((y - scenes).square().mean())
 
 
-def test_the_error_of_a_kernel_counts_beside_the_rounding_of_a_jpeg_as_far_as_it_is_more() -> None:
+def test_the_error_of_a_kernel_counts_less_in_a_jpeg() -> None:
     _, y, kernels = shaken(2)
     blur = Blur(15).told(phi_of(kernels))
-    sigma, error = torch.tensor([0.001, 0.02]), torch.tensor([0.05, 0.05])
-    told = Problem.of(y, Compose([blur, Jpeg(quality=90)]), [Generator()] * 2, sigma)
-    left = beyond_rounding(told, error)
-    assert left[0] == pytest.approx(0.05, rel=0.05)
-    assert left[1] == 0, "the intervals of the coefficients take it up"
-    assert torch.equal(beyond_rounding(replace(told, degradation=blur), error), error)
+    error = torch.tensor([0.05, 0.02])
+    assert torch.equal(error_of_kernels(problem(y, blur), error), error)
+    jpeg = problem(y, Compose([blur, Jpeg(quality=90)]))
+    assert torch.equal(error_of_kernels(jpeg, error), IN_JPEG * error)
 
 
-def test_the_rounds_of_a_kernel_wait_for_half_of_the_rounding_of_a_jpeg() -> None:
+def test_the_rounds_of_a_kernel_wait_for_the_noise_and_half_of_the_rest_of_a_jpeg() -> None:
     _, y, kernels = shaken(1)
     blur = Blur(15).told(phi_of(kernels))
     png = problem(y, blur)
-    assert looser_rounded(png) is png
-    jpeg = problem(y, Compose([blur, Jpeg(quality=90)]))
-    assert torch.equal(looser_rounded(jpeg).sigma_y, 0.5 * jpeg.sigma_y)
+    assert torch.equal(looser_rounded(png).sigma_y, png.sigma_y)
+    for noise in (0.0, 0.01, 0.02):
+        last = Jpeg(quality=90, noise=noise)
+        jpeg = problem(y, Compose([blur, last]), sigma=0.03)
+        before = float(last.sigma_before(last.init(y, jpeg.sigma_y)))
+        excess = max(0.0, 0.03**2 - 2 * before**2)
+        least = math.sqrt(0.03**2 - 0.75 * excess)
+        assert float(looser_rounded(jpeg).sigma_y) == pytest.approx(least, rel=0.01)
