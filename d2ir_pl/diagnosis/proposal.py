@@ -34,7 +34,11 @@ SUBJECT = (
     "out of focus in part: the blur was measured where the photo is sharpest ({}), and the rest, "
     "such as a soft background, is not sharpened any more than that"
 )
-"""What is said of a sharp subject before a soft ground."""
+SHARP_SUBJECT = (
+    "out of focus in part: it is sharp at its sharpest place ({}), and the rest, such as a soft "
+    "background, is left as it is"
+)
+"""What is said of a subject before a softer ground, where a blur is undone and where none is."""
 
 _NOISE = "taken for: noise alone"
 
@@ -129,8 +133,9 @@ def explain(seen: Measurements) -> Proposal:
         if finding is not faded or faded.config
     )
     names = tuple(finding.config for finding in damage)
-    if seen.subject:
-        sentences += (SUBJECT.format(seen.subject),)
+    if seen.subject and not seen.trails:
+        said = SUBJECT if blurred.config else SHARP_SUBJECT
+        sentences += (said.format(seen.subject),)
     if seen.part is not None:
         size = "{}x{}".format(*seen.part)
         sentences += (f"measured on its liveliest {size} pixels, where its edges are strongest",)

@@ -1,6 +1,7 @@
 """A sharp subject before a soft ground is no blurred photo; a photo that is blurred all over is."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -43,6 +44,7 @@ def test_a_sharp_subject_before_a_soft_ground_is_not_blurred(radius: float) -> N
     assert "blind_deblur" not in found.config
     assert not {"GaussianBlur", "DefocusBlur", "Blur"} & set(found.kinds.split(" + "))
     assert any("96x96 pixels, top right" in sentence for sentence in found.sentences)
+    assert any("is left as it is" in sentence for sentence in found.sentences)
 
 
 @pytest.mark.parametrize("radius", [3.0, 6.0])
@@ -57,6 +59,10 @@ def test_a_subject_that_is_a_little_soft_is_undone_by_its_own_blur() -> None:
     seen = measure(y)
     assert seen.subject
     assert 0.7 < seen.edges.typical < 2.5  # of a disk of 2, not of one of 12
+    said = "is not sharpened any more than that"
+    assert any(said in sentence for sentence in explain(seen).sentences)
+    shaken = explain(replace(seen, trails=4))  # whose lights say that it is blurred all over
+    assert not any("in part" in sentence for sentence in shaken.sentences)
 
 
 def test_what_is_as_sharp_everywhere_has_no_subject() -> None:
