@@ -22,7 +22,7 @@ from d2ir_pl.operators.jpeg_transform import (
     unshrink,
     whole_blocks,
 )
-from d2ir_pl.operators.linear import Size, size_of
+from d2ir_pl.operators.linear import Size, back_in_order, size_of
 from d2ir_pl.operators.macroblocks import solved
 from d2ir_pl.operators.orientation import stored, stored_size, upright
 from d2ir_pl.operators.subsampling import Factors, coarse_size, shrink
@@ -230,8 +230,7 @@ def by_group(
     if len(parts) == 1:
         return parts[0]
     order = [row for rows, *_ in groups for row in rows or ()]
-    back = sorted(range(len(order)), key=order.__getitem__)
-    return chosen(torch.cat(parts), tuple(back))
+    return chosen(torch.cat(parts), tuple(back_in_order(order)))
 
 
 @kept

@@ -28,6 +28,15 @@ def rows_of(values: Tensor, rows: Sequence[int]) -> Tensor:
     return values[list(rows)]
 
 
+def back_in_order(rows: Sequence[int]) -> list[int]:
+    """Where each row of a batch is once the rows have been put into another order.
+
+    Args:
+        rows: the rows in that order.
+    """
+    return sorted(range(len(rows)), key=rows.__getitem__)
+
+
 def joined(parts: Sequence[Tensor], axis: int = 0) -> Tensor:
     """Tensors joined along an axis; a single one is returned as it is, and not copied."""
     return torch.cat(list(parts), axis) if len(parts) > 1 else parts[0]

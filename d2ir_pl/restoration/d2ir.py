@@ -11,6 +11,7 @@ import torch
 from d2ir_pl.degradations import Degradation, Phi
 from d2ir_pl.diffusion import Prior
 from d2ir_pl.errors import naming, require
+from d2ir_pl.operators.linear import back_in_order
 from d2ir_pl.restoration.assumed_error import assumed_error, error_of_kernels
 from d2ir_pl.restoration.base import GENTLER, RestorationMethod
 from d2ir_pl.restoration.degradation_estimation import DegradationEstimation
@@ -114,8 +115,9 @@ class D2IR(RestorationMethod):
             told = observer if len(part) == len(problem) else of_rows(observer, rows)
             parts.append(self._restored(part, part.init(), prior, told))
             order += rows
-        back = sorted(range(len(order)), key=order.__getitem__)
-        return parts[0] if len(parts) == 1 else Restoration.join(parts).select(back)
+        if len(parts) == 1:
+            return parts[0]
+        return Restoration.join(parts).select(back_in_order(order))
 
     def _restored(
         self,

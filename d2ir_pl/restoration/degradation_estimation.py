@@ -14,7 +14,7 @@ from d2ir_pl.degradations import Phi
 from d2ir_pl.diffusion import Prior, Schedule, Spacing, ancestral_sigma, ddim_step, eps_from_x0
 from d2ir_pl.errors import require
 from d2ir_pl.operators.freed_memory import give_back
-from d2ir_pl.operators.linear import per_image
+from d2ir_pl.operators.linear import back_in_order, per_image
 from d2ir_pl.restoration.data_step import data_step
 from d2ir_pl.restoration.guidance import norm_descent
 from d2ir_pl.restoration.phi_fit import fit_phi
@@ -46,7 +46,7 @@ class Estimate:
             parts: estimates.
             rows: the place of each of their images in the batch.
         """
-        order = sorted(range(len(rows)), key=rows.__getitem__)
+        order = back_in_order(rows)
         losses = [loss for part in parts for loss in part.losses["estimation"]]
         return Estimate(
             torch.cat([part.x for part in parts])[order],
