@@ -1,11 +1,9 @@
 """Priors whose every prediction is known: of independent Gaussian pixels, or of given images."""
 
-import math
-
 import torch
 from torch import Tensor
 
-from d2ir_pl.diffusion import Schedule
+from d2ir_pl.diffusion import Schedule, Timestep
 from d2ir_pl.priors import Prior
 
 
@@ -17,17 +15,17 @@ class GaussianPrior(Prior):
         self.mean, self.std = mean, std
         self.calls: list[tuple[int, ...]] = []
 
-    def predict_eps(self, x_t: Tensor, t: int) -> Tensor:
+    def predict_eps(self, x_t: Tensor, t: Timestep) -> Tensor:
         self.calls.append(tuple(x_t.shape))
         ab = self.schedule.level(t)
         variance = ab * self.std**2 + 1 - ab
-        return math.sqrt(1 - ab) * (x_t - math.sqrt(ab) * self.mean) / variance
+        return ((1 - ab) ** 0.5 * (x_t - ab**0.5 * self.mean) / variance).to(x_t)
 
 
 class CurvedPrior(GaussianPrior):
     """A smooth, non-linear denoiser that mixes neighbours, for gradient tests."""
 
-    def predict_eps(self, x_t: Tensor, t: int) -> Tensor:
+    def predict_eps(self, x_t: Tensor, t: Timestep) -> Tensor:
         mixed = x_t + 0.3 * torch.roll(x_t, 1, -1) - 0.2 * torch.roll(x_t, 1, -2)
         return torch.tanh(super().predict_eps(mixed, t))
 
@@ -39,6 +37,6 @@ class KnownImages(Prior):
         super().__init__(Schedule.linear())
         self.truth = truth
 
-    def predict_eps(self, x_t: Tensor, t: int) -> Tensor:
+    def predict_eps(self, x_t: Tensor, t: Timestep) -> Tensor:
         ab = self.schedule.level(t)
-        return (x_t - math.sqrt(ab) * self.truth) / math.sqrt(1 - ab)
+        return ((x_t - ab**0.5 * self.truth) / (1 - ab) ** 0.5).to(x_t)

@@ -46,6 +46,15 @@ class Phi(dict[str, Tensor]):
         parts = list(parts)
         return Phi({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
 
+    def where(self, chosen: Tensor, other: Phi) -> Phi:
+        """These parameters of the chosen images `(B,)`, and others of all other images."""
+
+        def picked(name: str) -> Tensor:
+            mask = chosen.view(-1, *(1,) * (self[name].ndim - 1))
+            return torch.where(mask, self[name], other[name])
+
+        return Phi({name: picked(name) for name in self})
+
     def replace(self, **values: Tensor) -> Phi:
         """The same with other values of some parameters, such as `phi.replace(angle=angle)`."""
         return Phi({**self, **values})

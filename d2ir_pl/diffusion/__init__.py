@@ -10,13 +10,15 @@ from d2ir_pl.diffusion.sampling import (
     to_sphere,
     x0_from_eps,
 )
-from d2ir_pl.diffusion.schedule import Schedule, Spacing
+from d2ir_pl.diffusion.schedule import Level, Schedule, Spacing, Timestep
 
 __all__ = [
     "Gradient",
+    "Level",
     "Prior",
     "Schedule",
     "Spacing",
+    "Timestep",
     "ancestral_sigma",
     "ddim_chain",
     "ddim_inversion",

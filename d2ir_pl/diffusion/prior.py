@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from d2ir_pl.diffusion.calibration import Calibration
 from d2ir_pl.diffusion.sampling import x0_from_eps
-from d2ir_pl.diffusion.schedule import Schedule
+from d2ir_pl.diffusion.schedule import Schedule, Timestep
 from d2ir_pl.errors import PriorError
 from d2ir_pl.operators.linear import size_of
 from d2ir_pl.operators.padding import pad
@@ -116,48 +116,48 @@ class Prior(nn.Module, ABC):
         return None
 
     @abstractmethod
-    def predict_eps(self, x_t: Tensor, t: int) -> Tensor:
+    def predict_eps(self, x_t: Tensor, t: Timestep) -> Tensor:
         """The noise in x_t as the network predicts it: the part of `eps` that a prior defines.
 
         Args:
             x_t: `(B, 3, H, W)` float32, with H and W multiples of `multiple` and at most `tile`.
-            t: timestep in 0..T-1.
+            t: timestep in 0..T-1, or one of each image, `(B,)`.
 
         Returns:
             `(B, 3, H, W)` float32.
         """
 
-    def eps(self, x_t: Tensor, t: int, *, checkpointed: bool = False) -> Tensor:
+    def eps(self, x_t: Tensor, t: Timestep, *, checkpointed: bool = False) -> Tensor:
         """The noise n in x_t = sqrt(ab_t) x_0 + sqrt(1 - ab_t) n, `(B, 3, H, W)` float32.
 
         Args:
             x_t: `(B, 3, H, W)` states of the diffusion.
-            t: timestep in 0..T-1.
+            t: timestep in 0..T-1, or one of each image, `(B,)`.
             checkpointed: whether a backward pass computes the prediction a second time, instead of
                 keeping all that it needs.
         """
-        if not 0 <= t < self.schedule.T:
+        if isinstance(t, int) and not 0 <= t < self.schedule.T:
             raise ValueError(f"timestep {t} lies outside 0..{self.schedule.T - 1}")
         self.nfe += 1
         return _checkpointed(self._whole, x_t, t) if checkpointed else self._whole(x_t, t)
 
-    def x0(self, x_t: Tensor, t: int) -> Tensor:
+    def x0(self, x_t: Tensor, t: Timestep) -> Tensor:
         """The mean of x_0 given x_t, by Tweedie's formula (see `x0_from_eps`).
 
         Args:
             x_t: `(B, 3, H, W)` states of the diffusion.
-            t: timestep in 0..T-1.
+            t: timestep in 0..T-1, or one of each image, `(B,)`.
         """
         return x0_from_eps(x_t, self.eps(x_t, t), self.schedule.level(t))
 
-    def _whole(self, x_t: Tensor, t: int) -> Tensor:
+    def _whole(self, x_t: Tensor, t: Timestep) -> Tensor:
         """The noise in whole images of any size."""
         h, w = size_of(x_t)
         if h > self.tile or w > self.tile:
             return self._tiled(x_t, t)
         return self._in_parts(x_t, t)
 
-    def _in_parts(self, x_t: Tensor, t: int, *, checkpointed: bool = False) -> Tensor:
+    def _in_parts(self, x_t: Tensor, t: Timestep, *, checkpointed: bool = False) -> Tensor:
         """The noise in images no larger than a tile, in parts of the batch that fit into memory.
 
         Several parts are always checkpointed, so that a backward pass holds one at a time.
@@ -167,15 +167,17 @@ class Prior(nn.Module, ABC):
         parts = torch.split(x_t, max(1, count))
         if len(parts) == 1 and not checkpointed:
             return self._padded(x_t, t)
-        return torch.cat([_checkpointed(self._padded, part, t) for part in parts])
+        times = t.split(max(1, count)) if isinstance(t, Tensor) else [t] * len(parts)
+        calls = zip(parts, times, strict=True)
+        return torch.cat([_checkpointed(self._padded, part, own) for part, own in calls])
 
-    def _padded(self, x_t: Tensor, t: int) -> Tensor:
+    def _padded(self, x_t: Tensor, t: Timestep) -> Tensor:
         """The noise in images no larger than a tile, mirrored up to what the network accepts."""
         h, w = size_of(x_t)
         below, right = -h % self.multiple, -w % self.multiple
         return self.predict_eps(pad(x_t, (0, below), (0, right), "reflect"), t)[..., :h, :w]
 
-    def _tiled(self, x_t: Tensor, t: int) -> Tensor:
+    def _tiled(self, x_t: Tensor, t: Timestep) -> Tensor:
         """Predictions on overlapping tiles, blended with weights that fall to the tile's edge."""
         total = torch.zeros_like(x_t)
         weight = x_t.new_zeros(x_t.shape[-2:])
@@ -208,7 +210,9 @@ class Prior(nn.Module, ABC):
         return (distance / self.overlap).clamp(max=1)
 
 
-def _checkpointed(predict: Callable[[Tensor, int], Tensor], x_t: Tensor, t: int) -> Tensor:
+def _checkpointed(
+    predict: Callable[[Tensor, Timestep], Tensor], x_t: Tensor, t: Timestep
+) -> Tensor:
     """A prediction that a backward pass, if there will be one, computes a second time."""
     if not (torch.is_grad_enabled() and x_t.requires_grad):
         return predict(x_t, t)

@@ -5,11 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
 
+from d2ir_pl.operators.linear import per_image
+
+Timestep = int | Tensor
+"""A timestep that all images of a batch share, or one of each, `(B,)` on their device."""
+Level = float | Tensor
+"""An alpha_bar, or what is made of one, likewise: of each image it is `(B, 1, 1, 1)` float64."""
 Spacing = Literal["linear", "geometric"]
 
 
@@ -102,11 +109,31 @@ class Schedule:
         """The number of timesteps."""
         return len(self.alpha_bar)
 
-    def level(self, t: int) -> float:
-        """The alpha_bar at timestep t; t = -1 is the clean image, where it is 1."""
+    @overload
+    def level(self, t: int) -> float: ...
+    @overload
+    def level(self, t: Tensor) -> Tensor: ...
+    def level(self, t: Timestep) -> Level:
+        """The alpha_bar at timestep t, or at each of several; t = -1 is the clean image, with 1."""
+        if isinstance(t, Tensor):
+            return per_image(self._on(t.device)[t])
         return 1.0 if t < 0 else float(self.alpha_bar[t])
 
-    def walk(self, timesteps: Sequence[int]) -> list[tuple[int, float, float]]:
+    def _on(self, device: torch.device) -> Tensor:
+        """The levels on a device, which are brought there once."""
+        if device not in self._brought:
+            self._brought[device] = self.alpha_bar.to(device)
+        return self._brought[device]
+
+    @cached_property
+    def _brought(self) -> dict[torch.device, Tensor]:
+        return {}
+
+    @overload
+    def walk(self, timesteps: Sequence[int]) -> list[tuple[int, float, float]]: ...
+    @overload
+    def walk(self, timesteps: Sequence[Timestep]) -> list[tuple[Timestep, Level, Level]]: ...
+    def walk(self, timesteps: Sequence[Timestep]) -> Sequence[tuple[Timestep, Level, Level]]:
         """Each step of a sampler: its timestep, alpha_bar there, and alpha_bar after the step.
 
         The last step leads to the clean image, where alpha_bar is 1.
@@ -160,3 +187,17 @@ class Schedule:
             highest = start if i == 0 else timesteps[i - 1] - 1
             timesteps[i] = max(min(timesteps[i], highest), steps - 1 - i)
         return timesteps
+
+
+def together(walks: Sequence[Sequence[int]], device: torch.device) -> list[Timestep]:
+    """The timesteps of a batch, step by step: one where all images share it, else one of each.
+
+    Args:
+        walks: timesteps of each image, as many for all.
+        device: device of the images, for which it waits once.
+    """
+    if all(walk == walks[0] for walk in walks):
+        return list(walks[0])
+    steps = list(zip(*walks, strict=True))
+    rows = torch.tensor(steps, device=device).unbind()
+    return [own[0] if len({*own}) == 1 else row for own, row in zip(steps, rows, strict=True)]

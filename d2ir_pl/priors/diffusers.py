@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from d2ir_pl.diffusion import Schedule, eps_from_x0
+from d2ir_pl.diffusion import Schedule, Timestep, ddim_step, eps_from_x0
 from d2ir_pl.errors import PriorError
 from d2ir_pl.priors.architecture import (
     DiffusersConfig,
@@ -67,14 +67,14 @@ class DiffusersPrior(NetworkPrior):
     def unet_output(self, x_t: Tensor, steps: Tensor, labels: Tensor | None) -> Tensor:
         return self.evaluate(x_t, steps, labels, return_dict=False)
 
-    def predict_eps(self, x_t: Tensor, t: int) -> Tensor:
+    def predict_eps(self, x_t: Tensor, t: Timestep) -> Tensor:
         output = super().predict_eps(x_t, t)
         if self.prediction == "epsilon":
             return output
         ab = self.schedule.level(t)
         if self.prediction == "sample":
             return eps_from_x0(x_t, output, ab)
-        return math.sqrt(ab) * output + math.sqrt(1 - ab) * x_t
+        return ddim_step(output, x_t, ab)  # which adds two images by the same factors
 
 
 def _trained_size(unet: UNet2DModel) -> int:

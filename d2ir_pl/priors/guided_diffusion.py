@@ -174,7 +174,8 @@ class UNetPrior(NetworkPrior):
         self.config, self.schedule_config = config, schedule
 
     def unet_output(self, x_t: Tensor, steps: Tensor, labels: Tensor | None) -> Tensor:
-        return self.evaluate(x_t, steps[:1], None if labels is None else labels[:1])
+        steps = steps[:1] if steps.stride(0) == 0 else steps
+        return self.evaluate(x_t, steps, None if labels is None else labels[:1])
 
 
 def empty_prior(

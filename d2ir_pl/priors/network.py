@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from d2ir_pl.diffusion import Prior, Schedule
+from d2ir_pl.diffusion import Prior, Schedule, Timestep
 from d2ir_pl.errors import PriorError
 from d2ir_pl.priors.compiling import Compiled
 from d2ir_pl.priors.memory import AllocationCounter, total_memory
@@ -177,17 +177,22 @@ class NetworkPrior(Prior):
 
         Args:
             x_t: `(B, 3, H, W)` float32.
-            steps: `(B,)` timesteps.
+            steps: `(B,)` timesteps; of stride 0 where all images share one.
             labels: `(B,)` classes; None if the U-Net knows none.
         """
 
-    def predict_eps(self, x_t: Tensor, t: int) -> Tensor:
-        steps = torch.full((len(x_t),), t, device=x_t.device)
-        labels = None if self.label is None else torch.full_like(steps, self.label)
+    def predict_eps(self, x_t: Tensor, t: Timestep) -> Tensor:
+        steps = t if isinstance(t, Tensor) else _shared(t, x_t)
+        labels = None if self.label is None else _shared(self.label, x_t)
         half = self.compute_dtype != torch.float32
         with torch.autocast(x_t.device.type, self.compute_dtype, enabled=half):
             prediction = self.unet_output(x_t.float(), steps, labels)
         return prediction[:, : x_t.shape[1]].float()
+
+
+def _shared(number: int, x_t: Tensor) -> Tensor:
+    """A whole number `(B,)` that is the same of all images."""
+    return torch.full((), number, device=x_t.device).expand(len(x_t))
 
 
 def _check_label(label: int | None, classes: int | None) -> None:

@@ -6,7 +6,7 @@ fits both, and they compute the same function. What differs:
 - Features stay in the dtype of the convolutions. Group norms add up in float32, where
   guided-diffusion converts what goes in and what comes out.
 - Scale and shift by the timestep are multiplied into the norm's own where all images of a batch
-  have the same timestep, as they have in sampling.
+  have the same timestep, as they mostly have in sampling.
 - Enlarging by 2 (nearest neighbour) and the 3x3 convolution behind it are one transposed
   convolution with a 4x4 kernel: 4/9 of the multiplications, and the enlarged features are never
   there.

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from d2ir_pl.degradations import Phi
-from d2ir_pl.diffusion import Prior, Schedule, Spacing, ancestral_sigma, ddim_step, eps_from_x0
+from d2ir_pl.diffusion import (
+    Level,
+    Prior,
+    Schedule,
+    Spacing,
+    Timestep,
+    ancestral_sigma,
+    ddim_step,
+    eps_from_x0,
+)
+from d2ir_pl.diffusion.sampling import root
+from d2ir_pl.diffusion.schedule import together
 from d2ir_pl.errors import require
 from d2ir_pl.operators.freed_memory import give_back
-from d2ir_pl.operators.linear import back_in_order, per_image
+from d2ir_pl.operators.linear import per_image
 from d2ir_pl.restoration.data_step import data_step
 from d2ir_pl.restoration.guidance import norm_descent
 from d2ir_pl.restoration.phi_fit import fit_phi
 from d2ir_pl.restoration.problem import Problem
 from d2ir_pl.restoration.result import Losses
-from d2ir_pl.restoration.step import Observer, Steps, of_rows
+from d2ir_pl.restoration.step import Observer, Steps
 from d2ir_pl.restoration.walk_start import HIGHEST, starts
 
 
@@ -37,22 +46,6 @@ class Estimate:
     x: Tensor
     phi: Phi
     losses: Losses
-
-    @staticmethod
-    def join(parts: Sequence[Estimate], rows: Sequence[int]) -> Estimate:
-        """That of one batch made of several.
-
-        Args:
-            parts: estimates.
-            rows: the place of each of their images in the batch.
-        """
-        order = back_in_order(rows)
-        losses = [loss for part in parts for loss in part.losses["estimation"]]
-        return Estimate(
-            torch.cat([part.x for part in parts])[order],
-            Phi.join(part.phi for part in parts).select(order),
-            {"estimation": [losses[i] for i in order]},
-        )
 
 
 @dataclass(frozen=True)
@@ -131,7 +124,10 @@ class DegradationEstimation:
 
     def timesteps(self, schedule: Schedule) -> list[int]:
         """The timesteps of the walk; ValueError if the settings do not fit the schedule."""
-        start = HIGHEST if isinstance(self.start, str) else self.start
+        return self._from(HIGHEST if isinstance(self.start, str) else self.start, schedule)
+
+    def _from(self, start: int, schedule: Schedule) -> list[int]:
+        """Those of the walk from some timestep."""
         return schedule.timesteps(self.steps, min(start, schedule.T - 1), self.spacing)
 
     def __call__(self, problem: Problem, phi: Phi, prior: Prior, observer: Observer) -> Estimate:
@@ -143,15 +139,16 @@ class DegradationEstimation:
             prior: diffusion prior.
             observer: function that is told of every step.
         """
-        if isinstance(self.start, str):
-            return self._each_from_its_start(problem, phi, prior, observer)
-        timesteps = self.timesteps(prior.schedule)
-        steps = Steps(observer, "estimation", len(timesteps), problem)
-        guided, from_noise = self.consistency == "guidance", timesteps[0] == prior.schedule.T - 1
+        schedule = prior.schedule
+        walks = self._of_each(problem, phi, schedule)
+        timesteps = together(walks, problem.y.device)
+        steps = Steps(observer, "estimation", self.steps, problem)
+        guided, from_noise = self.consistency == "guidance", walks[0][0] == schedule.T - 1
         first = phi
-        grey, least = _known(problem, guided)
-        x_t = self._start(problem, phi, prior.schedule, timesteps[0], grey)
-        for t, ab, ab_next in prior.schedule.walk(timesteps):
+        grey, noise = _known(problem, guided)
+        x_t = self._start(problem, phi, schedule, timesteps[0], grey)
+        for i, (t, ab, ab_next) in enumerate(schedule.walk(timesteps)):
+            now = [walk[i] for walk in walks]
             x0 = x_t = x_t.detach().requires_grad_(guided)  # no x_0|t is held meanwhile
             with torch.set_grad_enabled(guided):
                 prediction = prior.x0(x_t, t)
@@ -159,14 +156,16 @@ class DegradationEstimation:
                 prediction = _without_colour(prediction.clamp_(-1, 1), grey)
             x0 = prediction.detach()
             give_back(x0)
-            if t <= self.phi_start and (t < timesteps[0] or from_noise):
-                phi = self._fit_phi(problem, x0, phi, first)
+            if min(now) <= self.phi_start and (i or from_noise):
+                fitted = self._fit_phi(problem, x0, phi, first)
+                phi = fitted if isinstance(t, int) else fitted.where(t <= self.phi_start, phi)
             if guided:
                 descent, loss = norm_descent(problem, prediction, x_t, phi, self.guidance_scale)
                 sigma = ancestral_sigma(ab, ab_next)
             else:
+                least = float(self._rho(schedule.alpha_bar[now], noise).min())
                 x0, loss = self._proximal(problem, x0, phi, ab, least)
-                sigma = math.sqrt(self.renoise * (1 - ab_next))
+                sigma = root(self.renoise * (1 - ab_next))
             del prediction  # a large photo fills the memory
             x_t = eps_from_x0(x_t.detach(), x0, ab)
             x_t = ddim_step(x0, x_t, ab_next, self._noise(problem, grey), sigma)
@@ -176,18 +175,14 @@ class DegradationEstimation:
             give_back(x0)
         return Estimate(x0, phi, steps.losses)
 
-    def _each_from_its_start(
-        self, problem: Problem, phi: Phi, prior: Prior, observer: Observer
-    ) -> Estimate:
-        """The walks of photos that start at timesteps of their own."""
-        own = starts(problem, phi, prior.schedule, self.steps)
-        parts, order = [], []
-        for start in sorted(set(own)):
-            rows = [b for b, t in enumerate(own) if t == start]
-            walk, told = replace(self, start=start), of_rows(observer, rows)
-            parts.append(walk(problem.select(rows), phi.select(rows), prior, told))
-            order += rows
-        return parts[0] if len(parts) == 1 else Estimate.join(parts, order)
+    def _of_each(self, problem: Problem, phi: Phi, schedule: Schedule) -> list[list[int]]:
+        """The timesteps of the walk of each photo."""
+        if isinstance(self.start, str):
+            found = starts(problem, phi, schedule, self.steps)
+        else:
+            found = [self.start] * len(problem)
+        walks = {start: self._from(start, schedule) for start in {*found}}
+        return [walks[start] for start in found]
 
     def _noise(self, problem: Problem, grey: Tensor | None) -> Tensor:
         """The noise that the walk draws.
@@ -205,45 +200,41 @@ class DegradationEstimation:
         return noise - (1 - self.temperature) * noise.mean(1, keepdim=True)
 
     def _start(
-        self, problem: Problem, phi: Phi, schedule: Schedule, t: int, grey: Tensor | None
+        self, problem: Problem, phi: Phi, schedule: Schedule, t: Timestep, grey: Tensor | None
     ) -> Tensor:
         """The state x_t at the first timestep: y lifted to the size of x, and noise."""
         noise = self._noise(problem, grey)
-        if t == schedule.T - 1:  # nothing of y is left at this level
+        if isinstance(t, int) and t == schedule.T - 1:  # nothing of y is left at this level
             return noise
         return ddim_step(problem.lift(phi), noise, schedule.level(t))
 
     def _proximal(
-        self, problem: Problem, prediction: Tensor, phi: Phi, alpha_bar: float, sigma_y: float
+        self, problem: Problem, prediction: Tensor, phi: Phi, alpha_bar: Level, least: float
     ) -> tuple[Tensor, Tensor]:
-        """The x_0|t that is consistent with y, and its misfit; sigma_y is the least noise."""
+        """The x_0|t that is consistent with y, and its misfit; no rho is below the least."""
         operator, residual = problem.linearize(prediction, phi)
-        sigma = per_image(problem.sigma_of(residual))
-        weight = self.data_weight * alpha_bar / (1 - alpha_bar)
-        x0, residual = data_step(
-            operator,
-            residual,
-            prediction,
-            weight * sigma**2,
-            self.cg_iterations,
-            weight * sigma_y**2,
-        )
+        rho = self._rho(alpha_bar, per_image(problem.sigma_of(residual))).to(residual)
+        x0, residual = data_step(operator, residual, prediction, rho, self.cg_iterations, least)
         return x0, problem.misfit_of(residual, phi)
+
+    def _rho(self, alpha_bar: Level, sigma_y: Tensor) -> Tensor:
+        """The weight of the prediction, against data with this noise."""
+        return self.data_weight * alpha_bar / (1 - alpha_bar) * sigma_y**2
 
     def _fit_phi(self, problem: Problem, x0: Tensor, phi: Phi, first: Phi) -> Phi:
         """Take Adam steps on the misfit of x0, in units of the noise, anchored at the first phi."""
         return fit_phi(problem, x0, phi, first, self.phi_steps, self.phi_lr, self.phi_anchor)
 
 
-def _known(problem: Problem, guided: bool) -> tuple[Tensor | None, float]:
-    """Which images are grey, None if none is or it does not matter, and the least noise.
+def _known(problem: Problem, guided: bool) -> tuple[Tensor | None, Tensor]:
+    """Which images are grey, None if none is or it does not matter, and the noise of each.
 
     A device is waited for once for both, and not in the steps.
     """
     grey = problem.grey & (not guided)
     sigma = problem.sigma_of(problem.y)
-    some, least = torch.stack([grey.any().to(sigma), sigma.min()]).tolist()
-    return grey if some else None, least
+    values = torch.cat([grey.any().to(sigma)[None], sigma]).cpu().double()
+    return grey if values[0] else None, values[1:]
 
 
 def _without_colour(x: Tensor, grey: Tensor | None) -> Tensor:

@@ -25,7 +25,7 @@ OTHERWISE = 120
 """First timestep of photos whose damage is no blur by a kernel."""
 GRID = math.sqrt(2)
 """Ratio of neighbours among the levels of noise that walks start at, of which one is that of the
-timestep `OTHERWISE`: the photos of a batch that share one are restored together."""
+timestep `OTHERWISE`: where all photos of a batch share one, a step has one level for all."""
 LOWEST, HIGHEST = 20, 240
 """Least and greatest first timestep."""
 
@@ -44,7 +44,8 @@ def starts(problem: Problem, phi: Phi, schedule: Schedule, steps: int) -> list[i
         return [min(max(OTHERWISE, steps - 1), schedule.T - 1)] * len(problem)
     lost = lost_detail(*problem.shown.with_white_noise(), family.kernel(phi))
     middle = schedule.sigma(min(OTHERWISE, schedule.T - 1))
-    lowest, highest = max(LOWEST, steps - 1), min(max(HIGHEST, steps - 1), schedule.T - 1)
+    # A walk that starts at the last timestep would start from noise.
+    lowest, highest = max(LOWEST, steps - 1), max(steps - 1, min(HIGHEST, schedule.T - 2))
     found = []
     for level in (FACTOR * lost).tolist():
         step = round(math.log(level / middle, GRID))

@@ -5,6 +5,7 @@ import torch
 from gaussian_prior import CurvedPrior, GaussianPrior
 
 from d2ir_pl.diffusion import (
+    Schedule,
     ancestral_sigma,
     ddim_chain,
     ddim_inversion,
@@ -12,6 +13,7 @@ from d2ir_pl.diffusion import (
     eps_from_x0,
     x0_from_eps,
 )
+from d2ir_pl.diffusion.sampling import root
 from d2ir_pl.priors.memory import AllocationCounter
 from d2ir_pl.priors.network import NetworkPrior
 
@@ -132,3 +134,37 @@ def test_recomputation_in_the_backward_pass_is_not_counted() -> None:
     ddim_chain(prior, x, [200, 100, 0], "full").sum().backward()
     assert prior.nfe == 3
     assert len(prior.calls) == 6
+
+
+def test_images_at_levels_of_their_own_are_those_of_each_level_by_itself() -> None:
+    x, y, noise = torch.randn(3, 3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    schedule = Schedule.linear()
+    steps, nexts = torch.tensor([0, 300, 999]), torch.tensor([0, 20, 700])
+    ab, ab_next = schedule.level(steps), schedule.level(nexts)
+    sigma = root(0.5 * (1 - ab_next))
+    together = (
+        x0_from_eps(x, y, ab),
+        eps_from_x0(x, y, ab),
+        ddim_step(x, y, ab_next, noise, sigma),
+        ddim_step(x, y, ab_next, noise, root(1 - ab_next)),
+        ddim_step(x, y, ab, noise, 0.001),
+        ddim_step(x, y, 0.5, noise, torch.as_tensor(sigma).clamp(max=0.5)),
+        torch.as_tensor(ancestral_sigma(ab[1:], ab_next[1:])),
+    )
+    assert all(found.dtype == torch.float32 for found in together[:-1])
+    for b, (t, s) in enumerate(zip(steps.tolist(), nexts.tolist(), strict=True)):
+        own, after = schedule.level(t), schedule.level(s)
+        at = slice(b, b + 1)
+        spread = math.sqrt(0.5 * (1 - after))
+        alone = (
+            x0_from_eps(x[at], y[at], own),
+            eps_from_x0(x[at], y[at], own),
+            ddim_step(x[at], y[at], after, noise[at], spread),
+            ddim_step(x[at], y[at], after, noise[at], math.sqrt(1 - after)),
+            ddim_step(x[at], y[at], own, noise[at], 0.001),
+            ddim_step(x[at], y[at], 0.5, noise[at], min(spread, 0.5)),
+        )
+        for found, expected in zip(together, alone, strict=False):
+            assert torch.allclose(found[at], expected, rtol=1e-5, atol=1e-5)
+        if b:
+            assert float(together[-1][b - 1]) == pytest.approx(ancestral_sigma(own, after))

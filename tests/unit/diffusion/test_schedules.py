@@ -4,8 +4,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from d2ir_pl.diffusion import Schedule
+from d2ir_pl.diffusion.schedule import together
 
 
 def test_linear_levels_equal_the_product_of_the_betas() -> None:
@@ -62,3 +64,18 @@ def test_levels_that_do_not_decrease_are_refused() -> None:
         Schedule(torch.tensor([0.5, 0.6], dtype=torch.float64))
     with pytest.raises(ValueError, match="float64"):
         Schedule(torch.tensor([0.6, 0.5]))
+
+
+def test_levels_of_several_timesteps_are_those_of_each() -> None:
+    schedule, steps = Schedule.linear(), [3, 0, 999]
+    levels = schedule.level(torch.tensor(steps))
+    assert levels.shape == (3, 1, 1, 1)
+    assert levels.flatten().tolist() == [schedule.level(t) for t in steps]
+
+
+def test_timesteps_are_told_once_where_all_images_of_a_batch_share_them() -> None:
+    shared, own, last = together([[9, 5, 0], [9, 4, 0]], torch.device("cpu"))
+    assert (shared, last) == (9, 0)
+    assert isinstance(own, Tensor)
+    assert own.tolist() == [5, 4]
+    assert together([[9, 5, 0]] * 3, torch.device("cpu")) == [9, 5, 0]

@@ -331,3 +331,16 @@ def test_a_missing_library_is_named(original: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(builtins, "__import__", without)
     refused(original, "for which the diffusers library is needed .*'pip install diffusers'")
+
+
+@pytest.mark.parametrize("prediction", ["sample", "v_prediction"])
+def test_other_predictions_become_eps_at_a_timestep_of_each_image(
+    folder: Path, prediction: str
+) -> None:
+    schedule(folder, prediction_type=prediction)
+    prior, x = load_prior(str(folder)), noise(3, 3, 16, 16)
+    steps = [0, 50, 900]
+    with torch.no_grad():
+        found = prior.eps(x, torch.tensor(steps))
+        for b, t in enumerate(steps):
+            assert torch.allclose(found[b : b + 1], prior.eps(x[b : b + 1], t), atol=1e-4)

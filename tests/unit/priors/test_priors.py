@@ -427,3 +427,15 @@ def test_loading_a_prior_again_and_again_keeps_nothing() -> None:
     for _ in range(10):
         read_state_dict(path)
     assert sys.getallocatedblocks() - before < 500
+
+
+@pytest.mark.parametrize("tile", [64, 320])
+def test_images_at_timesteps_of_their_own_are_predicted_as_each_by_itself(tile: int) -> None:
+    """At once, in parts of the batch, and on tiles."""
+    prior, x = load_prior(tile=tile), torch.randn(3, 3, 72, 40)
+    steps = [0, 40, 700]
+    with torch.no_grad():
+        alone = torch.cat([prior.x0(x[b : b + 1], t) for b, t in enumerate(steps)])
+        for prior.pixels in (None, 2 * 72 * 40):
+            found = prior.x0(x, torch.tensor(steps))
+            assert torch.allclose(found, alone, atol=1e-4 * float(alone.abs().max()))

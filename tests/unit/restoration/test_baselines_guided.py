@@ -15,6 +15,7 @@ from torch import Tensor
 
 from d2ir_pl.commands.predict import parse_options
 from d2ir_pl.degradations import Blur, Degradation, Frame, GaussianBlur, LinearDegradation, Phi
+from d2ir_pl.diffusion import Timestep
 from d2ir_pl.diffusion.randomness import image_generator, normal_like
 from d2ir_pl.operators.linear import Jacobian, size_of
 from d2ir_pl.restoration import D2IR, DegradationEstimation, Problem, RestorationMethod, Stage
@@ -354,7 +355,7 @@ def test_latents_and_steps_are_reported_and_only_dps_goes_back_through_the_netwo
     method: RestorationMethod,
 ) -> None:
     class Watched(GaussianPrior):
-        def predict_eps(self, x_t: Tensor, t: int) -> Tensor:
+        def predict_eps(self, x_t: Tensor, t: Timestep) -> Tensor:
             tracked.append(torch.is_grad_enabled() and x_t.requires_grad)
             return super().predict_eps(x_t, t)
 

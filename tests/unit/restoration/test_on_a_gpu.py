@@ -17,7 +17,8 @@ from torch import Tensor
 
 from benchmarks.pretended_device import Account, Count, can_pretend, pretended_gpu
 from d2ir_pl.batches.attempts import Attempts, Outcome
-from d2ir_pl.degradations import Blur, Degradation, GaussianBlur, Phi
+from d2ir_pl.degradations import Blur, DefocusBlur, Degradation, GaussianBlur, Phi
+from d2ir_pl.diffusion import Timestep
 from d2ir_pl.diffusion.randomness import image_generator, normal_like
 from d2ir_pl.operators.order import kth_smallest, median, nanmedian
 from d2ir_pl.priors import load_prior
@@ -29,6 +30,7 @@ from d2ir_pl.restoration import (
     Problem,
     Restoration,
     RestorationMethod,
+    degradation_estimation,
 )
 from d2ir_pl.restoration.baselines import BIRD, DDRM, DPS, GDP, DiffPIR, FastDiffusionEM
 from d2ir_pl.restoration.provenance import provenance
@@ -96,7 +98,7 @@ class FreePrior(GaussianPrior):
         super().__init__()
         self._account = account
 
-    def predict_eps(self, x_t: Tensor, t: int) -> Tensor:
+    def predict_eps(self, x_t: Tensor, t: Timestep) -> Tensor:
         with self._account.aside():
             return super().predict_eps(x_t, t)
 
@@ -195,6 +197,29 @@ def test_a_gpu_restores_as_a_cpu_does_by_deterministic_kernels(
         assert torch.allclose(read[key].double(), value.double(), atol=1e-4)
     assert torch.allclose(found.x0, expected.x0, atol=2e-3)
     assert found.nfe == expected.nfe
+
+
+def test_a_step_asks_for_no_more_the_more_starts_the_photos_of_a_batch_have(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Levels of each photo ask for some kernels more than one for all, and for no wait."""
+    y = scene(DefocusBlur(11), 2, torch.float32)[3].repeat(2, 1, 1, 1)
+    method = D2IR(DegradationEstimation(start="auto", steps=3), stages="estimation")
+
+    def asked(gpu: Account, found: list[int]) -> list[Count]:
+        monkeypatch.setattr(degradation_estimation, "starts", lambda *_: found)
+        generators = [image_generator(0, str(b)) for b in range(4)]
+        return steps(gpu, method, Problem.of(y.to("cuda"), DefocusBlur(11), generators))
+
+    with pretended_gpu() as gpu:
+        asked(gpu, [50, 100, 150, 200])
+        one, two, four = (
+            asked(gpu, found)
+            for found in ([100, 100, 100, 100], [50, 50, 100, 100], [50, 70, 90, 100])
+        )
+    assert [count.waits for count in (*one, *two, *four)] == [0] * 6
+    for same, some, each in zip(one, two, four, strict=True):
+        assert each.kernels == some.kernels <= same.kernels + 60
 
 
 def test_what_is_filled_in_of_a_second_batch_is_waited_for_no_more() -> None:

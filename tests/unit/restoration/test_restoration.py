@@ -9,7 +9,7 @@ from gaussian_prior import CurvedPrior, GaussianPrior
 from torch import Tensor
 
 from d2ir_pl.degradations import Blur, Degradation, GaussianBlur, Identity, Phi
-from d2ir_pl.diffusion import ddim_chain
+from d2ir_pl.diffusion import Timestep, ddim_chain
 from d2ir_pl.diffusion.randomness import image_generator, normal_like
 from d2ir_pl.restoration import (
     D2IR,
@@ -291,8 +291,8 @@ def test_the_gradient_of_stage_2_in_x_T_agrees_with_finite_differences(gradient:
     """Through chain and blur; detached is exact where eps does not depend on x."""
 
     class Constant(GaussianPrior):
-        def predict_eps(self, x_t: Tensor, t: int) -> Tensor:
-            return torch.full_like(x_t, 0.1 * math.sin(t))
+        def predict_eps(self, x_t: Tensor, t: Timestep) -> Tensor:
+            return torch.full_like(x_t, 0.1 * math.sin(float(t)))
 
     prior = CurvedPrior() if gradient == "full" else Constant()
     blur = Blur(3)

@@ -1,6 +1,8 @@
 import math
+from dataclasses import replace
 from typing import Any
 
+import pytest
 import torch
 from gaussian_prior import GaussianPrior
 
@@ -9,6 +11,7 @@ from d2ir_pl.diffusion import Schedule
 from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.estimators.lost_detail import lost_detail
 from d2ir_pl.restoration import D2IR, DegradationEstimation, Problem, Step
+from d2ir_pl.restoration.degradation_estimation import Estimate
 from d2ir_pl.restoration.walk_start import FACTOR, GRID, HIGHEST, LOWEST, OTHERWISE, starts
 
 SCHEDULE = Schedule.linear()
@@ -68,3 +71,28 @@ def test_each_photo_of_a_batch_is_told_of_all_its_steps() -> None:
     for b in range(3):
         assert [step.index for step in told if b in step.images] == [0, 1, 2, 3]
         assert len(result.losses["estimation"][b]) == 4
+
+
+@pytest.mark.parametrize("settings", [{"phi_start": 100}, {"consistency": "guidance"}])
+def test_photos_of_a_batch_with_starts_of_their_own_walk_as_each_does_alone(
+    settings: dict[str, Any],
+) -> None:
+    """In one walk, of which an observer is told once a step."""
+    found = problem([0.1, 0.3, 0.9, 2.0], DefocusBlur(11), noise=0.1)
+    assert len(set(starts(found, found.init(), SCHEDULE, 4))) == 4
+    walk = DegradationEstimation(start="auto", steps=4, **settings)
+
+    def restored(rows: list[int]) -> tuple[Estimate, list[Step]]:
+        told: list[Step] = []
+        own = [image_generator(0, str(b)) for b in rows]
+        part = replace(found.select(rows), generators=own)
+        return walk(part, part.init(), GaussianPrior(), told.append), told
+
+    together, told = restored([0, 1, 2, 3])
+    assert [step.images for step in told] == [[0, 1, 2, 3]] * 4
+    for b in range(4):
+        alone, _ = restored([b])
+        assert torch.allclose(alone.x[0], together.x[b], atol=1e-4)
+        assert torch.allclose(alone.phi["log_radius"][0], together.phi["log_radius"][b], atol=1e-4)
+        expected = alone.losses["estimation"][0]
+        assert together.losses["estimation"][b] == pytest.approx(expected, rel=1e-3)
