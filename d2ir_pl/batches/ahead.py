@@ -13,6 +13,7 @@ from d2ir_pl.batches.aliased import as_sampled
 from d2ir_pl.batches.observation import Observation
 from d2ir_pl.batches.plan import Plan
 from d2ir_pl.batches.restoring import exact_gradients
+from d2ir_pl.batches.rounded import as_rounded
 from d2ir_pl.degradations import Degradation
 from d2ir_pl.estimators.remembered import noting, remember
 from d2ir_pl.inputs.samples import Sample
@@ -63,6 +64,9 @@ class Ahead:
             assert self.method is not None
             plan = Plan(self.degradation, self.method)
         observation = Observation.given(sample, sample.y[None], plan.degradation)
+        rounded = as_rounded(observation, plan, self.sigma_y)
+        if rounded is not plan:
+            plan, observation = rounded, observation.under(rounded.degradation)
         if as_sampled(observation, plan, self.second_opinion) is plan:
             plan.method.read(Observation.problem([observation], plan, self.seed, self.sigma_y))
 

@@ -154,6 +154,18 @@ class Observation:
                 raise ValueError(f"{saved.restored} is not of its size: restore it there again")
         return replace(self, degradation=degradation, start=saved, first=first)
 
+    def under(self, degradation: Degradation) -> Observation:
+        """The same photo under another degradation, with what its file says of that.
+
+        Args:
+            degradation: family that takes the place of its own; what is known of phi stays known.
+        """
+        photo, key = self.sample.photo, self.sample.item.key
+        family = degradation.for_images([photo], [key])
+        if self.start is None:
+            return replace(self, degradation=family)
+        return replace(self, degradation=self.start.told(family))
+
     @property
     def restored_as(self) -> Sample:
         """The sample as its restoration is written: holes that were transparent are opaque."""
@@ -171,7 +183,8 @@ class Observation:
         photos = [o.sample.photo for o in observations]
         keys = [o.sample.item.key for o in observations]
         family = plan.degradation.for_images(photos, keys, observations[0].true_phi is None)
-        known = [o.start.phi for o in observations if o.start is not None]
+        told = [o for o in observations if o.start is not None]
+        known = [o.degradation.init(o.y, o.y.new_ones(1)) for o in told]
         return family.told(Phi.join(known)) if known else family
 
     @classmethod

@@ -17,6 +17,7 @@ from d2ir_pl.batches.attempts import Attempted, Attempts, Outcome
 from d2ir_pl.batches.observation import Observation
 from d2ir_pl.batches.part import within_the_whole
 from d2ir_pl.batches.plan import Plan, alike
+from d2ir_pl.batches.rounded import as_rounded
 from d2ir_pl.batches.second_opinion import reconsidered
 from d2ir_pl.errors import OutputError, in_words
 from d2ir_pl.operators.linear import size_of
@@ -74,17 +75,33 @@ def restore_batch(
     together = partial(
         _restored,
         attempts,
-        plan=plan,
         observers=observers,
         seed=seed,
         sigma_y=sigma_y,
         num_samples=num_samples,
         second_opinion=second_opinion,
     )
+    outcome, plans, photos = Outcome(), {}, {}
+    for b, observation in observations.items():
+        with outcome.costing(b, "it could not be told how it was compressed"):
+            own = plans[b] = as_rounded(observation, plan, sigma_y)
+            photos[b] = observation if own is plan else observation.under(own.degradation)
     with _errors_of_observers():
-        if amount is None or amount.whole:
-            return together(observations)
-        return _in_part(together, observations, plan, amount)
+        for group in filter(None, _as_planned(photos, plans, plan)):
+            own = plans[next(iter(group))]
+            if amount is None or amount.whole:
+                outcome.join(together(group, plan=own))
+            else:
+                outcome.join(_in_part(partial(together, plan=own), group, own, amount))
+    return outcome
+
+
+def _as_planned(
+    photos: Mapping[int, Observation], plans: Mapping[int, Plan], plan: Plan
+) -> list[dict[int, Observation]]:
+    """The photos of a batch that are restored by its plan, and those that have JPEG behind that."""
+    rounded = {b: photo for b, photo in photos.items() if plans[b] is not plan}
+    return [{b: photo for b, photo in photos.items() if b not in rounded}, rounded]
 
 
 def _in_part(
@@ -170,7 +187,7 @@ def _restored(
             first.notes.append(f"a second opinion could not be had ({in_words(error)})")
     for others in alike({b: own for b, own in plans.items() if b not in together}):
         own = next(iter(others.values()))
-        apart = {b: replace(observations[b], degradation=own.degradation) for b in others}
+        apart = {b: observations[b].under(own.degradation) for b in others}
         outcome.join(once_more(apart, own, sigma_y=sigma_y))
         outcome.plans |= others
     return outcome

@@ -78,7 +78,7 @@ def reconsidered(
         return replace(first, opinion="agreed"), plan
     nfe, gentlest = first.restoration.nfe[0], first.restoration
     for other in _gentler(first.restoration, observation, plan):
-        again = restore(_observed(observation, other.plan), other.plan, other.sigma_y)
+        again = restore(observation.under(other.plan.degradation), other.plan, other.sigma_y)
         if again is None or not again.sound:
             continue
         gentlest = again.restoration
@@ -201,12 +201,6 @@ def _nothing(
         words = "only its brightness and its colours were changed"
     hypothesis = Hypothesis("the photo", words, replace(plan, degradation=family), None)
     return hypothesis, Attempted(result, first.tile)
-
-
-def _observed(observation: Observation, plan: Plan) -> Observation:
-    """The same photo under another degradation, with what its file says of that."""
-    family = plan.degradation.for_images([observation.sample.photo], [observation.sample.item.key])
-    return replace(observation, degradation=family)
 
 
 def _parts(degradation: Degradation) -> list[Degradation]:

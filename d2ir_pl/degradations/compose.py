@@ -10,10 +10,11 @@ import torch
 from torch import Generator, Tensor, nn
 
 from d2ir_pl.degradations.base import Degradation, LinearDegradation, is_linear
+from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
 from d2ir_pl.degradations.frame import Frame
 from d2ir_pl.degradations.free_kernel import FreeKernel
 from d2ir_pl.degradations.gaussian_blur import GaussianBlur
-from d2ir_pl.degradations.jpeg import WHITE_SHARE, Jpeg
+from d2ir_pl.degradations.jpeg import OF_BLURRED, WHITE_SHARE, Jpeg
 from d2ir_pl.degradations.kernel_fit import KernelFit, kernel_fit_of
 from d2ir_pl.degradations.light import Light
 from d2ir_pl.degradations.phi import Phi
@@ -77,7 +78,8 @@ class Compose(Degradation):
         for i, part in reversed(list(enumerate(self.parts))):
             own = _init(part, y, seen, factor, sigma_y)
             if isinstance(part, Jpeg):
-                sigma_y = WHITE_SHARE * sigma_y
+                blurred = i > 0 and isinstance(self.parts[i - 1], ConvolutionalBlur)
+                sigma_y = (OF_BLURRED if blurred else WHITE_SHARE) * sigma_y
             if isinstance(part, Light):
                 sigma_y = _slope_of_lift(part, y, own) * sigma_y
             y = part.lift(y, own)

@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.operators.numbers import packed, read_object, unpacked
 
 FACE = "d2ir_pl.degradations"
+JPEG = "Jpeg"
 LISTED = 128
 """Numbers of a parameter up to which they are lists in the file: those of the tables of a JPEG."""
 
@@ -111,6 +112,8 @@ class SavedPhi:
     def told(self, degradation: Degradation) -> Degradation:
         """A degradation with this phi known.
 
+        A JPEG that comes last may be in one of them alone: its tables are those of each file.
+
         Args:
             degradation: what it was found to be, with the same settings as far as phi depends on
                 them; others, such as the border of a blur, may differ.
@@ -118,8 +121,21 @@ class SavedPhi:
         Raises:
             ValueError: if it is another one.
         """
-        _require_same(self.family, _settings(degradation), degradation, self.source)
+        family = _settings(degradation)
+        if self.kind == f"{_kind(family)} + {JPEG}":
+            return self._before_jpeg().told(degradation)
+        if _kind(family) == f"{self.kind} + {JPEG}":
+            first, jpeg = list(getattr(degradation, "parts", []))
+            chain: Any = type(degradation)
+            told: Degradation = chain([self.told(first), jpeg])
+            return told
+        _require_same(self.family, family, degradation, self.source)
         return degradation.told(self.phi)
+
+    def _before_jpeg(self) -> SavedPhi:
+        """The first of two degradations."""
+        first = {n.removeprefix("0."): v for n, v in self.phi.items() if n.startswith("0.")}
+        return replace(self, family=self.family["init_args"]["parts"][0], phi=Phi(first))
 
 
 def _settings(degradation: Degradation) -> dict[str, Any]:

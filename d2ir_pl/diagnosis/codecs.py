@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from d2ir_pl.degradations import Degradation
+from d2ir_pl.degradations import Compose, Degradation, Fading, Jpeg, Light
 from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
-from d2ir_pl.estimators.jpeg_tables import estimate_quality
+from d2ir_pl.estimators.jpeg_tables import estimate_quality, may_be_rounded
 from d2ir_pl.estimators.noise_level import MIN_SIGMA
 from d2ir_pl.image_io import Photo
 
@@ -40,6 +40,24 @@ def least_noise(photo: Photo, degradation: Degradation) -> float:
     """
     hidden = photo.codec and isinstance(degradation, ConvolutionalBlur)
     return CODEC_ERROR if hidden else MIN_SIGMA
+
+
+def with_rounding(degradation: Degradation, y: Tensor, photo: Photo) -> Degradation:
+    """A blur or tones and then the compression, where a photo shows one; or the degradation itself.
+
+    What JPEG has rounded is strong where a blur leaves little, or where a dark photo is made
+    bright, and weak where noise is read off. An image that is to explain all but that noise has the
+    rounding undone as if it were detail, and the spectrum shows a fifth of the blur.
+
+    Args:
+        degradation: family that the photo is restored with.
+        y: `(3, H, W)` its pixels in [-1, 1].
+        photo: contents of its file.
+    """
+    if not isinstance(degradation, ConvolutionalBlur | Light | Fading):
+        return degradation
+    suspect = photo.tables is not None or may_be_rounded(y)
+    return Compose([degradation, Jpeg()]) if suspect and is_jpeg(y, photo) else degradation
 
 
 def is_jpeg(y: Tensor, photo: Photo) -> bool:

@@ -26,6 +26,12 @@ MAX_BLOCKS = 1024
 GROUPS = 8
 # Error in grey levels that rounding to 8 bits, in RGB and before, leaves in a DCT coefficient.
 ROUNDING = 0.35
+# Median of the finest coefficients, in grey levels, up to which all may have been rounded away.
+# Of JPEGs it is 0.13 to 0.45 where rounding is larger than noise, of other photos with the least
+# noise 0.37, with that of one grey level 0.4 and with two 0.9.
+ROUNDED_AWAY = 0.5
+# Side in pixels of the middle of a large photo that is looked at for it, a multiple of `BLOCK`.
+LOOKED_AT = 1024
 # Least share of coefficients that are off the lattice, for clipping and what else may happen.
 OUTLIERS = 0.1
 
@@ -66,6 +72,20 @@ def estimate_quality(y: Tensor) -> int:
             score += (OUTLIERS + (1 - OUTLIERS) * density).log().sum(1)
     # Of equals, such as for a flat image, the best quality: it asks for the least change.
     return len(score) - int(score.flip(0).argmax())
+
+
+def may_be_rounded(y: Tensor) -> bool:
+    """Whether the finest coefficients of a photo are as small as rounding to zero leaves them.
+
+    It takes a hundredth of the time of `estimate_quality`, which need not be asked otherwise.
+
+    Args:
+        y: `(3, H, W)` photo in [-1, 1], its blocks starting at the top left.
+    """
+    top, left = (max(0, n - LOOKED_AT) // 2 // BLOCK * BLOCK for n in y.shape[-2:])
+    part = y[:, top : top + LOOKED_AT, left : left + LOOKED_AT]
+    finest = analyze(part, (1, 1)).luma[..., BLOCK // 2 :, BLOCK // 2 :]
+    return float(finest.abs().median()) <= ROUNDED_AWAY
 
 
 @remembered
