@@ -18,7 +18,9 @@ import math
 import torch
 from torch import Tensor
 
-from d2ir_pl.operators.convolution import fast_size, wrapped
+from d2ir_pl.operators.constants import kept
+from d2ir_pl.operators.convolution import fast_size
+from d2ir_pl.operators.linear import size_of
 
 # Settings were chosen on photographs with synthetic shakes (docs/experiments.md).
 WEAK = 0.5
@@ -43,41 +45,35 @@ def refitted(x: Tensor, y: Tensor, kernel: Tensor, doubt: float = 0.0) -> Tensor
     side = kernel.shape[-1]
     r = side // 2
     size = (fast_size(x.shape[-2] + r), fast_size(x.shape[-1] + r))
-    spectra, targets, inside = [], [], torch.zeros(2, *size, device=x.device)
-    energy = 0.0
+    # Gradients of x begin r pixels later, so that the first entry of k is at the first pixel.
+    gradients, target, inside = x.new_zeros(3, 2, *size)
     for i, axis in enumerate((-1, -2)):
         d_x, d_y = x.diff(dim=axis), y.diff(dim=axis)
+        h, w = size_of(d_y)
         strong = d_x.abs() >= d_x.abs().flatten().quantile(WEAK)
-        spectra.append(torch.fft.rfft2(strong * d_x, s=size))
-        energy += float((strong * d_x).square().sum())
-        target = torch.zeros(size, device=x.device)
-        target[: d_y.shape[-2], : d_y.shape[-1]] = d_y
-        targets.append(target)
-        inside[i, r : d_y.shape[-2] - r, r : d_y.shape[-1] - r] = 1
-    s, target = torch.stack(spectra), inside * torch.stack(targets)
-    place = torch.arange(side, device=x.device) - r
-    rows, columns = place % size[0], place % size[1]
+        gradients[i, r : r + h, r : r + w] = strong * d_x
+        target[i, r : h - r, r : w - r] = d_y[r : h - r, r : w - r]
+        inside[i, r : h - r, r : w - r] = 1
+    spectra = torch.fft.rfft2(gradients)
+    energy = gradients.square().sum()
     weight = KERNEL_WEIGHT * x.numel() / 256**2 + doubt * DOUBT_WEIGHT * energy
-
-    def correlated(k: Tensor) -> Tensor:
-        spectrum = torch.fft.rfft2(wrapped(k[None], size))
-        found: Tensor = torch.fft.irfft2(s * spectrum.conj(), s=size)
-        return found
-
-    def gradient(k: Tensor) -> Tensor:
-        left = inside * correlated(k) - target
-        spectrum = (s * torch.fft.rfft2(left).conj()).sum(0)
-        slope: Tensor = torch.fft.irfft2(spectrum, s=size)[rows][:, columns]
-        return slope + weight * k
-
     # The largest eigenvalue is at most the largest power of a frequency.
-    bound = float((s.abs() ** 2).sum(0).max()) + weight
+    bound = spectra.abs().square().sum(0).max() + weight
+    transposed, left_over = spectra / bound, 1 - weight / bound
+
+    def stepped(k: Tensor) -> Tensor:
+        """A step down the gradient, whose length is 1 / bound."""
+        found = torch.fft.irfft2(spectra * torch.fft.rfft2(k, s=size).conj(), s=size)
+        left = torch.addcmul(target, inside, found, value=-1)
+        slope = torch.fft.irfft2((transposed * torch.fft.rfft2(left).conj()).sum(0), s=size)
+        return torch.addcmul(slope[:side, :side], left_over, k)
+
     k = ahead = kernel
     t = 1.0
     for _ in range(ITERATIONS):
-        following = on_simplex(ahead - gradient(ahead) / bound)
+        following = on_simplex(stepped(ahead))
         u = (1 + math.sqrt(1 + 4 * t * t)) / 2
-        ahead = following + (t - 1) / u * (following - k)
+        ahead = torch.lerp(k, following, 1 + (t - 1) / u)
         k, t = following, u
     return k
 
@@ -91,5 +87,11 @@ def on_simplex(k: Tensor) -> Tensor:
 
     Source: Held, Wolfe and Crowder, Validation of subgradient optimization, 1974.
     """
-    excess = k.flatten().sort(descending=True).values.cumsum(0) - 1
-    return (k - (excess / torch.arange(1, k.numel() + 1, device=k.device)).amax()).clamp_min(0)
+    sums, shares = k.flatten().sort(descending=True).values.cumsum(0), _shares(k, k.numel())
+    return (k - torch.addcmul(-shares, sums, shares).amax()).clamp_min(0)
+
+
+@kept
+def _shares(count: int) -> Tensor:
+    """1 / j for j = 1, 2, ..."""
+    return 1 / torch.arange(1, count + 1)

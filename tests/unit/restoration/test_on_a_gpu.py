@@ -20,6 +20,7 @@ from d2ir_pl.batches.attempts import Attempts, Outcome
 from d2ir_pl.degradations import Blur, DefocusBlur, Degradation, GaussianBlur, Phi
 from d2ir_pl.diffusion import Timestep
 from d2ir_pl.diffusion.randomness import image_generator, normal_like
+from d2ir_pl.estimators.kernel_refit import refitted
 from d2ir_pl.operators.order import kth_smallest, median, nanmedian
 from d2ir_pl.priors import load_prior
 from d2ir_pl.restoration import (
@@ -234,6 +235,19 @@ def test_what_is_filled_in_of_a_second_batch_is_waited_for_no_more() -> None:
             asked = gpu.count - before
     assert asked.waits == 0
     assert asked.kernels <= 550
+
+
+def test_a_kernel_is_fitted_again_without_waiting() -> None:
+    """Of a hundred iterations, each asks for nineteen kernels at most."""
+    x = (photo(0, 64, 64).mean(0) + 1) / 2
+    with pretended_gpu() as gpu:
+        there, kernel = x.to("cuda"), torch.full((9, 9), 1 / 81).to("cuda")
+        refitted(there, there, kernel)  # what is made once for a size
+        before = gpu.count
+        refitted(there, there, kernel)
+        asked = gpu.count - before
+    assert asked.waits == 0
+    assert asked.kernels <= 1900
 
 
 def test_a_gpu_refuses_what_it_cannot_do() -> None:
