@@ -73,15 +73,18 @@ class Compose(Degradation):
                 shrunk = type(part).__name__
 
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
-        phi = Phi()
+        phi, of_blur = Phi(), sigma_y
         seen, factor = y, 1  # before it was enlarged, and by how much
         for i, part in reversed(list(enumerate(self.parts))):
-            own = _init(part, y, seen, factor, sigma_y)
+            noise = of_blur if isinstance(part, ConvolutionalBlur) else sigma_y
+            own = _init(part, y, seen, factor, noise)
             if isinstance(part, Jpeg):
-                blurred = i > 0 and isinstance(self.parts[i - 1], ConvolutionalBlur)
-                sigma_y = (OF_BLURRED if blurred else WHITE_SHARE) * sigma_y
+                whole = all(before.frame.factor == 1 for before in self.parts[:i])
+                of_blur = (OF_BLURRED if whole else WHITE_SHARE) * sigma_y
+                sigma_y = WHITE_SHARE * sigma_y
             if isinstance(part, Light):
-                sigma_y = _slope_of_lift(part, y, own) * sigma_y
+                slope = _slope_of_lift(part, y, own)
+                sigma_y, of_blur = slope * sigma_y, slope * of_blur
             y = part.lift(y, own)
             factor *= part.frame.factor
             if factor == 1:

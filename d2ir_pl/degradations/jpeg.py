@@ -49,9 +49,9 @@ Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 # high frequencies, and adds none. Widths of 0.4 to 0.8 pixels of y are read with this share without
 # bias on photographs of the training set; wider blurs are read too narrow.
 WHITE_SHARE = 0.3
-# The same where a blur alone came before: as much as the largest errors of single frequencies, so
-# that none is taken for detail. Gaussians of 0.8 to 2.6 pixels, straight motions and disks are read
-# within 0 to 5 % with it, and without it as a tenth to a half of what they are
+# The same for a blur of a photo that was not made smaller: as much as the largest errors of single
+# frequencies, so that none is taken for detail. Gaussians of 0.8 to 2.6 pixels, straight motions
+# and disks are read within 0 to 5 % with it, and without it as a tenth to a half of what they are
 # (docs/experiments.md).
 OF_BLURRED = 1.3
 # Quality that pixels without any rounding of coefficients show.

@@ -163,12 +163,11 @@ def blur(seen: Measurements) -> Finding:
         )
     radius = round(RADIUS_OF_EDGES * seen.edges.typical, 2)
     if defocus > OUT_OF_FOCUS and radius > SMALLEST_DISK:
-        return Finding(
-            f"blur: out of focus; points have become disks of about {radius:.1f} pixels radius",
-            "deblur_defocus",
-            {"radius": radius},
-            confidence=confidence * defocus,
-        )
+        sentence, known = "blur: out of focus; points have become disks", {}
+        # Where a JPEG was compressed once and measured as a whole, stage 1 reads it better.
+        if seen.jpeg_width == 0 or seen.earlier or seen.subject:
+            sentence, known = f"{sentence} of about {radius:.1f} pixels radius", {"radius": radius}
+        return Finding(sentence, "deblur_defocus", known, confidence=confidence * defocus)
     likeliest = shaken > max(soft, defocus)
     perhaps = shaken > LONG and (likeliest or seen.shape.elongated < ELONGATED)
     round_ = seen.widths[0] <= MAX_RATIO * seen.widths[1] and not evidence.is_jpeg

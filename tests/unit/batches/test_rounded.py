@@ -101,10 +101,11 @@ def test_other_photos_methods_and_degradations_are_taken_as_they_are(tmp_path: P
 @pytest.mark.parametrize("quality", [95, 85, 70])
 def test_the_size_of_a_blur_is_read_through_the_compression(quality: int, tmp_path: Path) -> None:
     sample = out_of_focus(tmp_path, quality)
-    chain = Compose([DefocusBlur(), Jpeg()]).for_images([sample.photo], ["a"])
     y = sample.y[None]
-    phi = chain.init(y, chain.estimate_sigma(y))
-    assert phi["0.log_radius"].exp().item() == pytest.approx(3.0, rel=0.05)
+    for between in ([], [Light(gain=1, map_size=0)]):
+        chain = Compose([DefocusBlur(), *between, Jpeg()]).for_images([sample.photo], ["a"])
+        phi = chain.init(y, chain.estimate_sigma(y))
+        assert phi["0.log_radius"].exp().item() == pytest.approx(3.0, rel=0.05)
 
 
 def test_files_of_both_kinds_in_a_batch_are_restored_as_if_alone(tmp_path: Path) -> None:
