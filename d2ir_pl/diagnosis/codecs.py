@@ -6,6 +6,7 @@ from torch import Tensor
 
 from d2ir_pl.degradations import Compose, Degradation, Fading, Jpeg, Light
 from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
+from d2ir_pl.estimators.edge_width import edge_widths
 from d2ir_pl.estimators.jpeg_tables import estimate_quality, may_be_rounded
 from d2ir_pl.estimators.noise_level import MIN_SIGMA
 from d2ir_pl.image_io import Photo
@@ -23,6 +24,9 @@ CODEC_ERROR = 2 * 0.03
 It is the RMS error of its colours. In the bands that the blur has left it is not white, and is
 amplified where no more than the spectrum's floor is assumed.
 """
+
+BLURRED_EDGES = 0.5
+"""Width in pixels that the edges of a photo have at least whose blur is read through rounding."""
 
 EARLIER_ERROR, EARLIER_ERROR_IN_NOISE = 0.03, 0.045
 """Noise in [0, 1] that is assumed before a JPEG where a blur is undone that an earlier JPEG has
@@ -57,7 +61,13 @@ def with_rounding(degradation: Degradation, y: Tensor, photo: Photo) -> Degradat
     if not isinstance(degradation, ConvolutionalBlur | Light | Fading):
         return degradation
     suspect = photo.tables is not None or may_be_rounded(y)
-    return Compose([degradation, Jpeg()]) if suspect and is_jpeg(y, photo) else degradation
+    if not (suspect and is_jpeg(y, photo)):
+        return degradation
+    # The spectrum of a sharp but smooth photo, such as of a sky, shows a blur below the rounding.
+    unknown = isinstance(degradation, ConvolutionalBlur) and degradation.estimated
+    if unknown and edge_widths(y.float()).typical < BLURRED_EDGES:
+        return degradation
+    return Compose([degradation, Jpeg()])
 
 
 def is_jpeg(y: Tensor, photo: Photo) -> bool:
