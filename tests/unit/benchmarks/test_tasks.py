@@ -22,7 +22,7 @@ FAST = {
     "bird_deblur": ["--model.method.iterations", "1", "--model.method.ddim_steps", "2"],
     "denoising": [],  # one evaluation as it is
     **{name: ["--model.method.steps", "2"] for name in ("dps_deblur", "gdp_deblur", "ddrm_deblur")},
-    **{name: ["--model.method.steps", "2"] for name in ("diffpir_deblur", "fast_em_deblur")},
+    **{name: ["--model.method.steps", "5"] for name in ("diffpir_deblur", "fast_em_deblur")},
     **{name: ["--model.method.steps", "2"] for name in ("ddnm_deblur", "pigdm_deblur")},
     "gibbs_ddrm_deblur": [
         *("--model.method.steps", "2", "--model.method.rounds", "1"),

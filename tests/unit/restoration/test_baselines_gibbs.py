@@ -37,7 +37,8 @@ def test_the_quadratic_of_a_kernel_is_that_of_the_blur(size: int) -> None:
     blur = Blur(9, "circular")
     x, phi, y = drawn(blur, 2, size)
     x, y = x.double(), y.double()
-    kernel = blur.kernel(phi).double().requires_grad_()
+    # The sum is 1 to double precision, so that the blur does not scale the kernel.
+    kernel = blur.kernel(Phi(logits=phi["logits"].double())).requires_grad_()
     blurred = blur.operator(Phi(logits=kernel.log()), (size, size)).forward(x)
     (expected,) = torch.autograd.grad((y - blurred).square().sum() / 2, kernel)
     found = _Normal(y, x, 9).gradient(kernel.detach())
