@@ -64,9 +64,7 @@ class Ahead:
             assert self.method is not None
             plan = Plan(self.degradation, self.method)
         observation = Observation.given(sample, sample.y[None], plan.degradation)
-        rounded = as_rounded(observation, plan, self.sigma_y)
-        if rounded is not plan:
-            plan, observation = rounded, observation.under(rounded.degradation)
+        observation, plan = as_rounded(observation, plan, self.sigma_y)
         if as_sampled(observation, plan, self.second_opinion) is plan:
             plan.method.read(Observation.problem([observation], plan, self.seed, self.sigma_y))
 

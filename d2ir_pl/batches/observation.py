@@ -70,7 +70,7 @@ class Observation:
         """
         (description,) = plan.degradation.describe(phi)
         own = (*self.degradation.reasons, *self.findings)
-        return [*self.why, *plan.reasons, *own, *remarks(description)]
+        return [*self.why, *plan.reasons, *own, *remarks(description), *plan.asides]
 
     @staticmethod
     def problem(

@@ -33,6 +33,7 @@ class Plan:
         degradation: family that explains them.
         method: way to restore them.
         reasons: sentences on why they are restored so, where the program has chosen that itself.
+        asides: sentences on it that are told after all others.
         start: finds the phi of a photo where that is known from an earlier restoration, and raises
             a ValueError where there is none for it.
     """
@@ -40,6 +41,7 @@ class Plan:
     degradation: Degradation
     method: RestorationMethod
     reasons: tuple[str, ...] = ()
+    asides: tuple[str, ...] = ()
     start: Start | None = None
 
     @classmethod
@@ -80,7 +82,7 @@ class Plan:
             degradation = construct(_Family, {"degradation": saved.family}).degradation
         method = suiting(degradation) if method is None else method
         reason = f"taken for: {saved.kind}, as in {saved.source}"
-        return cls(degradation, method, (reason,), start)
+        return cls(degradation, method, (reason,), start=start)
 
 
 def alike(plans: Mapping[int, Plan]) -> list[dict[int, Plan]]:

@@ -84,8 +84,7 @@ def restore_batch(
     outcome, plans, photos = Outcome(), {}, {}
     for b, observation in observations.items():
         with outcome.costing(b, "it could not be told how it was compressed"):
-            own = plans[b] = as_rounded(observation, plan, sigma_y)
-            photos[b] = observation if own is plan else observation.under(own.degradation)
+            photos[b], plans[b] = as_rounded(observation, plan, sigma_y)
     with _errors_of_observers():
         for group in filter(None, _as_planned(photos, plans, plan)):
             own = plans[next(iter(group))]

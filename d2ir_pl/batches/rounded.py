@@ -13,7 +13,9 @@ ROUNDED = "JPEG: what the compression has rounded off is undone as well"
 """What is said of a photo whose file or pixels show it, where no compression was named."""
 
 
-def as_rounded(observation: Observation, plan: Plan, sigma_y: float | None) -> Plan:
+def as_rounded(
+    observation: Observation, plan: Plan, sigma_y: float | None
+) -> tuple[Observation, Plan]:
     """How a photo that was compressed by JPEG is restored: with that behind its other damage.
 
     A told noise is all that there is besides, and a method that follows a gradient through
@@ -25,15 +27,17 @@ def as_rounded(observation: Observation, plan: Plan, sigma_y: float | None) -> P
         sigma_y: standard deviation of its noise in [0, 1], where that is told.
 
     Returns:
-        The plan itself for other photos and degradations.
+        The photo under what explains it, and the plan: both themselves for other photos and
+        degradations.
     """
-    method = plan.method
+    method, same = plan.method, (observation, plan)
     if sigma_y is not None or observation.true_phi is not None or observation.y.ndim != 4:
-        return plan
+        return same
     if not isinstance(method, D2IR) or method.estimation.consistency != "proximal":
-        return plan
+        return same
     sample = observation.photo.sample
     family = with_rounding(plan.degradation, sample.y, sample.photo)
     if family is plan.degradation:
-        return plan
-    return replace(plan, degradation=family, reasons=(*plan.reasons, ROUNDED))
+        return same
+    plan = replace(plan, degradation=family, asides=(*plan.asides, ROUNDED))
+    return observation.under(family), plan

@@ -10,13 +10,10 @@ import torch
 from torch import Generator, Tensor, nn
 
 from d2ir_pl.degradations.base import Degradation, LinearDegradation, is_linear
-from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
+from d2ir_pl.degradations.first_guesses import first_guesses
 from d2ir_pl.degradations.frame import Frame
 from d2ir_pl.degradations.free_kernel import FreeKernel
-from d2ir_pl.degradations.gaussian_blur import GaussianBlur
-from d2ir_pl.degradations.jpeg import OF_BLURRED, WHITE_SHARE, Jpeg
 from d2ir_pl.degradations.kernel_fit import KernelFit, kernel_fit_of
-from d2ir_pl.degradations.light import Light
 from d2ir_pl.degradations.phi import Phi
 from d2ir_pl.image_io import Photo
 from d2ir_pl.operators.conditioning import Conditioning
@@ -73,22 +70,8 @@ class Compose(Degradation):
                 shrunk = type(part).__name__
 
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
-        phi, of_blur = Phi(), sigma_y
-        seen, factor = y, 1  # before it was enlarged, and by how much
-        for i, part in reversed(list(enumerate(self.parts))):
-            noise = of_blur if isinstance(part, ConvolutionalBlur) else sigma_y
-            own = _init(part, y, seen, factor, noise)
-            if isinstance(part, Jpeg):
-                whole = all(before.frame.factor == 1 for before in self.parts[:i])
-                of_blur = (OF_BLURRED if whole else WHITE_SHARE) * sigma_y
-                sigma_y = WHITE_SHARE * sigma_y
-            if isinstance(part, Light):
-                slope = _slope_of_lift(part, y, own)
-                sigma_y, of_blur = slope * sigma_y, slope * of_blur
-            y = part.lift(y, own)
-            factor *= part.frame.factor
-            if factor == 1:
-                seen = y
+        phi = Phi()
+        for i, own in first_guesses(self.parts, y, sigma_y):
             phi = _named(i, own).replace(**phi)
         return phi
 
@@ -182,32 +165,6 @@ class Compose(Degradation):
         for i, part in enumerate(self.parts):
             canonical |= _named(i, part.canonicalize(_own(i, phi)))
         return canonical
-
-
-def _init(part: Degradation, y: Tensor, seen: Tensor, factor: int, sigma_y: Tensor) -> Phi:
-    """Call `part.init` where y is an enlarged version of what a camera saw.
-
-    The widths of a Gaussian blur are read before anything is enlarged, and grow with the photo:
-    natural images have the same statistics at every scale.
-
-    Args:
-        part: the part whose parameters are wanted.
-        y: `(B, 3, H, W)` enlarged.
-        seen: `(B, 3, H / factor, W / factor)`, what a camera saw.
-        factor: how many times it was enlarged.
-        sigma_y: `(B,)` noise of `seen`.
-    """
-    if not isinstance(part, GaussianBlur) or part.known is not None:
-        return part.init(y, sigma_y)
-    phi = part.init(seen, sigma_y)
-    return part.canonicalize(phi.replace(log_width=phi["log_width"] + math.log(factor)))
-
-
-def _slope_of_lift(part: Light, y: Tensor, phi: Phi) -> Tensor:
-    """`(B,)` by how much undoing a change of light amplifies noise, root mean square."""
-    step = 1e-3
-    change = part.lift(y + step, phi) - part.lift(y - step, phi)
-    return (change / (2 * step)).square().flatten(1).mean(1).sqrt()
 
 
 class _ChainOfTransposed:

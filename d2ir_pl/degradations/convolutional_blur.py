@@ -52,6 +52,15 @@ class ConvolutionalBlur(LinearDegradation):
     def kernel(self, phi: Phi) -> Tensor:
         """`(B, k, k)` blur kernels: not negative, with sum 1."""
 
+    def init_rounded(self, y: Tensor, sigma_y: Tensor) -> Phi:
+        """A first guess of phi where a compression has rounded detail below sigma_y away.
+
+        Args:
+            y: `(B, 3, H, W)` compressed photos in [-1, 1].
+            sigma_y: `(B,)` size of the rounding in the units of y.
+        """
+        return self.init(y, sigma_y)
+
     def operator(self, phi: Phi, image_size: Size) -> ConvolutionOperator:
         return self._correlation(self.kernel(phi), image_size)
 

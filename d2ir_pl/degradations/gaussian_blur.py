@@ -77,6 +77,10 @@ class GaussianBlur(ConvolutionalBlur):
         covariance = gaussian_covariance(*self.light(y, sigma_y), self.isotropic)
         return self._from_covariance(covariance)
 
+    def init_rounded(self, y: Tensor, sigma_y: Tensor) -> Phi:
+        covariance = gaussian_covariance(*self.light(y, sigma_y), self.isotropic, rounded=True)
+        return self._from_covariance(covariance)
+
     def draw(self, generators: Sequence[Generator], like: Tensor) -> Phi:
         u = torch.stack([torch.rand(3, generator=g) for g in generators]).to(like)
         low, high = self.draw_width

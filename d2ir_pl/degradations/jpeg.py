@@ -49,11 +49,6 @@ Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 # high frequencies, and adds none. Widths of 0.4 to 0.8 pixels of y are read with this share without
 # bias on photographs of the training set; wider blurs are read too narrow.
 WHITE_SHARE = 0.3
-# The same for a blur of a photo that was not made smaller: as much as the largest errors of single
-# frequencies, so that none is taken for detail. Gaussians of 0.8 to 2.6 pixels, straight motions
-# and disks are read within 0 to 5 % with it, and without it as a tenth to a half of what they are
-# (docs/experiments.md).
-OF_BLURRED = 1.3
 # Quality that pixels without any rounding of coefficients show.
 UNCOMPRESSED = 100
 
@@ -175,6 +170,22 @@ class Jpeg(Degradation):
         variance = noise_variance(phi["noise"], phi["factors"])[..., None, None]
         groups = alike(phi)
         return by_group(groups, lambda i, _, part: rms_error(part, groups[i][1]), variance)
+
+    def width_before(self, y: Tensor, phi: Phi) -> Tensor:
+        """The width in pixels of a Gaussian that the photos had before, by their coefficients.
+
+        Args:
+            y: `(B, 3, H, W)` decoded photos in [-1, 1].
+            phi: their parameters.
+
+        Returns:
+            `(B,)` widths; see `estimators/jpeg_blur.py`.
+        """
+        found = [
+            before_jpeg(stored(image, orientation), tables[0].cpu())
+            for image, (tables, _, orientation) in zip(y.cpu(), compressions(phi), strict=True)
+        ]
+        return y.new_tensor([before.width for before in found])
 
     def free(self, phi: Phi) -> list[str]:  # noqa: ARG002
         return []

@@ -77,10 +77,19 @@ class _ParametricBlur(ConvolutionalBlur):
         """The phi of parameters `(B, P)` in pixels or radians."""
 
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:
-        values = most_likely_kernel(
-            *self.light(y, sigma_y), self.candidates(), lambda values: self.kernel(self.phi(values))
+        return self._read(y, sigma_y, rounded=False)
+
+    def init_rounded(self, y: Tensor, sigma_y: Tensor) -> Phi:
+        return self._read(y, sigma_y, rounded=True)
+
+    def _read(self, y: Tensor, sigma_y: Tensor, rounded: bool) -> Phi:
+        def kernel(values: Tensor) -> Tensor:
+            return self.kernel(self.phi(values))
+
+        seen = self.light(y, sigma_y)
+        return self.canonicalize(
+            self.phi(most_likely_kernel(*seen, self.candidates(), kernel, rounded))
         )
-        return self.canonicalize(self.phi(values))
 
     def _draw(
         self, generators: Sequence[Generator], like: Tensor, ranges: list[tuple[float, float]]

@@ -6,7 +6,6 @@ from torch import Tensor
 
 from d2ir_pl.degradations import Compose, Degradation, Fading, Jpeg, Light
 from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
-from d2ir_pl.estimators.edge_width import edge_widths
 from d2ir_pl.estimators.jpeg_tables import estimate_quality, may_be_rounded
 from d2ir_pl.estimators.noise_level import MIN_SIGMA
 from d2ir_pl.image_io import Photo
@@ -25,8 +24,12 @@ It is the RMS error of its colours. In the bands that the blur has left it is no
 amplified where no more than the spectrum's floor is assumed.
 """
 
-BLURRED_EDGES = 0.5
-"""Width in pixels that the edges of a photo have at least whose blur is read through rounding."""
+SHARP = 0.35
+"""Width in pixels of a Gaussian up to which the coefficients of a JPEG show no blur at all.
+
+The spectrum of a sharp photo of smooth things falls below the rounding as that of a blurred one
+does: there, a sky has shown straight motions of 15 pixels (docs/experiments.md).
+"""
 
 EARLIER_ERROR, EARLIER_ERROR_IN_NOISE = 0.03, 0.045
 """Noise in [0, 1] that is assumed before a JPEG where a blur is undone that an earlier JPEG has
@@ -63,11 +66,16 @@ def with_rounding(degradation: Degradation, y: Tensor, photo: Photo) -> Degradat
     suspect = photo.tables is not None or may_be_rounded(y)
     if not (suspect and is_jpeg(y, photo)):
         return degradation
-    # The spectrum of a sharp but smooth photo, such as of a sky, shows a blur below the rounding.
     unknown = isinstance(degradation, ConvolutionalBlur) and degradation.estimated
-    if unknown and edge_widths(y.float()).typical < BLURRED_EDGES:
-        return degradation
-    return Compose([degradation, Jpeg()])
+    return degradation if unknown and _is_sharp(y, photo) else Compose([degradation, Jpeg()])
+
+
+def _is_sharp(y: Tensor, photo: Photo) -> bool:
+    """Whether the coefficients of a JPEG show no blur."""
+    jpeg = Jpeg().for_images([photo], [""])
+    assert isinstance(jpeg, Jpeg)
+    whole = y[None].float()
+    return float(jpeg.width_before(whole, jpeg.init(whole, whole.new_zeros(1)))) <= SHARP
 
 
 def is_jpeg(y: Tensor, photo: Photo) -> bool:

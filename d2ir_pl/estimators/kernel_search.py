@@ -29,7 +29,8 @@ better the larger it is: a size counts only if larger ones explain the photo wor
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -56,6 +57,7 @@ def most_likely_kernel(
     sigma_y: Tensor,
     candidates: Sequence[Tensor],
     kernel: Callable[[Tensor], Tensor],
+    rounded: bool = False,
 ) -> Tensor:
     """The parameters whose kernel best explains each image's power spectrum.
 
@@ -65,6 +67,7 @@ def most_likely_kernel(
         candidates: for each of P parameters, evenly spaced values, or a single known one. The
             first ones stand for a sharp image: an image that says nothing gets them.
         kernel: from parameters `(N, P)` in double precision to kernels `(N, k, k)`, k odd.
+        rounded: whether a compression has rounded detail below sigma_y away.
 
     Returns:
         `(B, P)` parameters, less than one spacing away from a candidate.
@@ -75,7 +78,7 @@ def most_likely_kernel(
     grid = torch.cartesian_prod(*columns).view(-1, len(columns))
     if len(grid) == 1:
         return grid.to(y).expand(len(y), -1).clone()
-    search = _Search(tuple(columns), grid, kernel(grid), kernel)
+    search = _Search(tuple(columns), grid, kernel(grid), kernel, rounded)
     photos, sigmas = y.detach().cpu().split(1), sigma_y.detach().cpu().split(1)
     found = [_most_likely(*one, search) for one in zip(photos, sigmas, strict=True)]
     return torch.stack(found).to(y)
@@ -90,12 +93,14 @@ class _Search:
         grid: `(N, P)` all of their combinations.
         kernels: `(N, k, k)` the kernels of these.
         kernel: from parameters to kernels.
+        rounded: whether detail below the noise was rounded away.
     """
 
     columns: tuple[Tensor, ...]
     grid: Tensor
     kernels: Tensor
     kernel: Callable[[Tensor], Tensor] = field(compare=False)
+    rounded: bool
 
 
 @remembered
@@ -103,6 +108,8 @@ def _most_likely(y: Tensor, sigma_y: Tensor, search: _Search) -> Tensor:
     """`most_likely_kernel` of a batch of one, `(P,)`."""
     grid = search.grid
     (spectrum,) = _spectra(y, sigma_y, 3 * search.kernels.shape[-1] + 1)
+    if search.rounded:
+        spectrum = spectrum.above_rounding()
     if not spectrum.shows_signal():
         return grid[0]
     cost = spectrum.cost_of_scenes(search.kernels).view(len(search.columns[0]), -1)
@@ -191,6 +198,14 @@ class _Spectrum:
         """Whether the power exceeds that of the noise by four standard errors of its mean."""
         excess = (self.count * (self.power - self.noise)).sum()
         return len(self.power) >= 8 and bool(excess > 4 * self.noise * self.count.sum().sqrt())
+
+    def above_rounding(self) -> Self:
+        """The same where power below the noise says no more than that there is little.
+
+        Rounding to zero leaves cells with far less. That would count against every kernel that
+        leaves anything there.
+        """
+        return replace(self, power=self.power.maximum(self.noise))
 
     def cost(self, kernels: Tensor) -> Tensor:
         """`(N,)` misfits of kernels `(N, k, k)`, each at its best c, by Gauss-Newton in log c."""

@@ -48,13 +48,17 @@ CELLS = 64
 CELL_SCATTER = 1.0
 
 
-def gaussian_covariance(y: Tensor, sigma_y: Tensor, isotropic: bool = True) -> Tensor:
+def gaussian_covariance(
+    y: Tensor, sigma_y: Tensor, isotropic: bool = True, rounded: bool = False
+) -> Tensor:
     """Covariance of the Gaussian blur that best explains each image's power spectrum.
 
     Args:
         y: `(B, C, H, W)` blurred, noisy images.
         sigma_y: `(B,)` standard deviation of the noise of one channel, in the units of y.
         isotropic: the same width in every direction.
+        rounded: whether a compression has rounded detail below sigma_y to zero. Power below that
+            of the noise then says no more than that there is little.
 
     Returns:
         `(B, 2, 2)` covariances in pixels^2, order (x, y), whose widths (square roots of the
@@ -62,12 +66,12 @@ def gaussian_covariance(y: Tensor, sigma_y: Tensor, isotropic: bool = True) -> T
         above MIN_FREQUENCY, or without contrast, are taken as sharp.
     """
     photos, sigmas = y.detach().cpu().split(1), sigma_y.detach().cpu().split(1)
-    found = [_of_one(*one, isotropic) for one in zip(photos, sigmas, strict=True)]
+    found = [_of_one(*one, isotropic, rounded) for one in zip(photos, sigmas, strict=True)]
     return torch.cat(found).to(y)
 
 
 @remembered
-def _of_one(y: Tensor, sigma_y: Tensor, isotropic: bool) -> Tensor:
+def _of_one(y: Tensor, sigma_y: Tensor, isotropic: bool, rounded: bool) -> Tensor:
     """`gaussian_covariance` of a batch of one."""
     power, block = fine_power(y)
     noise = grey_variance(y, sigma_y)[:, None]
@@ -75,9 +79,10 @@ def _of_one(y: Tensor, sigma_y: Tensor, isotropic: bool) -> Tensor:
         return torch.eye(2, dtype=y.dtype)[None] * MIN_WIDTH**2
     # Power below the noise carries no sign of the blur; a floor keeps the likelihood finite.
     floor = noise.clamp_min(1e-4 * median(power, 1)[:, None] + 1e-14)
-    theta = _grid_search(power, block, floor)
+    least = floor if rounded else torch.zeros_like(floor)
+    theta = _grid_search(power, block, floor, least)
     if not isotropic:
-        theta = _most_probable(power, block, floor, theta)
+        theta = _most_probable(power, block, floor, least, theta)
     s_xx, s_xy, s_yy = theta[:, 1], theta[:, 2], theta[:, 3]
     found = torch.stack([s_xx, s_xy, s_xy, s_yy], -1).view(-1, 2, 2)
     return bounded(found, MIN_WIDTH, MAX_WIDTH).to(y.dtype)
@@ -112,13 +117,14 @@ def _basis(frequency: Tensor) -> Tensor:
     return torch.cat([torch.stack(blur), directions(frequency)])
 
 
-def _grid_search(power: Tensor, block: Size, noise: Tensor) -> Tensor:
+def _grid_search(power: Tensor, block: Size, noise: Tensor, least: Tensor) -> Tensor:
     """Most likely isotropic blur: `(B, 4)` of log c and the covariance, over a grid of widths.
 
     An isotropic model is constant on rings of equal |f|, so the mean power of each ring and the
-    number of its frequencies say all that the likelihood needs.
+    number of its frequencies say all that the likelihood needs. Means below `least` count as that.
     """
     ring_power, count, radius = ring_means(power, block)
+    ring_power = ring_power.maximum(least)
     widths = torch.linspace(MIN_WIDTH, MAX_WIDTH, 229, dtype=power.dtype, device=power.device)
     # (widths, 1, rings) against (1, B, 1)
     shape = radius**-EXPONENT * torch.exp(-4 * math.pi**2 * (widths[:, None, None] * radius) ** 2)
@@ -144,15 +150,18 @@ def _scale(power: Tensor, count: Tensor, shape: Tensor, noise: Tensor) -> Tensor
     return c
 
 
-def _most_probable(power: Tensor, block: Size, noise: Tensor, theta: Tensor) -> Tensor:
+def _most_probable(
+    power: Tensor, block: Size, noise: Tensor, least: Tensor, theta: Tensor
+) -> Tensor:
     """Anisotropic blur and directions of the scene, by damped Fisher scoring, from isotropic theta.
 
     Minimises sum_cells w (log P + I / P) + sum_j (u_j - mu_j)^2 / (2 s_j^2), the weight w the
     inverse variance of log I in a cell: of chance, 1 / count, and of the scene, `CELL_SCATTER`^2.
+    I is the mean power of a cell, or `least` where that is more.
     """
     table = _cells(power, *block)
     law, count, basis = table[0], table[1], table[2:]
-    power = means(power, _cell_of(power, *block), count)
+    power = means(power, _cell_of(power, *block), count).maximum(least)
     weight = 1 / (CELL_SCATTER**2 + 1 / count)
     mean, precision = _scene(theta)
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from gaussian_prior import GaussianPrior
 from PIL import Image
+from repository import EXAMPLES
 from shaken import blurred, discs
 from torch import Tensor
 
@@ -30,6 +31,7 @@ from d2ir_pl.degradations import (
 )
 from d2ir_pl.degradations.saved import SavedPhi
 from d2ir_pl.diagnosis.methods import suiting
+from d2ir_pl.estimators.widths import MIN_WIDTH
 from d2ir_pl.image_io import read_image
 from d2ir_pl.inputs.items import Item
 from d2ir_pl.inputs.samples import Sample
@@ -64,7 +66,7 @@ def as_planned(
     sample: Sample, family: Degradation, method: RestorationMethod, sigma_y: float | None = None
 ) -> Plan:
     plan = Plan(family, method)
-    return as_rounded(Observation.given(sample, sample.y[None], family), plan, sigma_y)
+    return as_rounded(Observation.given(sample, sample.y[None], family), plan, sigma_y)[1]
 
 
 @pytest.mark.parametrize("family", [GaussianBlur(), MotionBlur(), Blur(21), Light(), Fading()])
@@ -78,7 +80,7 @@ def test_jpeg_comes_behind_other_damage_where_a_photo_shows_it(
         first, last = plan.degradation.parts
         assert first is family
         assert isinstance(last, Jpeg)
-        assert plan.reasons == (ROUNDED,)
+        assert plan.asides == (ROUNDED,)
 
 
 def test_other_photos_methods_and_degradations_are_taken_as_they_are(tmp_path: Path) -> None:
@@ -95,7 +97,44 @@ def test_other_photos_methods_and_degradations_are_taken_as_they_are(tmp_path: P
         (as_planned(jpeg, Downsampling(2), method), None),
     ):
         assert own is None or plan.degradation is own
-        assert not plan.reasons
+        assert not plan.asides
+
+
+@pytest.mark.parametrize("family", [GaussianBlur(), MotionBlur(), DefocusBlur(), Blur(21)])
+@pytest.mark.parametrize("quality", [97, 90, 75])
+def test_a_photo_whose_coefficients_show_no_blur_is_taken_as_it_is(
+    family: Degradation, quality: int, tmp_path: Path
+) -> None:
+    sharp = read_image(EXAMPLES / "clean" / "coffee.png").pixels
+    sample = stored(sharp, tmp_path, quality)
+    assert as_planned(sample, family, suiting(family)).degradation is family
+    told = GaussianBlur(width=1.5)
+    assert isinstance(as_planned(sample, told, suiting(told)).degradation, Compose)
+
+
+def clouds() -> Tensor:
+    """A sharp photo of smooth things: a random field whose power falls by 3 of the frequency."""
+    f = torch.hypot(torch.fft.fftfreq(160)[:, None], torch.fft.rfftfreq(160))
+    drawn = torch.randn(160, 160, generator=torch.Generator().manual_seed(1))
+    field = torch.fft.irfft2(torch.fft.rfft2(drawn) * f.clamp_min(1 / 160) ** -1.5)
+    grey: Tensor = (0.1 * field / field.std()).clamp(-1, 1)
+    return grey.expand(3, -1, -1)
+
+
+@pytest.mark.parametrize("isotropic", [True, False])
+def test_a_gaussian_is_hardly_wider_than_the_coefficients_show(
+    isotropic: bool, tmp_path: Path
+) -> None:
+    photo = stored(clouds(), tmp_path, 90).photo
+    y = photo.pixels[None]
+    chain = Compose([GaussianBlur(isotropic=isotropic), Jpeg()]).for_images([photo], ["a"])
+    sigma = chain.estimate_sigma(y)
+    phi = chain.init(y, sigma)
+    assert GaussianBlur().init(y, 1.3 * sigma)["log_width"].exp().item() > 0.8
+    (jpeg, tables) = chain.split(phi)[1]
+    assert isinstance(jpeg, Jpeg)
+    widest = 1.3 * jpeg.width_before(y, tables).item()
+    assert phi["0.log_width"].mean().exp().item() <= max(widest, MIN_WIDTH) + 1e-4
 
 
 @pytest.mark.parametrize("quality", [95, 85, 70])
