@@ -32,23 +32,19 @@ def first_guesses(
         y: `(B, 3, h, w)` what came of them.
         sigma_y: `(B,)` its noise, as the last part estimates it.
     """
-    of_blur, widest = sigma_y, y.new_full((len(y),), math.inf)
-    seen, factor, rounded = y, 1, False  # before it was enlarged, by how much, and compressed
+    of_blur, widest = sigma_y, None
+    seen, factor = y, 1  # before it was enlarged, and by how much
     for i, part in reversed(list(enumerate(parts))):
-        if isinstance(part, ConvolutionalBlur) and part.known is None:
-            init = part.init_rounded if rounded else part.init
-            if isinstance(part, GaussianBlur):
-                share = OF_ROUNDING if rounded else 1
-                own = _grown(part, init(seen, share * of_blur), factor, widest)
-            else:
-                own = init(y, of_blur)
+        if isinstance(part, GaussianBlur) and part.known is None:
+            own = _of_gaussian(part, seen, of_blur, factor, widest)
+        elif isinstance(part, ConvolutionalBlur) and part.known is None:
+            own = (part.init if widest is None else part.init_rounded)(y, of_blur)
         else:
             own = part.init(y, sigma_y)
         if isinstance(part, Jpeg):
-            rounded = all(before.frame.factor == 1 for before in parts[:i])
-            of_blur = sigma_y if rounded else WHITE_SHARE * sigma_y
-            if rounded:
-                widest = MOST_OF_COEFFICIENTS * part.width_before(y, own)
+            whole = all(before.frame.factor == 1 for before in parts[:i])
+            of_blur = sigma_y if whole else WHITE_SHARE * sigma_y
+            widest = MOST_OF_COEFFICIENTS * part.width_before(y, own) if whole else None
             sigma_y = WHITE_SHARE * sigma_y
         if isinstance(part, Light):
             slope = _slope_of_lift(part, y, own)
@@ -60,7 +56,9 @@ def first_guesses(
         yield i, own
 
 
-def _grown(part: GaussianBlur, phi: Phi, factor: int, widest: Tensor) -> Phi:
+def _of_gaussian(
+    part: GaussianBlur, seen: Tensor, sigma_y: Tensor, factor: int, widest: Tensor | None
+) -> Phi:
     """The widths of a Gaussian in an image that is larger than what a camera saw.
 
     They are read before anything is enlarged, and grow with the photo: natural images have the same
@@ -68,13 +66,21 @@ def _grown(part: GaussianBlur, phi: Phi, factor: int, widest: Tensor) -> Phi:
 
     Args:
         part: the blur.
-        phi: its widths in what a camera saw.
-        factor: how many times that was enlarged.
-        widest: `(B,)` greatest width before that in pixels, the geometric mean of two.
+        seen: `(B, 3, H / factor, W / factor)`, what a camera saw.
+        sigma_y: `(B,)` its noise, or the rounding by JPEG.
+        factor: how many times it was enlarged.
+        widest: `(B,)` greatest width in pixels before JPEG, the geometric mean of two; None where
+            there was no JPEG.
     """
-    log_width = phi["log_width"]
-    above = (log_width.mean(1) - widest.log()).clamp_min(0)
-    return part.canonicalize(phi.replace(log_width=log_width - above[:, None] + math.log(factor)))
+    if widest is None:
+        phi = part.init(seen, sigma_y)
+        log_width = phi["log_width"]
+    else:
+        phi = part.init_rounded(seen, OF_ROUNDING * sigma_y)
+        log_width = phi["log_width"]
+        above = (log_width.mean(1) - widest.log()).clamp_min(0)
+        log_width = log_width - above[:, None]
+    return part.canonicalize(phi.replace(log_width=log_width + math.log(factor)))
 
 
 def _slope_of_lift(part: Light, y: Tensor, phi: Phi) -> Tensor:
