@@ -121,8 +121,12 @@ class Jpeg(Degradation):
     ) -> Degradation:
         if not (self.estimated and degraded):
             return self
+        return self.of_files([photo.tables for photo in photos])
+
+    def of_files(self, files: Sequence[FileTables | None]) -> Jpeg:
+        """The same for images whose files have these tables, or show none."""
         bound = copy.copy(self)
-        bound._files = [photo.tables for photo in photos]
+        bound._files = [*files]
         return bound
 
     def init(self, y: Tensor, sigma_y: Tensor) -> Phi:  # noqa: ARG002

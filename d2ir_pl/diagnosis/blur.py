@@ -264,6 +264,23 @@ def _has_direction(seen: Measurements, evidence: _Evidence) -> bool:
 def _of_jpeg(seen: Measurements, width: float) -> float:
     """The width to undo of a blur before JPEG.
 
+    That of edges and another one, and that of the spectrum above the rounding, err independently,
+    so that their geometric mean errs least (docs/experiments.md). In loud noise the spectrum shows
+    none.
+
+    Args:
+        seen: what the photo shows.
+        width: width in pixels that the coefficients or the spectrum show.
+    """
+    by_edges = _by_edges(seen, width)
+    if seen.rounded_width == 0 or seen.jpeg_noise > NOISE_OF_COEFFICIENTS or seen.earlier:
+        return by_edges
+    return math.sqrt(by_edges * seen.rounded_width)
+
+
+def _by_edges(seen: Measurements, width: float) -> float:
+    """The width of a blur before JPEG by its edges and by another one.
+
     With e the width that the edges show, corrected for their noise, and w the other one, it is
     c e min(w / e, r)^b, which errs less than each of them (docs/experiments.md). Where there is
     little noise, it is no less than the spectrum shows, of which rounding takes and to which it

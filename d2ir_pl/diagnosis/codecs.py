@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from d2ir_pl.degradations import Compose, Degradation, Fading, Jpeg, Light
+from d2ir_pl.degradations import Compose, Degradation, Fading, GaussianBlur, Jpeg, Light
 from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
 from d2ir_pl.estimators.jpeg_tables import estimate_quality, may_be_rounded
 from d2ir_pl.estimators.noise_level import MIN_SIGMA
-from d2ir_pl.image_io import Photo
+from d2ir_pl.image_io import FileTables, Photo
 
 SPECTRUM_ERROR = 2 * 0.012
 """Least error, in [-1, 1], with which the spectrum of a photo from a WebP or AVIF file is read.
@@ -70,11 +70,21 @@ def with_rounding(degradation: Degradation, y: Tensor, photo: Photo) -> Degradat
     return degradation if unknown and _is_sharp(y, photo) else Compose([degradation, Jpeg()])
 
 
+def width_above_rounding(y: Tensor, tables: FileTables) -> float:
+    """The width in pixels of a Gaussian before JPEG, by what its spectrum shows above the rounding.
+
+    Args:
+        y: `(3, H, W)` pixels of a photo in [-1, 1].
+        tables: how it was compressed.
+    """
+    chain = Compose([GaussianBlur(), Jpeg().of_files([tables])])
+    phi = chain.init(y[None], chain.estimate_sigma(y[None]))
+    return float(phi["0.log_width"].exp())
+
+
 def _is_sharp(y: Tensor, photo: Photo) -> bool:
     """Whether the coefficients of a JPEG show no blur."""
-    jpeg = Jpeg().for_images([photo], [""])
-    assert isinstance(jpeg, Jpeg)
-    whole = y[None].float()
+    jpeg, whole = Jpeg().of_files([photo.tables]), y[None].float()
     return float(jpeg.width_before(whole, jpeg.init(whole, whole.new_zeros(1)))) <= SHARP
 
 

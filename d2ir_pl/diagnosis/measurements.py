@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from d2ir_pl.diagnosis.codecs import SPECTRUM_ERROR
+from d2ir_pl.diagnosis.codecs import SHARP, SPECTRUM_ERROR, width_above_rounding
 from d2ir_pl.diagnosis.large import telling_part
 from d2ir_pl.diagnosis.subject import place, sharper_part
 from d2ir_pl.estimators.blur_shape import BlurShape, blur_shape
@@ -79,6 +79,8 @@ class Measurements:
         trails: number of trails of one shape that lights have left; 0 where none have.
         subject: size and place of the part whose blur was measured, in words, where it is much
             sharper than the rest; empty where there is no such part.
+        rounded_width: width in pixels of the blur that the spectrum of a JPEG shows above the
+            rounding; 0 for other photos, and where its coefficients show none.
     """
 
     sigma_y: float
@@ -101,9 +103,10 @@ class Measurements:
     part: tuple[int, int] | None = None
     subject: str = ""
     trails: int = 0
+    rounded_width: float = 0.0
 
 
-OF_A_BLUR = ("width", "widths", "angle", "shaken", "jpeg_width", "edges", "shape")
+OF_A_BLUR = ("width", "widths", "angle", "shaken", "jpeg_width", "rounded_width", "edges", "shape")
 """What is measured on the sharpest part, if the rest is out of focus."""
 
 
@@ -191,6 +194,7 @@ def _measured(
         angle=angle,
         shaken=_shaken(image, in_image, covariance) if told_apart else 0.0,
         jpeg_width=before.width,
+        rounded_width=width_above_rounding(y, file) if before.width > SHARP else 0.0,
         jpeg_noise=before.noise,
         quality=100 if codec else quality,
         from_file=tables is not None,

@@ -1,4 +1,4 @@
-"""Photos from files of WebP and AVIF: what is seen of a blur before them, and assumed of them."""
+"""Photos from lossy files: what is seen of a blur before them, and assumed of them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +39,25 @@ def test_a_blur_before_a_codec_is_seen(width: float, suffix: str, tmp_path: Path
     assert 0.7 * width < part["init_args"]["width"] < 1.3 * width
     # The pixels alone show a part of it: the codec has left a floor of rounding.
     assert measure(photo.pixels).width < 0.7 * width
+
+
+@pytest.mark.parametrize("width", [1.0, 1.6, 2.4])
+def test_a_blur_before_jpeg_is_seen_above_the_rounding(width: float, tmp_path: Path) -> None:
+    photo = stored(width, tmp_path / "photo.jpg")
+    seen = measure(photo.pixels, photo.tables)
+    assert seen.rounded_width == pytest.approx(width, rel=0.25)
+    (blurred, _) = propose(photo.pixels, photo.tables).parts
+    assert blurred["init_args"]["width"] == pytest.approx(width, rel=0.15)
+    # Of the mean of this width and that by the edges.
+    alone = blur(replace(seen, rounded_width=0.0)).known["width"]
+    told = blur(seen).known["width"]
+    assert told == pytest.approx((alone * seen.rounded_width) ** 0.5, abs=0.01)
+
+
+def test_a_sharp_jpeg_shows_no_blur_above_the_rounding(tmp_path: Path) -> None:
+    photo = stored(0, tmp_path / "photo.jpg")
+    assert measure(photo.pixels, photo.tables).rounded_width == 0
+    assert measure(read_image(PHOTO).pixels).rounded_width == 0
 
 
 def test_a_sharp_photo_is_not_taken_for_blurred(tmp_path: Path) -> None:
