@@ -24,7 +24,7 @@ It is the RMS error of its colours. In the bands that the blur has left it is no
 amplified where no more than the spectrum's floor is assumed.
 """
 
-SHARP = 0.35
+UNBLURRED = 0.35
 """Width in pixels of a Gaussian up to which the coefficients of a JPEG show no blur at all.
 
 The spectrum of a sharp photo of smooth things falls below the rounding as that of a blurred one
@@ -85,7 +85,7 @@ def width_above_rounding(y: Tensor, tables: FileTables) -> float:
 def _is_sharp(y: Tensor, photo: Photo) -> bool:
     """Whether the coefficients of a JPEG show no blur."""
     jpeg, whole = Jpeg().of_files([photo.tables]), y[None].float()
-    return float(jpeg.width_before(whole, jpeg.init(whole, whole.new_zeros(1)))) <= SHARP
+    return float(jpeg.width_before(whole, jpeg.init(whole, whole.new_zeros(1)))) <= UNBLURRED
 
 
 def is_jpeg(y: Tensor, photo: Photo) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from d2ir_pl.diagnosis.codecs import SHARP, SPECTRUM_ERROR, width_above_rounding
+from d2ir_pl.diagnosis.codecs import SPECTRUM_ERROR, UNBLURRED, width_above_rounding
 from d2ir_pl.diagnosis.large import telling_part
 from d2ir_pl.diagnosis.subject import place, sharper_part
 from d2ir_pl.estimators.blur_shape import BlurShape, blur_shape
@@ -194,7 +194,7 @@ def _measured(
         angle=angle,
         shaken=_shaken(image, in_image, covariance) if told_apart else 0.0,
         jpeg_width=before.width,
-        rounded_width=width_above_rounding(y, file) if before.width > SHARP else 0.0,
+        rounded_width=width_above_rounding(y, file) if before.width > UNBLURRED else 0.0,
         jpeg_noise=before.noise,
         quality=100 if codec else quality,
         from_file=tables is not None,
