@@ -22,13 +22,13 @@ from d2ir_pl.restoration.kernel_rounds import (
     agreed,
     grey_window,
     refined,
-    short_walk,
 )
 from d2ir_pl.restoration.kernel_verdict import TEMPERATURE, Verdict
 from d2ir_pl.restoration.lamps import Lamps, apart, lamps, without_lamps
 from d2ir_pl.restoration.light_trails import kernel_of_trails
 from d2ir_pl.restoration.problem import Problem
 from d2ir_pl.restoration.result import Restoration
+from d2ir_pl.restoration.searches import Search, answered, side_by_side, walked
 from d2ir_pl.restoration.step import Observer, of_rows, silent
 
 # Settings were chosen on photographs with synthetic shakes (docs/experiments.md).
@@ -48,7 +48,7 @@ WINDOW = 192
 
 
 def contest(problem: Problem, prior: Prior) -> list[Verdict]:
-    """Find the kernel of every photo of a batch, each by itself.
+    """Find the kernel of every photo of a batch, each as if by itself.
 
     For each hypothesis on the kernel a short walk restores the part of the photo with the most
     edges. An image is the less likely, the less of the photo it explains and the less sparse its
@@ -59,7 +59,7 @@ def contest(problem: Problem, prior: Prior) -> list[Verdict]:
         prior: diffusion prior.
     """
     rows = (problem.select([b]) for b in range(len(problem)))
-    return [_verdict(only_blurred(row), prior) for row in rows]
+    return answered(side_by_side([_verdict(only_blurred(row)) for row in rows]), prior)
 
 
 def read_guesses(problem: Problem) -> None:
@@ -85,20 +85,20 @@ def has_contest(degradation: Degradation) -> bool:
 
 
 def with_kernels_found(problem: Problem, prior: Prior) -> Problem:
-    """Find the kernel of every photo of a batch, each by itself, refine it, and find lamps by it.
+    """Find the kernel of every photo of a batch, refine it, and find lamps by it.
 
-    Trails that lights have left show it where there are some, and a contest does elsewhere.
+    Trails that lights have left show it where there are some, and a contest does elsewhere. What
+    is found of a photo is that which is found of it alone, but the walks of all are taken together.
 
     Args:
         problem: blurred photos, whose degradation has a contest.
         prior: diffusion prior.
     """
     rows = [problem.select([b]) for b in range(len(problem))]
-    kernels, known = [], []
-    for row in rows:
-        own = kernel_of_trails(row, prior) or _found(row.shown, prior)
+    kernels = answered(side_by_side([_searched(row) for row in rows]), prior)
+    known = []
+    for row, own in zip(rows, kernels, strict=True):
         family, phi = _with_kernel(row, own.kernel.to(problem.y))
-        kernels.append(own)
         known.append(lamps(replace(row, degradation=family), phi))
     told = replace(problem, found=Found(kernels))
     return without_lamps(told, Lamps.join(known, told))
@@ -135,20 +135,28 @@ def each_with_its_kernel(
     return Restoration.join(parts)
 
 
-def _found(shown: Problem, prior: Prior) -> FoundKernel:
-    """The kernel of a photo, a batch of one: refined unless it is a Gaussian."""
+def _searched(row: Problem) -> Search[FoundKernel]:
+    """Search for the kernel of a photo, a batch of one."""
+    shown = yield from kernel_of_trails(row)
+    if shown is not None:
+        return shown
+    return (yield from _contested(row.shown))
+
+
+def _contested(shown: Problem) -> Search[FoundKernel]:
+    """Search for the kernel of a photo by a contest; it is refined unless it is a Gaussian."""
     blurred, looser = only_blurred(shown), only_blurred(looser_rounded(shown))
-    verdict = _verdict(blurred, prior)
+    verdict = yield from _verdict(blurred)
     winner, evidence, nfe = verdict.winner, verdict.evidence(), verdict.nfe
     rival = _rival(verdict)
     if winner.source != "gaussian":
         kernels = [guess.kernel for guess in verdict.contenders]
-        best = refined(looser, kernels, prior, verdict.doubt)
+        best = yield from refined(looser, kernels, verdict.doubt)
     elif verdict.doubt <= SURE:
         return FoundKernel(winner.kernel, None, evidence, nfe, rival)
     else:
         kernels = [guess.kernel for guess in verdict.unbelieved]
-        second, spent = agreed(looser, winner.kernel, kernels, prior)
+        second, spent = yield from agreed(looser, winner.kernel, kernels)
         if second is None:
             error = math.sqrt(verdict.doubt) * FIRST_ERROR
             return FoundKernel(winner.kernel, error, evidence, nfe + spent, rival)
@@ -156,7 +164,7 @@ def _found(shown: Problem, prior: Prior) -> FoundKernel:
         sure = 1 / (1 + math.exp(-second.lead / TEMPERATURE))
         best, evidence = second, replace(evidence, source="edges", lead=second.lead, sure=sure)
         rival = None
-    seen = kernel_by_place(blurred, best.kernel, prior)
+    seen = yield from kernel_by_place(blurred, best.kernel)
     sure = _found_twice(evidence.sure) if best.double else evidence.sure
     evidence = replace(evidence, sure=sure, places=seen.alike, halves=seen.halves)
     return FoundKernel(best.kernel, best.error, evidence, nfe + best.nfe + seen.nfe, rival)
@@ -224,22 +232,19 @@ def _embedded(degradation: Degradation, phi: Phi) -> Phi:
     return degradation.embedded(phi)
 
 
-def _verdict(problem: Problem, prior: Prior) -> Verdict:
-    """The verdict about a blurred photo, a batch of one."""
+def _verdict(problem: Problem) -> Search[Verdict]:
+    """Search for the verdict about a blurred photo, a batch of one."""
     y, sigma = _light(problem)
     found = _guesses(problem)
     if len(found) == 1:
         return Verdict(found, [0.0], [0.0])
     found = shortlist(y, found, CANDIDATES)
     window = grey_window(problem, WINDOW, max(guess.size for guess in found))
-    scores: dict[int, float] = {}
-    for size in sorted({guess.size for guess in found}):
-        places = [i for i, guess in enumerate(found) if guess.size == size]
-        kernels = torch.stack([found[i].kernel for i in places]).to(problem.y)
-        x, residual = short_walk(window, kernels, ERROR, prior)
-        scores.update(zip(places, unlikeliness(x, residual).tolist(), strict=True))
+    kernels = [guess.kernel.to(problem.y)[None] for guess in found]
+    images = yield from side_by_side([walked(window, kernel, ERROR) for kernel in kernels])
+    x, residual = (torch.cat(each) for each in zip(*images, strict=True))
     against = handicaps(y, sigma, found, DOUBT).tolist()
-    return Verdict(found, [scores[i] for i in range(len(found))], against)
+    return Verdict(found, unlikeliness(x, residual).tolist(), against)
 
 
 def _guesses(problem: Problem) -> list[Guess]:

@@ -19,9 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from d2ir_pl.diffusion import Prior
 from d2ir_pl.estimators.edge_windows import windows_of_edges
-from d2ir_pl.estimators.kernel_refit import refitted
 from d2ir_pl.estimators.kernel_shapes import centred, likeness
 from d2ir_pl.operators.kernels import padded
 from d2ir_pl.operators.linear import size_of
@@ -29,13 +27,12 @@ from d2ir_pl.restoration.kernel_rounds import (
     FIRST_ERROR,
     GROWTH,
     SLOWNESS,
-    WALK,
     grey_light,
     grey_part,
     grey_values,
-    short_walk,
 )
 from d2ir_pl.restoration.problem import Problem
+from d2ir_pl.restoration.searches import WALK, Search, fitted, side_by_side, walked
 
 # Settings were chosen on photographs with synthetic shakes (docs/experiments.md).
 SIDE, KERNELS = 160, 4
@@ -64,13 +61,12 @@ class Places:
     nfe: int
 
 
-def kernel_by_place(problem: Problem, kernel: Tensor, prior: Prior) -> Places:
-    """How like the kernels of the parts of a photo are.
+def kernel_by_place(problem: Problem, kernel: Tensor) -> Search[Places]:
+    """Search for how like the kernels of the parts of a photo are.
 
     Args:
         problem: a photo, a batch of one, blurred by a kernel of free entries.
         kernel: `(k, k)` of a correlation, centred: that of the whole photo.
-        prior: diffusion prior.
     """
     side = max(SIDE, KERNELS * kernel.shape[-1])
     height, width = size_of(problem.y)
@@ -78,8 +74,7 @@ def kernel_by_place(problem: Problem, kernel: Tensor, prior: Prior) -> Places:
     if rows * columns < 2:
         return Places([], None, 0)
     grey, seen = grey_values(problem)
-    found: dict[tuple[int, int], Tensor] = {}
-    within: list[float] = []
+    looked_at: dict[tuple[int, int], Search[tuple[Tensor, float]]] = {}
     for i, j in itertools.product(range(rows), range(columns)):
         top, left = i * height // rows, j * width // columns
         cell = slice(top, (i + 1) * height // rows), slice(left, (j + 1) * width // columns)
@@ -87,19 +82,20 @@ def kernel_by_place(problem: Problem, kernel: Tensor, prior: Prior) -> Places:
         ((y, x), strength) = windows_of_edges(grey[cell], side, 1, inside)[0]
         if strength >= LEAST_STRENGTH:
             part = grey_part(problem, top + y, left + x, side)
-            found[i, j], halves = _kernels_of(part, kernel, prior)
-            within.append(halves)
+            looked_at[i, j] = _kernels_of(part, kernel)
+    seen_there = yield from side_by_side([*looked_at.values()])
+    found = {place: own for place, (own, _) in zip(looked_at, seen_there, strict=True)}
     nfe = ROUNDS * WALK.steps * len(found)
     if len(found) < 2:
         return Places([], None, nfe)
     total = torch.stack(list(found.values())).sum(0)
     known = {place: likeness(own, total - own) for place, own in found.items()}
     alike = [[known.get((i, j)) for j in range(columns)] for i in range(rows)]
-    return Places(alike, statistics.mean(within), nfe)
+    return Places(alike, statistics.mean(halves for _, halves in seen_there), nfe)
 
 
-def _kernels_of(part: Problem, kernel: Tensor, prior: Prior) -> tuple[Tensor, float]:
-    """The kernel of a grey part of a photo, found from that of the whole.
+def _kernels_of(part: Problem, kernel: Tensor) -> Search[tuple[Tensor, float]]:
+    """Search for the kernel of a grey part of a photo, from that of the whole.
 
     Returns:
         The kernel, and how like those of the part's halves are, the mean of both ways to halve it.
@@ -109,15 +105,16 @@ def _kernels_of(part: Problem, kernel: Tensor, prior: Prior) -> tuple[Tensor, fl
     x, doubt = y, 1.0
     for i in range(ROUNDS):
         error = FIRST_ERROR * SLOWNESS**i
-        image, _ = short_walk(part, kernel[None], error, prior)
+        image, _ = yield from walked(part, kernel[None], error)
         x, doubt, start = grey_light(part, image), (error / FIRST_ERROR) ** 2, kernel
-        kernel = centred(refitted(x, y, start, doubt))
+        kernel = centred((yield from fitted(x, y, start, doubt)))
     h, w = size_of(y)
-    halves = [
-        [centred(refitted(x[cut], y[cut], start, doubt)) for cut in cuts]
-        for cuts in (
-            [(slice(h // 2), slice(w)), (slice(h // 2, h), slice(w))],
-            [(slice(h), slice(w // 2)), (slice(h), slice(w // 2, w))],
-        )
+    cuts = [
+        (slice(h // 2), slice(w)),
+        (slice(h // 2, h), slice(w)),
+        (slice(h), slice(w // 2)),
+        (slice(h), slice(w // 2, w)),
     ]
-    return kernel, statistics.mean(likeness(a, b) for a, b in halves)
+    asked = [fitted(x[cut], y[cut], start, doubt) for cut in cuts]
+    top, bottom, left, right = map(centred, (yield from side_by_side(asked)))
+    return kernel, (likeness(top, bottom) + likeness(left, right)) / 2

@@ -28,23 +28,17 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from d2ir_pl.degradations import Blur, Phi
-from d2ir_pl.diffusion import Prior
-from d2ir_pl.diffusion.randomness import same_generator
+from d2ir_pl.degradations import Blur
 from d2ir_pl.estimators.edge_windows import edge_windows
-from d2ir_pl.estimators.kernel_refit import refitted
 from d2ir_pl.estimators.kernel_shapes import centred, likeness, trimmed
 from d2ir_pl.estimators.kernel_worth import unlikeliness
 from d2ir_pl.estimators.noise_level import grey_variance
 from d2ir_pl.operators.kernels import padded
 from d2ir_pl.restoration.assumed_error import SHARE
-from d2ir_pl.restoration.degradation_estimation import DegradationEstimation
 from d2ir_pl.restoration.problem import Problem
-from d2ir_pl.restoration.step import silent
+from d2ir_pl.restoration.searches import WALK, Search, fitted, side_by_side, walked
 
 # Settings were chosen on photographs with synthetic shakes (docs/experiments.md).
-WALK = DegradationEstimation(phi_steps=0, steps=6)
-"""The short walk that shows what a kernel leads to."""
 FIRST_ERROR = 0.015
 """What the kernel is taken to leave unexplained in the first round, in [0, 1]."""
 UNEXPLAINED = 1.7
@@ -92,60 +86,57 @@ class Refined:
     double: bool = False
 
 
-def refined(
-    problem: Problem, kernels: Sequence[Tensor], prior: Prior, doubt: float = 0.0
-) -> Refined:
-    """The kernel that the likeliest of the given ones becomes.
+def refined(problem: Problem, kernels: Sequence[Tensor], doubt: float = 0.0) -> Search[Refined]:
+    """Search for the kernel that the likeliest of the given ones becomes.
 
     Args:
         problem: a blurred photo, a batch of one.
         kernels: `(k, k)` of correlations, centred, the likeliest first.
-        prior: diffusion prior.
         doubt: probability in [0, 1] that the kernel has another shape. The error of such a one is
             that of the first round, so no less than sqrt(doubt) of that is assumed in any.
     """
     least = math.sqrt(doubt) * FIRST_ERROR
     window = grey_window(problem, WINDOW, max(kernel.shape[-1] for kernel in kernels))
-    paths = [_Path(window, kernel, prior, least) for kernel in kernels]
-    for path in paths if len(paths) > 1 else ():
-        path.advance(HEATS)
+    paths = [_Path(window, kernel, least) for kernel in kernels]
+    if len(paths) > 1:
+        yield from side_by_side([path.advance(HEATS) for path in paths])
     best = min(paths, key=lambda path: path.score)
     double = _has_a_double(best, paths)
-    best.advance(ROUNDS)
+    yield from best.advance(ROUNDS)
     return Refined(best.kernel, best.error, sum(path.nfe for path in paths), double=double)
 
 
 def agreed(
-    problem: Problem, gaussian: Tensor, kernels: Sequence[Tensor], prior: Prior
-) -> tuple[Refined | None, int]:
-    """What two of several kernels that were not believed become, if that is the same.
+    problem: Problem, gaussian: Tensor, kernels: Sequence[Tensor]
+) -> Search[tuple[Refined | None, int]]:
+    """Search for what two of several kernels that were not believed become, if that is the same.
 
     Args:
         problem: a blurred photo, a batch of one.
         gaussian: `(k, k)` of a correlation, which was believed.
         kernels: the others, centred.
-        prior: diffusion prior.
 
     Returns:
         The kernel, or None where no two agree, or their image is no likelier than that of the
         Gaussian; and the number of network evaluations that were taken either way.
     """
     window = grey_window(problem, WINDOW, max((k.shape[-1] for k in kernels), default=1))
-    paths = [_Path(window, kernel, prior, 0.0) for kernel in kernels]
-    for path in paths:
-        path.advance(HEATS)
+    paths = [_Path(window, kernel, 0.0) for kernel in kernels]
+    yield from side_by_side([path.advance(HEATS) for path in paths])
     agreeing = [path for path in paths if _has_a_double(path, paths)]
     if not agreeing:
         return None, sum(path.nfe for path in paths)
 
-    def unlikely(kernel: Tensor) -> float:
-        x, residual = short_walk(window, kernel[None], SLOWNESS * FIRST_ERROR, prior)
-        return float(unlikeliness(x, residual))
+    def unlikely(kernel: Tensor) -> Search[float]:
+        found = yield from walked(window, kernel[None], SLOWNESS * FIRST_ERROR)
+        return float(unlikeliness(*found))
 
-    score, best = min(((unlikely(path.kernel), path) for path in agreeing), key=lambda of: of[0])
-    lead = unlikely(gaussian.to(window.y)) - score
+    images = [unlikely(kernel) for kernel in (gaussian.to(window.y), *(p.kernel for p in agreeing))]
+    least, *scores = yield from side_by_side(images)
+    score, best = min(zip(scores, agreeing, strict=True), key=lambda of: of[0])
+    lead = least - score
     if lead >= LEAD:
-        best.advance(ROUNDS)
+        yield from best.advance(ROUNDS)
     nfe = sum(path.nfe for path in paths) + (len(agreeing) + 1) * WALK.steps
     return (Refined(best.kernel, best.error, nfe, lead, True) if lead >= LEAD else None), nfe
 
@@ -160,8 +151,8 @@ class _Path:
         nfe: network evaluations that it took.
     """
 
-    def __init__(self, window: Problem, kernel: Tensor, prior: Prior, least: float) -> None:
-        self._window, self._prior, self._least = window, prior, least
+    def __init__(self, window: Problem, kernel: Tensor, least: float) -> None:
+        self._window, self._least = window, least
         assert isinstance(window.degradation, Blur)
         self._largest = window.degradation.kernel_size
         self._y = grey_light(window, window.y)
@@ -170,14 +161,14 @@ class _Path:
         self.error, self.score = FIRST_ERROR, math.inf
         self.nfe, self._rounds, self._settled = 0, 0, False
 
-    def advance(self, rounds: int) -> None:
+    def advance(self, rounds: int) -> Search[None]:
         """Go on until there were so many rounds in all, or another one is no use."""
         while self._rounds < rounds and not self._settled:
-            self._round()
+            yield from self._round()
 
-    def _round(self) -> None:
+    def _round(self) -> Search[None]:
         now, assumed = self.kernel, self.error
-        x, residual = short_walk(self._window, now[None], assumed, self._prior)
+        x, residual = yield from walked(self._window, now[None], assumed)
         self.score = float(unlikeliness(x, residual))
         left = math.sqrt(float(residual.mean(1).square().mean()) / self._seen) / 2
         self._rounds, self.nfe = self._rounds + 1, self.nfe + WALK.steps
@@ -188,7 +179,7 @@ class _Path:
             return
         wide = padded(now, min(now.shape[-1] + 2 * GROWTH, self._largest))
         doubt = (assumed / FIRST_ERROR) ** 2
-        found = refitted(grey_light(self._window, x), self._y, wide, doubt)
+        found = yield from fitted(grey_light(self._window, x), self._y, wide, doubt)
         found = found * (found >= FLOOR * found.max())
         self.kernel = centred(trimmed(found))
         side = max(now.shape[-1], self.kernel.shape[-1])
@@ -223,33 +214,6 @@ def next_error(error: float, left: float, noise: float) -> float:
     following = max(min(assumed, math.hypot(noise, beyond)), least)
     following = max(math.sqrt(max(following**2 - noise**2, 0.0)), SLOWNESS * error)
     return min(FIRST_ERROR, following)
-
-
-def short_walk(
-    problem: Problem, kernels: Tensor, error: float, prior: Prior
-) -> tuple[Tensor, Tensor]:
-    """The images `(n, 3, h, w)` that a short walk leads to, and their residuals.
-
-    Args:
-        problem: a photo, a batch of one; its generator is left as it was.
-        kernels: `(n, k, k)` kernels that it may have been blurred by.
-        error: what they leave unexplained, in [0, 1].
-        prior: diffusion prior.
-    """
-    count, degradation = len(kernels), problem.degradation
-    assert isinstance(degradation, Blur)
-    phi = Phi(logits=kernels.clamp_min(1e-30).log())
-    observed = problem.observed
-    copies = replace(
-        problem,
-        y=problem.y.expand(count, -1, -1, -1),
-        sigma_y=(problem.sigma_y**2 + (2 * error) ** 2).sqrt().expand(count),
-        degradation=degradation.resized(kernels.shape[-1]),
-        generators=[same_generator(problem.generators[0]) for _ in range(count)],
-        observed=None if observed is None else observed.expand(count, -1, -1, -1),
-    )
-    x = WALK(copies, phi, prior, silent).x
-    return copies.crop(x), copies.residual(x, phi)
 
 
 def grey_window(problem: Problem, side: int, kernel_size: int) -> Problem:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from d2ir_pl.degradations.blur_guesses import Guess
 from d2ir_pl.estimators.kernel_shapes import likeness
-from d2ir_pl.restoration.kernel_rounds import WALK
 from d2ir_pl.restoration.result import KernelEvidence
+from d2ir_pl.restoration.searches import WALK
 
 # Settings were chosen on photographs with synthetic shakes (docs/experiments.md).
 RIVAL = 0.1

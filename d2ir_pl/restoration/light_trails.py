@@ -12,14 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from d2ir_pl.degradations import Blur
-from d2ir_pl.diffusion import Prior
 from d2ir_pl.estimators.light_trails import light_trails
 from d2ir_pl.restoration.blurred_part import only_blurred
 from d2ir_pl.restoration.found import FoundKernel
-from d2ir_pl.restoration.kernel_rounds import FIRST_ERROR, WALK, grey_window, next_error, short_walk
+from d2ir_pl.restoration.kernel_rounds import FIRST_ERROR, grey_window, next_error
 from d2ir_pl.restoration.lamps import hiding
 from d2ir_pl.restoration.problem import Problem
 from d2ir_pl.restoration.result import KernelEvidence
+from d2ir_pl.restoration.searches import WALK, Search, walked
 
 WINDOW = 192
 """Side in pixels of the part of a photo that tells whether the trails are of a shake, at least."""
@@ -33,12 +33,11 @@ CONTRAST = 0.008
 kernel explains."""
 
 
-def kernel_of_trails(problem: Problem, prior: Prior) -> FoundKernel | None:
-    """The kernel of a photo, a batch of one, that trails of lights show; None where none do.
+def kernel_of_trails(problem: Problem) -> Search[FoundKernel | None]:
+    """Search for the kernel of a photo that trails of lights show; it is None where none do.
 
     Args:
-        problem: a photo whose degradation has a contest.
-        prior: diffusion prior.
+        problem: a photo, a batch of one, whose degradation has a contest.
     """
     shown = problem.shown
     family = only_blurred(shown).degradation
@@ -49,7 +48,7 @@ def kernel_of_trails(problem: Problem, prior: Prior) -> FoundKernel | None:
     beside = only_blurred(hiding(shown, trails.hidden[None, None].to(shown.y)))
     window = grey_window(beside, WINDOW, len(trails.kernel))
     kernel = trails.kernel.to(shown.y)
-    x, residual = short_walk(window, kernel[None], FIRST_ERROR, prior)
+    x, residual = yield from walked(window, kernel[None], FIRST_ERROR)
     seen = 1.0 if window.observed is None else float(window.observed.mean())
     left = math.sqrt(float(residual.mean(1).square().mean()) / max(seen, 1e-6)) / 2
     noise = float(window.sigma_y) / 2

@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from typing import TypeVar
 
 import pytest
 import torch
@@ -21,14 +22,15 @@ from d2ir_pl.restoration.kernel_rounds import (
     grey_window,
     next_error,
     refined,
-    short_walk,
 )
-from d2ir_pl.restoration.kernel_rounds import WALK as SHORT_WALK
 from d2ir_pl.restoration.kernel_verdict import Verdict
+from d2ir_pl.restoration.searches import WALK as SHORT_WALK
+from d2ir_pl.restoration.searches import Search, answered
 from d2ir_pl.restoration.step import Step
 from d2ir_pl.results.metrics import kernel_similarity
 
 CONTEST = "d2ir_pl.restoration.kernel_contest"
+T = TypeVar("T")
 WALK = DegradationEstimation(phi_steps=0, steps=2, start=60)
 
 
@@ -62,7 +64,7 @@ def test_the_kernel_of_a_shake_wins_and_gets_no_worse(
     assert evidence.lead is not None
     assert evidence.lead > 0
     assert evidence.sure > 0.5
-    after = refined(shaken, [verdict.winner.kernel], natural_small)
+    after = answered(refined(shaken, [verdict.winner.kernel]), natural_small)
     assert after.nfe == SHORT_WALK.steps
     assert float(kernel_similarity(after.kernel, corner())) > before - 0.02
     assert float(after.kernel.sum()) == pytest.approx(1, abs=1e-4)
@@ -87,7 +89,7 @@ def test_a_doubtful_kernel_is_believed_less() -> None:
     y = blurred(discs(84), corner(), 0.002)
     one = Problem.of(y, Blur(15), [image_generator(0, "0")], torch.tensor([0.002]))
     for doubt in (0.25, 1.0):
-        error = refined(one, [corner(15)], GaussianPrior(), doubt).error
+        error = answered(refined(one, [corner(15)], doubt), GaussianPrior()).error
         assert error >= doubt**0.5 * FIRST_ERROR
 
 
@@ -115,16 +117,6 @@ def test_a_sharp_photo_comes_back_as_it_was() -> None:
     assert float((result.x0 - y).square().mean().sqrt()) < 0.05
 
 
-def test_every_kernel_of_a_short_walk_gets_the_same_noise() -> None:
-    one = problem(blurred(discs(84), corner(), 0.01))
-    kernels = torch.stack([corner(15), corner(15)])
-    x, residual = short_walk(one, kernels, 0.02, GaussianPrior())
-    assert torch.allclose(x[0], x[1], atol=1e-5)
-    assert residual.shape == (2, *one.y.shape[1:])
-    again, _ = short_walk(one, kernels[:1], 0.02, GaussianPrior())
-    assert torch.allclose(x[0], again[0], atol=1e-5)
-
-
 def test_a_window_is_grey_and_has_the_noise_of_the_mean_of_its_channels() -> None:
     y = torch.randn(1, 3, 80, 90, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
     hidden = torch.ones(1, 1, 80, 90)
@@ -145,6 +137,12 @@ def test_the_assumed_error_follows_what_is_left_unexplained() -> None:
     assert next_error(0.0, 0.95 * noise, noise) == pytest.approx(0, abs=1e-6)  # explained to it
     assert 0.004 < next_error(0.005, noise, noise) < 0.005  # nearly: no more than that is believed
     assert 0.005 < next_error(0.005, 0.003, noise) < next_error(0.005, 0.002, noise) <= FIRST_ERROR
+
+
+def at_once(found: T) -> Search[T]:
+    """A search that asks for nothing."""
+    yield []
+    return found
 
 
 def verdict_of(found: list[Guess], images: list[float]) -> Verdict:
@@ -184,7 +182,7 @@ def test_where_two_shapes_are_as_likely_both_images_count(
     results = []
     for scores in ([0.0, 9.0], [9.0, 0.0], [0.0, 0.0]):
         verdict = verdict_of(guess, scores)
-        monkeypatch.setattr(f"{CONTEST}._verdict", lambda *_, v=verdict: v)
+        monkeypatch.setattr(f"{CONTEST}._verdict", lambda *_, v=verdict: at_once(v))
         monkeypatch.setattr(f"{CONTEST}.refined", unrefined)
         results.append(D2IR(WALK, stages="estimation").restore(problem(y), GaussianPrior()))
     one, other, both = results
@@ -205,7 +203,7 @@ def test_a_doubtful_gaussian_is_restored_with_the_error_of_another_shape(
     errors = []
     for images in ([0.0, 9.0], [0.0, 0.0]):
         verdict = Verdict(found, images, [0.0, 9.0])
-        monkeypatch.setattr(f"{CONTEST}._verdict", lambda *_, v=verdict: v)
+        monkeypatch.setattr(f"{CONTEST}._verdict", lambda *_, v=verdict: at_once(v))
         method = D2IR(WALK, stages="estimation", model_error="auto")
         told = method.restore(one, GaussianPrior()).model_error
         assert told is not None
@@ -221,17 +219,17 @@ def test_two_searches_that_agree_after_the_rounds_are_believed_against_a_gaussia
     point = gaussian_kernel(0.1 * torch.eye(2)[None], 3)[0]
     right = corner(15)
     near = (right + 0.3 * right.roll(1, 0)) / 1.3
-    found, nfe = agreed(shaken, point, [right, near], natural_small)
+    found, nfe = answered(agreed(shaken, point, [right, near]), natural_small)
     assert found is not None
     assert found.lead is not None
     assert found.lead > 0.1
     assert found.nfe == nfe
     assert float(kernel_similarity(found.kernel, corner())) > 0.9
-    none, spent = agreed(shaken, point, [right, right.flip(0)], natural_small)
+    none, spent = answered(agreed(shaken, point, [right, right.flip(0)]), natural_small)
     assert none is None
     assert 0 < spent < nfe
-    assert agreed(shaken, right, [near, near], natural_small)[0] is None
-    assert agreed(shaken, point, [], natural_small) == (None, 0)
+    assert answered(agreed(shaken, right, [near, near]), natural_small)[0] is None
+    assert answered(agreed(shaken, point, []), natural_small) == (None, 0)
 
 
 def test_a_second_look_takes_the_place_of_a_gaussian(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,8 +237,8 @@ def test_a_second_look_takes_the_place_of_a_gaussian(monkeypatch: pytest.MonkeyP
     found = [Guess("gaussian", corner(15)), Guess("edges", corner(15).flip(1))]
     verdict = Verdict(found, [0.0, 0.0], [0.0, 9.0])
     second = Refined(corner(15).flip(0), 0.003, 30, lead=0.2, double=True)
-    monkeypatch.setattr(f"{CONTEST}._verdict", lambda *_: verdict)
-    monkeypatch.setattr(f"{CONTEST}.agreed", lambda *_: (second, 30))
+    monkeypatch.setattr(f"{CONTEST}._verdict", lambda *_: at_once(verdict))
+    monkeypatch.setattr(f"{CONTEST}.agreed", lambda *_: at_once((second, 30)))
     result = D2IR(WALK, stages="estimation").restore(problem(y), GaussianPrior())
     (evidence,) = result.kernels
     assert (evidence.source, evidence.lead) == ("edges", 0.2)
@@ -253,17 +251,20 @@ def test_a_kernel_that_two_searches_have_led_to_is_surer(monkeypatch: pytest.Mon
     monkeypatch.setattr("d2ir_pl.restoration.kernel_rounds.HEATS", 1)
     shaken = problem(blurred(discs(84), corner(), 0.01))
     right = corner(15)
-    alike = refined(shaken, [right, (right + 0.3 * right.roll(1, 0)) / 1.3], GaussianPrior())
-    assert alike.double
-    assert not refined(shaken, [right, right.flip(0)], GaussianPrior()).double
-    assert not refined(shaken, [right], GaussianPrior()).double
+
+    def double(*others: Tensor) -> bool:
+        return answered(refined(shaken, [right, *others]), GaussianPrior()).double
+
+    assert double((right + 0.3 * right.roll(1, 0)) / 1.3)
+    assert not double(right.flip(0))
+    assert not double()
     found = [Guess("gaussian", corner(15).flip(1)), Guess("edges", right)]
     verdict = Verdict(found, [0.1, 0.0], [0.0, 0.0])
-    monkeypatch.setattr(f"{CONTEST}._verdict", lambda *_: verdict)
+    monkeypatch.setattr(f"{CONTEST}._verdict", lambda *_: at_once(verdict))
     sure = []
-    for double in (False, True):
-        best = Refined(right, 0.0, 0, double=double)
-        monkeypatch.setattr(f"{CONTEST}.refined", lambda *_, b=best: b)
+    for twice in (False, True):
+        best = Refined(right, 0.0, 0, double=twice)
+        monkeypatch.setattr(f"{CONTEST}.refined", lambda *_, b=best: at_once(b))
         result = D2IR(WALK, stages="estimation").restore(shaken, GaussianPrior())
         sure.append(result.kernels[0].sure)
     assert sure[0] == verdict.evidence().sure
@@ -278,8 +279,8 @@ def test_what_was_not_believed_is_tried_by_its_image() -> None:
     assert verdict.unbelieved == [found[4], found[2]]  # the first is of the winner's shape
 
 
-def unrefined(_: Problem, kernels: list[Tensor], *__: object) -> Refined:
-    return Refined(kernels[0], 0.0, 0)
+def unrefined(_: Problem, kernels: list[Tensor], *__: object) -> Search[Refined]:
+    return at_once(Refined(kernels[0], 0.0, 0))
 
 
 def test_the_rounds_decide_between_kernels_of_edges_that_are_about_as_likely() -> None:
@@ -319,11 +320,11 @@ def test_rounds_end_where_an_image_is_no_better_and_keep_its_kernel(
     y = blurred(discs(84), corner(), 0.002)
     one = Problem.of(y, Blur(15), [image_generator(0, "0")], torch.tensor([0.001]))
     rounds = "d2ir_pl.restoration.kernel_rounds"
-    fitted = iter([corner(15), corner(15).flip(0), corner(15).flip(1), corner(15).T])
-    monkeypatch.setattr(f"{rounds}.refitted", lambda *_: next(fitted))
+    kernels = iter([corner(15), corner(15).flip(0), corner(15).flip(1), corner(15).T])
+    monkeypatch.setattr(f"{rounds}.fitted", lambda *_: at_once(next(kernels)))
     monkeypatch.setattr(f"{rounds}.next_error", lambda *_: 0.01)
     monkeypatch.setattr(f"{rounds}.SETTLED", 0.0)
-    found = refined(one, [corner(15)], GaussianPrior())
+    found = answered(refined(one, [corner(15)]), GaussianPrior())
     assert found.nfe == 2 * SHORT_WALK.steps  # a third round would assume as much as the second
     assert float(kernel_similarity(found.kernel, corner(15))) > 0.99
 
@@ -334,7 +335,7 @@ def test_a_kernel_grows_no_larger_than_was_asked_for(monkeypatch: pytest.MonkeyP
     shaken = blurred(discs(84), corner(), 0.002)
     narrow = Problem.of(shaken, Blur(7), [image_generator(0, "0")], torch.tensor([0.004]))
     start = gaussian_kernel(2.0 * torch.eye(2)[None], 7)[0]
-    found = refined(narrow, [start], GaussianPrior()).kernel
+    found = answered(refined(narrow, [start]), GaussianPrior()).kernel
     assert found.shape[-1] <= 7
     assert not torch.allclose(found, start)
 
@@ -343,10 +344,9 @@ def test_a_refined_kernel_has_no_faint_entries(monkeypatch: pytest.MonkeyPatch) 
     """Nor does its support grow by noise."""
     noisy = corner(15) + 0.005 * corner(15).max() * torch.ones(15, 15)
     monkeypatch.setattr("d2ir_pl.restoration.kernel_rounds.ROUNDS", 1)
-    monkeypatch.setattr(
-        "d2ir_pl.restoration.kernel_rounds.refitted", lambda *_: padded(noisy / noisy.sum(), 19)
-    )
+    wide = padded(noisy / noisy.sum(), 19)
+    monkeypatch.setattr("d2ir_pl.restoration.kernel_rounds.fitted", lambda *_: at_once(wide))
     one = problem(blurred(discs(84), corner(), 0.002))
-    found = refined(one, [corner(15)], GaussianPrior()).kernel
+    found = answered(refined(one, [corner(15)]), GaussianPrior()).kernel
     assert found.shape[-1] <= 15
     assert float(found[:3, :3].max()) < 1e-6

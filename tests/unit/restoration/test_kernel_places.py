@@ -12,6 +12,7 @@ from d2ir_pl.image_io import read_image
 from d2ir_pl.priors import NetworkPrior
 from d2ir_pl.restoration import Problem
 from d2ir_pl.restoration.kernel_places import Places, kernel_by_place
+from d2ir_pl.restoration.searches import answered
 from d2ir_pl.results.record import Record
 from d2ir_pl.results.warnings import places, warnings
 
@@ -22,7 +23,7 @@ def problem(y: Tensor) -> Problem:
 
 def differing(y: Tensor, prior: NetworkPrior) -> float:
     """How much the kernels of two parts differ, in units of those of halves of parts."""
-    found = kernel_by_place(problem(y), corner(), prior)
+    found = answered(kernel_by_place(problem(y), corner()), prior)
     assert [len(row) for row in found.alike] == [2]
     assert found.nfe == 24
     assert found.halves is not None
@@ -46,12 +47,14 @@ def test_two_kernels_in_one_photo_are_told_from_one(
 
 def test_a_small_photo_is_not_divided(natural_small: NetworkPrior) -> None:
     y = blurred(discs(96, 1), corner(), 0.005)
-    assert kernel_by_place(problem(y), corner(), natural_small) == Places([], None, 0)
+    found = answered(kernel_by_place(problem(y), corner()), natural_small)
+    assert found == Places([], None, 0)
 
 
 def test_parts_without_edges_say_nothing(natural_small: NetworkPrior) -> None:
     flat = torch.zeros(1, 3, 160, 320)
-    assert kernel_by_place(problem(flat), corner(), natural_small) == Places([], None, 0)
+    found = answered(kernel_by_place(problem(flat), corner()), natural_small)
+    assert found == Places([], None, 0)
 
 
 def record(kernel: dict[str, object]) -> Record:

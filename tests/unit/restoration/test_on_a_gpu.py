@@ -237,17 +237,20 @@ def test_what_is_filled_in_of_a_second_batch_is_waited_for_no_more() -> None:
     assert asked.kernels <= 550
 
 
-def test_a_kernel_is_fitted_again_without_waiting() -> None:
-    """Of a hundred iterations, each asks for nineteen kernels at most."""
+@pytest.mark.parametrize(("sides", "most"), [((9,), 1900), ((9, 9, 9), 1930), ((9, 15, 7), 2030)])
+def test_kernels_are_fitted_again_without_waiting(sides: tuple[int, ...], most: int) -> None:
+    """Of a hundred iterations, each asks for twenty kernels at most, however many are fitted."""
     x = (photo(0, 64, 64).mean(0) + 1) / 2
     with pretended_gpu() as gpu:
-        there, kernel = x.to("cuda"), torch.full((9, 9), 1 / 81).to("cuda")
-        refitted(there, there, kernel)  # what is made once for a size
+        there = x.to("cuda").expand(len(sides), -1, -1)
+        kernels = [torch.full((k, k), 1 / k**2).to("cuda") for k in sides]
+        doubts = [0.5] * len(sides)
+        refitted(there, there, kernels, doubts)  # what is made once for a size
         before = gpu.count
-        refitted(there, there, kernel)
+        refitted(there, there, kernels, doubts)
         asked = gpu.count - before
     assert asked.waits == 0
-    assert asked.kernels <= 1900
+    assert asked.kernels <= most
 
 
 def test_a_gpu_refuses_what_it_cannot_do() -> None:
