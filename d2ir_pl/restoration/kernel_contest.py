@@ -6,14 +6,12 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from d2ir_pl.degradations import Blur, Compose, Degradation, Phi
 from d2ir_pl.degradations.blur_guesses import Guess, guesses, handicaps, shortlist
 from d2ir_pl.diffusion import Prior
 from d2ir_pl.diffusion.randomness import same_generator
-from d2ir_pl.estimators.kernel_worth import unlikeliness
 from d2ir_pl.restoration.blurred_part import keeps_places, looser_rounded, only_blurred
 from d2ir_pl.restoration.found import Found, FoundKernel, Rival
 from d2ir_pl.restoration.kernel_places import kernel_by_place
@@ -240,11 +238,10 @@ def _verdict(problem: Problem) -> Search[Verdict]:
         return Verdict(found, [0.0], [0.0])
     found = shortlist(y, found, CANDIDATES)
     window = grey_window(problem, WINDOW, max(guess.size for guess in found))
-    kernels = [guess.kernel.to(problem.y)[None] for guess in found]
-    images = yield from side_by_side([walked(window, kernel, ERROR) for kernel in kernels])
-    x, residual = (torch.cat(each) for each in zip(*images, strict=True))
+    walks = [walked(window, guess.kernel[None], ERROR) for guess in found]
+    images = yield from side_by_side(walks)
     against = handicaps(y, sigma, found, DOUBT).tolist()
-    return Verdict(found, unlikeliness(x, residual).tolist(), against)
+    return Verdict(found, [image.unlikely[0] for image in images], against)
 
 
 def _guesses(problem: Problem) -> list[Guess]:

@@ -101,12 +101,12 @@ def _kernels_of(part: Problem, kernel: Tensor) -> Search[tuple[Tensor, float]]:
         The kernel, and how like those of the part's halves are, the mean of both ways to halve it.
     """
     y = grey_light(part, part.y)
-    start = kernel = padded(kernel.to(y), kernel.shape[-1] + 2 * GROWTH)
+    start = kernel = padded(kernel.cpu(), kernel.shape[-1] + 2 * GROWTH)
     x, doubt = y, 1.0
     for i in range(ROUNDS):
         error = FIRST_ERROR * SLOWNESS**i
-        image, _ = yield from walked(part, kernel[None], error)
-        x, doubt, start = grey_light(part, image), (error / FIRST_ERROR) ** 2, kernel
+        seen = yield from walked(part, kernel[None], error)
+        x, doubt, start = grey_light(part, seen.x), (error / FIRST_ERROR) ** 2, kernel
         kernel = centred((yield from fitted(x, y, start, doubt)))
     h, w = size_of(y)
     cuts = [

@@ -31,7 +31,6 @@ from torch import Tensor
 from d2ir_pl.degradations import Blur
 from d2ir_pl.estimators.edge_windows import edge_windows
 from d2ir_pl.estimators.kernel_shapes import centred, likeness, trimmed
-from d2ir_pl.estimators.kernel_worth import unlikeliness
 from d2ir_pl.estimators.noise_level import grey_variance
 from d2ir_pl.operators.kernels import padded
 from d2ir_pl.restoration.assumed_error import SHARE
@@ -129,9 +128,9 @@ def agreed(
 
     def unlikely(kernel: Tensor) -> Search[float]:
         found = yield from walked(window, kernel[None], SLOWNESS * FIRST_ERROR)
-        return float(unlikeliness(*found))
+        return found.unlikely[0]
 
-    images = [unlikely(kernel) for kernel in (gaussian.to(window.y), *(p.kernel for p in agreeing))]
+    images = [unlikely(kernel) for kernel in (gaussian.cpu(), *(p.kernel for p in agreeing))]
     least, *scores = yield from side_by_side(images)
     score, best = min(zip(scores, agreeing, strict=True), key=lambda of: of[0])
     lead = least - score
@@ -155,9 +154,8 @@ class _Path:
         self._window, self._least = window, least
         assert isinstance(window.degradation, Blur)
         self._largest = window.degradation.kernel_size
-        self._y = grey_light(window, window.y)
-        self._seen = 1.0 if window.observed is None else float(window.observed.mean())
-        self.kernel = kernel.to(self._y)
+        self._y, self._noise = grey_light(window, window.y), float(window.sigma_y) / 2
+        self.kernel = kernel.cpu()
         self.error, self.score = FIRST_ERROR, math.inf
         self.nfe, self._rounds, self._settled = 0, 0, False
 
@@ -168,18 +166,16 @@ class _Path:
 
     def _round(self) -> Search[None]:
         now, assumed = self.kernel, self.error
-        x, residual = yield from walked(self._window, now[None], assumed)
-        self.score = float(unlikeliness(x, residual))
-        left = math.sqrt(float(residual.mean(1).square().mean()) / self._seen) / 2
+        seen = yield from walked(self._window, now[None], assumed)
+        (self.score,), (left,) = seen.unlikely, seen.left
         self._rounds, self.nfe = self._rounds + 1, self.nfe + WALK.steps
-        error = next_error(assumed, left, float(self._window.sigma_y) / 2)
-        self.error = max(error, self._least)
+        self.error = max(next_error(assumed, left, self._noise), self._least)
         if self.error > STEADY * assumed:
             self._settled = True
             return
         wide = padded(now, min(now.shape[-1] + 2 * GROWTH, self._largest))
         doubt = (assumed / FIRST_ERROR) ** 2
-        found = yield from fitted(grey_light(self._window, x), self._y, wide, doubt)
+        found = yield from fitted(grey_light(self._window, seen.x), self._y, wide, doubt)
         found = found * (found >= FLOOR * found.max())
         self.kernel = centred(trimmed(found))
         side = max(now.shape[-1], self.kernel.shape[-1])

@@ -47,15 +47,12 @@ def kernel_of_trails(problem: Problem) -> Search[FoundKernel | None]:
         return None
     beside = only_blurred(hiding(shown, trails.hidden[None, None].to(shown.y)))
     window = grey_window(beside, WINDOW, len(trails.kernel))
-    kernel = trails.kernel.to(shown.y)
-    x, residual = yield from walked(window, kernel[None], FIRST_ERROR)
-    seen = 1.0 if window.observed is None else float(window.observed.mean())
-    left = math.sqrt(float(residual.mean(1).square().mean()) / max(seen, 1e-6)) / 2
-    noise = float(window.sigma_y) / 2
-    if left > UNEXPLAINED * noise or _contrast(x, window) < CONTRAST:
+    walk = yield from walked(window, trails.kernel[None], FIRST_ERROR)
+    (left,), noise = walk.left, float(window.sigma_y) / 2
+    if left > UNEXPLAINED * noise or _contrast(walk.x, window) < CONTRAST:
         return None
     evidence = KernelEvidence("lights", 1, None, 1.0)
-    return FoundKernel(kernel, next_error(FIRST_ERROR, left, noise), evidence, WALK.steps)
+    return FoundKernel(trails.kernel, next_error(FIRST_ERROR, left, noise), evidence, WALK.steps)
 
 
 def _contrast(x: Tensor, window: Problem) -> float:

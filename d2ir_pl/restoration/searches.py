@@ -20,11 +20,12 @@ from d2ir_pl.degradations import Blur, Phi
 from d2ir_pl.diffusion import Prior
 from d2ir_pl.diffusion.randomness import same_generator
 from d2ir_pl.estimators.kernel_refit import refitted, room_of
+from d2ir_pl.estimators.kernel_worth import unlikeliness
 from d2ir_pl.operators.kernels import padded
 from d2ir_pl.operators.linear import size_of
 from d2ir_pl.operators.noise_shape import NoiseShape
 from d2ir_pl.restoration.degradation_estimation import DegradationEstimation
-from d2ir_pl.restoration.problem import Problem
+from d2ir_pl.restoration.problem import Problem, mean_square
 from d2ir_pl.restoration.step import silent
 
 WALK = DegradationEstimation(phi_steps=0, steps=6)
@@ -35,8 +36,22 @@ AT_ONCE = 2**21
 """Pixels of images that are asked for together, at most."""
 
 T = TypeVar("T")
-Walked = tuple[Tensor, Tensor]
-"""Images `(n, 3, h, w)` that walks lead to, and their residuals."""
+
+
+@dataclass(frozen=True, eq=False)
+class Walked:
+    """What walks lead to.
+
+    Attributes:
+        x: `(n, 3, h, w)` images.
+        unlikely: how unlikely each is (`unlikeliness`).
+        left: root mean square of what each leaves unexplained of the pixels that are observed, in
+            the mean of the channels, in [0, 1].
+    """
+
+    x: Tensor
+    unlikely: list[float]
+    left: list[float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +90,8 @@ class Walk:
 class Fit:
     """A question: which kernel explains a photo by an image? See `refitted`.
 
+    The answer is on the CPU, where kernels, which are small, are best looked at.
+
     Attributes:
         x: `(h, w)` grey image in [0, 1].
         y: `(h, w)` grey photo in [0, 1].
@@ -104,16 +121,16 @@ Search = Generator[Sequence[Question], list[Any], T]
 
 def walked(problem: Problem, kernels: Tensor, error: float) -> Search[Walked]:
     """The search that asks for a walk alone; see `Walk`."""
-    (found,) = yield [Walk(problem, kernels, error)]
-    images: Walked = found
-    return images
+    (answer,) = yield [Walk(problem, kernels, error)]
+    found: Walked = answer
+    return found
 
 
 def fitted(x: Tensor, y: Tensor, kernel: Tensor, doubt: float) -> Search[Tensor]:
     """The search that asks for a fit alone; see `Fit`."""
-    (found,) = yield [Fit(x, y, kernel, doubt)]
-    best: Tensor = found
-    return best
+    (answer,) = yield [Fit(x, y, kernel, doubt)]
+    found: Tensor = answer
+    return found
 
 
 def side_by_side(searches: Sequence[Search[T]]) -> Search[list[T]]:
@@ -184,7 +201,7 @@ def _walk(asked: Sequence[Walk], prior: Prior) -> list[Walked]:
     """The answers to questions of one kind."""
     counts, one = [len(own.kernels) for own in asked], asked[0].problem
     assert isinstance(one.degradation, Blur)
-    kernels = torch.cat([padded(own.kernels, own.side) for own in asked])
+    kernels = torch.cat([padded(own.kernels, own.side) for own in asked]).to(one.y)
     phi = Phi(logits=kernels.clamp_min(1e-30).log())
     rows = [own for own, count in zip(asked, counts, strict=True) for _ in range(count)]
     each = [own.problem for own in rows]
@@ -200,8 +217,16 @@ def _walk(asked: Sequence[Walk], prior: Prior) -> list[Walked]:
         shape=None if white else NoiseShape.join(shapes),
     )
     x = WALK(together, phi, prior, silent).x
-    images, residuals = together.crop(x).split(counts), together.residual(x, phi).split(counts)
-    return list(zip(images, residuals, strict=True))
+    residual, images = together.residual(x, phi), together.crop(x)
+    left = mean_square(residual.mean(1)) / 4
+    if together.observed is not None:
+        left = left / together.observed.mean((1, 2, 3)).clamp_min(1e-6)
+    told = torch.stack([unlikeliness(images, residual), left.sqrt()]).cpu()
+    numbers = (own.split(counts) for own in told)
+    return [
+        Walked(own, unlikely.tolist(), unexplained.tolist())
+        for own, unlikely, unexplained in zip(images.split(counts), *numbers, strict=True)
+    ]
 
 
 def _joined(each: Sequence[Tensor | None]) -> Tensor | None:
@@ -213,4 +238,8 @@ def _joined(each: Sequence[Tensor | None]) -> Tensor | None:
 def _fit(asked: Sequence[Fit]) -> list[Tensor]:
     """The answers to questions of one kind."""
     x, y = (torch.stack([getattr(own, name) for own in asked]) for name in ("x", "y"))
-    return refitted(x, y, [own.kernel for own in asked], [own.doubt for own in asked])
+    kernels = [own.kernel.to(x) for own in asked]
+    found = refitted(x, y, kernels, [own.doubt for own in asked])
+    flat = torch.cat([kernel.flatten() for kernel in found]).cpu()
+    parts = flat.split([kernel.numel() for kernel in found])
+    return [part.view_as(kernel) for part, kernel in zip(parts, found, strict=True)]

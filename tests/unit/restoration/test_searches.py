@@ -33,7 +33,8 @@ def photo(seed: int, size: int = 84) -> Problem:
 
 
 def alike(a: Walked, b: Walked) -> bool:
-    return all(torch.allclose(one, other, atol=1e-4) for one, other in zip(a, b, strict=True))
+    one, other = (torch.tensor([*own.unlikely, *own.left]) for own in (a, b))
+    return torch.allclose(a.x, b.x, atol=1e-4) and torch.allclose(one, other, atol=1e-3)
 
 
 def hidden(problem: Problem) -> Problem:
@@ -75,11 +76,24 @@ def test_walks_of_several_photos_are_those_of_each_alone(monkeypatch: pytest.Mon
 def test_every_kernel_of_a_walk_gets_the_same_noise() -> None:
     one = photo(1)
     kernels = torch.stack([corner(15), corner(15)])
-    x, residual = answered(walked(one, kernels, 0.02), GaussianPrior())
-    assert torch.allclose(x[0], x[1], atol=1e-5)
-    assert x.shape == residual.shape == (2, *one.y.shape[1:])
-    again, _ = answered(walked(one, kernels[:1], 0.02), GaussianPrior())
-    assert torch.allclose(x[0], again[0], atol=1e-5)
+    found = answered(walked(one, kernels, 0.02), GaussianPrior())
+    assert torch.allclose(found.x[0], found.x[1], atol=1e-5)
+    assert found.x.shape == (2, *one.y.shape[1:])
+    assert len(found.unlikely) == len(found.left) == 2
+    again = answered(walked(one, kernels[:1], 0.02), GaussianPrior())
+    assert torch.allclose(found.x[0], again.x[0], atol=1e-5)
+
+
+def test_what_is_left_is_that_of_observed_pixels() -> None:
+    """A sharp kernel leaves the noise alone, in units of [0, 1], wherever half is hidden."""
+    sharp = padded(torch.ones(1, 1), 3)[None]
+    one = photo(1)
+    whole, part = (
+        answered(walked(problem, sharp, 0.2), GaussianPrior()).left[0]
+        for problem in (one, hidden(one))
+    )
+    assert 0.005 < whole < 0.2
+    assert part == pytest.approx(whole, rel=0.3)
 
 
 def test_noise_that_is_not_white_stays_that_of_its_photo() -> None:
@@ -142,4 +156,4 @@ def test_no_more_is_asked_at_once_than_fits(monkeypatch: pytest.MonkeyPatch) -> 
     many = [walked(one, kernels.expand(n, -1, -1), 0.02) for n in (1, 1, 1, 3, 1)]
     found = answered(side_by_side(many), GaussianPrior())
     assert asked == [2, 1, 1, 1]
-    assert [len(x) for x, _ in found] == [1, 1, 1, 3, 1]
+    assert [len(own.x) for own in found] == [1, 1, 1, 3, 1]
