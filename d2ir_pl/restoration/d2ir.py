@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from d2ir_pl.degradations import Degradation, Phi
 from d2ir_pl.diffusion import Prior
@@ -15,15 +16,11 @@ from d2ir_pl.operators.linear import back_in_order
 from d2ir_pl.restoration.assumed_error import assumed_error, error_of_kernels
 from d2ir_pl.restoration.base import GENTLER, RestorationMethod
 from d2ir_pl.restoration.degradation_estimation import DegradationEstimation
-from d2ir_pl.restoration.kernel_contest import (
-    each_with_its_kernel,
-    has_contest,
-    read_guesses,
-    with_kernels_found,
-)
+from d2ir_pl.restoration.kernel_contest import has_contest, read_guesses, with_kernels_found
 from d2ir_pl.restoration.lamps import apart, lamps, without_lamps
 from d2ir_pl.restoration.latent_optimization import LatentOptimization
 from d2ir_pl.restoration.noise_reading import with_noise_read
+from d2ir_pl.restoration.own_kernels import each_with_its_kernel
 from d2ir_pl.restoration.problem import Problem
 from d2ir_pl.restoration.result import Losses, Restoration
 from d2ir_pl.restoration.step import Observer, of_rows
@@ -125,7 +122,7 @@ class D2IR(RestorationMethod):
         phi: Phi,
         prior: Prior,
         observer: Observer,
-        kernel_error: float | None = None,
+        kernel_error: Tensor | None = None,
     ) -> Restoration:
         """Restore a batch whose parameters start as phi.
 
@@ -134,8 +131,8 @@ class D2IR(RestorationMethod):
             phi: their parameters.
             prior: diffusion prior.
             observer: function that is told of every step.
-            kernel_error: what phi leaves unexplained in the mean of the channels, in [0, 1], where
-                that is known already.
+            kernel_error: `(B,)` what phi leaves unexplained in the mean of the channels, in [0, 1],
+                where that is known already.
         """
         # What the degradation cannot express counts as noise, but is none of the photo's.
         noisier, nfe = self._noisier(problem, phi, prior, kernel_error)
@@ -157,7 +154,7 @@ class D2IR(RestorationMethod):
         return replace(result, model_error=unexplained, lights=lights)
 
     def _noisier(
-        self, problem: Problem, phi: Phi, prior: Prior, kernel_error: float | None
+        self, problem: Problem, phi: Phi, prior: Prior, kernel_error: Tensor | None
     ) -> tuple[Problem, list[int]]:
         """The problem with noise and model error together, and evaluations spent on finding it."""
         none = [0] * len(problem)

@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 from torch import Tensor
 
-from d2ir_pl.degradations import Blur, Compose, Degradation, Phi
+from d2ir_pl.degradations import Blur, Compose, Degradation
 from d2ir_pl.degradations.blur_guesses import Guess, guesses, handicaps, shortlist
 from d2ir_pl.diffusion import Prior
-from d2ir_pl.diffusion.randomness import same_generator
 from d2ir_pl.restoration.blurred_part import keeps_places, looser_rounded, only_blurred
 from d2ir_pl.restoration.found import Found, FoundKernel, Rival
 from d2ir_pl.restoration.kernel_places import kernel_by_place
-from d2ir_pl.restoration.kernel_rounds import (
-    FIRST_ERROR,
-    agreed,
-    grey_window,
-    refined,
-)
+from d2ir_pl.restoration.kernel_rounds import FIRST_ERROR, agreed, grey_window, refined
 from d2ir_pl.restoration.kernel_verdict import TEMPERATURE, Verdict
-from d2ir_pl.restoration.lamps import Lamps, apart, lamps, without_lamps
+from d2ir_pl.restoration.lamps import Lamps, lamps, without_lamps
 from d2ir_pl.restoration.light_trails import kernel_of_trails
+from d2ir_pl.restoration.own_kernels import with_kernels
 from d2ir_pl.restoration.problem import Problem
-from d2ir_pl.restoration.result import Restoration
 from d2ir_pl.restoration.searches import Search, answered, side_by_side, walked
-from d2ir_pl.restoration.step import Observer, of_rows, silent
 
 # Settings were chosen on photographs with synthetic shakes (docs/experiments.md).
 ERROR = 0.017
@@ -70,11 +62,6 @@ def read_guesses(problem: Problem) -> None:
         _guesses(only_blurred(problem.select([b])))
 
 
-Restore = Callable[[Problem, Phi, Prior, Observer, float | None], Restoration]
-"""A method that starts from given parameters, and from what they leave unexplained in the mean of
-the channels, in [0, 1], if that is known."""
-
-
 def has_contest(degradation: Degradation) -> bool:
     """Whether the kernel of a degradation, or of the first of several, is found by a contest."""
     if isinstance(degradation, Compose):
@@ -96,41 +83,10 @@ def with_kernels_found(problem: Problem, prior: Prior) -> Problem:
     kernels = answered(side_by_side([_searched(row) for row in rows]), prior)
     known = []
     for row, own in zip(rows, kernels, strict=True):
-        family, phi = _with_kernel(row, own.kernel.to(problem.y))
+        family, phi = with_kernels(row, [own.kernel])
         known.append(lamps(replace(row, degradation=family), phi))
     told = replace(problem, found=Found(kernels))
     return without_lamps(told, Lamps.join(known, told))
-
-
-def each_with_its_kernel(
-    problem: Problem, prior: Prior, observer: Observer, restore: Restore
-) -> Restoration:
-    """Restore every photo of a batch with a family of the size of its kernel.
-
-    Args:
-        problem: blurred photos, whose degradation has a contest, with the kernels that were found.
-        prior: diffusion prior.
-        observer: function that is told of every step of every photo.
-        restore: called with each photo as a batch of one, whose degradation has kernels as large as
-            the photo's, with its parameters, and with the error that its kernel leaves.
-    """
-    assert problem.found is not None
-    assert problem.found.kernels is not None
-    parts = []
-    for b, own in enumerate(problem.found.kernels):
-        ((_, row),) = apart(problem.select([b]))
-        start = [same_generator(g) for g in row.generators]
-        family, phi = _with_kernel(row, own.kernel.to(problem.y))
-        fitting = replace(row, degradation=family)
-        part = restore(fitting, phi, prior, of_rows(observer, [b]), own.error)
-        if (rival := own.rival) is not None:
-            family, phi = _with_kernel(row, rival.kernel.to(problem.y))
-            same = replace(row, generators=start, degradation=family)
-            other = restore(same, phi, prior, silent, rival.error)
-            part = _mean(fitting, part, other, rival.weight)
-        phi = _embedded(problem.degradation, part.phi)
-        parts.append(replace(part, phi=phi, kernels=[own.evidence]))
-    return Restoration.join(parts)
 
 
 def _searched(row: Problem) -> Search[FoundKernel]:
@@ -179,55 +135,6 @@ def _rival(verdict: Verdict) -> Rival | None:
 def _found_twice(sure: float) -> float:
     """The probability of a kernel once two searches have led to it."""
     return DOUBLE * sure / (DOUBLE * sure + 1 - sure)
-
-
-def _mean(problem: Problem, first: Restoration, second: Restoration, weight: float) -> Restoration:
-    """The mean of restorations with two kernels, and how far they differ.
-
-    Where the photo does not tell which is right, an artefact of either is halved.
-
-    Args:
-        problem: the photo, with the degradation of the first.
-        first: a batch of one, whose kernel the result has.
-        second: another one.
-        weight: that of the second.
-    """
-    assert first.reblurred is not None
-    assert second.reblurred is not None
-    reblurred = (1 - weight) * first.reblurred + weight * second.reblurred
-    spread = (weight * (1 - weight)) ** 0.5 * (first.x0 - second.x0)
-    return replace(
-        first,
-        x0=(1 - weight) * first.x0 + weight * second.x0,
-        std=spread.square().mean(1, keepdim=True).sqrt(),
-        reblurred=reblurred,
-        residual=problem.misfit_of(problem.residual_of(reblurred, first.phi), first.phi),
-        nfe=[first.nfe[0] + second.nfe[0]],
-    )
-
-
-def _with_kernel(problem: Problem, kernel: Tensor) -> tuple[Degradation, Phi]:
-    """The family of a photo with kernels of the size of one, and its parameters with that one."""
-    degradation = problem.degradation
-    phi = Phi(logits=kernel[None].clamp_min(1e-30).log())
-    if isinstance(degradation, Compose):
-        blur = degradation.parts[0]
-        assert isinstance(blur, Blur)
-        told = blur.resized(kernel.shape[-1]).told(phi)
-        family = Compose([told, *degradation.parts[1:]])
-        return family, family.init(problem.shown.y, problem.sigma_y)
-    assert isinstance(degradation, Blur)
-    return degradation.resized(kernel.shape[-1]), phi
-
-
-def _embedded(degradation: Degradation, phi: Phi) -> Phi:
-    """Parameters with a smaller kernel as those of a family."""
-    if isinstance(degradation, Compose):
-        blur, name = degradation.parts[0], "0.logits"
-        assert isinstance(blur, Blur)
-        return phi.replace(**{name: blur.embedded(Phi(logits=phi[name]))["logits"]})
-    assert isinstance(degradation, Blur)
-    return degradation.embedded(phi)
 
 
 def _verdict(problem: Problem) -> Search[Verdict]:

@@ -71,7 +71,7 @@ class Walk:
     @property
     def side(self) -> int:
         """Side of the kernels that the walk takes."""
-        return -(-(self.kernels.shape[-1] - 1) // STRIDE) * STRIDE + 1
+        return side_in_walks(self.kernels.shape[-1])
 
     @property
     def kind(self) -> Hashable:
@@ -117,6 +117,11 @@ class Fit:
 
 Question = Walk | Fit
 Search = Generator[Sequence[Question], list[Any], T]
+
+
+def side_in_walks(side: int) -> int:
+    """The side up to which kernels of a side are filled up with zeros, to share walks."""
+    return -(-(side - 1) // STRIDE) * STRIDE + 1
 
 
 def walked(problem: Problem, kernels: Tensor, error: float) -> Search[Walked]:

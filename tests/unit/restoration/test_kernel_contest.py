@@ -1,6 +1,6 @@
 import math
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from d2ir_pl.degradations.blur_guesses import Guess
 from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.operators.kernels import gaussian_kernel, padded
 from d2ir_pl.priors import NetworkPrior
-from d2ir_pl.restoration import D2IR, DegradationEstimation, Problem
+from d2ir_pl.restoration import D2IR, DegradationEstimation, Problem, Restoration
 from d2ir_pl.restoration.kernel_contest import contest, has_contest
 from d2ir_pl.restoration.kernel_rounds import (
     FIRST_ERROR,
@@ -71,12 +71,22 @@ def test_the_kernel_of_a_shake_wins_and_gets_no_worse(
     assert 0 <= after.error <= FIRST_ERROR
 
 
-def test_a_photo_is_restored_as_if_alone_with_a_kernel_of_its_own_size() -> None:
+def test_photos_are_restored_together_as_if_each_were_alone_with_its_kernel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counts, restored = [], D2IR._restored
+
+    def counting(self: D2IR, problem: Problem, *rest: Any) -> Restoration:
+        counts.append(len(problem))
+        return restored(self, problem, *rest)
+
+    monkeypatch.setattr(D2IR, "_restored", counting)
     y = torch.cat([blurred(discs(84, seed), corner(), 0.01) for seed in (1, 2)])
     method = D2IR(WALK, stages="estimation")
     batch = problem(y)
     steps: list[Step] = []
     together = method.restore(batch, GaussianPrior(), steps.append)
+    assert counts == [2]
     assert together.phi["logits"].shape == (2, 15, 15)
     assert together.x0.shape == y.shape
     assert {image for step in steps for image in step.images} == {0, 1}
