@@ -1,5 +1,6 @@
 """What holds for every test (markers and seed), and what several files of tests look at."""
 
+import gc
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
+from forks import Programs
 from photos import save, save_all
 from program import predict
 
@@ -43,6 +45,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("slow")
 
 
+def pytest_collection_finish() -> None:
+    """Modules and tests live on: the collector of garbage need not look at them again."""
+    gc.freeze()
+
+
 def pytest_runtest_setup() -> None:
     """PyTorch draws the same numbers for a test, in whatever order the tests run."""
     torch.manual_seed(0)
@@ -57,6 +64,13 @@ def _own_environment() -> Iterator[None]:
     """
     with patch.dict(os.environ):
         yield
+
+
+@pytest.fixture(scope="session")
+def programs() -> Iterator[Programs]:
+    """Starts programs in processes of their own."""
+    with Programs() as programs:
+        yield programs
 
 
 @pytest.fixture(scope="session")

@@ -7,14 +7,13 @@ processes, has `<!-- program -->`. Notebooks are run by the build of the documen
 
 import os
 import re
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from forks import Programs
 from photos import save, save_all
 from PIL import Image
 from repository import DOCS, EXAMPLES, ROOT
@@ -99,19 +98,13 @@ def test_the_blocks_of_a_page_run_and_write_what_they_say(page: str, desk: Path)
     ("page", "block"),
     [(page, b) for page, found in BLOCKS.items() for b in found if b.mark == "program"],
 )
-def test_programs_of_the_documentation_end_well(page: str, block: Block, desk: Path) -> None:
+def test_programs_of_the_documentation_end_well(
+    page: str, block: Block, desk: Path, programs: Programs
+) -> None:
     program = desk / "program.py"
     program.write_text(block.code, encoding="utf-8")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(EXAMPLES)])}
-    done = subprocess.run(
-        [sys.executable, str(program)],
-        cwd=desk,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = programs.run([program], env=environment, cwd=desk, timeout=300)
     assert done.returncode == 0, done.stderr
     for photo in (desk / "photos").iterdir():  # none is lost, none is restored twice
         assert done.stdout.count(photo.stem) == 1

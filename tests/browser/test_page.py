@@ -5,8 +5,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forks import Programs
 from gate import LIMIT, Gate
 from photos import save
 from PIL import Image
@@ -248,29 +247,28 @@ def test_a_slow_look_at_a_photo_does_not_hide_that_it_was_stopped(
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_the_server_ends_and_leaves_nothing(ending: signal.Signals, tmp_path: Path) -> None:
+def test_the_server_ends_and_leaves_nothing(
+    programs: Programs, ending: signal.Signals, tmp_path: Path
+) -> None:
     pytest.importorskip("gradio")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    code = "import sys; from d2ir_pl.cli import main; sys.exit(main())"
-    server = subprocess.Popen(
-        [sys.executable, "-c", code, "serve", "--port", str(port), "--accelerator", "cpu"],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-        # As in a terminal: what is started in the background of a script ignores Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    assert server.stdout is not None
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    command = ["-m", "d2ir_pl", "serve", "--port", str(port), "--accelerator", "cpu"]
+    near, far = os.pipe()
+    with open(far, "w") as said, (tmp_path / "errors").open("w") as errors:
+        server = programs.start(command, said, errors, os.environ | {"TMPDIR": str(folder)})
     hangs = threading.Timer(LIMIT, server.kill)
     hangs.start()
     try:
-        assert f"Open http://127.0.0.1:{port} in a browser" in server.stdout.readline()
-        assert list(tmp_path.glob("d2ir-*"))
-        server.send_signal(ending)
-        assert server.wait() == 0
-        assert list(tmp_path.iterdir()) == []
+        with open(near) as said:
+            assert f"Open http://127.0.0.1:{port} in a browser" in said.readline()
+            assert list(folder.glob("d2ir-*"))
+            server.send_signal(ending)
+            assert server.wait() == 0
+        assert list(folder.iterdir()) == []
     finally:
         hangs.cancel()
         server.kill()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from forks import Programs
 from photos import save, save_all
 from PIL import Image
 from program import QUICK, accumulate, pixels, predict, table
@@ -142,16 +143,18 @@ def test_tensorboard_can_be_switched_off(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files")
-def test_a_photo_whose_curves_found_no_room_is_not_complete(tmp_path: Path) -> None:
+def test_a_photo_whose_curves_found_no_room_is_not_complete(
+    tmp_path: Path, programs: Programs
+) -> None:
     inputs = save_all(tmp_path / "in", ["a.png", "b.png"])
     where = ["--data.inputs", str(inputs), "--output", str(tmp_path / "out"), "--report", "false"]
-    program = [sys.executable, "-m", "d2ir_pl", "predict", *where, *QUICK]
+    script = tmp_path / "limited.py"
 
     def run(most_bytes: int) -> "subprocess.CompletedProcess[str]":
-        limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({most_bytes},) * 2)"
-        limited = f"{limit}; import os, sys; os.execv(sys.argv[1], sys.argv[1:])"
-        command = [sys.executable, "-c", limited, *program]
-        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        limit = f"resource.setrlimit(resource.RLIMIT_FSIZE, ({most_bytes},) * 2)"
+        start = "from d2ir_pl.cli import main; sys.exit(main())"
+        script.write_text(f"import resource, sys; {limit}; {start}")
+        return programs.run([script, "predict", *where, *QUICK], timeout=300)
 
     full = run(6000)
     (events,) = (tmp_path / "out" / "tensorboard" / "a").iterdir()

@@ -4,39 +4,43 @@ import csv
 import os
 import signal
 import stat
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from forks import Program, Programs
 from photos import files, save_all
 
 OPTIONS = "--model.method.estimation.steps 2 --model.method.latent.iterations 2"
 OPTIONS += " --trainer.accelerator cpu --trainer.precision 32-true --report false"
 
 
-def begun(folder: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
+def begun(folder: Path, programs: Programs, environment: dict[str, str]) -> Program:
     """A run on more photos than it has time for, of which at least one is done."""
     photos = save_all(folder / "in", [f"{i:03}.png" for i in range(200)])
     where = ["--data.inputs", str(photos), "--output", str(folder / "out")]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "d2ir_pl", "predict", *where, *OPTIONS.split()],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | environment,
-    )
+    command = ["-m", "d2ir_pl", "predict", *where, *OPTIONS.split()]
+    with (folder / "said").open("w") as said:
+        process = programs.start(command, stdout=said, stderr=said, env=os.environ | environment)
     deadline = time.monotonic() + 90
     while not list((folder / "out" / "restored").glob("*.png")) and time.monotonic() < deadline:
         time.sleep(0.05)
     return process
 
 
+def error_of(folder: Path, process: Program) -> str:
+    try:
+        process.wait(60)
+    finally:
+        process.kill()
+    return (folder / "said").read_text()
+
+
 @pytest.mark.slow
-def test_sigterm_ends_a_run_with_what_is_done(tmp_path: Path) -> None:
-    process = begun(tmp_path, {})
+def test_sigterm_ends_a_run_with_what_is_done(tmp_path: Path, programs: Programs) -> None:
+    process = begun(tmp_path, programs, {})
     process.send_signal(signal.SIGTERM)
-    _, error = process.communicate(timeout=60)
+    error = error_of(tmp_path, process)
     assert process.returncode == 143
     assert "Traceback" not in error
     done = {Path(name).stem for name in files(tmp_path / "out" / "restored")}
@@ -52,7 +56,7 @@ def test_sigterm_ends_a_run_with_what_is_done(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_signal_of_slurm_has_the_job_requeued(tmp_path: Path) -> None:
+def test_the_signal_of_slurm_has_the_job_requeued(tmp_path: Path, programs: Programs) -> None:
     fake = tmp_path / "bin" / "scontrol"
     fake.parent.mkdir()
     fake.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n')
@@ -60,9 +64,9 @@ def test_the_signal_of_slurm_has_the_job_requeued(tmp_path: Path) -> None:
     slurm = {"SLURM_JOB_ID": "17", "SLURM_NTASKS": "1", "SLURM_JOB_NAME": "job"}
     slurm |= {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
     path = {"PATH": f"{fake.parent}{os.pathsep}{os.environ['PATH']}"}
-    process = begun(tmp_path, slurm | path)
+    process = begun(tmp_path, programs, slurm | path)
     process.send_signal(signal.SIGUSR1)
-    _, error = process.communicate(timeout=60)
+    error = error_of(tmp_path, process)
     assert process.returncode == 143
     assert "Traceback" not in error
     assert (tmp_path / "asked").read_text() == "requeue 17\n"

@@ -2,15 +2,17 @@
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from forks import Program, Programs
 from photos import files, save_all
 from PIL import Image
+
+from d2ir_pl.cli import main
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -61,20 +63,16 @@ def command(tmp_path: Path, *options: str, before: str = "") -> list[str]:
     script.write_text(
         f"import os, signal, sys\n{before}\nfrom d2ir_pl.cli import main\nsys.exit(main())\n"
     )
+    return [str(script), *predict(tmp_path, *options)]
+
+
+def predict(tmp_path: Path, *options: str) -> list[str]:
     where = ["--data.inputs", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
-    return [sys.executable, str(script), "predict", *where, *QUICK, *options]
+    return ["predict", *where, *QUICK, *options]
 
 
 PATIENT = 600
 """Seconds after which a test gives up; a machine with other work takes its time."""
-
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
-
-
-def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        arguments, capture_output=True, text=True, env=ENVIRONMENT, timeout=PATIENT, check=False
-    )
 
 
 def restored(tmp_path: Path) -> dict[str, int]:
@@ -84,17 +82,16 @@ def restored(tmp_path: Path) -> dict[str, int]:
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_what_a_killed_run_leaves_is_whole_and_the_next_run_does_the_rest(
-    tmp_path: Path, moment: str
+    tmp_path: Path, programs: Programs, capsys: pytest.CaptureFixture[str], moment: str
 ) -> None:
     save_all(tmp_path / "in", ["a.png", "b.png", "c.png"])
-    killed = run(command(tmp_path, before=MOMENTS[moment]))
+    killed = programs.run(command(tmp_path, before=MOMENTS[moment]), timeout=PATIENT)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     before = restored(tmp_path)
     assert set(before) == ({"a.png", "b.png", "c.png"} if moment == "the table" else {"a.png"})
     assert not (tmp_path / "out" / "metrics.csv").exists()
-    again = run(command(tmp_path))
-    assert again.returncode == 0, again.stderr
-    assert f"{len(before)} of 3 images are complete: skipped" in again.stderr
+    assert main(predict(tmp_path)) == 0
+    assert f"{len(before)} of 3 images are complete: skipped" in capsys.readouterr().err
     after = restored(tmp_path)
     assert set(after) == {"a.png", "b.png", "c.png"}
     assert before.items() <= after.items()
@@ -119,12 +116,12 @@ latent_optimization.ddim_chain = held
 
 
 @pytest.fixture
-def two_processes(tmp_path: Path) -> Iterator[tuple["subprocess.Popen[str]", int]]:
+def two_processes(tmp_path: Path, programs: Programs) -> Iterator[tuple[Program, int]]:
     """A run in the middle of its work: the first process, and the number of the second."""
     save_all(tmp_path / "in", [f"{i}.png" for i in range(6)])
     arguments = command(tmp_path, "--trainer.devices", "2", before=HELD)
     with (tmp_path / "log").open("w") as log:
-        first = subprocess.Popen(arguments, stderr=log, text=True, env=ENVIRONMENT)
+        first = programs.start(arguments, stdout=log, stderr=log)
         try:
             deadline = time.monotonic() + PATIENT
             while len(restored(tmp_path)) < 2:
@@ -148,7 +145,7 @@ def alive(process: int) -> bool:
 
 @pytest.mark.parametrize("victim", ["rank 0", "rank 1"])
 def test_when_a_process_dies_the_run_stops_names_it_and_can_be_continued(
-    tmp_path: Path, two_processes: tuple["subprocess.Popen[str]", int], victim: str
+    tmp_path: Path, two_processes: tuple[Program, int], victim: str
 ) -> None:
     first, second = two_processes
     os.kill(first.pid if victim == "rank 0" else second, signal.SIGKILL)
@@ -163,28 +160,28 @@ def test_when_a_process_dies_the_run_stops_names_it_and_can_be_continued(
     assert last.endswith("finished images are kept, and the same command does the rest")
     before = restored(tmp_path)
     assert len(before) == 2
-    again = run(command(tmp_path))
-    assert again.returncode == 0, again.stderr
+    assert main(predict(tmp_path)) == 0
     assert len(restored(tmp_path)) == 6
     assert before.items() <= restored(tmp_path).items()
 
 
-def test_processes_without_work_are_legal(tmp_path: Path) -> None:
-    save_all(tmp_path / "in", ["a.png", "b.png"])
-    four = run(command(tmp_path, "--trainer.devices", "4"))
-    assert four.returncode == 0, four.stderr
-    assert four.stderr.count("2 restored, 0 failed") == 1
-    assert set(restored(tmp_path)) == {"a.png", "b.png"}
+def test_processes_without_work_are_legal(tmp_path: Path, programs: Programs) -> None:
+    save_all(tmp_path / "in", ["a.png"])
+    three = programs.run(command(tmp_path, "--trainer.devices", "3"), timeout=PATIENT)
+    assert three.returncode == 0, three.stderr
+    assert three.stderr.count("1 restored, 0 failed") == 1
+    assert set(restored(tmp_path)) == {"a.png"}
 
 
-def test_hostile_names_stay_inside_the_output_folder(tmp_path: Path) -> None:
+def test_hostile_names_stay_inside_the_output_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     names = ["line\nbreak.png", "back\\slash.png", "n" * 250 + ".png", "up%2F..%2F...png"]
     save_all(tmp_path / "in", ["a.png", *names])
     os.link(tmp_path / "in" / "a.png", os.fsencode(tmp_path / "in") + b"/\xff\xfe.png")
     before = files(tmp_path)
-    hostile = run(command(tmp_path))
-    assert hostile.returncode == 0, hostile.stderr
-    assert "6 restored, 0 failed" in hostile.stderr
-    new = files(tmp_path) - before - {"run.py"}
+    assert main(predict(tmp_path)) == 0
+    assert "6 restored, 0 failed" in capsys.readouterr().err
+    new = files(tmp_path) - before
     assert all(name.startswith("out/") for name in new)
     assert len(restored(tmp_path)) == 6

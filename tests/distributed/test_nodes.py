@@ -4,12 +4,11 @@ import os
 import re
 import shlex
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from forks import Programs
 from photos import save_all
 from program import QUICK, predict, table
 from repository import DOCS, ROOT
@@ -27,7 +26,7 @@ HERE = {
 }
 
 Launch = tuple[list[str], dict[str, str]]
-"""The command that one machine runs, and the variables that its launcher sets."""
+"""What `python` runs on one machine, and the variables that its launcher sets."""
 
 
 def documented(program: str) -> list[str]:
@@ -43,7 +42,7 @@ def documented(program: str) -> list[str]:
 def by_torchrun(port: str) -> list[Launch]:
     words = [port if word == "PORT" else word for word in documented("torchrun")]
     rank = words.index("--node_rank") + 1
-    launcher = [sys.executable, "-m", "torch.distributed.run"]
+    launcher = ["-m", "torch.distributed.run"]
     return [([*launcher, *words[:rank], node, *words[rank + 1 :]], {}) for node in "01"]
 
 
@@ -56,12 +55,12 @@ def by_slurm(port: str) -> list[Launch]:
     job |= {"SLURM_NNODES": "2", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "1"}
     job |= {"MASTER_PORT": port, "SLURM_LOCALID": "0"}
     tasks = ({"SLURM_PROCID": node, "SLURM_NODEID": node} for node in "01")
-    return [([sys.executable, *command], {**job, **task}) for task in tasks]
+    return [(command, {**job, **task}) for task in tasks]
 
 
 @pytest.mark.parametrize("launched", [by_torchrun, by_slurm])
 def test_two_machines_share_the_photos_as_documented(
-    tmp_path: Path, launched: Callable[[str], list[Launch]]
+    tmp_path: Path, programs: Programs, launched: Callable[[str], list[Launch]]
 ) -> None:
     inputs = save_all(tmp_path / "photos", ["a.png", "b.png", "c.png"])
     (tmp_path / "cli.py").symlink_to(ROOT / "cli.py")
@@ -69,19 +68,17 @@ def test_two_machines_share_the_photos_as_documented(
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    machines = [
-        subprocess.Popen(
-            [*command, *quick],
-            cwd=tmp_path,
-            env={**environment, **variables},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for command, variables in launched(port)
-    ]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    machines, said = [], []
+    for node, (command, variables) in enumerate(launched(port)):
+        with (tmp_path / f"said {node}").open("w") as file:
+            machines.append(
+                programs.start([*command, *quick], file, file, environment | variables, tmp_path)
+            )
     try:
-        said = [machine.communicate(timeout=300)[1] for machine in machines]
+        for node, machine in enumerate(machines):
+            machine.wait(300)
+            said.append((tmp_path / f"said {node}").read_text())
     finally:
         for machine in machines:
             machine.kill()

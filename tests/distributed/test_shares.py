@@ -1,11 +1,9 @@
 """Two processes of a plain trainer restore every photo once."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+from forks import Programs
 from photos import save_all
 
 SCRIPT = """
@@ -35,18 +33,12 @@ for number, data in enumerate(runs):
 """
 
 
-def test_no_photo_is_lost_or_doubled(tmp_path: Path) -> None:
+def test_no_photo_is_lost_or_doubled(tmp_path: Path, programs: Programs) -> None:
     many = save_all(tmp_path / "many", ["a.png", "b.png", "c.png"])
     one = save_all(tmp_path / "one", ["a.png"])
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    run = subprocess.run(
-        [sys.executable, str(script), str(tmp_path), str(many), str(one)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=600,
-    )
+    run = programs.run([script, tmp_path, many, one])
     assert run.returncode == 0, run.stderr[-3000:]
     for number, expected in enumerate(
         [[["a", "c"], ["b"]], [["a"], []], [["0", "2", "4"], ["1", "3"]]]

@@ -1,18 +1,16 @@
 """Two processes share the images of a run."""
 
 import csv
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+from forks import Programs
 from photos import save_all
 from program import QUICK, predict, state_of, table
 
 from d2ir_pl.image_io import read_image
 
 
-def test_two_processes_share_the_images_and_report_once(tmp_path: Path) -> None:
+def test_two_processes_share_the_images_and_report_once(tmp_path: Path, programs: Programs) -> None:
     inputs = save_all(tmp_path / "in", ["a.png", "b.png", "c.png", "d.png"])
     assert predict(inputs, tmp_path / "out") == 0
     folder = tmp_path / "out" / "restored"
@@ -25,13 +23,7 @@ def test_two_processes_share_the_images_and_report_once(tmp_path: Path) -> None:
     where = ["--data.inputs", str(inputs), "--output", str(tmp_path / "out")]
     where += ["--trainer.logger=CSVLogger", f"--trainer.logger.save_dir={tmp_path}"]
     where += ["--trainer.logger.name=logs", "--trainer.logger.version=", "--tensorboard=true"]
-    run = subprocess.run(
-        [sys.executable, str(script), "predict", *where, *QUICK, "--trainer.devices", "2"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=600,
-    )
+    run = programs.run([script, "predict", *where, *QUICK, "--trainer.devices", "2"])
     assert run.returncode == 1, run.stderr
     assert run.stderr.count("2 restored, 1 skipped (complete already), 1 failed") == 1
     assert "c.png is not a PNG" in run.stderr

@@ -1,12 +1,11 @@
 """Processes that are lost or asked to end while they start: the run ends soon, in one sentence."""
 
-import os
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from forks import Programs
 from photos import save_all
 from program import QUICK
 
@@ -42,7 +41,9 @@ LOST = {
 
 
 @pytest.mark.parametrize("what", LOST)
-def test_a_process_that_is_lost_at_its_start_is_noticed(tmp_path: Path, what: str) -> None:
+def test_a_process_that_is_lost_at_its_start_is_noticed(
+    tmp_path: Path, programs: Programs, what: str
+) -> None:
     end, status, sentence = LOST[what]
     save_all(tmp_path / "in", ["a.png", "b.png"])
     script, begun = tmp_path / "run.py", tmp_path / "second"
@@ -55,14 +56,8 @@ def test_a_process_that_is_lost_at_its_start_is_noticed(tmp_path: Path, what: st
         "sys.exit(main())\n"
     )
     where = ["--data.inputs", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
-    run = subprocess.run(
-        [sys.executable, str(script), "predict", *where, *QUICK, "--trainer.devices", "2"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=PATIENT,
-        check=False,
-    )
+    command = [script, "predict", *where, *QUICK, "--trainer.devices", "2"]
+    run = programs.run(command, timeout=PATIENT)
     assert run.returncode == status, run.stderr
     assert run.stderr == f"d2ir: {sentence}\n"
     assert is_gone(int(begun.read_text()))

@@ -1,13 +1,11 @@
 """The command that trains a prior: what is learned, and that nothing is lost on the way."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from forks import Programs
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from training_runs import TINY, averaged, curves, fit
 
@@ -85,20 +83,16 @@ def test_gradients_of_several_batches_can_be_summed(photographs: Path, tmp_path:
 
 
 @pytest.mark.distributed
-def test_two_processes_learn_what_one_does(photographs: Path, tmp_path: Path) -> None:
+def test_two_processes_learn_what_one_does(
+    photographs: Path, tmp_path: Path, programs: Programs
+) -> None:
     common = ["--trainer.max_steps=3", "--trainer.val_check_interval=3"]
     assert fit(photographs, tmp_path / "one", *common) == 0
     script = tmp_path / "run.py"
     script.write_text("import sys; from d2ir_pl.cli import main; sys.exit(main())")
     where = ["--data.inputs", str(photographs), "--output", str(tmp_path / "two")]
     both = ["--data.batch_size=2", "--trainer.devices=2"]
-    run = subprocess.run(
-        [sys.executable, str(script), "fit", *TINY, *where, *common, *both],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=600,
-    )
+    run = programs.run([script, "fit", *TINY, *where, *common, *both])
     assert run.returncode == 0, run.stderr
     assert run.stderr.count("trained 3 steps") == 1
     one, two = averaged(tmp_path / "one"), averaged(tmp_path / "two")
