@@ -23,7 +23,7 @@ PAGES = {
     for path in sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md"), *EXAMPLES.glob("*.md")])
 }
 MARKS = ("not run", "program")
-SIZE = (32, 48)
+SIZE = (16, 24)
 """Height and width of the photos that the blocks find."""
 
 

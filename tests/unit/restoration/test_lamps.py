@@ -11,7 +11,13 @@ from d2ir_pl.degradations import Blur, Compose, Degradation, GaussianBlur, Jpeg,
 from d2ir_pl.diffusion.randomness import image_generator, normal_like
 from d2ir_pl.operators.encoding import from_light
 from d2ir_pl.priors import NetworkPrior
-from d2ir_pl.restoration import Problem, provenance, restore_samples
+from d2ir_pl.restoration import (
+    D2IR,
+    DegradationEstimation,
+    Problem,
+    provenance,
+    restore_samples,
+)
 from d2ir_pl.restoration.configs import load
 from d2ir_pl.restoration.lamp_evidence import MOST
 from d2ir_pl.restoration.lamps import Lamps, lamps
@@ -21,6 +27,8 @@ LAMPS = ((30, 25), (40, 90), (70, 60), (95, 30))
 TOLD = Phi(logits=(corner()[None] + 1e-12).log())
 KNOWN = Blur(21).told(TOLD)
 METHOD = load("deblur").method
+QUICK = D2IR(DegradationEstimation(data_weight=0.7))
+"""The same, where nothing but noise is to be left unexplained, which need not be found."""
 
 
 def scene(bright: float, seed: int = 3) -> Tensor:
@@ -193,10 +201,19 @@ def test_of_lamps_that_hide_too_much_the_brightest_are_kept(count: int) -> None:
     assert len(lights.remarks) == 1 + (count > 40)
 
 
-def test_what_was_found_is_told(natural_small: NetworkPrior) -> None:
-    y = torch.cat([photo(30.0), photo(0.0, seed=4)])
-    both = METHOD.prepared(problem(y), natural_small)
-    result = METHOD.restore(both, natural_small)
+PAIR = torch.cat([photo(30.0), photo(0.0, seed=4)])
+"""A photo with lamps beside one without."""
+
+
+@pytest.fixture(scope="module")
+def together(natural_small: NetworkPrior) -> tuple[Problem, Restoration]:
+    """What is known of both photos, and their restoration."""
+    both = QUICK.prepared(problem(PAIR), natural_small)
+    return both, QUICK.restore(both, natural_small)
+
+
+def test_what_was_found_is_told(together: tuple[Problem, Restoration]) -> None:
+    both, result = together
     lit, dark = result.lights
     assert lit is not None
     assert lit.count == len(LAMPS)
@@ -216,22 +233,22 @@ def test_nothing_is_told_of_no_lights() -> None:
     assert LightsFound(0, 0.0).remarks == []
 
 
-def test_lamps_of_one_photo_change_nothing_of_another(natural_small: NetworkPrior) -> None:
-    pair = torch.cat([photo(30.0), photo(0.0, seed=4)])
-    both = METHOD.prepared(problem(pair), natural_small)
+def test_lamps_of_one_photo_change_nothing_of_another(
+    natural_small: NetworkPrior, together: tuple[Problem, Restoration]
+) -> None:
+    both, result = together
     assert both.found is not None
     assert both.found.points is not None
     assert float(both.found.points[1].abs().max()) == 0
-    alone = METHOD.prepared(problem(pair[:1]), natural_small)
+    alone = QUICK.prepared(problem(PAIR[:1]), natural_small)
     assert alone.found is not None
     assert alone.found.points is not None
     assert torch.allclose(both.found.points[:1], alone.found.points, atol=1e-4)
     assert both.observed is not None
     assert float(both.observed[1].min()) == 1
-    together = METHOD.restore(both, natural_small).x0
     for b in (0, 1):
-        alone = Problem.of(pair[b : b + 1], KNOWN, [image_generator(0, str(b))])
-        assert torch.allclose(METHOD.restore(alone, natural_small).x0[0], together[b], atol=2e-3)
+        alone = Problem.of(PAIR[b : b + 1], KNOWN, [image_generator(0, str(b))])
+        assert torch.allclose(QUICK.restore(alone, natural_small).x0[0], result.x0[b], atol=2e-3)
 
 
 def test_a_blur_that_explains_nothing_hides_nothing() -> None:
