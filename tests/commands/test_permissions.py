@@ -1,15 +1,13 @@
 """What may not be read or written is named in one sentence each, and costs no more than itself."""
 
-import ctypes
-import json
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from forks import Programs
 from photos import files, save_all
 from program import predict
 from repository import ROOT
@@ -22,34 +20,34 @@ QUICK = [
 ]
 
 PROGRAM = """
-import contextlib, io, json, sys
+import ctypes, sys
 from d2ir_pl.cli import main
-said = io.StringIO()
-with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-    status = main(json.loads(sys.argv[1]))
-print(json.dumps([status, said.getvalue()]))
+# Permissions hold for root too, without CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH.
+rights, mine = (ctypes.c_uint32 * 6)(), (ctypes.c_uint32 * 2)(0x20080522, 0)
+system = ctypes.CDLL(None)
+assert system.capget(mine, rights) == 0
+rights[0] &= ~0b110
+assert system.capset(mine, rights) == 0
+sys.exit(main())
 """
 
 
-def told(*arguments: str) -> tuple[int, str]:
+Told = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def told(tmp_path: Path, programs: Programs) -> Told:
     """The exit status of a command and what it says, as someone who is not root."""
+    script = tmp_path / "program.py"
+    script.write_text(PROGRAM)
 
-    def without_rights() -> None:
-        with suppress(Exception):  # permissions hold for root, too
-            for right in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
-                ctypes.CDLL(None).prctl(24, right, 0, 0, 0)
+    def told(*arguments: str) -> tuple[int, str]:
+        done = programs.run([script, *arguments], cwd=ROOT)
+        said = done.stdout + done.stderr
+        assert "Traceback" not in said
+        return done.returncode, " ".join(said.split())
 
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, json.dumps(arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        preexec_fn=without_rights,
-        check=True,
-    )
-    status, said = json.loads(done.stdout)
-    assert "Traceback" not in said
-    return int(status), " ".join(said.split())
+    return told
 
 
 @contextmanager
@@ -74,7 +72,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("mode", "failed"), [(0o444, "sub/b"), (0o000, "sub")])
 def test_a_folder_that_may_not_be_entered_costs_the_photos_in_it(
-    tmp_path: Path, results: Path, mode: int, failed: str
+    tmp_path: Path, results: Path, told: Told, mode: int, failed: str
 ) -> None:
     shutil.copytree(results / "in", tmp_path / "in")
     where = ["--data.inputs", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
@@ -88,7 +86,9 @@ def test_a_folder_that_may_not_be_entered_costs_the_photos_in_it(
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o444])
-def test_results_that_may_not_be_read_are_not_called_missing(results: Path, mode: int) -> None:
+def test_results_that_may_not_be_read_are_not_called_missing(
+    results: Path, told: Told, mode: int
+) -> None:
     output = str(results / "out")
     with with_mode(results / "out", mode):
         for command in (["report", output], ["compare", output, output]):
@@ -99,7 +99,9 @@ def test_results_that_may_not_be_read_are_not_called_missing(results: Path, mode
             )
 
 
-def test_results_are_shown_without_photos_that_may_not_be_read_any_more(results: Path) -> None:
+def test_results_are_shown_without_photos_that_may_not_be_read_any_more(
+    results: Path, told: Told
+) -> None:
     with with_mode(results / "in", 0o000):
         status, said = told("report", str(results / "out"))
     assert (status, said) == (0, str(results / "out" / "report.html"))

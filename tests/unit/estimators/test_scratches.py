@@ -60,6 +60,8 @@ def test_a_large_photo_is_looked_at_when_smaller() -> None:
 def test_auto_fills_scratches_in_and_leaves_a_frame_alone() -> None:
     clean = photo("chelsea")
     y, where = scratched(clean)
+    # Under so much noise no blur is looked for, which would take a minute.
+    y = (y + 0.08 * torch.randn(y.shape)).clamp(-1, 1)
     y = ((y + 1) * 127.5).round() / 127.5 - 1
     y[:, :12] = y[:, -12:] = -1.0
     result = restore(as_picture(y), "auto")

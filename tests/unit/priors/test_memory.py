@@ -9,7 +9,7 @@ import resource, sys, torch
 from d2ir_pl.priors.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
-x = torch.ones(20_000_000)
+x = torch.ones(10_000_000)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20):
     x = x + 1
