@@ -145,10 +145,10 @@ def _verdict(problem: Problem) -> Search[Verdict]:
         return Verdict(found, [0.0], [0.0])
     found = shortlist(y, found, CANDIDATES)
     window = grey_window(problem, WINDOW, max(guess.size for guess in found))
-    walks = [walked(window, guess.kernel[None], ERROR) for guess in found]
+    walks = [walked(window, guess.kernel, ERROR) for guess in found]
     images = yield from side_by_side(walks)
     against = handicaps(y, sigma, found, DOUBT).tolist()
-    return Verdict(found, [image.unlikely[0] for image in images], against)
+    return Verdict(found, [image.unlikely for image in images], against)
 
 
 def _guesses(problem: Problem) -> list[Guess]:

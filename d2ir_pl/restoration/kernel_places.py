@@ -105,7 +105,7 @@ def _kernels_of(part: Problem, kernel: Tensor) -> Search[tuple[Tensor, float]]:
     x, doubt = y, 1.0
     for i in range(ROUNDS):
         error = FIRST_ERROR * SLOWNESS**i
-        seen = yield from walked(part, kernel[None], error)
+        seen = yield from walked(part, kernel, error)
         x, doubt, start = grey_light(part, seen.x), (error / FIRST_ERROR) ** 2, kernel
         kernel = centred((yield from fitted(x, y, start, doubt)))
     h, w = size_of(y)

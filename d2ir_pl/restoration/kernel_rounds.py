@@ -127,8 +127,8 @@ def agreed(
         return None, sum(path.nfe for path in paths)
 
     def unlikely(kernel: Tensor) -> Search[float]:
-        found = yield from walked(window, kernel[None], SLOWNESS * FIRST_ERROR)
-        return found.unlikely[0]
+        found = yield from walked(window, kernel, SLOWNESS * FIRST_ERROR)
+        return found.unlikely
 
     images = [unlikely(kernel) for kernel in (gaussian.cpu(), *(p.kernel for p in agreeing))]
     least, *scores = yield from side_by_side(images)
@@ -166,10 +166,10 @@ class _Path:
 
     def _round(self) -> Search[None]:
         now, assumed = self.kernel, self.error
-        seen = yield from walked(self._window, now[None], assumed)
-        (self.score,), (left,) = seen.unlikely, seen.left
+        seen = yield from walked(self._window, now, assumed)
+        self.score = seen.unlikely
         self._rounds, self.nfe = self._rounds + 1, self.nfe + WALK.steps
-        self.error = max(next_error(assumed, left, self._noise), self._least)
+        self.error = max(next_error(assumed, seen.left, self._noise), self._least)
         if self.error > STEADY * assumed:
             self._settled = True
             return

@@ -47,8 +47,8 @@ def kernel_of_trails(problem: Problem) -> Search[FoundKernel | None]:
         return None
     beside = only_blurred(hiding(shown, trails.hidden[None, None].to(shown.y)))
     window = grey_window(beside, WINDOW, len(trails.kernel))
-    walk = yield from walked(window, trails.kernel[None], FIRST_ERROR)
-    (left,), noise = walk.left, float(window.sigma_y) / 2
+    walk = yield from walked(window, trails.kernel, FIRST_ERROR)
+    left, noise = walk.left, float(window.sigma_y) / 2
     if left > UNEXPLAINED * noise or _contrast(walk.x, window) < CONTRAST:
         return None
     evidence = KernelEvidence("lights", 1, None, 1.0)

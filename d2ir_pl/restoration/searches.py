@@ -40,38 +40,38 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class Walked:
-    """What walks lead to.
+    """What a walk leads to.
 
     Attributes:
-        x: `(n, 3, h, w)` images.
-        unlikely: how unlikely each is (`unlikeliness`).
-        left: root mean square of what each leaves unexplained of the pixels that are observed, in
+        x: `(1, 3, h, w)` image.
+        unlikely: how unlikely it is (`unlikeliness`).
+        left: root mean square of what it leaves unexplained of the pixels that are observed, in
             the mean of the channels, in [0, 1].
     """
 
     x: Tensor
-    unlikely: list[float]
-    left: list[float]
+    unlikely: float
+    left: float
 
 
 @dataclass(frozen=True, eq=False)
 class Walk:
-    """A question: which images do short walks from a photo lead to with some kernels?
+    """A question: which image does a short walk from a photo lead to with a kernel?
 
     Attributes:
         problem: a photo, a batch of one; its generator is left as it was.
-        kernels: `(n, k, k)` kernels that it may have been blurred by.
-        error: what they leave unexplained, in [0, 1].
+        kernel: `(k, k)` of a correlation, that it may have been blurred by.
+        error: what that leaves unexplained, in [0, 1].
     """
 
     problem: Problem
-    kernels: Tensor
+    kernel: Tensor
     error: float
 
     @property
     def side(self) -> int:
-        """Side of the kernels that the walk takes."""
-        return side_in_walks(self.kernels.shape[-1])
+        """Side of the kernel that the walk takes."""
+        return side_in_walks(self.kernel.shape[-1])
 
     @property
     def kind(self) -> Hashable:
@@ -82,8 +82,8 @@ class Walk:
 
     @property
     def pixels(self) -> int:
-        """How large all of its images are together."""
-        return len(self.kernels) * self.problem.y[0, 0].numel()
+        """How large its image is."""
+        return self.problem.y[0, 0].numel()
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,9 +124,9 @@ def side_in_walks(side: int) -> int:
     return -(-(side - 1) // STRIDE) * STRIDE + 1
 
 
-def walked(problem: Problem, kernels: Tensor, error: float) -> Search[Walked]:
+def walked(problem: Problem, kernel: Tensor, error: float) -> Search[Walked]:
     """The search that asks for a walk alone; see `Walk`."""
-    (answer,) = yield [Walk(problem, kernels, error)]
+    (answer,) = yield [Walk(problem, kernel, error)]
     found: Walked = answer
     return found
 
@@ -204,18 +204,17 @@ def _at_once(places: Sequence[int], pixels: Callable[[int], int]) -> list[list[i
 
 def _walk(asked: Sequence[Walk], prior: Prior) -> list[Walked]:
     """The answers to questions of one kind."""
-    counts, one = [len(own.kernels) for own in asked], asked[0].problem
+    each = [own.problem for own in asked]
+    one = each[0]
     assert isinstance(one.degradation, Blur)
-    kernels = torch.cat([padded(own.kernels, own.side) for own in asked]).to(one.y)
+    kernels = torch.stack([padded(own.kernel, own.side) for own in asked]).to(one.y)
     phi = Phi(logits=kernels.clamp_min(1e-30).log())
-    rows = [own for own, count in zip(asked, counts, strict=True) for _ in range(count)]
-    each = [own.problem for own in rows]
     shapes = [problem.shape for problem in each]
     white = all(shape is None for shape in shapes)
     together = replace(
         one,
         y=torch.cat([problem.y for problem in each]),
-        sigma_y=torch.cat([(p.problem.sigma_y**2 + (2 * p.error) ** 2).sqrt() for p in rows]),
+        sigma_y=torch.cat([(p.problem.sigma_y**2 + (2 * p.error) ** 2).sqrt() for p in asked]),
         degradation=one.degradation.resized(asked[0].side),
         generators=[same_generator(problem.generators[0]) for problem in each],
         observed=_joined([problem.observed for problem in each]),
@@ -226,12 +225,8 @@ def _walk(asked: Sequence[Walk], prior: Prior) -> list[Walked]:
     left = mean_square(residual.mean(1)) / 4
     if together.observed is not None:
         left = left / together.observed.mean((1, 2, 3)).clamp_min(1e-6)
-    told = torch.stack([unlikeliness(images, residual), left.sqrt()]).cpu()
-    numbers = (own.split(counts) for own in told)
-    return [
-        Walked(own, unlikely.tolist(), unexplained.tolist())
-        for own, unlikely, unexplained in zip(images.split(counts), *numbers, strict=True)
-    ]
+    numbers = torch.stack([unlikeliness(images, residual), left.sqrt()]).tolist()
+    return [Walked(*own) for own in zip(images.split(1), *numbers, strict=True)]
 
 
 def _joined(each: Sequence[Tensor | None]) -> Tensor | None:

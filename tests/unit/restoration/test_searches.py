@@ -33,7 +33,7 @@ def photo(seed: int, size: int = 84) -> Problem:
 
 
 def alike(a: Walked, b: Walked) -> bool:
-    one, other = (torch.tensor([*own.unlikely, *own.left]) for own in (a, b))
+    one, other = (torch.tensor([own.unlikely, own.left]) for own in (a, b))
     return torch.allclose(a.x, b.x, atol=1e-4) and torch.allclose(one, other, atol=1e-3)
 
 
@@ -65,7 +65,7 @@ def test_walks_of_several_photos_are_those_of_each_alone(monkeypatch: pytest.Mon
     prior = GaussianPrior()
 
     def searches_of() -> list[Search[Walked]]:
-        return [walked(problem, corner(side)[None], error) for problem, side, error in walks]
+        return [walked(problem, corner(side), error) for problem, side, error in walks]
 
     together = answered(side_by_side(searches_of()), prior)
     assert sorted(asked) == [1, 1, 2, 2]
@@ -75,21 +75,20 @@ def test_walks_of_several_photos_are_those_of_each_alone(monkeypatch: pytest.Mon
 
 def test_every_kernel_of_a_walk_gets_the_same_noise() -> None:
     one = photo(1)
-    kernels = torch.stack([corner(15), corner(15)])
-    found = answered(walked(one, kernels, 0.02), GaussianPrior())
-    assert torch.allclose(found.x[0], found.x[1], atol=1e-5)
-    assert found.x.shape == (2, *one.y.shape[1:])
-    assert len(found.unlikely) == len(found.left) == 2
-    again = answered(walked(one, kernels[:1], 0.02), GaussianPrior())
-    assert torch.allclose(found.x[0], again.x[0], atol=1e-5)
+    twice = [walked(one, corner(15), 0.02) for _ in range(2)]
+    first, second = answered(side_by_side(twice), GaussianPrior())
+    assert torch.allclose(first.x, second.x, atol=1e-5)
+    assert first.x.shape == second.x.shape == one.y.shape
+    again = answered(walked(one, corner(15), 0.02), GaussianPrior())
+    assert torch.allclose(first.x, again.x, atol=1e-5)
 
 
 def test_what_is_left_is_that_of_observed_pixels() -> None:
     """A sharp kernel leaves the noise alone, in units of [0, 1], wherever half is hidden."""
-    sharp = padded(torch.ones(1, 1), 3)[None]
+    sharp = padded(torch.ones(1, 1), 3)
     one = photo(1)
     whole, part = (
-        answered(walked(problem, sharp, 0.2), GaussianPrior()).left[0]
+        answered(walked(problem, sharp, 0.2), GaussianPrior()).left
         for problem in (one, hidden(one))
     )
     assert 0.005 < whole < 0.2
@@ -102,7 +101,7 @@ def test_noise_that_is_not_white_stays_that_of_its_photo() -> None:
     asked = [replace(photo(1), shape=NoiseShape(falling / falling.mean())), photo(2)]
 
     def each(problems: list[Problem]) -> list[Walked]:
-        found = [walked(problem, corner(15)[None], 0.02) for problem in problems]
+        found = [walked(problem, corner(15), 0.02) for problem in problems]
         return answered(side_by_side(found), GaussianPrior())
 
     for problem, found in zip(asked, each(asked), strict=True):
@@ -148,12 +147,14 @@ def test_searches_of_any_length_go_on_together(monkeypatch: pytest.MonkeyPatch) 
     assert rounds == [["a", "c", "e", "f"], ["b", "d", "d"], ["e", "c"]]
 
 
-def test_no_more_is_asked_at_once_than_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("room", "parts"), [(2, [2, 2, 1]), (0.5, [1, 1, 1, 1, 1])])
+def test_no_more_is_asked_at_once_than_fits(
+    monkeypatch: pytest.MonkeyPatch, room: float, parts: list[int]
+) -> None:
     one = photo(1)
     asked = counted(monkeypatch, "_walk")
-    monkeypatch.setattr(searches, "AT_ONCE", 2 * one.y[0, 0].numel())
-    kernels = corner(15)[None]
-    many = [walked(one, kernels.expand(n, -1, -1), 0.02) for n in (1, 1, 1, 3, 1)]
+    monkeypatch.setattr(searches, "AT_ONCE", room * one.y[0, 0].numel())
+    many = [walked(one, corner(15), 0.02) for _ in range(5)]
     found = answered(side_by_side(many), GaussianPrior())
-    assert asked == [2, 1, 1, 1]
-    assert [len(own.x) for own in found] == [1, 1, 1, 3, 1]
+    assert asked == parts
+    assert [own.x.shape for own in found] == [one.y.shape] * 5
