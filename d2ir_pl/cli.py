@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import d2ir_pl
+from d2ir_pl.commands.loading import loading
 from d2ir_pl.commands.pages import PAGES, asked_help, configs_page, page
 from d2ir_pl.commands.program import program
 from d2ir_pl.console import plain
 from d2ir_pl.errors import TerminatedError, UserError, of_a_name, of_the_system
-from d2ir_pl.stopping import KEPT, Ending, ending_at_once, is_child, stoppable
+from d2ir_pl.stopping import KEPT, Ending, is_child, stoppable
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Command:
         if self.opening and sys.stderr.isatty() and not {"-h", "--help"} & set(arguments):
             print(self.opening, file=sys.stderr, flush=True)
         with stoppable(Ending()):
-            with ending_at_once(f"stopped; {self.remedy}"):
+            with loading(f"stopped; {self.remedy}"):
                 module = importlib.import_module(f"d2ir_pl.commands.{self.module}")
             status: int = getattr(module, self.function)(arguments)
             return status

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from d2ir_pl.commands.arguments import INPUTS, arranged
+from d2ir_pl.commands.loading import loading
 from d2ir_pl.errors import UserError
 from d2ir_pl.inputs.headers import SUFFIXES, pixels_at_most, pixels_within
 from d2ir_pl.inputs.walking import Walk
 from d2ir_pl.shipped.durations import COSTS, LARGE, cores, in_time, usual_seconds
-from d2ir_pl.stopping import KEPT, ending_at_once
+from d2ir_pl.stopping import KEPT
 
 PATIENCE = 0.5
 """Seconds in which headers are read."""
@@ -38,7 +39,7 @@ _LATER = (
 def predict(arguments: list[str]) -> int:
     """Say at once what large photos will take, and restore them; returns the exit status."""
     told = foretold(arguments)
-    with ending_at_once(f"stopped; {KEPT}"):
+    with loading(f"stopped; {KEPT}"):
         from d2ir_pl.commands.predict import predict
     return predict(arguments, told)
 
