@@ -12,6 +12,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
+from embedded_prior import read_once
 from forks import Programs
 from photos import save, save_all
 from program import predict
@@ -27,8 +28,10 @@ FOLDERS = {"browser", "distributed"}  # each is the name of the marker of the te
 def pytest_configure() -> None:
     """One of several processes that share the cores computes on one, and so do its own.
 
-    A shell lets programs in its background ignore Ctrl-C, and they pass that on to theirs.
+    A shell lets programs in its background ignore Ctrl-C, and they pass that on to theirs. Garbage
+    is collected less often than usual, as tests leave little.
     """
+    gc.set_threshold(10_000, 10, 10)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -41,7 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.is_relative_to(HERE):
             for name in FOLDERS.intersection(item.path.relative_to(HERE).parts):
                 item.add_marker(name)
-        if any(item.get_closest_marker(name) for name in FOLDERS):
+        if any(item.get_closest_marker(name) for name in (*FOLDERS, "thorough")):
             item.add_marker("slow")
 
 
@@ -63,6 +66,13 @@ def _own_environment() -> Iterator[None]:
     would wait for others that nobody starts.
     """
     with patch.dict(os.environ):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _prior_is_read_once() -> Iterator[None]:
+    """Tests that load the embedded prior get copies, which take a fifth of the time."""
+    with read_once():
         yield
 
 
