@@ -3,7 +3,8 @@
 Python needs some ten seconds to import PyTorch and Lightning. A template process does so once; each
 program is a fork of it, which runs a script as its own main program, has a number, signals and an
 exit status of its own, and shares nothing with others. Processes that a program starts itself, as
-Lightning starts one for each further device, are not forks.
+Lightning starts one for each further device, are not forks, unless the program has spare ones:
+children that were forked before it began, and become the processes of Python that it starts.
 """
 
 import contextlib
@@ -97,6 +98,7 @@ class Programs:
         stderr: IO[Any],
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        spare: int = 0,
     ) -> Program:
         """Start what `python ARGUMENTS` runs: a script, or `-m` and a module, and its options.
 
@@ -106,9 +108,10 @@ class Programs:
             stderr: open file or pipe for its errors.
             env: its variables; those of this process without it.
             cwd: its working directory; that of this process without it.
+            spare: how many of the processes of Python that it starts itself are forks too.
         """
         variables = {**(os.environ if env is None else env), **ONE_THREAD}
-        request = [list(map(str, arguments)), variables, str(cwd or Path.cwd())]
+        request = [list(map(str, arguments)), variables, str(cwd or Path.cwd()), spare]
         status, far = os.pipe()
         descriptors = [stdout.fileno(), stderr.fileno(), far]
         socket.send_fds(self._here, [json.dumps(request).encode()], descriptors)
@@ -121,6 +124,7 @@ class Programs:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         timeout: float = 600,
+        spare: int = 0,
     ) -> "subprocess.CompletedProcess[str]":
         """Run what `python ARGUMENTS` runs, with one thread, and return what it said.
 
@@ -128,7 +132,7 @@ class Programs:
             subprocess.TimeoutExpired: if it takes longer than so many seconds; it is killed then.
         """
         with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
-            program = self.start(arguments, stdout, stderr, env, cwd)
+            program = self.start(arguments, stdout, stderr, env, cwd, spare)
             try:
                 status = program.wait(timeout)
             finally:
@@ -163,12 +167,8 @@ def serve(requests: socket.socket) -> Callable[[], object] | None:
     for descriptor, number in ((stdout, 1), (stderr, 2), (os.open(os.devnull, os.O_RDONLY), 0)):
         os.dup2(descriptor, number)
         os.close(descriptor)
-    arguments, variables, folder = json.loads(request)
-    os.environ.clear()
-    os.environ.update(variables)
-    os.chdir(folder)
-    tempfile.tempdir = None  # which libraries may have asked for with other variables
-    return _main(arguments)
+    arguments, variables, folder, spare = json.loads(request)
+    return _spared(spare) or _main(arguments, variables, folder)
 
 
 def _reap(options: int) -> None:
@@ -186,8 +186,46 @@ def _wait(program: int, status: int) -> None:
     os._exit(0)
 
 
-def _main(arguments: list[str]) -> Callable[[], object]:
+def _spared(count: int) -> Callable[[], object] | None:
+    """Fork spare processes; returns what one of them is to run, and None in the program itself."""
+    spares: list[tuple[int, int]] = []
+    for _ in range(count):
+        near, far = os.pipe()
+        number = os.fork()
+        if number == 0:
+            for _, other in [*spares, (0, far)]:
+                os.close(other)
+            with os.fdopen(near, "rb") as pipe:
+                asked = pipe.read()
+            if not asked:  # the program has ended, and has not started it
+                os._exit(0)
+            return _main(*json.loads(asked))
+        os.close(near)
+        spares.append((number, far))
+    usual = subprocess.Popen._execute_child  # type: ignore[attr-defined]
+
+    def execute(self: Any, args: Any, *rest: Any) -> None:
+        """Start a process of Python, with the options that Lightning and torchrun give."""
+        if not spares or args[0] != sys.executable:
+            usual(self, args, *rest)
+            return
+        cwd, env = rest[4], rest[5]
+        self.pid, far = spares.pop()
+        self._child_created = True
+        words = [word for word in args[1:] if word != "-u"]
+        with os.fdopen(far, "wb") as pipe:
+            pipe.write(json.dumps([words, dict(env or os.environ), cwd or os.getcwd()]).encode())
+
+    subprocess.Popen._execute_child = execute  # type: ignore[attr-defined]
+    return None
+
+
+def _main(arguments: list[str], variables: Mapping[str, str], folder: str) -> Callable[[], object]:
     """What Python does with arguments, which become those of the program."""
+    os.environ.clear()
+    os.environ.update(variables)
+    os.chdir(folder)
+    tempfile.tempdir = None  # which libraries may have asked for with other variables
     if arguments[0] == "-m":
         sys.argv, sys.path[0] = arguments[1:], os.getcwd()
         return lambda: runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)

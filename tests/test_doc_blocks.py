@@ -104,7 +104,7 @@ def test_programs_of_the_documentation_end_well(
     program = desk / "program.py"
     program.write_text(block.code, encoding="utf-8")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(EXAMPLES)])}
-    done = programs.run([program], env=environment, cwd=desk, timeout=300)
+    done = programs.run([program], env=environment, cwd=desk, timeout=300, spare=1)
     assert done.returncode == 0, done.stderr
     for photo in (desk / "photos").iterdir():  # none is lost, none is restored twice
         assert done.stdout.count(photo.stem) == 1

@@ -121,7 +121,7 @@ def two_processes(tmp_path: Path, programs: Programs) -> Iterator[tuple[Program,
     save_all(tmp_path / "in", [f"{i}.png" for i in range(6)])
     arguments = command(tmp_path, "--trainer.devices", "2", before=HELD)
     with (tmp_path / "log").open("w") as log:
-        first = programs.start(arguments, stdout=log, stderr=log)
+        first = programs.start(arguments, stdout=log, stderr=log, spare=1)
         try:
             deadline = time.monotonic() + PATIENT
             while len(restored(tmp_path)) < 2:
@@ -167,7 +167,7 @@ def test_when_a_process_dies_the_run_stops_names_it_and_can_be_continued(
 
 def test_processes_without_work_are_legal(tmp_path: Path, programs: Programs) -> None:
     save_all(tmp_path / "in", ["a.png"])
-    three = programs.run(command(tmp_path, "--trainer.devices", "3"), timeout=PATIENT)
+    three = programs.run(command(tmp_path, "--trainer.devices", "3"), timeout=PATIENT, spare=2)
     assert three.returncode == 0, three.stderr
     assert three.stderr.count("1 restored, 0 failed") == 1
     assert set(restored(tmp_path)) == {"a.png"}

@@ -72,8 +72,9 @@ def test_two_machines_share_the_photos_as_documented(
     machines, said = [], []
     for node, (command, variables) in enumerate(launched(port)):
         with (tmp_path / f"said {node}").open("w") as file:
+            there = environment | variables
             machines.append(
-                programs.start([*command, *quick], file, file, environment | variables, tmp_path)
+                programs.start([*command, *quick], file, file, there, tmp_path, spare=1)
             )
     try:
         for node, machine in enumerate(machines):

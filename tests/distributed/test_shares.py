@@ -38,7 +38,7 @@ def test_no_photo_is_lost_or_doubled(tmp_path: Path, programs: Programs) -> None
     one = save_all(tmp_path / "one", ["a.png"])
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    run = programs.run([script, tmp_path, many, one])
+    run = programs.run([script, tmp_path, many, one], spare=1)
     assert run.returncode == 0, run.stderr[-3000:]
     for number, expected in enumerate(
         [[["a", "c"], ["b"]], [["a"], []], [["0", "2", "4"], ["1", "3"]]]

@@ -1,8 +1,8 @@
 import platform
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
+from forks import Programs
 
 CHURN = """
 import resource, sys, torch
@@ -19,9 +19,10 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 @pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator")
-def test_freed_tensors_are_used_again_without_page_faults() -> None:
-    faults = [
-        int(subprocess.run([sys.executable, "-c", CHURN, mode], capture_output=True).stdout)
-        for mode in ("default", "keep")
-    ]
+def test_freed_tensors_are_used_again_without_page_faults(
+    tmp_path: Path, programs: Programs
+) -> None:
+    script = tmp_path / "churn.py"
+    script.write_text(CHURN)
+    faults = [int(programs.run([script, mode]).stdout) for mode in ("default", "keep")]
     assert faults[1] < faults[0] / 3

@@ -92,7 +92,7 @@ def test_two_processes_learn_what_one_does(
     script.write_text("import sys; from d2ir_pl.cli import main; sys.exit(main())")
     where = ["--data.inputs", str(photographs), "--output", str(tmp_path / "two")]
     both = ["--data.batch_size=2", "--trainer.devices=2"]
-    run = programs.run([script, "fit", *TINY, *where, *common, *both])
+    run = programs.run([script, "fit", *TINY, *where, *common, *both], spare=1)
     assert run.returncode == 0, run.stderr
     assert run.stderr.count("trained 3 steps") == 1
     one, two = averaged(tmp_path / "one"), averaged(tmp_path / "two")
