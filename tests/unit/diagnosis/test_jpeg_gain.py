@@ -35,7 +35,10 @@ def gain(path: Path, x: np.ndarray) -> float:
     return psnr(restore(path, "auto").image, x) - psnr(Image.open(path), x)
 
 
-@pytest.mark.parametrize("quality", [85, 90, 95])
+@pytest.mark.parametrize(
+    "quality",
+    [90, *(pytest.param(quality, marks=pytest.mark.thorough) for quality in (85, 95))],
+)
 def test_a_blurred_jpeg_gains(quality: int, tmp_path: Path) -> None:
     x = scene("coffee")
     photographed(x, 1.6, 0.01).save(tmp_path / "photo.jpg", quality=quality)

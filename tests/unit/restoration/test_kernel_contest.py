@@ -221,25 +221,45 @@ def test_a_doubtful_gaussian_is_restored_with_the_error_of_another_shape(
     assert errors[0] < errors[1] == pytest.approx(0.5**0.5 * FIRST_ERROR, rel=0.01)
 
 
+SEEN_SHARP = gaussian_kernel(0.1 * torch.eye(2)[None], 3)[0]
+"""A kernel that a photo is believed to have where it is taken for a sharp one."""
+
+
+def test_searches_that_disagree_or_whose_image_is_no_likelier_are_not_believed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shaken, right = problem(blurred(discs(84), corner(), 0.005)), corner(15)
+    near = (right + 0.3 * right.roll(1, 0)) / 1.3
+    assert answered(agreed(shaken, right, [near, near]), GaussianPrior())[0] is None
+    monkeypatch.setattr("d2ir_pl.restoration.kernel_rounds.LEAD", -math.inf)
+    found, nfe = answered(agreed(shaken, SEEN_SHARP, [right, near]), GaussianPrior())
+    assert found is not None
+    assert found.nfe == nfe
+    assert found.double
+    none, spent = answered(agreed(shaken, SEEN_SHARP, [right, right.flip(0)]), GaussianPrior())
+    assert none is None
+    assert 0 < spent < nfe
+    assert answered(agreed(shaken, SEEN_SHARP, []), GaussianPrior()) == (None, 0)
+
+
+@pytest.mark.thorough
 def test_two_searches_that_agree_after_the_rounds_are_believed_against_a_gaussian(
     natural_small: NetworkPrior,
 ) -> None:
-    """And not those that do not, nor any where the Gaussian's image is likelier."""
+    """And their kernel is that of the shake."""
     shaken = problem(blurred(discs(), corner(), 0.005), 21)
-    point = gaussian_kernel(0.1 * torch.eye(2)[None], 3)[0]
     right = corner(15)
     near = (right + 0.3 * right.roll(1, 0)) / 1.3
-    found, nfe = answered(agreed(shaken, point, [right, near]), natural_small)
+    found, nfe = answered(agreed(shaken, SEEN_SHARP, [right, near]), natural_small)
     assert found is not None
     assert found.lead is not None
     assert found.lead > 0.1
     assert found.nfe == nfe
     assert float(kernel_similarity(found.kernel, corner())) > 0.9
-    none, spent = answered(agreed(shaken, point, [right, right.flip(0)]), natural_small)
+    none, spent = answered(agreed(shaken, SEEN_SHARP, [right, right.flip(0)]), natural_small)
     assert none is None
     assert 0 < spent < nfe
     assert answered(agreed(shaken, right, [near, near]), natural_small)[0] is None
-    assert answered(agreed(shaken, point, []), natural_small) == (None, 0)
 
 
 def test_a_second_look_takes_the_place_of_a_gaussian(monkeypatch: pytest.MonkeyPatch) -> None:
