@@ -1,6 +1,8 @@
 """The rooms of the package: which may import which, name by name; and how long anything may be."""
 
 import ast
+from functools import cache
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -112,10 +114,21 @@ FILES = {
 MODULES = sorted(p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py"))
 
 
+@cache
+def source(module: str) -> str:
+    return (PACKAGE / module).read_text(encoding="utf-8")
+
+
+@cache
+def nodes(module: str) -> list[ast.AST]:
+    """All parts of a file's code."""
+    return list(ast.walk(ast.parse(source(module))))
+
+
 def imports(module: str) -> set[str]:
     """The full names of the modules that a file imports, also inside functions."""
     found = set()
-    for node in ast.walk(ast.parse((PACKAGE / module).read_text(encoding="utf-8"))):
+    for node in nodes(module):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -130,6 +143,10 @@ def imports(module: str) -> set[str]:
 def room(module: str) -> str:
     """The room of a file: `priors/registry.py` lies in `priors`."""
     return module.partition("/")[0].removesuffix(".py")
+
+
+BY_ROOM = {name: list(modules) for name, modules in groupby(sorted(MODULES, key=room), room)}
+in_every_room = pytest.mark.parametrize("modules", BY_ROOM.values(), ids=BY_ROOM)
 
 
 def target(name: str) -> str | None:
@@ -151,43 +168,41 @@ def test_the_rule_has_no_circle() -> None:
         done |= free
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_every_import_has_a_direction(module: str) -> None:
-    own = room(module)
-    allowed = FOUNDATION | ROOMS.get(own, set()) | {own}
-    wrong = sorted(
-        name for name in imports(module) if (t := target(name)) is not None and t not in allowed
-    )
-    assert not wrong, f"{module} imports {wrong}"
+@in_every_room
+def test_every_import_has_a_direction(modules: list[str]) -> None:
+    for module in modules:
+        own = room(module)
+        allowed = FOUNDATION | ROOMS.get(own, set()) | {own}
+        wrong = sorted(
+            name for name in imports(module) if (t := target(name)) is not None and t not in allowed
+        )
+        assert not wrong, f"{module} imports {wrong}"
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_libraries_stay_in_their_rooms(module: str) -> None:
-    names = {name.replace("torch.utils.tensorboard", "tensorboard") for name in imports(module)}
-    for library in {name.partition(".")[0] for name in names}:
-        if library in LIBRARIES:
-            assert room(module) in LIBRARIES[library], f"{module} imports {library}"
-        if library in FILES:
-            assert module in FILES[library], f"{module} imports {library}"
+@in_every_room
+def test_libraries_stay_in_their_rooms(modules: list[str]) -> None:
+    for module in modules:
+        names = {name.replace("torch.utils.tensorboard", "tensorboard") for name in imports(module)}
+        for library in {name.partition(".")[0] for name in names}:
+            if library in LIBRARIES:
+                assert room(module) in LIBRARIES[library], f"{module} imports {library}"
+            if library in FILES:
+                assert module in FILES[library], f"{module} imports {library}"
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_baselines_are_reached_through_configs_only(module: str) -> None:
-    if not module.startswith("restoration/baselines/"):
-        assert not [name for name in imports(module) if "baselines" in name]
+@in_every_room
+def test_baselines_are_reached_through_configs_only(modules: list[str]) -> None:
+    for module in modules:
+        if not module.startswith("restoration/baselines/"):
+            assert not [name for name in imports(module) if "baselines" in name]
 
 
 LONGEST_FILE, LONGEST_FUNCTION, LONGEST_PREDICT_STEP, FILES_OF_THE_ROOT = 300, 60, 30, 8
 """Limits in lines; for a function, those of its code without docstring and blank lines."""
 
 
-def source(module: str) -> str:
-    return (PACKAGE / module).read_text(encoding="utf-8")
-
-
 def functions(module: str) -> list[ast.FunctionDef]:
-    nodes = ast.walk(ast.parse(source(module)))
-    return [node for node in nodes if isinstance(node, ast.FunctionDef)]
+    return [node for node in nodes(module) if isinstance(node, ast.FunctionDef)]
 
 
 def lines_of_code(function: ast.FunctionDef, text: str) -> int:
@@ -206,18 +221,20 @@ def test_few_files_lie_in_the_root() -> None:
     assert len([m for m in MODULES if "/" not in m]) <= FILES_OF_THE_ROOT
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_files_fit_their_readers(module: str) -> None:
-    count = len(source(module).splitlines())
-    assert count <= LONGEST_FILE, f"split {module}: {count} lines"
+@in_every_room
+def test_files_fit_their_readers(modules: list[str]) -> None:
+    for module in modules:
+        count = len(source(module).splitlines())
+        assert count <= LONGEST_FILE, f"split {module}: {count} lines"
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_functions_fit_a_screen(module: str) -> None:
-    for function in functions(module):
-        limit = LONGEST_PREDICT_STEP if function.name == "predict_step" else LONGEST_FUNCTION
-        count = lines_of_code(function, source(module))
-        assert count <= limit, f"split {function.name} of {module}: {count} lines of code"
+@in_every_room
+def test_functions_fit_a_screen(modules: list[str]) -> None:
+    for module in modules:
+        for function in functions(module):
+            limit = LONGEST_PREDICT_STEP if function.name == "predict_step" else LONGEST_FUNCTION
+            count = lines_of_code(function, source(module))
+            assert count <= limit, f"split {function.name} of {module}: {count} lines of code"
 
 
 def is_text(node: ast.expr) -> bool:
@@ -234,10 +251,11 @@ def is_condition(node: ast.expr) -> bool:
     return isinstance(node, ast.Compare | ast.BoolOp)
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_text_is_not_multiplied_by_a_condition(module: str) -> None:
-    for node in ast.walk(ast.parse(source(module))):
-        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
-            for text, factor in ((node.left, node.right), (node.right, node.left)):
-                wrong = is_text(text) and is_condition(factor)
-                assert not wrong, f"{module}:{node.lineno}: write `text if condition else ''`"
+@in_every_room
+def test_text_is_not_multiplied_by_a_condition(modules: list[str]) -> None:
+    for module in modules:
+        for node in nodes(module):
+            if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+                for text, factor in ((node.left, node.right), (node.right, node.left)):
+                    wrong = is_text(text) and is_condition(factor)
+                    assert not wrong, f"{module}:{node.lineno}: write `text if condition else ''`"
