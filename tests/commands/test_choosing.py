@@ -15,9 +15,7 @@ from d2ir_pl.shipped.files import configs_folder
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["blind_deblur", "deblur_motion", "blind_deblur_kernel", "denoising", "old_photo"]
-)
+@pytest.mark.parametrize("name", ["deblur_motion", "blind_deblur_kernel", "denoising"])
 def test_one_word_changes_the_method_or_is_refused_in_one_sentence(name: str, parse: Any) -> None:
     model = contents(name)["model"]
     kind = model.get("degradation", {}).get("class_path", "GaussianBlur").rpartition(".")[2]

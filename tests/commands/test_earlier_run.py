@@ -12,6 +12,8 @@ from program import QUICK, pixels, predict, state_of, table
 from d2ir_pl.cli import main
 
 PHOTOS = ["a.png", "b.png", "c.png"]
+KNOWN_ERROR = ("--model.method.model_error", "0.02")
+"""Of the kernel; looking for it would take evaluations of its own."""
 
 
 def record(folder: Path, name: str) -> dict[str, Any]:
@@ -29,7 +31,8 @@ def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_phi_is_that_of_the_earlier_run_and_is_not_estimated(earlier: Path, tmp_path: Path) -> None:
-    options = ("--config", "blind_deblur_kernel", "--model.start", str(earlier / "out"))
+    options = ["--config", "blind_deblur_kernel", *KNOWN_ERROR]
+    options += ["--model.start", str(earlier / "out")]
     inputs, out = earlier / "in", tmp_path / "out"
     assert predict(inputs, out, *options, "--data.batch_size", "3", "--seed", "1") == 0
     for name in "abc":
@@ -49,12 +52,12 @@ def test_phi_is_that_of_the_earlier_run_and_is_not_estimated(earlier: Path, tmp_
 def test_the_record_of_one_photo_starts_all_others(earlier: Path, tmp_path: Path) -> None:
     file = earlier / "out" / "degradation" / "b.json"
     save(tmp_path / "in" / "larger.png", 9, 30, 40)
-    options = ("--config", "blind_deblur_kernel", "--model.start", str(file))
+    options = ["--config", "blind_deblur_kernel", *KNOWN_ERROR, "--model.start", str(file)]
     assert predict(tmp_path / "in", tmp_path / "out", *options) == 0
     then, now = record(earlier / "out", "b"), record(tmp_path / "out", "larger")
     assert now["degradation"] == then["degradation"]
     # The same kernel in the other way.
-    options = ("--config", "deblur", "--model.degradation.kernel", str(file))
+    options = ["--config", "deblur", "--model.degradation.kernel", str(file)]
     assert predict(tmp_path / "in", tmp_path / "kernel", *options) == 0
     kernels = [torch.tensor(record(tmp_path / n, "larger")["phi"]["kernel"]) for n in ("kernel",)]
     assert torch.allclose(kernels[0], torch.tensor(then["phi"]["kernel"]), rtol=1e-5, atol=1e-9)
@@ -75,7 +78,8 @@ def test_a_photo_without_a_start_fails_alone_and_says_why(
     save(tmp_path / "in" / "a.png", 77)
     (tmp_path / "in" / "b.png").write_bytes((earlier / "in" / "b.png").read_bytes())
     save(tmp_path / "in" / "new.png", 78)
-    options = ("--config", "blind_deblur_kernel", "--model.start", str(earlier / "out"))
+    options = ["--config", "blind_deblur_kernel", *KNOWN_ERROR]
+    options += ["--model.start", str(earlier / "out")]
     assert predict(tmp_path / "in", tmp_path / "out", *options) == 1
     rows = table(tmp_path / "out")
     assert rows["b"]["status"] == "restored"
@@ -134,7 +138,8 @@ def test_a_second_run_is_complete_until_the_start_changes(
     for name in "abc":
         text = (earlier / "out" / "degradation" / f"{name}.json").read_text()
         (start / f"{name}.json").write_text(text)
-    options = ("--config", "blind_deblur_kernel", "--model.start", str(start.parent))
+    options = ["--config", "blind_deblur_kernel", *KNOWN_ERROR]
+    options += ["--model.start", str(start.parent)]
     assert predict(earlier / "in" / "a.png", out, *options) == 0
     (start.parent / "report.html").write_text("made anew")
     before = state_of(out / "restored")
@@ -161,10 +166,9 @@ def test_another_family_starts_from_itself(tmp_path: Path, config: str) -> None:
 
 def test_stage_2_goes_on_from_the_image_of_the_earlier_run(earlier: Path, tmp_path: Path) -> None:
     options = ["--config", "blind_deblur_kernel", "--model.method.stages", "latent"]
-    # Where an image has explained the photo far enough, nothing is left to do; looking for the
-    # error of the kernel would take evaluations of its own.
+    # Where an image has explained the photo far enough, nothing is left to do.
     options += ["--model.method.latent.discrepancy", "100", "--data.batch_size", "2"]
-    options += ["--model.method.model_error", "0.02"]
+    options += KNOWN_ERROR
     start = ("--model.start", str(earlier / "out"))
     assert predict(earlier / "in", tmp_path / "from image", *options, *start) == 0
     assert predict(earlier / "in", tmp_path / "from photo", *options) == 0

@@ -121,9 +121,13 @@ def require_sound(output: Path, sound: Path, names: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "error"), [("1", MemoryError()), ("3", KeyError("key"))], ids=["alone", "batch"]
+    ("step", "size", "error"),
+    [
+        *((step, "3", KeyError("key")) for step in STEPS),
+        *((step, "1", MemoryError()) for step in ("read", "measure", "restore", "write")),
+    ],
+    ids=lambda value: {"1": "alone", "3": "batch"}.get(str(value)),
 )
-@pytest.mark.parametrize("step", [*STEPS])
 def test_a_fault_in_any_step_costs_its_photo_alone(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -118,7 +118,10 @@ def test_another_run_into_the_same_folder_is_still_one_row(tmp_path: Path) -> No
 
 
 METHODS = {
-    "D2IR": ["--model.method.estimation.steps", "2", "--model.method.latent.discrepancy", "0"],
+    "D2IR": [
+        *("--model.method.estimation.steps", "2", "--model.method.latent.discrepancy", "0"),
+        *("--model.method.latent.iterations", "2", "--model.method.latent.ddim_steps", "2"),
+    ],
     "GDP": ["--model.method.steps", "2"],
     "DPS": ["--model.method.steps", "2"],
     "DDRM": ["--model.method.steps", "2"],

@@ -27,8 +27,8 @@ LAMPS = ((30, 25), (40, 90), (70, 60), (95, 30))
 TOLD = Phi(logits=(corner()[None] + 1e-12).log())
 KNOWN = Blur(21).told(TOLD)
 METHOD = load("deblur").method
-QUICK = D2IR(DegradationEstimation(data_weight=0.7))
-"""The same, where nothing but noise is to be left unexplained, which need not be found."""
+QUICK = D2IR(DegradationEstimation(data_weight=0.7), stages="estimation")
+"""One stage, where nothing but noise is to be left unexplained, which need not be found."""
 
 
 def scene(bright: float, seed: int = 3) -> Tensor:

@@ -120,15 +120,18 @@ class Photos:
     def generators() -> list[torch.Generator]:
         return [image_generator(0, str(i)) for i in range(2)]
 
-    def problem(self, device: str, phi: Phi | None = None) -> Problem:
-        """The problem on a device, with parameters that were read off the photos before."""
+    def problem(
+        self, device: str, phi: Phi | None = None, sigma_y: Tensor | None = None
+    ) -> Problem:
+        """The problem on a device, with what was read off the photos before."""
         family = copy.deepcopy(self.degradation).to(device)
         for part in family.modules():
             if isinstance(part, Blur):  # whose kernel would be found by trying
                 part.start = "spectrum"
         if phi is not None:
             vars(family)["init"] = lambda y, sigma_y: phi
-        return Problem.of(self.y.to(device), family, self.generators())
+        made = Problem.of(self.y.to(device), family, self.generators(), sigma_y)
+        return replace(made, estimated=True)
 
 
 def steps(account: Account, method: RestorationMethod, problem: Problem) -> list[Count]:
@@ -146,36 +149,51 @@ def suits(method: RestorationMethod, problem: Problem) -> bool:
     return True
 
 
-def measured(name: str) -> dict[str, tuple[Count, Counter[str]]]:
-    """What the start and the last step of every method ask of the device, and by which lines."""
+def measured(name: str, budget: dict[str, Count]) -> dict[str, tuple[Count, Counter[str]]]:
+    """What the start and the last step of every method ask of the device, and by which lines.
+
+    Beyond its budget a method is run once more, as some things are made once for a device.
+    """
     photos, found = Photos.of(EXAMPLES[name]), {}
     with pretended_gpu() as gpu:
         photos.problem("cuda").init()  # what is made once for a device and a size
         before, lines = gpu.count, gpu.kernels + gpu.waits
-        phi = photos.problem("cuda").init()
+        start = photos.problem("cuda")
+        phi, sigma_y = start.init(), start.sigma_y
         found["start"] = gpu.count - before, gpu.kernels + gpu.waits - lines
         for title, method in METHODS.items():
-            problem = photos.problem("cuda", phi)
-            if not suits(method, problem):
+            if not suits(method, start):
                 continue
-            steps(gpu, method, photos.problem("cuda", phi))  # likewise, in a step
-            lines = gpu.kernels + gpu.waits
-            if taken := steps(gpu, method, problem):
+            for _ in range(2):
+                lines = gpu.kernels + gpu.waits
+                taken = steps(gpu, method, photos.problem("cuda", phi, sigma_y))
+                if not taken:
+                    break
                 found[title] = taken[-1], gpu.kernels + gpu.waits - lines
+                if title not in budget or within(taken[-1], budget[title]):
+                    break
     return found
+
+
+def within(count: Count, budget: Count) -> bool:
+    return count.kernels <= budget.kernels and count.waits <= budget.waits
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_a_step_asks_for_no_more_than_its_budget(name: str) -> None:
-    found = measured(name)
     rows = [row for row in BUDGETS.splitlines() if row.partition("|")[0].strip() == name]
+    cells = rows[0].partition("|")[2].split() if rows else ["-"] * len(COLUMNS)
+    budget = {
+        title: Count(*map(int, cell.split("/")))
+        for title, cell in zip(COLUMNS, cells, strict=True)
+        if cell != "-"
+    }
+    found = measured(name, budget)
     assert rows, f"{name} has no budget: add what was found, {found}"
-    row = rows[0]
-    budget = dict(zip(COLUMNS, row.partition("|")[2].split(), strict=True))
-    assert set(found) == {title for title, cell in budget.items() if cell != "-"}
+    assert set(found) == set(budget)
     for title, (count, lines) in found.items():
-        kernels, waits = map(int, budget[title].split("/"))
         most = "\n".join(f"{n} {line}" for line, n in lines.most_common(12))
+        kernels, waits = budget[title].kernels, budget[title].waits
         assert count.kernels <= kernels, f"{title} launches {count.kernels} kernels:\n{most}"
         assert count.waits <= waits, f"{title} waits {count.waits} times:\n{most}"
 

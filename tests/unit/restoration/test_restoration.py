@@ -52,22 +52,22 @@ METHODS = {
 
 
 @pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("degradation", [GaussianBlur(11), GaussianBlur(11, False), Blur(11)])
+@pytest.mark.parametrize("degradation", [GaussianBlur(11, False), Blur(11)])
 def test_an_image_is_the_same_alone_in_a_batch_and_in_another_order(
     name: str, degradation: Degradation
 ) -> None:
-    _, y, _ = scene(4, noise=0.15)
+    _, y, _ = scene(3, noise=0.15)
     # From pure noise a curved prior ends at images of -1 and 1, where rounding decides which.
     method, prior = METHODS[name], GaussianPrior()
-    together = method.restore(Problem.of(y, degradation, generators(4)), prior)
-    order = [2, 0, 3, 1]
+    together = method.restore(Problem.of(y, degradation, generators(3)), prior)
+    order = [2, 0, 1]
     shuffled = method.restore(
-        Problem.of(y[order], degradation, [generators(4)[i] for i in order]), prior
+        Problem.of(y[order], degradation, [generators(3)[i] for i in order]), prior
     )
     assert torch.allclose(shuffled.x0, together.x0[order], atol=1e-4)
-    for b in range(4):
+    for b in range(3):
         alone = method.restore(
-            Problem.of(y[b : b + 1], degradation, generators(4)[b : b + 1]), prior
+            Problem.of(y[b : b + 1], degradation, generators(3)[b : b + 1]), prior
         )
         assert torch.allclose(alone.x0[0], together.x0[b], atol=1e-4)
         assert alone.nfe[0] == together.nfe[b]
