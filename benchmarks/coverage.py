@@ -6,6 +6,8 @@ r"""How many true pixels the intervals of restorations hold, and how wide those 
     python -m benchmarks.coverage --calibrate FOLDER --size 96 --output own.intervals.json
     python -m benchmarks.coverage --calibrate FOLDER --size 96 --output own.intervals.json \
         --tasks blur_gaussian,blur_gaussian_noisy --config best --samples 4
+    python -m benchmarks.coverage --calibrate FOLDER --size 96 --output own.intervals.json \
+        --tasks soft+jpeg75,soft+jpeg90 --config auto
 
 Photographs are degraded as in `benchmarks.quality` and restored `--samples` times each: ones in the
 public domain, the clean ones of `--photographs`, or those of `--data`, degraded already. The table
@@ -23,7 +25,10 @@ together. The cells of the table then have two values: of every second photograp
 that are measured on the others alone, and of the others with those of these; the file is made of
 both. Of photographs with holes, the pixels in these are measured by themselves, and
 have a row more.
-`--config` measures another config than that of the task.
+`--config` measures another config than that of the task; with `auto`, each photograph is restored as
+what it is taken for, and situations of fewer than 20 photographs are left out. `KIND+jpeg90` are
+photographs that were damaged as in `KIND` and then stored as JPEG files of that quality, which are
+restored with what their compression has rounded off, as `predict` does.
 """
 
 from __future__ import annotations
@@ -38,7 +43,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.held import FLOOR, LEVEL, LEVELS, Pixels, Places, halves, measured, show
-from benchmarks.methods import asked, shipped
+from benchmarks.restored_alike import Alike, parts
 from benchmarks.tasks import SIZE, Task, make, of_photographs, on_disk, photograph_files, read
 from d2ir_pl.diffusion.calibration import Calibration, Widths
 from d2ir_pl.diffusion.randomness import image_generator
@@ -49,7 +54,7 @@ from d2ir_pl.priors.registry import prior_file
 from d2ir_pl.restoration import Problem, with_intervals
 from d2ir_pl.restoration.intervals import local_contrast, missing, noise_of, smoothed
 from d2ir_pl.restoration.samples import mean_of
-from d2ir_pl.restoration.situation import settings, situation
+from d2ir_pl.restoration.situation import situation, variant
 from d2ir_pl.schema import checked, read_json
 
 TASKS = (
@@ -59,38 +64,36 @@ TASKS = (
     *("denoising", "denoising_0.05", "denoising_0.025"),
     *("hdr", "blur_motion", "blur_defocus", "blur_straight", "faded"),
 )
-BATCH = 4
-"""Photographs that are restored together."""
+LEAST = 20
+"""Photographs without which nothing is said of a situation that photographs are sorted into."""
 
 
-def restored(task: Task, prior: Prior, counts: Sequence[int]) -> Iterator[tuple[int, list[Pixels]]]:
+def restored(alike: Alike, prior: Prior, counts: Sequence[int]) -> Iterator[tuple[int, list[Pixels]]]:
     """A number of samples, and the pixels of photographs that have so many."""
-    for first in range(0, len(task.names), BATCH):
-        part = task.part(slice(first, first + BATCH))
-        family, method = asked(part), shipped(part)
-        problem = Problem.of(part.y, family, [image_generator(0, n) for n in part.names])
-        problem = method.prepared(problem, prior)
-        samples = [method.restore(problem, prior) for _ in range(max(counts))]
-        for count in counts:
-            mean = mean_of(samples[:count], problem)
-            assert mean.std is not None
-            spread, contrast = smoothed(mean.std) / 2 + FLOOR, local_contrast(mean.x0)
-            error = (mean.x0 - part.reference).abs().flatten(2).mT / 2
-            holes: list[Places | None] = [None] * len(error)
-            if "mask" in mean.phi:
-                holes = [own.flatten().numpy() for own in missing(mean)]
-            told = zip(error, spread, contrast, noise_of(mean), holes, strict=True)
-            found: list[Pixels] = [
-                Pixels(e.numpy(), s.flatten().numpy(), c.flatten().numpy(), n, {}, h)
-                for e, s, c, n, h in told
-            ]
-            for level in LEVELS:
-                known = with_intervals(mean, family, method, prior, count, level).intervals
-                if known is not None and known.half_width is not None:
-                    for pixels, half in zip(found, known.half_width / 2, strict=True):
-                        if half.isfinite().all():
-                            pixels.half_width[level] = half.flatten().numpy()
-            yield count, found
+    family, method = alike.degradation, alike.method
+    problem = Problem.of(alike.y, family, [image_generator(0, n) for n in alike.names])
+    problem = method.prepared(problem, prior)
+    samples = [method.restore(problem, prior) for _ in range(max(counts))]
+    for count in counts:
+        mean = mean_of(samples[:count], problem)
+        assert mean.std is not None
+        spread, contrast = smoothed(mean.std) / 2 + FLOOR, local_contrast(mean.x0)
+        error = (mean.x0 - alike.reference).abs().flatten(2).mT / 2
+        holes: list[Places | None] = [None] * len(error)
+        if "mask" in mean.phi:
+            holes = [own.flatten().numpy() for own in missing(mean)]
+        told = zip(error, spread, contrast, noise_of(mean), holes, strict=True)
+        found: list[Pixels] = [
+            Pixels(e.numpy(), s.flatten().numpy(), c.flatten().numpy(), n, {}, h)
+            for e, s, c, n, h in told
+        ]
+        for level in LEVELS:
+            known = with_intervals(mean, family, method, prior, count, level).intervals
+            if known is not None and known.half_width is not None:
+                for pixels, half in zip(found, known.half_width / 2, strict=True):
+                    if half.isfinite().all():
+                        pixels.half_width[level] = half.flatten().numpy()
+        yield count, found
 
 
 def calibration(names: Sequence[str], prior: Prior, options: argparse.Namespace) -> None:
@@ -101,19 +104,21 @@ def calibration(names: Sequence[str], prior: Prior, options: argparse.Namespace)
     methods = dict(before.settings)
     told: dict[str, list[list[Pixels]]] = {}
     for name in names:
-        task = _task(name, options)
-        found: dict[int, list[Pixels]] = defaultdict(list)
-        for count, pixels in restored(task, prior, options.counts):
-            found[count] += pixels
-        own, how = situation(asked(task), shipped(task)), settings(shipped(task))
-        if own in situations and methods[own] != how:
-            raise ValueError(f"{name} is restored with other settings than a task before it: {own}")
-        methods[own] = how
-        for count, pixels in found.items():
-            situations[own] += [w for level in LEVELS for w in measured(pixels, count, level)]
-        told[name] = halves(found[max(found)], max(found))
+        found: dict[str, dict[int, list[Pixels]]] = defaultdict(lambda: defaultdict(list))
+        for alike in parts(_task(name, options), stored(name)):
+            own = variant(situation(alike.degradation, alike.method), alike.method, methods)
+            for count, pixels in restored(alike, prior, options.counts):
+                found[own][count] += pixels
+        for own, by_count in found.items():
+            if len(found) > 1 and len(by_count[max(by_count)]) < LEAST:
+                continue
+            for count, pixels in by_count.items():
+                situations[own] += [w for level in LEVELS for w in measured(pixels, count, level)]
+            row = name if len(found) == 1 else f"{name}, taken for {own}"
+            told[row] = halves(by_count[max(by_count)], max(by_count))
         known = {**before.situations, **situations}
-        made = replace(before, situations=known, settings=methods)
+        kept = {own: methods[own] for own in known if own in methods}
+        made = replace(before, situations=known, settings=kept)
         options.output.write_text(json.dumps(asdict(made), indent=1) + "\n", encoding="utf-8")
     show(told)
 
@@ -125,7 +130,13 @@ def already(file: Path, sha256: str) -> Calibration:
     return Calibration(sha256, LEVEL, FLOOR, "", {})
 
 
+def stored(name: str) -> str:
+    """The format of the files of a task, such as `jpeg90`; empty where they lost nothing."""
+    return name.partition("+")[2]
+
+
 def _task(name: str, options: argparse.Namespace) -> Task:
+    name = name.partition("+")[0]
     if folder := options.calibrate or options.photographs:
         chosen = {path.stem: path for path in photograph_files(folder)[: options.limit]}
         task = of_photographs(name, chosen, options.size)
@@ -158,11 +169,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.calibrate is not None:
         calibration(names, prior, options)
         return
-    known = names if options.data is None else [n for n in names if n in on_disk(options.data)]
+    known = names
+    if options.data is not None:
+        known = [n for n in names if n.partition("+")[0] in on_disk(options.data)]
     found: dict[str, list[Pixels]] = defaultdict(list)
     for name in known:
-        for _, pixels in restored(_task(name, options), prior, [options.samples]):
-            found[name] += pixels
+        for alike in parts(_task(name, options), stored(name)):
+            for _, pixels in restored(alike, prior, [options.samples]):
+                found[name] += pixels
     show({name: [pixels] for name, pixels in found.items()})
 
 

@@ -77,6 +77,10 @@ def _gaussian(noise: float, narrowest: float = 0.8, widest: float = 2.5) -> Draw
     return lambda g, _size: {"sigma": _uniform(g, narrowest, widest), "noise": noise}
 
 
+def _soft(g: Generator, size: int) -> Truth:
+    return _gaussian(_uniform(g, 0.0, 0.02))(g, size)
+
+
 def _anisotropic(g: Generator, _size: int) -> Truth:
     sigma = [_uniform(g, 1.6, 3.0), _uniform(g, 0.5, 1.1)]
     return {"sigma": sigma, "theta": _uniform(g, 0, math.pi), "noise": 0.02}
@@ -242,6 +246,7 @@ OTHERS: dict[str, Kind] = {
         "mirrored",
     ),
     "faded": Kind("faded", _print, Fading, _faded),
+    "soft": Kind("blind_deblur", _soft, GaussianBlur, _widths, "cropped"),
 }
 """Damage of which the quality table has no row."""
 

@@ -13,6 +13,8 @@ from d2ir_pl.restoration.description import described, named_arguments, own_clas
 
 _IMMATERIAL = ("kernel_size", "border", "source", "invert", "missing")
 """Settings of a degradation that hardly decide how far restorations are off."""
+VARIANT = "; "
+"""What stands between a situation and the settings that a method has there a second time."""
 
 
 def situation(degradation: Degradation, method: RestorationMethod) -> str:
@@ -21,7 +23,8 @@ def situation(degradation: Degradation, method: RestorationMethod) -> str:
     It is such as `GaussianBlur by D2IR, 8 steps at temperature 0.3`, or begins with
     `Downsampling(factor=2, kernel=gaussian)`: what is given to a degradation and is not its default
     is named, but for what only says how clean images are degraded, for kernel sides, for borders,
-    and for where a mask comes from.
+    and for where a mask comes from. A number that would be estimated if it were not given, such as
+    a width that was read off the photo before, is `GaussianBlur(width=given)`.
     """
     parts = degradation.parts if isinstance(degradation, Compose) else [degradation]
     how = own_class(method).__name__
@@ -35,12 +38,18 @@ def _name(part: Degradation) -> str:
     cls = own_class(part)
     defaults = inspect.signature(cls.__init__).parameters  # type: ignore[misc]
     given = [
-        f"{name}={value if isinstance(value, bool | int | float | str) else 'given'}"
+        f"{name}={_short(value, defaults[name].default)}"
         for name, value in (named_arguments(part) or {}).items()
         if not (name.startswith("draw_") or name in _IMMATERIAL or value == defaults[name].default)
     ]
     given += ["told"] if part.told_phi is not None else []
     return f"{cls.__name__}({', '.join(given)})" if given else cls.__name__
+
+
+def _short(value: object, default: object) -> str:
+    """A setting as a situation names it."""
+    estimated = default is None and isinstance(value, float)
+    return str(value) if isinstance(value, bool | int | float | str) and not estimated else "given"
 
 
 def settings(method: RestorationMethod) -> dict[str, Any]:
@@ -63,6 +72,22 @@ def _flat(arguments: Mapping[str, Any]) -> dict[str, Any]:
         else:
             found[name] = value
     return found
+
+
+def variant(own: str, method: RestorationMethod, known: dict[str, dict[str, Any]]) -> str:
+    """A name of a situation that no other settings have, such as `...; estimation.start 100`.
+
+    Args:
+        own: the situation, see `situation`.
+        method: the method; its settings are added to the known ones where they are not there.
+        known: settings by the names of situations.
+    """
+    how = settings(method)
+    if (first := known.setdefault(own, how)) == how:
+        return own
+    name = own + VARIANT + ", ".join(f"{n} {v}" for n, v in how.items() if v != first.get(n))
+    known[name] = how
+    return name
 
 
 def changed(method: RestorationMethod, measured: Mapping[str, Any]) -> str:
