@@ -27,12 +27,12 @@ from torch import Tensor
 
 from d2ir_pl.degradations import Degradation
 from d2ir_pl.diffusion import Prior
-from d2ir_pl.diffusion.calibration import Widths, around
+from d2ir_pl.diffusion.calibration import Calibration, Widths, around
 from d2ir_pl.operators.linear import size_of
 from d2ir_pl.restoration.base import RestorationMethod
 from d2ir_pl.restoration.half_widths import Intervals
 from d2ir_pl.restoration.result import Restoration
-from d2ir_pl.restoration.situation import changed, situation
+from d2ir_pl.restoration.situation import VARIANT, changed, situation
 
 AROUND = 5
 """Side in pixels of the squares over which the spread is averaged."""
@@ -70,15 +70,12 @@ def with_intervals(
         return restoration
     if (known := prior.calibration) is None:
         return _without(restoration, prior.uncalibrated)
-    own = situation(degradation, method)
     level = known.level if level is None else level
-    if not (widths := known.widths(own, num_samples, level)):
-        least = min((w.num_samples for w in known.situations.get(own, [])), default=None)
-        reason = f"the prior is not calibrated for {own}"
-        if least is not None:
-            reason = f"they need --model.num_samples {least} or more"
-        return _without(restoration, reason)
-    if reason := changed(method, known.settings.get(own, {})):
+    own, reason = _as_measured(known, situation(degradation, method), method)
+    if not reason and not (widths := known.widths(own, num_samples, level)):
+        least = min((w.num_samples for w in known.situations[own]), default=0)
+        reason = f"they need --model.num_samples {least} or more"
+    if reason:
         return _without(restoration, reason)
     noises = noise_of(restoration)
     reasons = tuple(_too_noisy(widths, noise) for noise in noises)
@@ -92,6 +89,18 @@ def with_intervals(
         return replace(restoration, intervals=Intervals(None, level, reasons))
     half_width[[bool(reason) for reason in reasons]] = torch.nan
     return replace(restoration, intervals=Intervals(half_width, level, reasons))
+
+
+def _as_measured(known: Calibration, own: str, method: RestorationMethod) -> tuple[str, str]:
+    """The name that a situation has with the settings of a method, and why it has no intervals.
+
+    The reason is empty where the situation was measured with these settings.
+    """
+    names = [name for name in known.situations if name == own or name.startswith(own + VARIANT)]
+    if not names:
+        return own, f"the prior is not calibrated for {own}"
+    reasons = {name: changed(method, known.settings.get(name, {})) for name in names}
+    return next(((name, "") for name, no in reasons.items() if not no), (own, reasons[names[0]]))
 
 
 def _without(restoration: Restoration, reason: str) -> Restoration:

@@ -143,6 +143,23 @@ def test_clean_photographs_of_a_folder_are_degraded_and_counted(
     assert 0 <= float(line.split("|")[3]) <= 100
 
 
+@pytest.mark.parametrize("config", [None, "auto"])
+def test_files_are_restored_by_what_they_show(
+    config: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    smooth_photographs(tmp_path / "photos")
+    file = tmp_path / "own.intervals.json"
+    asked = ["--tasks", "clean+jpeg40,jpeg_30", "--size", "32", "--samples", "2", "--limit", "3"]
+    asked += ["--calibrate", str(tmp_path / "photos"), "--output", str(file)]
+    coverage.main([*asked, *([] if config is None else ["--config", config])])
+    rows = [line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [row.partition(",")[0] for row in rows] == ["clean+jpeg40", "jpeg_30"]
+    found = checked(Calibration, read_json(file))
+    names = {name.partition(" by")[0] for name in found.situations}
+    blurred = "GaussianBlur(width=given) + Jpeg"
+    assert names == ({"Identity", "Jpeg"} if config is None else {blurred})
+
+
 def test_photographs_without_intervals_do_not_count() -> None:
     held = replace(photograph(0), half_width={0.9: np.full(4000, 9, np.float32)})
     assert counted.row("one", [held, photograph(1)]) == counted.row("one", [held])

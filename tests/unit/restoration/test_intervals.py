@@ -40,7 +40,7 @@ from d2ir_pl.restoration.intervals import (
     noise_of,
     smoothed,
 )
-from d2ir_pl.restoration.situation import changed, settings, situation
+from d2ir_pl.restoration.situation import changed, settings, situation, variant
 
 METHOD = D2IR(DegradationEstimation(steps=2, temperature=1), stages="estimation")
 OWN = "Identity by D2IR, 2 steps at temperature 1"
@@ -249,6 +249,26 @@ def test_a_method_that_was_not_measured_gives_none_and_says_what_differs(
     assert same.intervals.half_width is not None
 
 
+def test_a_situation_that_was_measured_with_several_settings_has_the_widths_of_its_own() -> None:
+    own, mean, known = prior(), samples(4), {OWN: settings(METHOD)}
+    assert variant(OWN, METHOD, known) == OWN
+    other = variant(OWN, CHANGED, known)
+    assert other == f"{OWN}; estimation.start 80"
+    assert variant(OWN, CHANGED, known) == other
+    assert known == {OWN: settings(METHOD), other: settings(CHANGED)}
+    assert own.calibration is not None
+    wide = [replace(WIDTHS[0], factor=[20.0, 80.0])]
+    both = {OWN: WIDTHS, other: wide}
+    own.calibration = replace(own.calibration, situations=both, settings=known)
+    first, second = (
+        with_intervals(mean, Identity(), method, own, 4).intervals for method in (METHOD, CHANGED)
+    )
+    assert first is not None
+    assert second is not None
+    assert first.half_width is not None
+    torch.testing.assert_close(second.half_width, 10 * first.half_width)
+
+
 def test_settings_of_which_nothing_is_made_do_not_count() -> None:
     without = D2IR(DegradationEstimation(phi_steps=0), stages="estimation")
     idle = DegradationEstimation(phi_steps=0, phi_lr=0.5, phi_anchor=3, guidance_scale=7)
@@ -314,6 +334,7 @@ def test_other_settings_of_a_degradation_are_other_situations() -> None:
         Light(map_size=0, scales="auto"),
     ]
     assert len({situation(other, METHOD) for other in others}) == len(others)
+    assert situation(GaussianBlur(width=2.5), METHOD) == situation(others[3], METHOD)
     assert situation(GaussianBlur(31, draw_width=(1, 2)), METHOD) == situation(blur, METHOD)
 
 
