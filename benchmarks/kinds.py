@@ -81,6 +81,10 @@ def _soft(g: Generator, size: int) -> Truth:
     return _gaussian(_uniform(g, 0.0, 0.02))(g, size)
 
 
+def _grainy(g: Generator, _size: int) -> Truth:
+    return {"noise": _uniform(g, 0.0, 0.04)}
+
+
 def _anisotropic(g: Generator, _size: int) -> Truth:
     sigma = [_uniform(g, 1.6, 3.0), _uniform(g, 0.5, 1.1)]
     return {"sigma": sigma, "theta": _uniform(g, 0, math.pi), "noise": 0.02}
@@ -246,6 +250,7 @@ OTHERS: dict[str, Kind] = {
         "mirrored",
     ),
     "faded": Kind("faded", _print, Fading, _faded),
+    "grainy": Kind("denoising", _grainy, Identity, _parameter_free(Identity)),
     "soft": Kind("blind_deblur", _soft, GaussianBlur, _widths, "cropped"),
 }
 """Damage of which the quality table has no row."""
