@@ -128,14 +128,17 @@ def missing(restoration: Restoration) -> Tensor:
 def noise_of(restoration: Restoration) -> list[float]:
     """The noise of each photo in [0, 1] by which its intervals differ from those of others.
 
-    Of a JPEG file it is the rounding by its quantisation steps q of the luminance, uniform in each,
-    sqrt(mean q^2 / 12): the noise that is read off its pixels follows what they show instead.
+    Of a JPEG file it is sqrt(r^2 + sigma^2), with sigma the noise and rounding that are read off
+    its pixels, and r the rounding by its quantisation steps q of the luminance, uniform in each,
+    sqrt(mean q^2 / 12). The first alone follows what the pixels show, and the second says nothing
+    of the noise that there was before.
     """
-    if "tables" not in restoration.phi:
-        return (restoration.sigma_y / 2).tolist()
-    steps = restoration.phi["tables"][:, 0].float() / 255
-    rounding: list[float] = (steps.square().flatten(1).mean(1) / 12).sqrt().tolist()
-    return rounding
+    noises: Tensor = restoration.sigma_y / 2
+    for name, tables in restoration.phi.items():
+        if name.rpartition(".")[2] == "tables":
+            steps = tables[:, 0].to(noises) / 255
+            noises = (noises.square() + steps.square().flatten(1).mean(1) / 12).sqrt()
+    return noises.tolist()
 
 
 def smoothed(std: Tensor) -> Tensor:

@@ -159,23 +159,27 @@ def test_images_with_more_noise_than_was_measured_have_none_in_any_company() -> 
     assert [bool(reason) for reason in whole.intervals.reasons] == [True, False, False]
 
 
-def test_of_a_jpeg_the_noise_is_that_of_its_rounding() -> None:
+@pytest.mark.parametrize("chained", [False, True])
+def test_of_a_jpeg_the_noise_is_that_of_its_rounding_and_what_is_seen(chained: bool) -> None:
     x = 0.5 * torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     found = []
     for quality in (12, 60):
-        problem = Problem.of(x, Jpeg(quality), [torch.Generator()])
-        phi = Jpeg(quality).init(x, problem.sigma_y)
+        family: Degradation = Jpeg(quality)
+        family = Compose([GaussianBlur(width=1.0, border="reflect"), family]) if chained else family
+        problem = Problem.of(x, family, [torch.Generator()], torch.tensor([0.0]))
+        phi = family.init(x, problem.sigma_y)
         done = problem.result(x, phi, nfe=0, stopped_by="steps", losses={})
         (noise,) = noise_of(done)
         tables = standard_tables(torch.tensor(quality))
         drawn = torch.rand(64, 1000, generator=torch.Generator().manual_seed(1)) - 0.5
-        rounding = (drawn * tables[0].flatten()[:, None].float() / 255).std()
-        assert noise == pytest.approx(float(rounding), rel=0.02)
+        rounding = float((drawn * tables[0].flatten()[:, None].float() / 255).std())
+        assert noise == pytest.approx(rounding, rel=0.02)
+        (more,) = noise_of(replace(done, sigma_y=torch.tensor([0.1])))
+        assert more == pytest.approx(math.hypot(noise, 0.05), rel=0.01)
         found.append(noise)
     assert found[0] > 3 * found[1]
-    assert noise_of(replace(done, phi=Identity().init(x, done.sigma_y))) == [
-        float(done.sigma_y) / 2
-    ]
+    plain = replace(done, phi=Identity().init(x, done.sigma_y), sigma_y=torch.tensor([0.1]))
+    assert noise_of(plain) == [pytest.approx(0.05)]
 
 
 def test_pixels_in_holes_have_factors_of_their_own() -> None:
