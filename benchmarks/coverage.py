@@ -68,7 +68,9 @@ LEAST = 20
 """Photographs without which nothing is said of a situation that photographs are sorted into."""
 
 
-def restored(alike: Alike, prior: Prior, counts: Sequence[int]) -> Iterator[tuple[int, list[Pixels]]]:
+def restored(
+    alike: Alike, prior: Prior, counts: Sequence[int]
+) -> Iterator[tuple[int, list[Pixels]]]:
     """A number of samples, and the pixels of photographs that have so many."""
     family, method = alike.degradation, alike.method
     problem = Problem.of(alike.y, family, [image_generator(0, n) for n in alike.names])
