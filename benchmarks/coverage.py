@@ -25,8 +25,8 @@ together. The cells of the table then have two values: of every second photograp
 that are measured on the others alone, and of the others with those of these; the file is made of
 both. Of photographs with holes, the pixels in these are measured by themselves, and
 have a row more.
-`--config` measures another config than that of the task; with `auto`, each photograph is restored as
-what it is taken for, and situations of fewer than 20 photographs are left out. `KIND+jpeg90` are
+`--config` measures another config than that of the task; with `auto`, each photograph is restored
+as what it is taken for, and situations of fewer than 20 photographs are left out. `KIND+jpeg90` are
 photographs that were damaged as in `KIND` and then stored as JPEG files of that quality, which are
 restored with what their compression has rounded off, as `predict` does.
 """
