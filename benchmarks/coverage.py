@@ -28,7 +28,8 @@ have a row more.
 `--config` measures another config than that of the task; with `auto`, each photograph is restored
 as what it is taken for, and situations of fewer than 20 photographs are left out. `KIND+jpeg90` are
 photographs that were damaged as in `KIND` and then stored as JPEG files of that quality, which are
-restored with what their compression has rounded off, as `predict` does.
+restored with what their compression has rounded off, as `predict` does; where they had noise alone,
+by the config `jpeg`.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ from d2ir_pl.schema import checked, read_json
 TASKS = (
     *("blur_gaussian", "blur_gaussian_noisy", "blur_anisotropic", "super_resolution_x2_blind"),
     "super_resolution_x4",
-    *("low_light", "jpeg", "jpeg_30", "jpeg_60", "jpeg_85", "old_photo"),
+    *(f"grainy+jpeg{quality}" for quality in (12, 30, 60, 85, 95)),
+    *(f"soft+jpeg{quality}" for quality in (70, 85, 95)),
+    *("low_light", "old_photo"),
     *("denoising", "denoising_0.05", "denoising_0.025"),
     *("hdr", "blur_motion", "blur_defocus", "blur_straight", "faded"),
 )
@@ -138,14 +141,15 @@ def stored(name: str) -> str:
 
 
 def _task(name: str, options: argparse.Namespace) -> Task:
-    name = name.partition("+")[0]
+    damage = name.partition("+")[0]
     if folder := options.calibrate or options.photographs:
         chosen = {path.stem: path for path in photograph_files(folder)[: options.limit]}
-        task = of_photographs(name, chosen, options.size)
+        task = of_photographs(damage, chosen, options.size)
     else:
-        whole = make(name, options.size) if options.data is None else read(name, options.data)
+        whole = make(damage, options.size) if options.data is None else read(damage, options.data)
         task = whole.part(slice(options.limit))
-    return task if options.config is None else replace(task, config=options.config)
+    config = "jpeg" if stored(name) and task.config == "denoising" else task.config
+    return replace(task, config=options.config or config)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -295,7 +295,6 @@ CHAINS = {
 
 GRADES = {
     **{f"denoising_{sigma}": _white(sigma) for sigma in (0.025, 0.05)},
-    **{f"jpeg_{quality}": _compressed(quality) for quality in (30, 60, 85)},
     "inpainting_half": Kind("inpainting_sparse", _random_mask(0.5), Mask, _masks),
     "inpainting_box_noisy": Kind("inpainting", _box(0.02), Mask, _masks),
 }

@@ -19,7 +19,8 @@ def test_the_true_parameters_explain_a_photograph_to_its_noise(
     monkeypatch.setattr(tasks, "PHOTOGRAPHS", ("astronaut", "camera"))
     task = make(name, 64)
     predicted = task.degradation(task.degradation.frame.embed(task.reference), task.phi)
-    noise = float(kind(name).draw(torch.Generator(), 64)["noise"])
+    drawn = [kind(name).draw(torch.Generator().manual_seed(seed), 64) for seed in range(20)]
+    noise = max(float(truth["noise"]) for truth in drawn)
     left = (task.y - predicted).flatten(1).abs().median(1).values / 2
     # Without noise, 8 bits are left, and of a chain what its borders change.
     assert float(left.max()) < 1.1 * HALF_OF_THE_NOISE * noise + 0.003

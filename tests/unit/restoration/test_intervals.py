@@ -9,6 +9,7 @@ import torch
 from gaussian_prior import GaussianPrior
 
 from d2ir_pl.degradations import (
+    Blur,
     Compose,
     Degradation,
     Downsampling,
@@ -19,6 +20,7 @@ from d2ir_pl.degradations import (
     Mask,
     Phi,
 )
+from d2ir_pl.diagnosis.methods import suiting
 from d2ir_pl.diffusion import image_generator
 from d2ir_pl.diffusion.calibration import FAINT, Calibration, Part, Widths
 from d2ir_pl.operators.jpeg_transform import standard_tables
@@ -305,6 +307,23 @@ def test_the_embedded_prior_is_calibrated_for_the_shipped_methods(config: str) -
     assert own in known.situations
     assert known.settings.keys() == known.situations.keys()
     assert known.settings[own] == settings(setup.method)
+
+
+@pytest.mark.parametrize(
+    ("blur", "config"),
+    [
+        (GaussianBlur(), "blind_deblur"),
+        (GaussianBlur(width=1.6), ""),
+        (Blur(width=1.6), "blind_deblur_kernel"),
+    ],
+)
+def test_the_embedded_prior_is_calibrated_for_blurred_jpegs(blur: Degradation, config: str) -> None:
+    known, family = load_prior("natural-small").calibration, Compose([blur, Jpeg()])
+    assert known is not None
+    method = load(config).method if config else suiting(family)
+    own = situation(family, method)
+    assert known.settings[own] == settings(method)
+    assert all(0.005 < w.noise < 0.1 for w in known.widths(own, 8, 0.9))
 
 
 def test_a_situation_names_what_decides_about_errors() -> None:
