@@ -26,7 +26,7 @@ that are measured on the others alone, and of the others with those of these; th
 both. Of photographs with holes, the pixels in these are measured by themselves, and
 have a row more.
 `--config` measures another config than that of the task; with `auto`, each photograph is restored
-as what it is taken for, and situations of fewer than 20 photographs are left out. `KIND+jpeg90` are
+as what it is taken for, and situations of fewer than 15 photographs are left out. `KIND+jpeg90` are
 photographs that were damaged as in `KIND` and then stored as JPEG files of that quality, which are
 restored with what their compression has rounded off, as `predict` does; where they had noise alone,
 by the config `jpeg`.
@@ -67,7 +67,7 @@ TASKS = (
     *("denoising", "denoising_0.05", "denoising_0.025"),
     *("hdr", "blur_motion", "blur_defocus", "blur_straight", "faded"),
 )
-LEAST = 20
+LEAST = 15
 """Photographs without which nothing is said of a situation that photographs are sorted into."""
 
 
