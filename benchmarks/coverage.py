@@ -7,7 +7,7 @@ r"""How many true pixels the intervals of restorations hold, and how wide those 
     python -m benchmarks.coverage --calibrate FOLDER --size 96 --output own.intervals.json \
         --tasks blur_gaussian,blur_gaussian_noisy --config best --samples 4
     python -m benchmarks.coverage --calibrate FOLDER --size 96 --output own.intervals.json \
-        --tasks soft+jpeg75,soft+jpeg90 --config auto
+        --tasks soft+jpeg92/80 --config auto
 
 Photographs are degraded as in `benchmarks.quality` and restored `--samples` times each: ones in the
 public domain, the clean ones of `--photographs`, or those of `--data`, degraded already. The table
@@ -27,9 +27,9 @@ both. Of photographs with holes, the pixels in these are measured by themselves,
 have a row more.
 `--config` measures another config than that of the task; with `auto`, each photograph is restored
 as what it is taken for, and situations of fewer than 15 photographs are left out. `KIND+jpeg90` are
-photographs that were damaged as in `KIND` and then stored as JPEG files of that quality, which are
-restored with what their compression has rounded off, as `predict` does; where they had noise alone,
-by the config `jpeg`.
+photographs that were damaged as in `KIND` and then stored as JPEG files of that quality, or of the
+qualities of `jpeg92/80` in turn. They are restored with what their compression has rounded off, as
+`predict` does; where they had noise alone, by the config `jpeg`.
 """
 
 from __future__ import annotations
@@ -62,8 +62,7 @@ TASKS = (
     *("blur_gaussian", "blur_gaussian_noisy", "blur_anisotropic", "super_resolution_x2_blind"),
     "super_resolution_x4",
     *(f"grainy+jpeg{quality}" for quality in (12, 30, 60, 85, 95)),
-    *(f"soft+jpeg{quality}" for quality in (70, 85, 95)),
-    *("low_light", "old_photo"),
+    *("soft+jpeg70/85/95", "low_light", "old_photo"),
     *("denoising", "denoising_0.05", "denoising_0.025"),
     *("hdr", "blur_motion", "blur_defocus", "blur_straight", "faded"),
 )

@@ -46,18 +46,20 @@ def parts(task: Task, stored: str) -> Iterator[Alike]:
 
     Args:
         task: the task; with the config `auto`, each photograph is restored as what it is taken for.
-        stored: format of the files that they are stored in, such as `jpeg90`; if empty, they are
-            restored as they are.
+        stored: format of the files that they are stored in, such as `jpeg90`, or formats that they
+            have in turn, such as `jpeg92/80`; if empty, they are restored as they are.
     """
     if not stored and task.config != "auto":
         for first in range(0, len(task.names), BATCH):
             part = task.part(slice(first, first + BATCH))
             yield Alike(part.names, part.y, part.reference, asked(part), shipped(part))
         return
+    codec = stored.rstrip("0123456789/") or "png"
+    forms = [codec + quality for quality in stored.removeprefix(codec).split("/")]
     with tempfile.TemporaryDirectory() as folder:
         for b in range(len(task.names)):
             part = task.part(slice(b, b + 1))
-            photo = read_image(store(part.y[0], stored or "png", Path(folder)))
+            photo = read_image(store(part.y[0], forms[b % len(forms)], Path(folder)))
             yield Alike(part.names, photo.pixels[None], part.reference, *_as_read(photo, part))
 
 
