@@ -39,7 +39,7 @@ FOUND = {
 def findings(photo: Photo) -> list[str]:
     """What is found in a photo, in the words of `FOUND`; `nothing` if it is undamaged."""
     seen = observed_pixels(photo, photo.pixels)
-    proposal = propose(photo.pixels, photo.tables, None, seen.mask, photo.codec)
+    proposal = propose(photo.pixels, photo.tables, None, seen.mask, photo.codec, photo.step)
     found = [FOUND.get(config, config) for config in proposal.damage]
     for word in ("frame", "scratches"):
         found += [word] if any(s.startswith(word) for s in seen.findings) else []

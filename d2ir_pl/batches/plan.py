@@ -57,7 +57,7 @@ class Plan:
             method: way to restore it; what suits its degradation if None.
         """
         observed = observed_pixels(photo, y).mask
-        proposal = propose(y, photo.tables, sigma_y, observed, photo.codec)
+        proposal = propose(y, photo.tables, sigma_y, observed, photo.codec, photo.step)
         return cls(
             proposal.degradation.to(y.device),
             proposal.method if method is None else method,

@@ -28,7 +28,7 @@ def propose(arguments: list[str]) -> int:
     """Print a config for a photo, with the reasons as comments."""
     photo = read_image(propose_parser().parse_args(arguments).photo)
     seen = observed_pixels(photo, photo.pixels)
-    proposal = propose_for(photo.pixels, photo.tables, None, seen.mask, photo.codec)
+    proposal = propose_for(photo.pixels, photo.tables, None, seen.mask, photo.codec, photo.step)
     for reason in (*proposal.reasons, *seen.findings):
         print(plain(f"# {reason}"))
     print(yaml.safe_dump(proposal.settings(), sort_keys=False), end="")

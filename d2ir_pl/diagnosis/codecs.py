@@ -1,10 +1,18 @@
-"""What is assumed of photos that were compressed by a codec whose settings are not read."""
+"""What is assumed of photos from lossy files that are no usual JPEGs."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from d2ir_pl.degradations import Compose, Degradation, Fading, GaussianBlur, Jpeg, Light
+from d2ir_pl.degradations import (
+    Compose,
+    DefocusBlur,
+    Degradation,
+    Fading,
+    GaussianBlur,
+    Jpeg,
+    Light,
+)
 from d2ir_pl.degradations.convolutional_blur import ConvolutionalBlur
 from d2ir_pl.estimators.jpeg_tables import estimate_quality, may_be_rounded
 from d2ir_pl.estimators.noise_level import MIN_SIGMA
@@ -23,6 +31,10 @@ CODEC_ERROR = 2 * 0.03
 It is the RMS error of its colours. In the bands that the blur has left it is not white, and is
 amplified where no more than the spectrum's floor is assumed.
 """
+OF_STEP, AT_NONE, LEAST_ERROR = 2 * 0.002, 2 * 0.004, 2 * 0.025
+"""Error, in [-1, 1], that is assumed in its place of a file that tells its step where a Gaussian or
+a disk is undone: what a grey level of the step adds to what is there without any, and the least,
+because the colours are halved (docs/experiments.md)."""
 
 UNBLURRED = 0.35
 """Width in pixels of a Gaussian up to which the coefficients of a JPEG show no blur at all.
@@ -45,8 +57,21 @@ def least_noise(photo: Photo, degradation: Degradation) -> float:
         photo: contents of its file.
         degradation: family that explains it.
     """
-    hidden = photo.codec and isinstance(degradation, ConvolutionalBlur)
-    return CODEC_ERROR if hidden else MIN_SIGMA
+    if not photo.codec or not isinstance(degradation, ConvolutionalBlur):
+        return MIN_SIGMA
+    round_ = isinstance(degradation, GaussianBlur | DefocusBlur)
+    return codec_error(photo.step if round_ else None)
+
+
+def codec_error(step: float | None) -> float:
+    """The error of a lossy file, in [-1, 1], that is assumed where a blur is undone.
+
+    Args:
+        step: step with which it was rounded, as `Photo` has it.
+    """
+    if step is None:
+        return CODEC_ERROR
+    return min(CODEC_ERROR, max(LEAST_ERROR, AT_NONE + OF_STEP * step))
 
 
 def with_rounding(degradation: Degradation, y: Tensor, photo: Photo) -> Degradation:

@@ -70,7 +70,8 @@ class Measurements:
         edges: widths of its edges.
         shape: what its spectrum says of the shape of a blur.
         tones: ends of its tones.
-        codec: lossy format of the file whose compression is unknown; empty for others.
+        codec: lossy format of the file, as `Photo` has it; empty for others.
+        step: step of that format, as `Photo` has it.
         noise: its noise by frequency; None where it is told, or the photo is too small to show it.
         uneven: ratio of its amplitudes at the finest frequencies, see `unevenness`: at most 1.2 for
             white noise, and 15 and more where a JPEG has been moved off its grid.
@@ -97,6 +98,7 @@ class Measurements:
     shape: BlurShape = field(default_factory=BlurShape)
     tones: Tones = field(default_factory=Tones)
     codec: str = ""
+    step: float | None = None
     noise: NoiseSpectrum | None = None
     uneven: float = 1.0
     earlier: bool = False
@@ -117,6 +119,7 @@ def measure(
     sigma_y: float | None = None,
     observed: Tensor | None = None,
     codec: str = "",
+    step: float | None = None,
 ) -> Measurements:
     """Measure a photo; a large one where its edges are strongest, but for its light and its tones.
 
@@ -130,11 +133,13 @@ def measure(
         observed: `(1, H, W)`, 0 where a pixel is no part of the photo, which is continued there;
             None where all are.
         codec: lossy format of its file, as `Photo` has it.
+        step: step of that format, as `Photo` has it.
     """
     y = y.float()
     orientation = 1 if tables is None else tables.orientation
     part = telling_part(y, observed, orientation)
     measured = _measured(part.y, tables, sigma_y, part.observed, codec)
+    measured = replace(measured, step=step)
     if (trails := light_trails(y, LONGEST_TRAIL)) is not None:
         measured = replace(measured, trails=trails.count)
     sharper = sharper_part(part, measured.edges, orientation)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from d2ir_pl.degradations import Compose, Degradation, Identity
 from d2ir_pl.diagnosis.blur import LITTLE, blur, compared
-from d2ir_pl.diagnosis.codecs import CODEC_ERROR, EARLIER_ERROR, EARLIER_ERROR_IN_NOISE
+from d2ir_pl.diagnosis.codecs import EARLIER_ERROR, EARLIER_ERROR_IN_NOISE, codec_error
 from d2ir_pl.diagnosis.darkness import darkness
 from d2ir_pl.diagnosis.fading import fading
 from d2ir_pl.diagnosis.finding import Finding
@@ -100,6 +100,7 @@ def propose(
     sigma_y: float | None = None,
     observed: Tensor | None = None,
     codec: str = "",
+    step: float | None = None,
 ) -> Proposal:
     """Look at a photo and say what happened to it.
 
@@ -110,8 +111,9 @@ def propose(
         observed: `(1, H, W)`, 0 where a pixel is no part of the photo, such as a transparent one;
             None where all are.
         codec: lossy format of its file, as `Photo` has it.
+        step: step of that format, as `Photo` has it.
     """
-    return explain(measure(y, tables, sigma_y, observed, codec))
+    return explain(measure(y, tables, sigma_y, observed, codec, step))
 
 
 def explain(seen: Measurements) -> Proposal:
@@ -165,9 +167,12 @@ def _compression(seen: Measurements, blurred: Finding) -> Finding:
     """Judge the quality of a JPEG, and what an earlier one has left where a blur is undone."""
     source = "its file says" if seen.from_file else "its pixels show"
     if seen.codec:
+        known = "compressed, it is unknown how much"
+        if seen.step is not None:
+            known = f"its file says a quantisation step of {seen.step:.1f} grey levels"
         return Finding(
-            f"{seen.codec}: compressed, it is unknown how much; an error of at least "
-            f"{CODEC_ERROR / 2:.3f} of the range is assumed where a blur is undone"
+            f"{seen.codec}: {known}; an error of at least {codec_error(seen.step) / 2:.3f} of the "
+            "range is assumed where a blur is undone"
         )
     if seen.quality < 100:
         sentence = f"JPEG: {source} a quality of {seen.quality}"

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from d2ir_pl.image_io.extras import library
+from d2ir_pl.image_io.heif_step import heic_step
 from d2ir_pl.image_io.metadata import Metadata, coded_colour
 from d2ir_pl.image_io.photo import Raster, RefusedError, Stored, check_size
 
@@ -64,6 +65,7 @@ def read_heif(stream: BinaryIO, max_pixels: int) -> Raster:
         metadata=metadata,
         stored=Stored("HEIF", lossless=False),
         codec="HEIC",
+        step=heic_step(stream),
     )
 
 

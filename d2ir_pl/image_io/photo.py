@@ -60,6 +60,8 @@ class Photo:
             beside the pixels.
         codec: the lossy format of a file whose compression is unknown: `WebP`, `AVIF` or `HEIC`,
             or a JPEG that rounds no YCbCr, `RGB JPEG`, `CMYK JPEG` or `JPEG`; empty for others.
+        step: step with which that format rounds the luminance, in grey levels of an orthonormal
+            transform; None where the file does not tell it.
     """
 
     pixels: Tensor
@@ -74,6 +76,7 @@ class Photo:
     stored: Stored = Stored()
     mask: Tensor | None = None
     codec: str = ""
+    step: float | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -111,6 +114,7 @@ class Photo:
             sha256="",
             mask=None,
             codec="",
+            step=None,
         )
 
 
@@ -129,6 +133,7 @@ class Raster:
         metadata: what else the file carries.
         stored: how the file stores it.
         codec: lossy format as `Photo` has it.
+        step: its step as `Photo` has it.
     """
 
     samples: NDArray[Any]
@@ -141,6 +146,7 @@ class Raster:
     metadata: Metadata = Metadata()
     stored: Stored = Stored()
     codec: str = ""
+    step: float | None = None
 
 
 def check_size(height: int, width: int, max_pixels: int | None) -> None:
@@ -189,4 +195,5 @@ def to_photo(raster: Raster, sha256: str = "") -> Photo:
         metadata=raster.metadata,
         stored=raster.stored,
         codec=raster.codec,
+        step=raster.step,
     )

@@ -81,6 +81,7 @@ class Header:
     metadata: _Metadata | None = None
     stored: _Stored | None = None
     codec: Literal["", "WebP", "AVIF", "HEIC", "JPEG", "RGB JPEG", "CMYK JPEG"] = ""
+    step: Annotated[float, Within(0.1, 1000)] | None = None
 
     @classmethod
     def read(cls, message: bytes) -> Header:
@@ -126,6 +127,7 @@ def header_of(photo: Photo) -> bytes:
         ),
         stored=_Stored(**{**asdict(photo.stored), "tables": [*map(list, photo.stored.tables)]}),
         codec=photo.codec,  # type: ignore[arg-type]
+        step=photo.step,
     )
     return json.dumps(asdict(header)).encode()
 
@@ -177,6 +179,7 @@ def photo_of(header: Header, parts: list[bytes]) -> Photo:
         stored=Stored() if header.stored is None else _as_stored(header.stored),
         mask=planes[2],
         codec=header.codec,
+        step=header.step,
     )
 
 

@@ -45,6 +45,7 @@ from d2ir_pl.image_io.pillow import orientation, pillow_raster, stored
 from d2ir_pl.image_io.pnm import PNM, pnm_size, read_pnm
 from d2ir_pl.image_io.raw import RAW, RAW_EXTENSIONS, raw_size, read_raw
 from d2ir_pl.image_io.tiff import TIFF, read_tiff, tiff_size
+from d2ir_pl.image_io.webp import with_step
 from d2ir_pl.schema import MAX_PIXELS
 
 EXTENSIONS: frozenset[str] = frozenset(
@@ -250,10 +251,9 @@ def _read_other(stream: BinaryIO, max_pixels: int) -> Raster:
             stream.seek(0)
             packet = Metadata.of(xmp=gif_xmp(stream.read())).xmp
             raster = replace(raster, metadata=replace(raster.metadata, xmp=packet))
-        lossless = raster.codec == "WebP" and _is_lossless(stream)
-        codec = "" if lossless else raster.codec
-        as_stored = replace(raster.stored, lossless=raster.stored.lossless or lossless)
-        return replace(raster, notes=(*notes, *raster.notes), codec=codec, stored=as_stored)
+        elif image.format == "WEBP":
+            raster = with_step(raster, stream)
+        return replace(raster, notes=(*notes, *raster.notes))
     # Pillow refuses what is damaged; imagecodecs, which keeps 16 bits, would leak memory there.
     image.load()
     stream.seek(0)
@@ -271,16 +271,3 @@ def _read_other(stream: BinaryIO, max_pixels: int) -> Raster:
         metadata=Metadata.of_pillow(image, colour),
         stored=stored(image),
     )
-
-
-def _is_lossless(stream: BinaryIO) -> bool:
-    """Whether a file is a WebP file without loss, whose pixels lie in a chunk VP8L."""
-    stream.seek(12)
-    while len(start := stream.read(8)) == 8:
-        kind, length = struct.unpack("<4sI", start)
-        if kind in (b"VP8L", b"VP8 "):
-            return bool(kind == b"VP8L")
-        if kind == b"ANMF":  # of an animation: the chunks of a frame follow its position
-            length = 16
-        stream.seek(length + length % 2, os.SEEK_CUR)
-    return False

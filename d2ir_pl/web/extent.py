@@ -90,6 +90,7 @@ def smaller(photo: Photo, exact: bool = False) -> Photo:
         # Its pixels are no longer those that were compressed.
         tables=None,
         codec="",
+        step=None,
     )
 
 

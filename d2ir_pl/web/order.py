@@ -149,7 +149,9 @@ def _model(order: Order, photo: Photo, extent: Extent) -> tuple[Settings, tuple[
         # What is missing from a large photo takes long to find, and says little of a part.
         skipped = extent == "part" and photo.pixels[0].numel() > LARGE
         observed = None if skipped else observed_pixels(photo, photo.pixels).mask
-        proposal = propose(photo.pixels, photo.tables, order.sigma_y, observed, photo.codec)
+        proposal = propose(
+            photo.pixels, photo.tables, order.sigma_y, observed, photo.codec, photo.step
+        )
         task, reasons = proposal.settings()["model"], proposal.reasons
     else:
         task = shipped_model(order.task)
