@@ -92,7 +92,7 @@ def draw(found: Sequence[Curve], file: Path) -> None:
     right.axvspan(low, high, color="grey", alpha=0.15)
     right.set_yticks(range(len(found)), [curve.task for curve in found], fontsize=8)
     right.set_ylim(len(found) - 0.5, -0.5)
-    right.set_xlabel("held by intervals of 90 %: all pixels, and tenths by contrast, %")
+    right.set_xlabel("held by intervals of 90 %, %")
     for axes in (left, right):
         axes.grid(alpha=0.3)
     figure.savefig(file, dpi=110)
