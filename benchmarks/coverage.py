@@ -45,7 +45,7 @@ import torch
 
 from benchmarks.held import FLOOR, LEVEL, LEVELS, Pixels, Places, halves, measured, show
 from benchmarks.restored_alike import Alike, parts
-from benchmarks.tasks import SIZE, Task, make, of_photographs, on_disk, photograph_files, read
+from benchmarks.tasks import SIZE, make, of_photographs, on_disk, photograph_files, read
 from d2ir_pl.diffusion.calibration import Calibration, Widths
 from d2ir_pl.diffusion.randomness import image_generator
 from d2ir_pl.priors import Prior, load_prior
@@ -105,21 +105,21 @@ def calibration(names: Sequence[str], prior: Prior, options: argparse.Namespace)
     before = already(options.output, file_sha256(prior_file(options.prior)))
     before = replace(before, about=options.about or before.about)
     situations: dict[str, list[Widths]] = defaultdict(list)
-    methods = dict(before.settings)
+    methods, most = dict(before.settings), max(options.counts)
     told: dict[str, list[list[Pixels]]] = {}
     for name in names:
         found: dict[str, dict[int, list[Pixels]]] = defaultdict(lambda: defaultdict(list))
-        for alike in parts(_task(name, options), stored(name)):
+        for alike in _parts(name, options):
             own = variant(situation(alike.degradation, alike.method), alike.method, methods)
             for count, pixels in restored(alike, prior, options.counts):
                 found[own][count] += pixels
         for own, by_count in found.items():
-            if len(found) > 1 and len(by_count[max(by_count)]) < LEAST:
+            if len(found) > 1 and len(by_count[most]) < LEAST:
                 continue
             for count, pixels in by_count.items():
                 situations[own] += [w for level in LEVELS for w in measured(pixels, count, level)]
             row = name if len(found) == 1 else f"{name}, taken for {own}"
-            told[row] = halves(by_count[max(by_count)], max(by_count))
+            told[row] = halves(by_count[most], most)
         known = {**before.situations, **situations}
         kept = {own: methods[own] for own in known if own in methods}
         made = replace(before, situations=known, settings=kept)
@@ -134,21 +134,17 @@ def already(file: Path, sha256: str) -> Calibration:
     return Calibration(sha256, LEVEL, FLOOR, "", {})
 
 
-def stored(name: str) -> str:
-    """The format of the files of a task, such as `jpeg90`; empty where they lost nothing."""
-    return name.partition("+")[2]
-
-
-def _task(name: str, options: argparse.Namespace) -> Task:
-    damage = name.partition("+")[0]
+def _parts(name: str, options: argparse.Namespace) -> Iterator[Alike]:
+    """The photographs of a task, whose name may have the format of their files behind a plus."""
+    damage, _, stored = name.partition("+")
     if folder := options.calibrate or options.photographs:
         chosen = {path.stem: path for path in photograph_files(folder)[: options.limit]}
         task = of_photographs(damage, chosen, options.size)
     else:
         whole = make(damage, options.size) if options.data is None else read(damage, options.data)
         task = whole.part(slice(options.limit))
-    config = "jpeg" if stored(name) and task.config == "denoising" else task.config
-    return replace(task, config=options.config or config)
+    config = "jpeg" if stored and task.config == "denoising" else task.config
+    return parts(replace(task, config=options.config or config), stored)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -179,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         known = [n for n in names if n.partition("+")[0] in on_disk(options.data)]
     found: dict[str, list[Pixels]] = defaultdict(list)
     for name in known:
-        for alike in parts(_task(name, options), stored(name)):
+        for alike in _parts(name, options):
             for _, pixels in restored(alike, prior, [options.samples]):
                 found[name] += pixels
     show({name: [pixels] for name, pixels in found.items()})

@@ -12,9 +12,9 @@ from torch import Tensor
 from benchmarks.methods import asked, shipped
 from benchmarks.tasks import Task
 from benchmarks.written import store
+from d2ir_pl.batches.plan import Plan
 from d2ir_pl.degradations import Degradation
 from d2ir_pl.diagnosis.codecs import with_rounding
-from d2ir_pl.diagnosis.proposal import propose
 from d2ir_pl.image_io import Photo, read_image
 from d2ir_pl.restoration import RestorationMethod
 
@@ -66,8 +66,8 @@ def parts(task: Task, stored: str) -> Iterator[Alike]:
 def _as_read(photo: Photo, part: Task) -> tuple[Degradation, RestorationMethod]:
     """What a photograph is restored as, by what its file and its pixels show."""
     if part.config == "auto":
-        proposal = propose(photo.pixels, photo.tables, codec=photo.codec)
-        family, method = proposal.degradation, proposal.method
+        plan = Plan.chosen(photo, photo.pixels, None)
+        family, method = plan.degradation, plan.method
     else:
         family, method = with_rounding(asked(part), photo.pixels, photo), shipped(part)
     return family.for_images([photo], part.names), method
